@@ -1,0 +1,1 @@
+"""The device: local examples, Opacus, mechanism and secure-aggregation client, embedded in a host application."""

@@ -1,0 +1,34 @@
+"""How the coordinator reaches devices: bytes out, bytes back as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+NodeId = int
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What one device answered: a body, or the reason why there is none."""
+
+    node: NodeId
+    body: bytes | None
+    error: str = ""
+
+
+class Transport(Protocol):
+    """A way to reach devices. Implemented over Flower's Grid and in process."""
+
+    def nodes(self) -> Sequence[NodeId]:
+        """The devices that can be reached now, in ascending order."""
+        ...
+
+    def exchange(self, stage: str, requests: Mapping[NodeId, bytes], timeout: float) -> Iterator[Reply]:
+        """Send each device its request, and yield replies as they come, at most one a device.
+
+        Ends when all have answered or `timeout` seconds have passed; a device without a reply has dropped out.
+        A reply that came late, twice or from an unknown device is never yielded.
+        """
+        ...

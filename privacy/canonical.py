@@ -1,0 +1,36 @@
+"""Canonical JSON (RFC 8785) and the digests taken over it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import rfc8785
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """Immutable record: unknown keys, wrong types, NaN and infinity are refused by the name of the field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def canonical(self) -> bytes:
+        """The one RFC 8785 encoding of this record."""
+        return canonical_json(self.model_dump(mode="json"))
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode `value` as RFC 8785 JSON.
+
+    Raises:
+        rfc8785.CanonicalizationError: for NaN, infinity or integers beyond 2^53 - 1.
+    """
+    return rfc8785.dumps(value)
+
+
+def sha256(*parts: bytes) -> bytes:
+    """SHA-256 of the concatenation; callers pass a domain label first and fixed-width or hashed parts after it."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()

@@ -1,0 +1,70 @@
+"""Uniform bytes, and where they come from.
+
+Production code can only build `SystemRandomness`. A seeded source exists in `simulations` alone, which nothing
+imports, so that predictable noise cannot reach a real device by accident.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, Protocol
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+Origin = Literal["system", "seeded"]
+
+KEY_BYTES = 32
+SEED_BYTES = KEY_BYTES + 16
+"""AES-256 key followed by the initial counter block."""
+
+
+class Randomness(Protocol):
+    """A source of independent uniform bytes."""
+
+    @property
+    def origin(self) -> Origin:
+        """`seeded` marks everything drawn from it as recomputable, so no real guarantee may rest on it."""
+        ...
+
+    def token(self, size: int) -> bytes:
+        """`size` uniform bytes."""
+        ...
+
+
+class Keystream:
+    """AES-256-CTR keystream (NIST SP 800-38A) of one 48-byte seed."""
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != SEED_BYTES:
+            raise ValueError(f"seed: expected {SEED_BYTES} bytes, got {len(seed)}")
+        self._encryptor = Cipher(algorithms.AES(seed[:KEY_BYTES]), modes.CTR(seed[KEY_BYTES:])).encryptor()
+
+    def __repr__(self) -> str:
+        return "Keystream(…)"
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes of the stream."""
+        return self._encryptor.update(bytes(size))
+
+
+class SystemRandomness:
+    """The operating system's CSPRNG, stretched by AES-256-CTR so that noise for a large vector is cheap."""
+
+    origin: Origin = "system"
+
+    def __init__(self) -> None:
+        self._stream = Keystream(os.urandom(SEED_BYTES))
+
+    def __repr__(self) -> str:
+        return "SystemRandomness()"
+
+    def token(self, size: int) -> bytes:
+        return self._stream.read(size)
+
+
+def uniform_words(rng: Randomness, size: int, dtype: type[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
+    """`size` uniform little-endian words of an unsigned dtype."""
+    little = np.dtype(dtype).newbyteorder("<")
+    return np.frombuffer(rng.token(size * little.itemsize), dtype=little)

@@ -1,0 +1,175 @@
+"""The signed statement of what devices are asked to do, and under which privacy parameters.
+
+Everything that a device's behaviour, the noise and the accounting depend on is in here and public. In particular
+the local sampling rate, the number of local steps and the gradient's normaliser are constants of the task: derived
+from a device's own example count they would leak it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from privacy.canonical import Frozen, sha256
+from privacy.randomness import Origin
+from privacy.signing import SIGNATURE_BYTES, SignatureError, Signer, verify
+
+_DOMAIN = "havenfl/task/1"
+
+Share = Annotated[float, Field(ge=0, lt=0.5)]
+
+
+class TaskError(ValueError):
+    """Bytes that are not a task signed by the pinned operator."""
+
+
+class FeatureSpec(Frozen):
+    """Text to hashed n-grams: enough for another language to reproduce every bucket."""
+
+    buckets: int = Field(default=16_384, ge=16, le=1 << 24)
+    word_ngrams: tuple[int, int] = (1, 2)
+    char_ngrams: tuple[int, int] = (3, 5)
+
+
+class ParameterSpec(Frozen):
+    """One named tensor of the model; the flat vector holds them in this order, row-major."""
+
+    name: str
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+class ModelSpec(Frozen):
+    """The architecture by its registered name, and the layout of its parameters."""
+
+    architecture: str
+    parameters: tuple[ParameterSpec, ...] = Field(min_length=1)
+
+    @property
+    def dimension(self) -> int:
+        """Length d of the flat parameter vector."""
+        return sum(parameter.size for parameter in self.parameters)
+
+
+class LocalTraining(Frozen):
+    """DP-SGD on the device (Abadi et al. 2016) with Poisson batches; all constants are public."""
+
+    steps: int = Field(ge=1, le=10_000)
+    sampling_rate: float = Field(gt=0, le=1)
+    expected_batch: float = Field(gt=0)
+    """Normaliser of every step's summed gradient, the same for all devices."""
+    learning_rate: float = Field(gt=0)
+    message_clip: float = Field(gt=0)
+    """L2 bound C of one message's gradient."""
+    message_noise: float = Field(ge=0)
+    """Noise multiplier: each step's summed gradient gets N(0, (message_noise * C)^2)."""
+
+
+class DeviceMechanism(Frozen):
+    """Clip of one device's update, and noise on the sum of a round."""
+
+    clip: float = Field(gt=0)
+    """L2 bound of a device's whole update."""
+    noise_multiplier: float = Field(ge=0)
+    """Standard deviation of the honest survivors' noise in the sum, over `clip`."""
+
+
+class PoissonParticipation(Frozen):
+    """Every device is drawn independently each round, by the server, which keeps the draw to itself."""
+
+    kind: Literal["poisson"] = "poisson"
+    population: int = Field(ge=1)
+    sampling_rate: float = Field(gt=0, le=1)
+
+    @property
+    def expected_cohort(self) -> float:
+        return self.population * self.sampling_rate
+
+
+class BoundedParticipation(Frozen):
+    """No randomness is claimed: a device takes part at most `max_participations` times, and enforces that itself."""
+
+    kind: Literal["bounded"] = "bounded"
+    cohort: int = Field(ge=1)
+    max_participations: int = Field(ge=1)
+
+    @property
+    def expected_cohort(self) -> float:
+        return float(self.cohort)
+
+
+Participation = Annotated[PoissonParticipation | BoundedParticipation, Field(discriminator="kind")]
+
+
+class AggregationPolicy(Frozen):
+    """What secure aggregation assumes of a round's devices; the noise is sized for what remains honest."""
+
+    corrupt_share: Share = 0.05
+    """gamma: the share of a cohort that may work with the server."""
+    dropout_share: Share = 0.1
+    """delta: the share of a cohort that may vanish in a round."""
+    min_survivors: int = Field(ge=2)
+    """Fewer devices in a sum than this, and the round ends with nothing revealed."""
+
+
+class Budget(Frozen):
+    """What one population may spend over its life, at device level. No epsilon means: report, do not limit."""
+
+    epsilon: float | None = Field(default=None, gt=0)
+    delta: float = Field(gt=0, lt=1)
+
+
+class TaskSpec(Frozen):
+    """One training task; its identity is the hash of its canonical bytes."""
+
+    version: Literal[1] = 1
+    name: str = Field(min_length=1, max_length=64)
+    population: str = Field(min_length=1, max_length=64)
+    model: ModelSpec
+    features: FeatureSpec
+    training: LocalTraining
+    mechanism: DeviceMechanism
+    participation: Participation
+    aggregation: AggregationPolicy
+    budget: Budget
+    rounds: int = Field(ge=1, le=1_000_000)
+    randomness: Origin = "system"
+
+    @model_validator(mode="after")
+    def _limited_only_with_noise(self) -> TaskSpec:
+        if self.budget.epsilon is not None and self.mechanism.noise_multiplier == 0:
+            raise ValueError("mechanism.noise_multiplier: a budget of epsilon needs noise, got 0")
+        return self
+
+    @property
+    def id(self) -> str:
+        """Hex SHA-256 of the canonical bytes."""
+        return sha256(_DOMAIN.encode(), self.canonical()).hex()
+
+
+def sign_task(spec: TaskSpec, operator: Signer) -> bytes:
+    """The operator's signature followed by the task's canonical bytes."""
+    body = spec.canonical()
+    return operator.sign(_DOMAIN, body) + body
+
+
+def open_task(signed: bytes, operator_public: bytes) -> TaskSpec:
+    """Verify and parse what `sign_task` made.
+
+    Raises:
+        TaskError: when the signature, the record or its canonical form is not as expected.
+    """
+    signature, body = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
+    try:
+        verify(operator_public, _DOMAIN, body, signature)
+        spec = TaskSpec.model_validate_json(body)
+    except (SignatureError, ValidationError) as error:
+        raise TaskError(f"task: {error}") from error
+    if spec.canonical() != body:
+        raise TaskError("task: expected RFC 8785 canonical JSON, got another encoding")
+    return spec

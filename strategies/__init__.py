@@ -1,0 +1,1 @@
+"""Server optimisers: from a released, noised sum to the next global model."""
