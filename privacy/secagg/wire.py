@@ -1,0 +1,68 @@
+"""A strict binary encoding: fixed widths, little-endian, one encoding per value, no bytes left over."""
+
+from __future__ import annotations
+
+from privacy.secagg.errors import WireError
+
+_U32 = 4
+
+
+class Writer:
+    """Builds one message."""
+
+    def __init__(self, kind: int) -> None:
+        self._parts = [b"hfl\x01", bytes([kind])]
+
+    def u32(self, value: int) -> Writer:
+        self._parts.append(value.to_bytes(_U32, "little"))
+        return self
+
+    def raw(self, value: bytes) -> Writer:
+        """A field whose width the reader knows."""
+        self._parts.append(value)
+        return self
+
+    def var(self, value: bytes) -> Writer:
+        """A field preceded by its length."""
+        return self.u32(len(value)).raw(value)
+
+    def done(self) -> bytes:
+        return b"".join(self._parts)
+
+
+class Reader:
+    """Takes one message apart.
+
+    Every method raises `WireError` when the bytes end early; `end` raises it when some are left.
+    """
+
+    def __init__(self, data: bytes, kind: int) -> None:
+        self._data = memoryview(data)
+        self._at = 0
+        head = self.raw(5)
+        if head != b"hfl\x01" + bytes([kind]):
+            raise WireError(f"message: expected kind {kind} of version 1, got header {head.hex()}")
+
+    def u32(self) -> int:
+        return int.from_bytes(self.raw(_U32), "little")
+
+    def raw(self, size: int) -> bytes:
+        piece = self._data[self._at : self._at + size]
+        if len(piece) != size:
+            raise WireError(f"message: expected {size} more bytes at {self._at}, got {len(piece)}")
+        self._at += size
+        return bytes(piece)
+
+    def var(self) -> bytes:
+        return self.raw(self.u32())
+
+    def count(self, item_bytes: int) -> int:
+        """A list's length, checked against the bytes that are there, so that a lie allocates nothing."""
+        value = self.u32()
+        if value * item_bytes > len(self._data) - self._at:
+            raise WireError(f"message: expected {value} items of {item_bytes} bytes, got too few bytes")
+        return value
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            raise WireError(f"message: expected the end at {self._at}, got {len(self._data) - self._at} more bytes")
