@@ -38,6 +38,16 @@ class Signer:
         """A 64-byte signature over `domain` and `message`."""
         return self._key.sign(_bound(domain, message))
 
+    def sign_envelope(self, pre_authentication: bytes) -> bytes:
+        """A bare Ed25519 signature over a DSSE pre-authentication encoding, which names its own type.
+
+        Raises:
+            ValueError: for any other bytes; those are signed in a domain.
+        """
+        if not pre_authentication.startswith(b"DSSEv1 "):
+            raise ValueError("pre_authentication: expected DSSE version 1")
+        return self._key.sign(pre_authentication)
+
 
 def verify(public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
     """Check a signature made by `Signer.sign`.

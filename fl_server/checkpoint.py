@@ -1,0 +1,93 @@
+"""The last complete round on disk, replaced atomically: a crash at any moment leaves the old one or the new one."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from strategies.fedavg import ModelState
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be read, or is of another task."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that the next round depends on.
+
+    Attributes:
+        transcript: of this round's sum, so that its charge can be settled after a crash; empty when it had none.
+        extra: arrays that the owner of the devices wants back, by name.
+    """
+
+    round: int
+    state: ModelState
+    transcript: str = ""
+    extra: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+
+class CheckpointFile:
+    """One safetensors file."""
+
+    def __init__(self, path: Path, task_id: str) -> None:
+        self._path = path
+        self._task_id = task_id
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Returns once the checkpoint will survive a crash."""
+        tensors = {"weights": checkpoint.state.weights, "momentum": checkpoint.state.momentum}
+        extra = {f"extra.{name}": values for name, values in checkpoint.extra.items()}
+        facts = {"task": self._task_id, "round": checkpoint.round, "transcript": checkpoint.transcript}
+        write_atomically(self._path, save({**tensors, **extra}, metadata={"havenfl": json.dumps(facts)}))
+
+    def load(self) -> Checkpoint | None:
+        """The last checkpoint, or None when there is none yet.
+
+        Raises:
+            CheckpointError: when the file is damaged or belongs to another task.
+        """
+        if not self._path.exists():
+            return None
+        try:
+            with safe_open(self._path, framework="numpy") as file:
+                facts = json.loads(file.metadata()["havenfl"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{self._path}: expected a checkpoint, got {error}") from error
+        if facts["task"] != self._task_id:
+            raise CheckpointError(f"{self._path}: belongs to task {facts['task'][:16]}, not to {self._task_id[:16]}")
+        extra = {name.removeprefix("extra."): values for name, values in tensors.items() if name.startswith("extra.")}
+        state = ModelState(tensors["weights"], tensors["momentum"])
+        return Checkpoint(facts["round"], state, facts["transcript"], extra)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, durably: after a crash the file holds the old bytes or the new ones."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename in this directory durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

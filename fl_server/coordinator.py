@@ -1,0 +1,202 @@
+"""All rounds of a task: draw a cohort, run the round, step the model, and leave every step recoverable.
+
+The order within a round is what makes a crash harmless: the charge is durable before anything is unmasked; the new
+model is durable before the charge is marked as released; and on the next start an open charge is settled first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_server.checkpoint import Checkpoint, CheckpointFile
+from fl_server.round import Round, RoundFacts, RoundOutcome
+from fl_server.transport import Transport
+from privacy.canonical import sha256
+from privacy.events import round_event
+from privacy.ledger import BudgetExhausted, Charge, Ledger, Receipt
+from privacy.mechanism import Mechanism, MechanismError, Release
+from privacy.randomness import Randomness
+from privacy.sampling import draw_cohort
+from privacy.secagg import Aborted, Server
+from privacy.signing import Signer
+from privacy.task import TaskSpec
+from strategies.fedavg import FedAvgM, ModelState
+
+_PATIENCE = 5
+"""Rounds in a row that may end without a release before the run gives up."""
+
+
+class Ended(StrEnum):
+    """Why a run came to its end."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    BUDGET_EXHAUSTED = "budget exhausted"
+
+
+class CoordinatorError(RuntimeError):
+    """The run cannot go on; what was released so far stands."""
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """One round, as its log may tell it."""
+
+    round: int
+    facts: RoundFacts
+    cohort: int = 0
+    survivors: int = 0
+    noise_std: float = 0.0
+    epsilon: float = 0.0
+    """Spent so far, device level, at the task's delta."""
+    aborted: str = ""
+
+
+class Observer(Protocol):
+    """Watches a run. Called after the model has stepped and before the round is durable."""
+
+    def round_ended(self, report: RoundReport, state: ModelState) -> None:
+        """One more round; if the process dies before it is durable, the same round is reported again."""
+        ...
+
+    def extra_state(self) -> dict[str, NDArray[np.int64]]:
+        """Arrays to keep with the checkpoint."""
+        ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a run stands at its end."""
+
+    ended: Ended
+    round: int
+    state: ModelState = field(repr=False)
+
+
+class Coordinator:
+    """Runs one task over one transport."""
+
+    def __init__(
+        self,
+        *,
+        task: TaskSpec,
+        operator: Signer,
+        authority_public: bytes,
+        transport: Transport,
+        ledger: Ledger,
+        strategy: FedAvgM,
+        checkpoints: CheckpointFile,
+        randomness_for: Callable[[int], Randomness],
+        observer: Observer,
+        stage_timeout: float,
+    ) -> None:
+        """
+        Args:
+            authority_public: Ed25519 public key of the enrolment authority.
+            randomness_for: a round's number to the randomness of its cohort.
+            stage_timeout: seconds that devices have for each stage.
+        """
+        self._task = task
+        self._operator = operator
+        self._authority = authority_public
+        self._transport = transport
+        self._ledger = ledger
+        self._strategy = strategy
+        self._checkpoints = checkpoints
+        self._randomness_for = randomness_for
+        self._observer = observer
+        self._timeout = stage_timeout
+
+    def run(self, initial: NDArray[np.float32], should_stop: Callable[[], bool] = lambda: False) -> Result:
+        """Every round that is left, from the checkpoint if there is one.
+
+        Args:
+            initial: float32[d], the model before the first round.
+            should_stop: asked between rounds.
+
+        Raises:
+            CoordinatorError: when several rounds in a row end without a release.
+        """
+        current = self._checkpoints.load() or Checkpoint(0, ModelState.start(initial))
+        self._settle(current)
+        failures: list[str] = []
+        while current.round < self._task.rounds:
+            if should_stop():
+                return Result(Ended.STOPPED, current.round, current.state)
+            try:
+                current, aborted = self._one_round(current)
+            except BudgetExhausted:
+                return Result(Ended.BUDGET_EXHAUSTED, current.round, current.state)
+            failures = [*failures, aborted] if aborted else []
+            if len(failures) >= _PATIENCE:
+                raise CoordinatorError(f"{_PATIENCE} rounds in a row gave no release; the last: {aborted}")
+        return Result(Ended.COMPLETE, current.round, current.state)
+
+    def _one_round(self, before: Checkpoint) -> tuple[Checkpoint, str]:
+        """The next checkpoint, and the reason if the round was aborted."""
+        number = before.round + 1
+        devices = draw_cohort(self._task.participation, self._transport.nodes(), self._randomness_for(number))
+        server = Server(
+            task=self._task,
+            operator=self._operator,
+            authority_public=self._authority,
+            round_number=number,
+            weights=before.state.weights,
+            devices=devices,
+        )
+        running = Round(server, self._transport, self._timeout)
+        try:
+            outcome = running.run(lambda transcript: self._ledger.reserve(self._charge(number, transcript)))
+            release = self._release(outcome)
+        except (Aborted, MechanismError) as error:
+            return self._abort(before, number, running, str(error)), str(error)
+        return self._commit(before, number, outcome, release), ""
+
+    def _release(self, outcome: RoundOutcome) -> Release:
+        params = outcome.params
+        mechanism = Mechanism.for_cohort(
+            self._task.mechanism, self._task.model.dimension, params.cohort, params.honest_survivors
+        )
+        return mechanism.release(outcome.total, outcome.receipt)
+
+    def _commit(self, before: Checkpoint, number: int, outcome: RoundOutcome, release: Release) -> Checkpoint:
+        state = self._strategy.step(before.state, release)
+        report = RoundReport(
+            number, outcome.facts, release.cohort, release.survivors, release.noise_std, self._epsilon()
+        )
+        self._observer.round_ended(report, state)
+        after = Checkpoint(number, state, outcome.total.transcript, self._observer.extra_state())
+        self._checkpoints.save(after)
+        self._mark_released(outcome.receipt, state)
+        return after
+
+    def _abort(self, before: Checkpoint, number: int, running: Round, reason: str) -> Checkpoint:
+        if running.receipt is not None:
+            self._ledger.abandoned(running.receipt, reason)
+        self._observer.round_ended(
+            RoundReport(number, running.facts(), epsilon=self._epsilon(), aborted=reason), before.state
+        )
+        after = Checkpoint(number, before.state, extra=self._observer.extra_state())
+        self._checkpoints.save(after)
+        return after
+
+    def _settle(self, last: Checkpoint) -> None:
+        """Mark the last round's charge as released, in case a crash came between its checkpoint and its mark."""
+        if last.transcript:
+            receipt = self._ledger.reserve(self._charge(last.round, last.transcript))
+            self._mark_released(receipt, last.state)
+
+    def _mark_released(self, receipt: Receipt, state: ModelState) -> None:
+        self._ledger.released(receipt, sha256(state.weights.astype("<f4").tobytes()).hex())
+
+    def _charge(self, number: int, transcript: str) -> Charge:
+        return Charge(task=self._task.id, round=number, event=round_event(self._task), transcript=transcript)
+
+    def _epsilon(self) -> float:
+        return self._ledger.spent().epsilon

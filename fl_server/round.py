@@ -1,0 +1,89 @@
+"""One round: drives the secure-aggregation server over a transport, and charges before anything is unmasked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fl_server.transport import Transport
+from privacy.ledger import Receipt
+from privacy.secagg import Rejected, Server, Stage
+from privacy.secagg.params import Parameters
+from privacy.states import Total
+
+
+@dataclass(frozen=True)
+class RoundFacts:
+    """What a round's log may say: counts, never who."""
+
+    invited: int
+    replies: Mapping[str, int]
+    refusals: Mapping[str, int]
+    """How often devices or the server gave each reason, or `no reply`."""
+
+
+@dataclass(frozen=True)
+class RoundOutcome:
+    """A charged sum."""
+
+    total: Total
+    params: Parameters
+    receipt: Receipt
+    facts: RoundFacts
+
+
+@dataclass
+class Round:
+    """A round in progress; `facts()` is true also after it was aborted."""
+
+    server: Server
+    transport: Transport
+    stage_timeout: float
+
+    def __post_init__(self) -> None:
+        self._replies: Counter[str] = Counter()
+        self._refusals: Counter[str] = Counter()
+        self._invited = len(self.server.requests())
+        self.receipt: Receipt | None = None
+
+    def run(self, charge: Callable[[str], Receipt]) -> RoundOutcome:
+        """All five stages.
+
+        Args:
+            charge: takes the transcript of the masked sum and returns once the ledger has it, durably.
+
+        Raises:
+            Aborted: when too few devices are left. If `receipt` is set by then, the charge stands.
+            BudgetExhausted: from `charge`; nothing has been revealed.
+        """
+        for stage in Stage:
+            if stage is Stage.UNMASK:
+                self.receipt = charge(self.server.transcript)
+            self._exchange(stage)
+            self.server.advance()
+        if self.receipt is None:
+            raise RuntimeError("a round was unmasked without a charge")
+        return RoundOutcome(self.server.total(), self.server.parameters, self.receipt, self.facts())
+
+    def facts(self) -> RoundFacts:
+        return RoundFacts(self._invited, dict(self._replies), dict(self._refusals))
+
+    def _exchange(self, stage: Stage) -> None:
+        requests = self.server.requests()
+        silent = len(requests)
+        for reply in self.transport.exchange(stage, requests, self.stage_timeout):
+            silent -= 1
+            if reply.body is None:
+                self._refusals[f"{stage}: {reply.error}"] += 1
+            else:
+                self._take(stage, reply.node, reply.body)
+        if silent:
+            self._refusals[f"{stage}: no reply"] += silent
+
+    def _take(self, stage: Stage, node: int, body: bytes) -> None:
+        try:
+            self.server.receive(node, body)
+            self._replies[str(stage)] += 1
+        except Rejected as error:
+            self._refusals[f"{stage}: {error}"] += 1

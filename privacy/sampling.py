@@ -1,0 +1,34 @@
+"""Who takes part in a round. Drawn by the server; the draw is never published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from privacy.randomness import Randomness, uniform_words
+from privacy.task import Participation, PoissonParticipation
+
+_RESOLUTION = 2.0**-64
+
+
+def draw_cohort(participation: Participation, devices: Sequence[int], rng: Randomness) -> list[int]:
+    """The cohort of one round, ascending.
+
+    Poisson: every device by its own coin, so that sizes vary; an empty cohort is a possible outcome. Bounded: a
+    uniform set of `cohort` devices, or all when there are fewer; no privacy is claimed for its randomness.
+    """
+    if isinstance(participation, PoissonParticipation):
+        return _poisson(devices, participation.sampling_rate, rng)
+    return _uniform_subset(devices, participation.cohort, rng)
+
+
+def _poisson(devices: Sequence[int], rate: float, rng: Randomness) -> list[int]:
+    coins = uniform_words(rng, len(devices), np.uint64) * _RESOLUTION
+    return sorted(devices[place] for place in np.flatnonzero(coins < rate))
+
+
+def _uniform_subset(devices: Sequence[int], size: int, rng: Randomness) -> list[int]:
+    keys = uniform_words(rng, len(devices), np.uint64)
+    order = np.argsort(keys, kind="stable")[:size]
+    return sorted(devices[place] for place in order)

@@ -1,0 +1,103 @@
+"""The devices of a simulated population: built when they are asked for, their keys derived from the run's seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_client.device import Device
+from fl_client.store import TaskRecord
+from fl_client.training import Examples, LocalTrainer
+from privacy.randomness import Randomness
+from privacy.secagg.client import Trust
+from privacy.secagg.identity import enrol
+from privacy.signing import Signer
+from privacy.states import Update
+from privacy.task import TaskSpec
+from simulations.randomness import SeedTree
+
+
+@dataclass(frozen=True)
+class Authorities:
+    """Operator and enrolment authority of a simulation. Their keys follow from the seed and prove nothing to others."""
+
+    seed: SeedTree
+
+    @cached_property
+    def operator(self) -> Signer:
+        return Signer.from_seed(self.seed.child("operator").key())
+
+    @cached_property
+    def authority(self) -> Signer:
+        return Signer.from_seed(self.seed.child("authority").key())
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(self.operator.public, self.authority.public)
+
+
+@dataclass
+class Records:
+    """What simulated devices remember: int64[N] each, by device."""
+
+    last_round: NDArray[np.int64] = field(repr=False)
+    participations: NDArray[np.int64] = field(repr=False)
+
+    @classmethod
+    def fresh(cls, devices: int) -> Records:
+        return cls(np.zeros(devices, np.int64), np.zeros(devices, np.int64))
+
+
+@dataclass(frozen=True)
+class _RecordStore:
+    """One device's `DeviceStore` inside `Records`; a simulation has one task."""
+
+    records: Records
+    device: int
+
+    def load(self, task_id: str) -> TaskRecord:  # noqa: ARG002
+        return TaskRecord(
+            int(self.records.last_round[self.device]), int(self.records.participations[self.device])
+        )
+
+    def save(self, task_id: str, record: TaskRecord) -> None:  # noqa: ARG002
+        self.records.last_round[self.device] = record.last_round
+        self.records.participations[self.device] = record.participations
+
+
+@dataclass(frozen=True)
+class DeviceHost:
+    """Makes device i of a population."""
+
+    seed: SeedTree
+    population: str
+    examples_of: Callable[[int], Examples]
+    records: Records
+
+    def device(self, index: int) -> Device:
+        """The same device every time: identity, data, memory, and randomness that depends on the request alone."""
+        own = self.seed.child("device", index)
+        identity = Signer.from_seed(own.child("identity").key())
+        authorities = Authorities(self.seed)
+
+        def train(task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:
+            return _trainer(task).train(weights, self.examples_of(index), rng)
+
+        return Device(
+            identity=identity,
+            certificate=enrol(authorities.authority, self.population, identity.public),
+            trust=authorities.trust,
+            store=_RecordStore(self.records, index),
+            train=train,
+            randomness_for=lambda stage, request: own.child(stage, request).stream(),
+        )
+
+
+@lru_cache(maxsize=2)
+def _trainer(task: TaskSpec) -> LocalTrainer:
+    """One model object for all devices of a process: wrapping a module costs more than training on ten messages."""
+    return LocalTrainer(task)
