@@ -1,0 +1,159 @@
+"""Composed Gaussian mechanisms, with and without Poisson sampling: epsilon between a lower and an upper bound.
+
+Sampled rounds are composed as privacy loss distributions on a grid (Koskela et al. 2020): the upper bound by
+connect-the-dots (Doroshenko et al. 2022), the lower by rounding losses down. Without sampling the Gaussian curve is
+exact. Renyi differential privacy (Mironov 2017; Mironov, Talwar and Zhang 2019) is the independent second opinion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from importlib.metadata import version
+
+from dp_accounting import dp_event, rdp
+from dp_accounting.pld import privacy_loss_distribution as pld
+
+from privacy.gaussian import epsilon_bracket
+
+GRID = 1e-4
+"""Discretisation of privacy losses."""
+_FINE_UP_TO = 32.0
+"""Above this epsilon the grid widens in proportion: its time and memory would grow with epsilon."""
+_RDP_ORDERS = (*(tenths / 10 for tenths in range(20, 110)), *range(11, 65), 96, 128, 256, 512, 1024)
+_TOLERANCE = 1e-3
+
+_LIBRARY = f"dp-accounting {version('dp-accounting')}"
+PLD_NAME = f"privacy loss distributions ({_LIBRARY})"
+EXACT_NAME = f"exact Gaussian curve (scipy {version('scipy')})"
+RDP_NAME = f"Renyi differential privacy ({_LIBRARY})"
+
+
+class AccountantsDisagree(RuntimeError):
+    """Two accountants contradict each other, so no epsilon can be stated and nothing may be released."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Gaussian rounds that a device enters with probability `rate`, unseen."""
+
+    rate: float
+    noise_multiplier: float
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What one device is exposed to.
+
+    Attributes:
+        mu: of all unsampled Gaussians together, sensitivity over standard deviation; inf without noise.
+        sampled: the sampled rounds, and how often each happened.
+    """
+
+    mu: float
+    sampled: tuple[tuple[Sampled, int], ...] = ()
+
+    @classmethod
+    def of(cls, mu_squared: float, rounds: Iterable[tuple[Sampled, int]]) -> Composition:
+        """Compose; equal rounds are merged, and those with no noise or no real sampling become part of mu."""
+        counts: Counter[Sampled] = Counter()
+        for sampled, times in rounds:
+            if times and sampled.noise_multiplier == 0:
+                return cls(math.inf)
+            if sampled.rate == 1:
+                mu_squared += times / sampled.noise_multiplier**2
+            elif times:
+                counts[sampled] += times
+        ordered = sorted(counts.items(), key=lambda item: (item[0].rate, item[0].noise_multiplier))
+        return cls(math.sqrt(mu_squared), tuple(ordered))
+
+    @property
+    def rounds(self) -> int:
+        """How many losses are added on the grid."""
+        return sum(times for _, times in self.sampled) + (self.mu > 0)
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Epsilon lies in [lower, upper]; `second` is the second accountant's, looser, upper bound."""
+
+    lower: float
+    upper: float
+    second: float
+    accountant: str
+
+
+@lru_cache(maxsize=256)
+def bracket(composition: Composition, delta: float) -> Bracket:
+    """Epsilon at delta, by two accountants.
+
+    Raises:
+        AccountantsDisagree: when they contradict each other.
+    """
+    if math.isinf(composition.mu):
+        return Bracket(math.inf, math.inf, math.inf, EXACT_NAME)
+    second = rdp_epsilon(composition, delta)
+    if not composition.sampled:
+        return _agreed(Bracket(*epsilon_bracket(composition.mu, delta), second, EXACT_NAME), _TOLERANCE)
+    lower, upper = (_pld_epsilon(composition, delta, pessimistic) for pessimistic in (False, True))
+    return _agreed(Bracket(lower, upper, second, PLD_NAME), _TOLERANCE + _grid(second) * composition.rounds)
+
+
+@lru_cache(maxsize=1024)
+def upper_bound(composition: Composition, delta: float) -> float:
+    """The `upper` of `bracket` without its checks, for searches and curves whose result is checked."""
+    if math.isinf(composition.mu) or not composition.sampled:
+        return epsilon_bracket(composition.mu, delta)[1]
+    return _pld_epsilon(composition, delta, pessimistic=True)
+
+
+@lru_cache(maxsize=1024)
+def rdp_epsilon(composition: Composition, delta: float) -> float:
+    """An upper bound by Renyi differential privacy."""
+    if math.isinf(composition.mu):
+        return math.inf
+    accountant = rdp.RdpAccountant(_RDP_ORDERS)
+    if composition.mu:
+        accountant.compose(dp_event.GaussianDpEvent(1 / composition.mu))
+    for sampled, times in composition.sampled:
+        gaussian = dp_event.GaussianDpEvent(sampled.noise_multiplier)
+        accountant.compose(dp_event.PoissonSampledDpEvent(sampled.rate, gaussian), times)
+    return float(accountant.get_epsilon(delta))
+
+
+def _agreed(found: Bracket, widest: float) -> Bracket:
+    ordered = found.lower <= found.upper + _TOLERANCE and found.upper <= found.second + _TOLERANCE
+    if not ordered or not found.upper - found.lower <= widest:
+        raise AccountantsDisagree(
+            f"epsilon: expected lower <= upper <= second bound within {widest:.4f}, got {found.lower:.6f}, "
+            f"{found.upper:.6f} and {found.second:.6f}; nothing may be released on these figures"
+        )
+    return found
+
+
+def _grid(epsilon: float) -> float:
+    """A power of two times `GRID`, so that neighbouring epsilons share cached distributions."""
+    return GRID * 2.0 ** max(0, math.ceil(math.log2(max(epsilon, _FINE_UP_TO) / _FINE_UP_TO)))
+
+
+def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool) -> float:
+    grid = _grid(rdp_epsilon(composition, delta))
+    parts = [_pld(sampled, grid, pessimistic).self_compose(times) for sampled, times in composition.sampled]
+    if composition.mu:
+        parts.append(_pld(Sampled(1.0, 1 / composition.mu), grid, pessimistic))
+    whole = reduce(lambda left, right: left.compose(right), parts)
+    return float(whole.get_epsilon_for_delta(delta))
+
+
+@lru_cache(maxsize=32)
+def _pld(sampled: Sampled, grid: float, pessimistic: bool) -> pld.PrivacyLossDistribution:
+    return pld.from_gaussian_mechanism(
+        standard_deviation=sampled.noise_multiplier,
+        sampling_prob=sampled.rate,
+        value_discretization_interval=grid,
+        pessimistic_estimate=pessimistic,
+        use_connect_dots=pessimistic,
+    )
