@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy import dgauss
-from privacy.ledger import Receipt
+from privacy.receipt import Receipt
 from privacy.randomness import Randomness, uniform_words
 from privacy.states import Encoded, Total, Update
 from privacy.task import DeviceMechanism

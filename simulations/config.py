@@ -1,0 +1,145 @@
+"""The configuration of a run: a TOML file, and flags over it. Unknown keys are refused by name."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+MAX_SEED = 2**63 - 1
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message names the key and says what was expected."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """Where the examples come from. Without a path, the embedded generator makes them."""
+
+    path: Path | None = None
+    text_column: str = "text"
+    label_column: str = "label"
+    user_column: str | None = None
+    partition: str | None = Field(default=None, pattern=r"^dirichlet:[0-9.]+$")
+    """How rows without users are spread over devices: `dirichlet:ALPHA`."""
+    devices: int = Field(default=1_000, ge=2)
+    """How many devices the generator or the partition makes; with a user column every user is one."""
+
+
+class PrivacyConfig(_Section):
+    """Device-level privacy. Give `epsilon` and the noise follows; give `noise_multiplier` and epsilon follows."""
+
+    epsilon: float | None = Field(default=None, gt=0, le=1_000)
+    noise_multiplier: float | None = Field(default=None, ge=0, le=1_000)
+    delta: float = Field(default=1e-5, gt=0, lt=0.5)
+    clip: float = Field(default=0.5, gt=0)
+    participation: Literal["poisson", "bounded"] = "poisson"
+    max_participations: int = Field(default=6, ge=1)
+    """How often one device takes part at most, under `bounded`."""
+
+
+class TrainingConfig(_Section):
+    """DP-SGD on each device; every value is a public constant of the task."""
+
+    steps: int = Field(default=5, ge=1, le=1_000)
+    sampling_rate: float = Field(default=0.5, gt=0, le=1)
+    expected_batch: float = Field(default=4.0, gt=0)
+    learning_rate: float = Field(default=2.0, gt=0)
+    message_clip: float = Field(default=1.0, gt=0)
+    message_noise: float = Field(default=0.3, ge=0)
+    buckets: int = Field(default=16_384, ge=16, le=1 << 22)
+
+
+class ServerConfig(_Section):
+    """FedAvg with server momentum, and what secure aggregation has to withstand."""
+
+    rounds: int = Field(default=30, ge=1, le=1_000_000)
+    cohort: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=30.0, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    corrupt_share: float = Field(default=0.05, ge=0, lt=0.5)
+    dropout_share: float = Field(default=0.1, ge=0, lt=0.5)
+    min_survivors: int = Field(default=8, ge=2)
+
+
+class RunConfig(_Section):
+    """One federation, from data to published model."""
+
+    name: str = Field(default="abuse", min_length=1, max_length=64)
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
+    """One seed gives one run. Without one, a fresh one is drawn and written to the run directory."""
+    data: DataConfig = DataConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    training: TrainingConfig = TrainingConfig()
+    server: ServerConfig = ServerConfig()
+
+    @model_validator(mode="after")
+    def _cohort_can_survive(self) -> RunConfig:
+        if self.server.min_survivors > self.server.cohort:
+            raise ValueError(
+                f"server.min_survivors: expected at most server.cohort ({self.server.cohort}), "
+                f"got {self.server.min_survivors}"
+            )
+        return self
+
+    def to_toml(self) -> str:
+        """This configuration as TOML; keys that are not set are left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
+    """A file's configuration, if there is one, with `overrides` (dotted keys; None means not given) over it.
+
+    Raises:
+        ConfigError: when the file cannot be read, a key is unknown or a value is out of range.
+    """
+    values = _read(path) if path else {}
+    for dotted, value in overrides.items():
+        if value is not None:
+            _put(values, dotted, value)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(detail) for detail in error.errors())) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"config: no file {path}; `fl-sim init` writes one") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"config: {path} is not readable TOML: {error}") from error
+
+
+def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    values[key] = value
+
+
+def _explain(detail: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown key; known here: {', '.join(_known_keys(detail['loc'][:-1]))}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}, got {detail['input']!r}" if key else message
+
+
+def _known_keys(section: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    for part in section:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return sorted(model.model_fields)
