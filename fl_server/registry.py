@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -102,7 +101,7 @@ class Registry:
 
     def _stable_name(self) -> str | None:
         stable = self._root / STABLE
-        return os.readlink(stable) if stable.is_symlink() else None
+        return stable.readlink().name if stable.is_symlink() else None
 
 
 def open_release(path: Path, public_key: bytes | None = None) -> ModelVersion:
