@@ -23,7 +23,7 @@ GRID = 1e-4
 """Discretisation of privacy losses."""
 _FINE_UP_TO = 32.0
 """Above this epsilon the grid widens in proportion: its time and memory would grow with epsilon."""
-_RDP_ORDERS = (*(tenths / 10 for tenths in range(20, 110)), *range(11, 65), 96, 128, 256, 512, 1024)
+_RDP_ORDERS = (*(quarters / 4 for quarters in range(8, 48)), *range(12, 65), 96, 128, 256, 512, 1024)
 _TOLERANCE = 1e-3
 
 _LIBRARY = f"dp-accounting {version('dp-accounting')}"
