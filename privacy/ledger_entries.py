@@ -67,7 +67,7 @@ class Abandoned(Frozen):
     kind: Literal["abandoned"] = "abandoned"
     charge_hash: Digest
     """Leaf hash of the charge's entry."""
-    reason: str = Field(min_length=1, max_length=200)
+    reason: str = Field(min_length=1, max_length=1000)
 
 
 Body = Annotated[Opened | Charged | Released | Abandoned, Field(discriminator="kind")]

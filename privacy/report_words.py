@@ -1,0 +1,100 @@
+"""The report’s sentences: what the figures mean, and what they do not cover."""
+
+from __future__ import annotations
+
+from privacy.task import PoissonParticipation, TaskSpec
+
+CLAIM = (
+    "Take any one device and everything on it. Had all its updates been replaced by zeros, every conclusion that "
+    "can be drawn from the released models would have been almost as likely: at most exp({epsilon}) times more or "
+    "less, but for a probability of {delta}."
+)
+NO_CLAIM = "No limit on what the released models reveal about a device can be stated: epsilon is infinite."
+HYPOTHETICAL = (
+    "Hypothetical: this is a simulation whose noise, cohorts and keys were derived from a seed. Whoever knows the "
+    "seed can recompute and remove the noise. The figures say what the same run would cost with real randomness."
+)
+SYSTEM_RANDOMNESS = "Noise and keys came from the operating system’s cryptographic generator on each machine."
+
+UNIT = "one device: everything it ever holds"
+ADJACENCY = "all updates of one device replaced by zero"
+
+_AGAINST_POISSON = (
+    "Whoever sees the released models. The figure relies on random cohorts that nobody outside the server learns, "
+    "neither who was drawn nor how many: it does not hold against the server that draws them."
+)
+_AGAINST_BOUNDED = (
+    "Whoever sees the released models, and the server itself as long as secure aggregation’s assumptions hold. "
+    "Nothing is assumed secret about who takes part."
+)
+WITHHELD = "The claim relies on the size of each cohort staying secret, so this report does not list the sizes."
+
+_COMPOSITION = (
+    "All charged rounds are composed together, those without a release included. Epsilons are never added up."
+)
+_EXTRA_POISSON = " Each round is Poisson-sampled Gaussian noise; sums of discrete Gaussians stand in for it."
+_EXTRA_BOUNDED = " The device charged for is one that takes part as often as its own limit allows."
+
+MESSAGE = (
+    "A second, separate guarantee for one message on a device, from noise in local training. It holds even against "
+    "someone who sees that device’s own updates, and it is weak where a device holds few messages. It must never be "
+    "added to the device’s figure or stand in for it."
+)
+NO_MESSAGE = (
+    "Local training added no noise, so there is no guarantee for single messages against someone who sees a device’s "
+    "own updates. The device’s figure does not depend on it."
+)
+
+NOT_PROTECTED = (
+    "Facts about people in general. If the model learns that a phrase is abusive, that holds for everyone who uses "
+    "it, whether or not their device took part.",
+    "The model against poisoning. Devices that cheat can spoil the sum; secure aggregation hides their "
+    "contribution too.",
+    "Users whose labelled messages were held out to measure quality or choose a threshold. That use is not charged.",
+    "Choices made by comparing several runs on the same devices. Tuning is charged only where each run is in this "
+    "ledger.",
+    "Devices whose data is the same person’s. The unit is one device, not one human being.",
+)
+_NOT_VERIFIED_POISSON = (
+    "That a release does not show how many devices were drawn for it. The noise and the scale of a round follow the "
+    "size of its cohort, and the figure takes that size as hidden.",
+)
+_NOT_VERIFIED = (
+    "That devices ran the published code, added their noise and kept to their limits.",
+    "That no more than the assumed share of a cohort worked with the server, and that drop-outs did not depend on "
+    "who was drawn.",
+    "That secrets were erased from memory: Python gives no means to guarantee it.",
+    "That this ledger is the only one its signer keeps for these devices. Compare its head with an independent copy.",
+)
+MINIMISATION = (
+    "Messages and updates stay on the device; only masked sums are sent.",
+    "The server learns a sum over at least {min_survivors} devices, or nothing.",
+    "The ledger and this report hold no device identifiers.",
+)
+
+
+def holds_against(spec: TaskSpec) -> str:
+    """Towards whom the device’s figure holds."""
+    return _AGAINST_POISSON if isinstance(spec.participation, PoissonParticipation) else _AGAINST_BOUNDED
+
+
+def not_verified(spec: TaskSpec) -> tuple[str, ...]:
+    """What the figures take on trust."""
+    sampled = isinstance(spec.participation, PoissonParticipation)
+    return _NOT_VERIFIED + (_NOT_VERIFIED_POISSON if sampled else ())
+
+
+def composition(spec: TaskSpec) -> str:
+    """How rounds were composed."""
+    return _COMPOSITION + (_EXTRA_POISSON if isinstance(spec.participation, PoissonParticipation) else _EXTRA_BOUNDED)
+
+
+def warnings(spec: TaskSpec) -> tuple[str, ...]:
+    """What a reader should stumble over."""
+    devices = getattr(spec.participation, "population", None)
+    found = []
+    if devices is not None and spec.budget.delta >= 1 / devices:
+        found.append(f"delta {spec.budget.delta} is not smaller than one in {devices} devices.")
+    if spec.randomness == "seeded":
+        found.append(HYPOTHETICAL)
+    return tuple(found)
