@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy import dgauss
-from privacy.receipt import Receipt
 from privacy.randomness import Randomness, uniform_words
+from privacy.receipt import Receipt
 from privacy.states import Encoded, Total, Update
 from privacy.task import DeviceMechanism
 

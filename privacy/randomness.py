@@ -68,3 +68,8 @@ def uniform_words(rng: Randomness, size: int, dtype: type[np.unsignedinteger]) -
     """`size` uniform little-endian words of an unsigned dtype."""
     little = np.dtype(dtype).newbyteorder("<")
     return np.frombuffer(rng.token(size * little.itemsize), dtype=little)
+
+
+def uniform_unit(rng: Randomness, size: int) -> NDArray[np.float64]:
+    """`size` uniform multiples of 2^-53 in [0, 1): coins to compare with a probability."""
+    return (uniform_words(rng, size, np.uint64) >> np.uint64(11)).astype(np.float64) * 2.0**-53

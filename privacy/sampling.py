@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from privacy.randomness import Randomness, uniform_words
+from privacy.randomness import Randomness, uniform_unit, uniform_words
 from privacy.task import Participation, PoissonParticipation
-
-_RESOLUTION = 2.0**-64
 
 
 def draw_cohort(participation: Participation, devices: Sequence[int], rng: Randomness) -> list[int]:
@@ -24,8 +22,8 @@ def draw_cohort(participation: Participation, devices: Sequence[int], rng: Rando
 
 
 def _poisson(devices: Sequence[int], rate: float, rng: Randomness) -> list[int]:
-    coins = uniform_words(rng, len(devices), np.uint64) * _RESOLUTION
-    return sorted(devices[place] for place in np.flatnonzero(coins < rate))
+    drawn = np.flatnonzero(uniform_unit(rng, len(devices)) < rate)
+    return sorted(devices[place] for place in drawn)
 
 
 def _uniform_subset(devices: Sequence[int], size: int, rng: Randomness) -> list[int]:

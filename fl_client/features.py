@@ -1,0 +1,104 @@
+"""Text to hashed n-grams, simple enough to be written again in any language.
+
+A text is normalised (Unicode NFKC, case folded) and cut into tokens: runs of word characters, and runs of other
+visible characters. Its features are the word n-grams, joined by a space, and the character n-grams of each token
+between two `_` marks. A feature's bucket is the CRC-32 (ISO 3309, as in every JVM) of its UTF-8 bytes after a prefix
+`w` or `c`, modulo the number of buckets. Counts are damped to 1 + ln(count), and each row has L2 norm 1.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.task import FeatureSpec
+
+_TOKEN = re.compile(r"\w+|[^\w\s]+")
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """n sparse rows over `buckets` columns, packed (CSR).
+
+    Attributes:
+        starts: int64[n + 1]; row i is starts[i] to starts[i + 1] of the other two.
+        columns: int32, ascending within a row.
+        values: float32, of L2 norm 1 in each row that is not empty.
+    """
+
+    buckets: int
+    starts: NDArray[np.int64] = field(repr=False)
+    columns: NDArray[np.int32] = field(repr=False)
+    values: NDArray[np.float32] = field(repr=False)
+
+    def __len__(self) -> int:
+        return self.starts.size - 1
+
+    def rows(self, indices: NDArray[np.int64]) -> Features:
+        """The rows at `indices`, in this order."""
+        pieces = [np.arange(self.starts[i], self.starts[i + 1]) for i in indices]
+        places = np.concatenate(pieces) if pieces else np.empty(0, np.int64)
+        sizes = np.array([piece.size for piece in pieces], np.int64)
+        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return Features(self.buckets, starts, self.columns[places], self.values[places])
+
+    def dense(self) -> NDArray[np.float32]:
+        """float32[n, buckets]."""
+        matrix = np.zeros((len(self), self.buckets), np.float32)
+        matrix[np.repeat(np.arange(len(self)), np.diff(self.starts)), self.columns] = self.values
+        return matrix
+
+
+def normalise(text: str) -> str:
+    """The form in which two texts count as the same."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def hash_texts(spec: FeatureSpec, texts: Sequence[str]) -> Features:
+    """One row a text; a text without tokens has an empty row."""
+    rows = [_row(spec, text) for text in texts]
+    columns = [row[0] for row in rows] or [np.empty(0, np.int32)]
+    values = [row[1] for row in rows] or [np.empty(0, np.float32)]
+    starts = np.concatenate([[0], np.cumsum([row[0].size for row in rows])]).astype(np.int64)
+    return Features(spec.buckets, starts, np.concatenate(columns), np.concatenate(values))
+
+
+def _row(spec: FeatureSpec, text: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    tokens = _TOKEN.findall(normalise(text))
+    hashes = [bucket for token in tokens for bucket in _token_hashes(spec, token)]
+    hashes.extend(_bucket(spec, "w", " ".join(gram)) for gram in _word_ngrams(spec, tokens))
+    columns, counts = np.unique(np.array(hashes, np.int32), return_counts=True)
+    damped = 1 + np.log(counts)
+    values = (damped / np.sqrt(damped @ damped)).astype(np.float32) if counts.size else np.empty(0, np.float32)
+    return columns, values
+
+
+@lru_cache(maxsize=1 << 16)
+def _token_hashes(spec: FeatureSpec, token: str) -> tuple[int, ...]:
+    """The token itself where single words count, and its character n-grams. Tokens recur, so they are remembered."""
+    marked = f"_{token}_"
+    shortest, longest = spec.char_ngrams
+    grams = [marked[i : i + n] for n in range(shortest, longest + 1) for i in range(len(marked) - n + 1)]
+    hashes = [_bucket(spec, "c", gram) for gram in grams]
+    if spec.word_ngrams[0] == 1:
+        hashes.append(_bucket(spec, "w", token))
+    return tuple(hashes)
+
+
+def _word_ngrams(spec: FeatureSpec, tokens: Sequence[str]) -> Iterator[Sequence[str]]:
+    """All n-grams of two words and more."""
+    shortest, longest = max(spec.word_ngrams[0], 2), spec.word_ngrams[1]
+    for n in range(shortest, longest + 1):
+        for i in range(len(tokens) - n + 1):
+            yield tokens[i : i + n]
+
+
+def _bucket(spec: FeatureSpec, prefix: str, gram: str) -> int:
+    return crc32(f"{prefix}{gram}".encode("utf-8", "surrogatepass")) % spec.buckets
