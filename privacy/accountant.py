@@ -168,9 +168,9 @@ def _smallest_noise(composed: Callable[[int], Composition], delta: float, epsilo
     enough = _first(lambda hundredths: rdp_epsilon(composed(hundredths), delta) <= epsilon, 0, _LARGEST_NOISE)
     if not fits(enough):
         return None
-    below = int(enough * 0.85)
+    below = int(enough * 0.93)
     while below and fits(below):
-        enough, below = below, int(below * 0.85)
+        enough, below = below, int(below * 0.93)
     return _first(fits, below, enough)
 
 

@@ -122,10 +122,9 @@ def _round_step(least: float) -> float:
 
 
 def _superscript(number: str) -> str:
-    """As `_power`, for text inside SVG."""
-    mantissa, _, exponent = number.partition("e")
-    if not exponent:
-        return number
+    """Any number as a power of ten, for text inside SVG."""
+    mantissa, exponent = f"{float(number):e}".split("e")
+    mantissa = mantissa.rstrip("0").rstrip(".")
     power = "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return power if mantissa == "1" else f"{mantissa} × {power}"
 

@@ -32,7 +32,7 @@ WITHHELD = "The claim relies on the size of each cohort staying secret, so this 
 _COMPOSITION = (
     "All charged rounds are composed together, those without a release included. Epsilons are never added up."
 )
-_EXTRA_POISSON = " Each round is Poisson-sampled Gaussian noise; sums of discrete Gaussians stand in for it."
+_EXTRA_POISSON = " A device is in each round with the stated probability."
 _EXTRA_BOUNDED = " The device charged for is one that takes part as often as its own limit allows."
 
 MESSAGE = (
