@@ -42,6 +42,7 @@ __all__ = [
 
 _QUANTUM = Decimal("0.0001")
 _CURVE_POINTS = 64
+_COARSENESS = 16
 _LARGEST_NOISE = 100_000
 """In hundredths."""
 
@@ -160,18 +161,21 @@ def noise_multiplier_for(
 
 
 def _smallest_noise(composed: Callable[[int], Composition], delta: float, epsilon: float) -> int | None:
-    """In hundredths. The cheap second accountant gives an upper end, from which the search gallops down."""
+    """In hundredths. The second accountant gives an upper end, a coarse grid the place, the fine grid the answer."""
 
-    def fits(hundredths: int) -> bool:
-        return _rounded_up(upper_bound(composed(hundredths), delta)) <= epsilon
+    def fits(hundredths: int, coarseness: int = 1) -> bool:
+        return _rounded_up(upper_bound(composed(hundredths), delta, coarseness)) <= epsilon
 
     enough = _first(lambda hundredths: rdp_epsilon(composed(hundredths), delta) <= epsilon, 0, _LARGEST_NOISE)
-    if not fits(enough):
+    if enough == _LARGEST_NOISE and not fits(enough):
         return None
     below = int(enough * 0.93)
-    while below and fits(below):
+    while below and fits(below, _COARSENESS):
         enough, below = below, int(below * 0.93)
-    return _first(fits, below, enough)
+    enough = _first(lambda hundredths: fits(hundredths, _COARSENESS), below, enough)
+    while enough > 1 and fits(enough - 1):
+        enough -= 1
+    return enough
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int:

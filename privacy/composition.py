@@ -103,11 +103,14 @@ def bracket(composition: Composition, delta: float) -> Bracket:
 
 
 @lru_cache(maxsize=1024)
-def upper_bound(composition: Composition, delta: float) -> float:
-    """The `upper` of `bracket` without its checks, for searches and curves whose result is checked."""
+def upper_bound(composition: Composition, delta: float, coarseness: int = 1) -> float:
+    """The `upper` of `bracket` without its checks, for searches and curves whose result is checked.
+
+    On a grid wider by `coarseness` it is found faster and remains an upper bound.
+    """
     if math.isinf(composition.mu) or not composition.sampled:
         return epsilon_bracket(composition.mu, delta)[1]
-    return _pld_epsilon(composition, delta, pessimistic=True)
+    return _pld_epsilon(composition, delta, pessimistic=True, coarseness=coarseness)
 
 
 @lru_cache(maxsize=1024)
@@ -139,8 +142,8 @@ def _grid(epsilon: float) -> float:
     return GRID * 2.0 ** max(0, math.ceil(math.log2(max(epsilon, _FINE_UP_TO) / _FINE_UP_TO)))
 
 
-def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool) -> float:
-    grid = _grid(rdp_epsilon(composition, delta))
+def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool, coarseness: int = 1) -> float:
+    grid = _grid(rdp_epsilon(composition, delta)) * coarseness
     parts = [_pld(sampled, grid, pessimistic).self_compose(times) for sampled, times in composition.sampled]
     if composition.mu:
         parts.append(_pld(Sampled(1.0, 1 / composition.mu), grid, pessimistic))
@@ -148,7 +151,7 @@ def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool) -> f
     return float(whole.get_epsilon_for_delta(delta))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _pld(sampled: Sampled, grid: float, pessimistic: bool) -> pld.PrivacyLossDistribution:
     return pld.from_gaussian_mechanism(
         standard_deviation=sampled.noise_multiplier,

@@ -30,7 +30,8 @@ _AGAINST_BOUNDED = (
 WITHHELD = "The claim relies on the size of each cohort staying secret, so this report does not list the sizes."
 
 _COMPOSITION = (
-    "All charged rounds are composed together, those without a release included. Epsilons are never added up."
+    "All charged rounds are composed together, those without a release included; epsilons are never added up. The "
+    "integer noise is accounted for as the continuous Gaussian that it follows, at thousands of steps per deviation."
 )
 _EXTRA_POISSON = " A device is in each round with the stated probability."
 _EXTRA_BOUNDED = " The device charged for is one that takes part as often as its own limit allows."
@@ -53,7 +54,7 @@ NOT_PROTECTED = (
     "Users whose labelled messages were held out to measure quality or choose a threshold. That use is not charged.",
     "Choices made by comparing several runs on the same devices. Tuning is charged only where each run is in this "
     "ledger.",
-    "Devices whose data is the same person’s. The unit is one device, not one human being.",
+    "A person with several devices. The unit is one device, not one human being.",
 )
 _NOT_VERIFIED_POISSON = (
     "That a release does not show how many devices were drawn for it. The noise and the scale of a round follow the "
