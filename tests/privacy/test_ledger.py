@@ -285,6 +285,17 @@ def test_a_signed_lie_is_found_and_named(bodies: list[dict[str, object]], compla
         verify(*resigned(bodies), SIGNER.public)
 
 
+@pytest.mark.parametrize(("field", "value"), [("seq", 7), ("previous", "11" * 32)])
+def test_a_signed_entry_out_of_its_place_is_found(field: str, value: object) -> None:
+    (first, second), _ = resigned([OPENED, CHARGE])
+    moved = canonical_json({**json.loads(second), field: value})
+    frontier = Frontier()
+    frontier.append(leaf_hash(first))
+    frontier.append(leaf_hash(moved))
+    with pytest.raises(LedgerInvalid, match=f"entry 1: expected {field}"):
+        verify([first, moved], SignedHead.of(2, frontier.root(), SIGNER), SIGNER.public)
+
+
 def test_one_charge_pays_for_one_release() -> None:
     ledger = opened()
     receipt = ledger.reserve(charge(1))
