@@ -103,7 +103,7 @@ class Device:
         weights = self._client.open_input(request)
         task, params = self._client.task, self._client.parameters
         update = self._train(task, weights, rng)
-        mechanism = Mechanism.for_cohort(task.mechanism, task.model.dimension, params.cohort, params.honest_survivors)
+        mechanism = Mechanism.for_cohort(task, params.cohort)
         masked = self._client.masked_input(mechanism.encode(update, rng))
         record = self._store.load(task.id)
         # Counted before it is sent: a crash in between must not grant one participation more.

@@ -159,10 +159,7 @@ class Coordinator:
         return self._commit(before, number, outcome, release), ""
 
     def _release(self, outcome: RoundOutcome) -> Release:
-        params = outcome.params
-        mechanism = Mechanism.for_cohort(
-            self._task.mechanism, self._task.model.dimension, params.cohort, params.honest_survivors
-        )
+        mechanism = Mechanism.for_cohort(self._task, outcome.total.cohort)
         return mechanism.release(outcome.total, outcome.receipt)
 
     def _commit(self, before: Checkpoint, number: int, outcome: RoundOutcome, release: Release) -> Checkpoint:

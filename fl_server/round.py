@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fl_server.transport import Transport
 from privacy.ledger import Receipt
 from privacy.secagg import Rejected, Server, Stage
-from privacy.secagg.params import Parameters
 from privacy.states import Total
 
 
@@ -28,7 +27,6 @@ class RoundOutcome:
     """A charged sum."""
 
     total: Total
-    params: Parameters
     receipt: Receipt
     facts: RoundFacts
 
@@ -64,7 +62,7 @@ class Round:
             self.server.advance()
         if self.receipt is None:
             raise RuntimeError("a round was unmasked without a charge")
-        return RoundOutcome(self.server.total(), self.server.parameters, self.receipt, self.facts())
+        return RoundOutcome(self.server.total(), self.receipt, self.facts())
 
     def facts(self) -> RoundFacts:
         return RoundFacts(self._invited, dict(self._replies), dict(self._refusals))

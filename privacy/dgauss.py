@@ -33,15 +33,19 @@ class _Table:
     """The leading 64 bits of `cumulative`, without its last entry."""
 
 
-def sample(sigma: int, size: int, rng: Randomness) -> NDArray[np.int64]:
-    """`size` independent draws with parameter `sigma`: int64[size].
+MAX_VARIANCE = 1 << 26
+"""Above it the table would take seconds to compute."""
+
+
+def sample(variance: int, size: int, rng: Randomness) -> NDArray[np.int64]:
+    """`size` independent draws with parameter sigma^2 = `variance`: int64[size].
 
     Raises:
-        ValueError: when sigma is not a positive integer up to 4,096, or size is negative.
+        ValueError: when the variance is not a positive integer up to MAX_VARIANCE.
     """
-    if not 1 <= sigma <= 4096:
-        raise ValueError(f"sigma: expected 1 to 4096, got {sigma}")
-    table = _table(sigma)
+    if not 1 <= variance <= MAX_VARIANCE:
+        raise ValueError(f"variance: expected 1 to {MAX_VARIANCE}, got {variance}")
+    table = _table(variance)
     words = uniform_words(rng, size, np.uint64).astype(np.uint64)
     places = np.searchsorted(table.coarse, words, side="right")
     _settle_ties(table, words, places, rng)
@@ -57,10 +61,10 @@ def _settle_ties(table: _Table, words: NDArray[np.uint64], places: NDArray[np.in
         places[i] = next(place for place, bound in enumerate(table.cumulative) if draw < bound)
 
 
-@lru_cache(maxsize=4)
-def _table(sigma: int) -> _Table:
-    tail = _TAIL * sigma
-    weights = _weights(sigma, tail)
+@lru_cache(maxsize=8)
+def _table(variance: int) -> _Table:
+    tail = math.isqrt(_TAIL**2 * variance)
+    weights = _weights(variance, tail)
     whole = weights[0] + 2 * sum(weights[1:])
     cumulative, running = [], 0
     for value in range(-tail, tail + 1):
@@ -70,10 +74,10 @@ def _table(sigma: int) -> _Table:
     return _Table(-tail, tuple(cumulative), coarse)
 
 
-def _weights(sigma: int, tail: int) -> list[int]:
-    """2^256 * exp(-x^2 / (2 sigma^2)) for x = 0 to tail, by w(x+1) / w(x) = exp(-(2x + 1) / (2 sigma^2))."""
+def _weights(variance: int, tail: int) -> list[int]:
+    """2^256 * exp(-x^2 / (2 variance)) for x = 0 to tail, by w(x+1) / w(x) = exp(-(2x + 1) / (2 variance))."""
     with localcontext(Context(prec=_DIGITS)):
-        ratio = (Decimal(-1) / (2 * sigma * sigma)).exp()
+        ratio = (Decimal(-1) / (2 * variance)).exp()
         squared = ratio * ratio
         weight, weights = Decimal(1), []
         for _ in range(tail + 1):

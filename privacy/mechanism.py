@@ -2,10 +2,12 @@
 
 Formal guarantee. Adjacency: one device's update replaced by zero. The integer vector that a device contributes has L2
 norm at most `norm_bound`, enforced after rounding in exact integer arithmetic, so `norm_bound` is the sensitivity of
-the sum. Each device adds a discrete Gaussian of parameter SIGMA per coordinate; `norm_bound` is chosen so that the
-noise of `honest` devices alone has standard deviation noise_multiplier * norm_bound. The sum of h discrete Gaussians
-of SIGMA = 1024 is within 10 * h * exp(-pi^2 * 2^20) of one discrete Gaussian per coordinate (Kairouz, Liu and Steinke
-2021, Theorem 1), which is nothing.
+the sum. Each device adds a discrete Gaussian per coordinate, of a variance that lets the share of devices assumed
+honest and present reach noise_multiplier * norm_bound alone. Their sum is within 10 h exp(-pi^2 sigma^2) of one
+discrete Gaussian per coordinate (Kairouz, Liu and Steinke 2021, Theorem 1), which is nothing for sigma >= 256.
+
+The grid and the noise of the sum do not depend on how many devices came: a Poisson cohort's size stays hidden in a
+release, as its amplification requires. Only drop-outs add to the noise that is left out of the account.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from privacy import dgauss
 from privacy.randomness import Randomness, uniform_words
 from privacy.receipt import Receipt
 from privacy.states import Encoded, Total, Update
-from privacy.task import DeviceMechanism
+from privacy.task import TaskSpec
 
 SIGMA = 1024
-"""Parameter of one device's noise, in integer steps: the scale adapts to it, so that one table serves for ever."""
+"""Parameter of one device's noise, in integer steps, in a cohort of the expected size; it sets the scale."""
 
+_MIN_VARIANCE = 256**2
 _MODULUS_BITS = 32
 _WRAP_BITS = 40
 """A coordinate of the noisy sum leaves the modulus with probability below 2^-40 over the whole vector."""
@@ -59,38 +62,39 @@ class Mechanism:
 
     Attributes:
         clip: L2 bound of an update, in the units of the model's weights.
-        scale: integer steps per unit.
-        norm_bound: L2 bound of an encoded update before noise, in integer steps.
-        sigma: parameter of a device's discrete Gaussian, in integer steps; 0 for no noise.
-        honest: how many devices' noise is counted on.
+        scale: integer steps per unit; the same in every round of a task.
+        norm_bound: L2 bound of an encoded update before noise, in integer steps; the same in every round of a task.
+        variance: of a device's discrete Gaussian, in integer steps; 0 for no noise.
+        honest: how many devices' noise is counted on, a real number so that the sum's noise is the same for any cohort.
     """
 
     dimension: int
     clip: float
     scale: float
     norm_bound: float
-    sigma: int
-    honest: int
+    variance: int
+    honest: float
 
     @classmethod
-    def for_cohort(cls, spec: DeviceMechanism, dimension: int, cohort: int, honest: int) -> Mechanism:
-        """Size rounding and noise for `honest` of `cohort` devices.
+    def for_cohort(cls, task: TaskSpec, cohort: int) -> Mechanism:
+        """Size the rounding for the task, and each device's noise for `cohort` devices.
 
         Raises:
-            MechanismError: when rounding would dominate the clip, or the sum could leave the modulus.
+            MechanismError: when rounding would dominate the clip, the sum could leave the modulus, or the cohort is
+                so far from the expected one that its noise cannot be sampled exactly.
         """
-        sigma = SIGMA if spec.noise_multiplier > 0 else 0
-        bound = (
-            SIGMA * math.sqrt(honest) / spec.noise_multiplier if sigma else math.sqrt(_UNNOISED_STEPS**2 + dimension)
-        )
-        steps = _clip_steps(bound, dimension)
-        spread = dgauss.standard_tail(_WRAP_BITS, dimension) * sigma * math.sqrt(cohort)
-        if cohort * bound + spread >= 1 << (_MODULUS_BITS - 1):
-            raise MechanismError(
-                f"noise_multiplier: the sum of {cohort} devices does not fit {_MODULUS_BITS} bits at "
-                f"{spec.noise_multiplier}; raise the noise or lower the cohort"
-            )
-        return cls(dimension, spec.clip, steps / spec.clip, bound, sigma, honest)
+        noise, dimension = task.mechanism.noise_multiplier, task.model.dimension
+        share = 1 - task.aggregation.corrupt_share - task.aggregation.dropout_share
+        honest = cohort * share
+        if noise > 0:
+            total_variance = SIGMA**2 * task.participation.expected_cohort * share
+            bound, variance = math.sqrt(total_variance) / noise, math.ceil(total_variance / honest)
+        else:
+            bound, variance = math.sqrt(_UNNOISED_STEPS**2 + dimension), 0
+        _check_variance(variance, cohort, task)
+        _check_modulus(bound, variance, cohort, task)
+        scale = _clip_steps(bound, dimension) / task.mechanism.clip
+        return cls(dimension, task.mechanism.clip, scale, bound, variance, honest)
 
     def encode(self, update: Update, rng: Randomness) -> Encoded:
         """Clip, round and noise one device's update.
@@ -99,8 +103,8 @@ class Mechanism:
             MechanismError: when the update is not finite or has another length.
         """
         integers = self._round(self._clipped(update.delta), rng)
-        if self.sigma:
-            integers += dgauss.sample(self.sigma, self.dimension, rng)
+        if self.variance:
+            integers += dgauss.sample(self.variance, self.dimension, rng)
         return Encoded(integers.astype(np.int32).view(np.uint32))
 
     def release(self, total: Total, receipt: Receipt) -> Release:
@@ -117,7 +121,7 @@ class Mechanism:
     @property
     def noise_std(self) -> float:
         """Standard deviation per coordinate of the honest devices' noise, in the units of the model's weights."""
-        return self.sigma * math.sqrt(self.honest) / self.scale
+        return math.sqrt(self.variance * self.honest) / self.scale
 
     def _clipped(self, delta: NDArray[np.float32]) -> NDArray[np.float64]:
         if delta.shape != (self.dimension,):
@@ -137,6 +141,23 @@ class Mechanism:
             if int(integers @ integers) <= self.norm_bound**2:
                 return integers
         raise MechanismError(f"update: no rounding within the norm bound in {_ROUNDING_ATTEMPTS} attempts")
+
+
+def _check_variance(variance: int, cohort: int, task: TaskSpec) -> None:
+    if variance and not _MIN_VARIANCE <= variance <= dgauss.MAX_VARIANCE:
+        raise MechanismError(
+            f"cohort: expected about {task.participation.expected_cohort:g} devices, got {cohort}, "
+            "too far off for exact noise; invite again"
+        )
+
+
+def _check_modulus(bound: float, variance: int, cohort: int, task: TaskSpec) -> None:
+    spread = dgauss.standard_tail(_WRAP_BITS, task.model.dimension) * math.sqrt(variance * cohort)
+    if cohort * bound + spread >= 1 << (_MODULUS_BITS - 1):
+        raise MechanismError(
+            f"noise_multiplier: the sum of {cohort} devices does not fit {_MODULUS_BITS} bits at "
+            f"{task.mechanism.noise_multiplier}; raise the noise or lower the cohort"
+        )
 
 
 def _clip_steps(bound: float, dimension: int) -> float:

@@ -12,7 +12,7 @@ from privacy.mechanism import SIGMA, Mechanism, MechanismError
 from privacy.randomness import SystemRandomness
 from privacy.receipt import Charge, Receipt, issue_receipt
 from privacy.states import Encoded, Total, Update
-from privacy.task import DeviceMechanism
+from privacy.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism
 from simulations.randomness import SeedTree
 from tests.support.tasks import make_task
 
@@ -20,9 +20,17 @@ TRANSCRIPT = "ab" * 32
 
 
 def mechanism(
-    *, noise: float = 1.0, clip: float = 1.0, dimension: int = 64, cohort: int = 10, honest: int = 8
+    *, noise: float = 1.0, clip: float = 1.0, dimension: int = 64, cohort: int = 10, expected: int | None = None
 ) -> Mechanism:
-    return Mechanism.for_cohort(DeviceMechanism(clip=clip, noise_multiplier=noise), dimension, cohort, honest)
+    """Of a task that expects `expected` devices (default: just those that came) and counts on 8 of 10."""
+    task = make_task(
+        dimension,
+        mechanism=DeviceMechanism(clip=clip, noise_multiplier=noise),
+        participation=BoundedParticipation(cohort=expected or cohort, max_participations=3),
+        aggregation=AggregationPolicy(corrupt_share=0.0, dropout_share=0.2, min_survivors=2),
+        budget=Budget(delta=1e-5),
+    )
+    return Mechanism.for_cohort(task, cohort)
 
 
 def receipt(transcript: str = TRANSCRIPT) -> Receipt:
@@ -52,9 +60,18 @@ def test_no_update_exceeds_the_norm_bound(values: list[float], clip: float, nois
 
 
 def test_noise_of_the_honest_devices_alone_is_what_was_asked() -> None:
-    chosen = mechanism(noise=1.5, honest=8)
-    assert chosen.sigma * math.sqrt(8) / chosen.norm_bound == pytest.approx(1.5)
+    chosen = mechanism(noise=1.5, cohort=10)
+    assert math.sqrt(chosen.variance * 8) / chosen.norm_bound == pytest.approx(1.5)
     assert chosen.noise_std >= 1.5 * chosen.clip
+
+
+@given(st.integers(8, 400), st.integers(8, 400))
+def test_release_does_not_tell_how_many_devices_came(one: int, other: int) -> None:
+    """Same grid, same sensitivity, same noise in the sum to a millionth, whatever the cohort."""
+    few, many = mechanism(cohort=one, expected=100), mechanism(cohort=other, expected=100)
+    assert (few.scale, few.norm_bound) == (many.scale, many.norm_bound)
+    assert few.variance * one == pytest.approx(many.variance * other, rel=1e-4)
+    assert few.noise_std >= 1.0
 
 
 def test_without_noise_the_sum_is_the_sum() -> None:
@@ -66,13 +83,13 @@ def test_without_noise_the_sum_is_the_sum() -> None:
 
 
 def test_rounding_is_unbiased_and_noise_has_its_variance() -> None:
-    chosen = mechanism(noise=0.5, dimension=20_000, cohort=4, honest=4)
+    chosen = mechanism(noise=0.5, dimension=20_000, cohort=4)
     update = Update(np.full(20_000, 0.7 / math.sqrt(20_000), np.float32))
     encoded = [chosen.encode(update, SystemRandomness()) for _ in range(4)]
     released = chosen.release(as_total(*encoded), receipt()).values
     error = released - 4 * update.delta
     assert abs(error.mean()) < 5 * chosen.noise_std / math.sqrt(20_000)
-    assert error.std() == pytest.approx(chosen.noise_std, rel=0.05)
+    assert error.std() == pytest.approx(chosen.noise_std / math.sqrt(0.8), rel=0.05)
     assert chosen.noise_std == pytest.approx(0.5, rel=0.01)
 
 
@@ -108,16 +125,22 @@ def test_receipt_cannot_be_made_up() -> None:
 
 def test_sum_that_could_wrap_is_refused() -> None:
     with pytest.raises(MechanismError, match="does not fit 32 bits"):
-        mechanism(noise=0.001, cohort=1000, honest=1000)
+        mechanism(noise=0.001, cohort=1000)
 
 
 def test_rounding_that_would_dominate_is_refused() -> None:
     with pytest.raises(MechanismError, match="rounding would exceed the clip"):
-        mechanism(noise=500.0, dimension=1 << 20, cohort=2, honest=2)
+        mechanism(noise=500.0, dimension=1 << 20, cohort=2)
+
+
+@pytest.mark.parametrize("cohort", [2, 4000])
+def test_cohorts_far_from_the_expected_one_are_refused(cohort: int) -> None:
+    with pytest.raises(MechanismError, match=f"expected about 200 devices, got {cohort}"):
+        mechanism(cohort=cohort, expected=200)
 
 
 def test_largest_sums_do_not_wrap() -> None:
-    chosen = mechanism(noise=0.05, dimension=2, cohort=100, honest=80)
+    chosen = mechanism(noise=0.05, dimension=2, cohort=100)
     extreme = Update(np.array([1.0, 0.0], np.float32))
     encoded = [chosen.encode(extreme, SystemRandomness()) for _ in range(100)]
     released = chosen.release(as_total(*encoded), receipt()).values
