@@ -1,0 +1,166 @@
+"""Made-up chat for machines without data, shaped like real chat; its scores say nothing about real abuse.
+
+Words are made of random syllables or plain and mild English. Abuse comes openly, with an insult, or implicitly, in
+ordinary words; friendly teasing uses the same insults and mild profanity, so that no word alone decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulations.dataset import Table
+
+# Messages a user: quartiles 1, 2 and 4, and a tail.
+_MEDIAN_MESSAGES, _MESSAGES_SPREAD, _MOST_MESSAGES = 2.5, 1.0, 55
+# Tokens a message: median 3.
+_MEDIAN_TOKENS, _TOKENS_SPREAD, _MOST_TOKENS = 3.0, 0.7, 40
+_TOXICITY = (1.4, 6.0)
+"""Beta parameters of the share of abuse in one user's messages."""
+_IMPLICIT_SHARE = 1 / 3
+_TEASING_SHARE = 0.12
+_DUPLICATE_SHARE = 1 / 3
+"""Messages whose exact text another message had before."""
+_MISSED, _FALSELY_FLAGGED = 0.15, 0.035
+"""Label noise, 5 to 6% of all labels: annotators miss abuse more often than they see it where there is none."""
+_WORDS, _ZIPF_EXPONENT = 8_000, 1.3
+
+_SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+_INSULTS = (
+    "idiot",
+    "loser",
+    "clown",
+    "trash",
+    "moron",
+    "garbage",
+    "worm",
+    "fool",
+    "rat",
+    "dork",
+    "pathetic",
+    "useless",
+)
+_MILD = ("damn", "hell", "crap", "heck", "bloody", "freaking")
+_FRIENDLY = ("haha", "mate", "love", "nice", "gg", "lol", "thanks", "yay")
+_SUBJECTS = ("nobody", "everyone", "the team", "we all")
+_VERDICTS = ("wants", "misses", "needs", "likes")
+_OBJECTS = ("you", "your kind", "people like you", "you here")
+_DISMISSALS = ("just leave", "go away", "uninstall", "quit already", "stay gone", "do not come back")
+
+
+class Kind(IntEnum):
+    """What a message truly is, whatever its label says."""
+
+    PLAIN = 0
+    TEASING = 1
+    """Friendly profanity: looks like abuse and is none."""
+    EXPLICIT = 2
+    IMPLICIT = 3
+    """Abuse without one rude word."""
+
+
+ABUSE = (Kind.EXPLICIT, Kind.IMPLICIT)
+
+
+@dataclass(frozen=True, eq=False)
+class Chat:
+    """n generated messages: text, true kind (int64[n]), noisy label (int8[n]) and writer (int64[n], from 0)."""
+
+    texts: list[str] = field(repr=False)
+    kinds: NDArray[np.int64] = field(repr=False)
+    labels: NDArray[np.int8] = field(repr=False)
+    users: NDArray[np.int64] = field(repr=False)
+
+    def table(self) -> Table:
+        """What a file with this chat would load as."""
+        users = [f"user-{user}" for user in self.users]
+        content = json.dumps([self.texts, self.labels.tolist(), users]).encode()
+        rows = np.arange(len(self.texts))
+        return Table(self.texts, self.labels, users, rows, 0, hashlib.sha256(content).hexdigest())
+
+
+def generate(users: int, rng: np.random.Generator) -> Chat:
+    """The chat of `users` users, each with at least one message."""
+    messages = rng.lognormal(np.log(_MEDIAN_MESSAGES), _MESSAGES_SPREAD, users).astype(np.int64)
+    writers = np.repeat(np.arange(users), messages.clip(1, _MOST_MESSAGES))
+    kinds = _kinds(rng.random(writers.size) < rng.beta(*_TOXICITY, users)[writers], rng)
+    texts = _Writer(rng).write(kinds)
+    _repeat(texts, kinds, rng)
+    abusive = np.isin(kinds, ABUSE)
+    mislabelled = rng.random(writers.size) < np.where(abusive, _MISSED, _FALSELY_FLAGGED)
+    return Chat(texts, kinds, (abusive ^ mislabelled).astype(np.int8), writers)
+
+
+def _kinds(abusive: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
+    abuse = np.where(rng.random(abusive.size) < _IMPLICIT_SHARE, Kind.IMPLICIT, Kind.EXPLICIT)
+    clean = np.where(rng.random(abusive.size) < _TEASING_SHARE, Kind.TEASING, Kind.PLAIN)
+    return np.where(abusive, abuse, clean).astype(np.int64)
+
+
+class _Writer:
+    """Writes messages from one random stream."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def write(self, kinds: NDArray[np.int64]) -> list[str]:
+        lengths = np.rint(self._rng.lognormal(np.log(_MEDIAN_TOKENS), _TOKENS_SPREAD, kinds.size)).astype(np.int64)
+        lengths = lengths.clip(1, _MOST_TOKENS)
+        words = self._words(int(lengths.sum()))
+        ends = np.cumsum(lengths)
+        return [
+            " ".join(self._shape(Kind(kind), words[end - length : end]))
+            for kind, end, length in zip(kinds.tolist(), ends.tolist(), lengths.tolist(), strict=True)
+        ]
+
+    def _words(self, count: int) -> list[str]:
+        frequencies = np.arange(1, _WORDS + 1) ** -_ZIPF_EXPONENT
+        ranks = self._rng.choice(_WORDS, count, p=frequencies / frequencies.sum())
+        return [_word(rank) for rank in ranks.tolist()]
+
+    def _shape(self, kind: Kind, words: list[str]) -> list[str]:
+        """Put what makes the kind in place of some of the plain words."""
+        match kind:
+            case Kind.PLAIN:
+                return words
+            case Kind.TEASING:
+                return [self._pick(_MILD + _INSULTS), *words[2:], self._pick(_FRIENDLY)]
+            case Kind.EXPLICIT:
+                opening = [self._pick(_MILD)] if self._rng.random() < 0.3 else []
+                return [*opening, *words[1:], self._pick(_INSULTS)]
+            case Kind.IMPLICIT:
+                return [*words[3:], *self._hint()]
+
+    def _hint(self) -> list[str]:
+        if self._rng.random() < 0.5:
+            return [self._pick(_DISMISSALS)]
+        return [self._pick(_SUBJECTS), self._pick(_VERDICTS), self._pick(_OBJECTS)]
+
+    def _pick(self, words: Sequence[str]) -> str:
+        return words[int(self._rng.integers(len(words)))]
+
+
+def _word(rank: int) -> str:
+    """The made-up word of a frequency rank: distinct ranks, distinct words; frequent words are short."""
+    first, last = divmod(rank, len(_SYLLABLES))
+    return (_word(first - 1) if first else "") + _SYLLABLES[last]
+
+
+def _repeat(texts: list[str], kinds: NDArray[np.int64], rng: np.random.Generator) -> None:
+    """Replace unique texts by copies of others of their kind until the share of duplicates is reached."""
+    _, place, counts = np.unique(texts, return_inverse=True, return_counts=True)
+    missing = round(_DUPLICATE_SHARE * len(texts)) - (len(texts) - counts.size)
+    unique = rng.permutation(np.flatnonzero(counts[place] == 1))
+    copies = unique[: max(0, missing)]
+    sources = np.setdiff1d(np.arange(len(texts)), copies)
+    for kind in Kind:
+        targets, pool = copies[kinds[copies] == kind], sources[kinds[sources] == kind]
+        if pool.size:
+            for target, source in zip(targets, rng.choice(pool, targets.size), strict=True):
+                texts[target] = texts[source]

@@ -1,0 +1,104 @@
+"""What training never sees: test users, and calibration users on whom only the decision threshold is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_client.features import normalise
+from simulations.dataset import Table
+from simulations.readers import DataError
+
+_TRAIN, _TEST, _CALIBRATION = range(3)
+_PARTS = 3
+_FEWEST = 2
+"""Two users, one of each class, are the smallest part that can be measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Three disjoint parts of a table; each has both classes, and no user is in two of them.
+
+    Attributes:
+        train, test, calibration: int64 rows of the table, ascending.
+        novel: bool per test row; True where the normalised text occurs in no training row.
+    """
+
+    train: NDArray[np.int64] = field(repr=False)
+    test: NDArray[np.int64] = field(repr=False)
+    calibration: NDArray[np.int64] = field(repr=False)
+    novel: NDArray[np.bool_] = field(repr=False)
+
+
+def part_sizes(groups: int) -> tuple[int, int, int]:
+    """How many of `groups` users train, test and calibrate: 70%, 20% and 10%, with at least 2 held out for each."""
+    test, calibration = max(_FEWEST, (2 * groups + 5) // 10), max(_FEWEST, (groups + 5) // 10)
+    return groups - test - calibration, test, calibration
+
+
+def users_for(training: int) -> int:
+    """How many users there must be for `training` of them to train."""
+    users = training + 2 * _FEWEST
+    while part_sizes(users)[0] < training:
+        users += 1
+    return users
+
+
+def split(table: Table, rng: np.random.Generator) -> Split:
+    """Split by user; by row where there are no users.
+
+    Raises:
+        DataError: when the classes sit with too few users for three parts, or there are no labels.
+    """
+    owner = _owners(table)
+    part = _assign(owner, table.required_labels(), rng)[owner]
+    train, test, calibration = (np.flatnonzero(part == k) for k in (_TRAIN, _TEST, _CALIBRATION))
+    return Split(train, test, calibration, _novel(table.texts, train, test))
+
+
+def _owners(table: Table) -> NDArray[np.int64]:
+    """int64[n]: the group of each row, numbered from 0."""
+    if table.users is None:
+        return np.arange(len(table))
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(user, len(numbers)) for user in table.users], np.int64)
+
+
+def _assign(owner: NDArray[np.int64], labels: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int8]:
+    """int8[groups]: the part of each group. Every part first gets what holds both classes, the rest falls at random."""
+    groups = int(owner.max()) + 1
+    part = np.full(groups, -1, np.int8)
+    for number, bundle in enumerate(_bundles(owner, labels, rng)):
+        part[bundle] = number
+    free = rng.permutation(np.flatnonzero(part == -1))
+    _, test, calibration = part_sizes(groups)
+    for number, size in ((_TEST, test), (_CALIBRATION, calibration)):
+        missing = max(0, size - np.count_nonzero(part == number))
+        part[free[:missing]] = number
+        free = free[missing:]
+    part[free] = _TRAIN
+    return part
+
+
+def _bundles(owner: NDArray[np.int64], labels: NDArray[np.int8], rng: np.random.Generator) -> Sequence[list[int]]:
+    """Three disjoint sets of groups that each hold both classes: one mixed group, or one of either class."""
+    positive = np.bincount(owner, labels == 1) > 0
+    negative = np.bincount(owner, labels == 0) > 0
+    mixed = [[group] for group in np.flatnonzero(positive & negative).tolist()]
+    abusive = rng.permutation(np.flatnonzero(positive & ~negative)).tolist()
+    clean = rng.permutation(np.flatnonzero(negative & ~positive)).tolist()
+    bundles = mixed + [list(pair) for pair in zip(abusive, clean, strict=False)]
+    if len(bundles) < _PARTS:
+        raise DataError(
+            "--data: expected both labels for each of training, test and calibration, got "
+            f"{len(mixed)} users with both, {len(abusive)} with only 1, {len(clean)} with only 0; add users or rows"
+        )
+    return [bundles[place] for place in rng.choice(len(bundles), _PARTS, replace=False)]
+
+
+def _novel(texts: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.bool_]:
+    seen = {normalise(texts[row]) for row in train}
+    return np.array([normalise(texts[row]) not in seen for row in test], np.bool_)
