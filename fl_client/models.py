@@ -60,7 +60,7 @@ def model_spec(architecture: str, features: FeatureSpec) -> ModelSpec:
 def load_flat(module: nn.Module, weights: torch.Tensor) -> None:
     """Copy float32[d] into the parameters, in the order of `named_parameters`."""
     parameters = list(module.parameters())
-    pieces = weights.split([parameter.numel() for parameter in parameters])
+    pieces = torch.split(weights, [parameter.numel() for parameter in parameters])
     with torch.no_grad():
         for parameter, piece in zip(parameters, pieces, strict=True):
             parameter.copy_(piece.view_as(parameter))

@@ -68,13 +68,12 @@ class LocalTrainer:
         start = torch.from_numpy(weights.copy())
         load_flat(self._module, start)
         self._optimizer.generator = torch.Generator().manual_seed(int.from_bytes(rng.token(8), "little"))
-        # Opacus' hooks warn, for every step, about inputs that need no gradient.
-        inputs = torch.from_numpy(examples.features.dense()).requires_grad_()
-        labels = torch.from_numpy(examples.labels)
+        inputs, labels = torch.from_numpy(examples.features.dense()), torch.from_numpy(examples.labels)
         chosen = uniform_unit(rng, self._training.steps * len(examples)) < self._training.sampling_rate
         for batch in chosen.reshape(self._training.steps, len(examples)):
             mask = torch.from_numpy(batch)
-            self._step(inputs[mask], labels[mask])
+            # Opacus' hooks warn, at every step, about inputs that need no gradient.
+            self._step(inputs[mask].requires_grad_(), labels[mask])
         delta = to_flat(self._module) - start
         if not bool(torch.isfinite(delta).all()):
             raise TrainingError("local training: the update is not finite; lower training.learning_rate")

@@ -24,13 +24,15 @@ class Checkpoint:
     """Everything that the next round depends on.
 
     Attributes:
-        transcript: of this round's sum, so that its charge can be settled after a crash; empty when it had none.
+        transcript: of this round's sum, so that its charge can be settled after a crash; empty when none was charged.
+        aborted: why the round gave no release; empty when it gave one.
         extra: arrays that the owner of the devices wants back, by name.
     """
 
     round: int
     state: ModelState
     transcript: str = ""
+    aborted: str = ""
     extra: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
@@ -45,7 +47,12 @@ class CheckpointFile:
         """Returns once the checkpoint will survive a crash."""
         tensors = {"weights": checkpoint.state.weights, "momentum": checkpoint.state.momentum}
         extra = {f"extra.{name}": values for name, values in checkpoint.extra.items()}
-        facts = {"task": self._task_id, "round": checkpoint.round, "transcript": checkpoint.transcript}
+        facts = {
+            "task": self._task_id,
+            "round": checkpoint.round,
+            "transcript": checkpoint.transcript,
+            "aborted": checkpoint.aborted,
+        }
         write_atomically(self._path, save({**tensors, **extra}, metadata={"havenfl": json.dumps(facts)}))
 
     def load(self) -> Checkpoint | None:
@@ -66,7 +73,7 @@ class CheckpointFile:
             raise CheckpointError(f"{self._path}: belongs to task {facts['task'][:16]}, not to {self._task_id[:16]}")
         extra = {name.removeprefix("extra."): values for name, values in tensors.items() if name.startswith("extra.")}
         state = ModelState(tensors["weights"], tensors["momentum"])
-        return Checkpoint(facts["round"], state, facts["transcript"], extra)
+        return Checkpoint(facts["round"], state, facts["transcript"], facts["aborted"], extra)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -1,7 +1,8 @@
 """All rounds of a task: draw a cohort, run the round, step the model, and leave every step recoverable.
 
 The order within a round is what makes a crash harmless: the charge is durable before anything is unmasked; the new
-model is durable before the charge is marked as released; and on the next start an open charge is settled first.
+model is durable before the charge is marked as released or abandoned; and on the next start an open charge is settled
+first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fl_server.round import Round, RoundFacts, RoundOutcome
 from fl_server.transport import Transport
 from privacy.canonical import sha256
 from privacy.events import round_event
-from privacy.ledger import BudgetExhausted, Charge, Ledger, Receipt
+from privacy.ledger import BudgetExhausted, Charge, Ledger
 from privacy.mechanism import Mechanism, MechanismError, Release
 from privacy.randomness import Randomness
 from privacy.sampling import draw_cohort
@@ -30,6 +31,10 @@ from strategies.fedavg import FedAvgM, ModelState
 
 _PATIENCE = 5
 """Rounds in a row that may end without a release before the run gives up."""
+
+
+_REASON_LENGTH = 1_000
+"""What the ledger takes."""
 
 
 class Ended(StrEnum):
@@ -125,21 +130,20 @@ class Coordinator:
         """
         current = self._checkpoints.load() or Checkpoint(0, ModelState.start(initial))
         self._settle(current)
-        failures: list[str] = []
+        failures = 0
         while current.round < self._task.rounds:
             if should_stop():
                 return Result(Ended.STOPPED, current.round, current.state)
             try:
-                current, aborted = self._one_round(current)
+                current = self._one_round(current)
             except BudgetExhausted:
                 return Result(Ended.BUDGET_EXHAUSTED, current.round, current.state)
-            failures = [*failures, aborted] if aborted else []
-            if len(failures) >= _PATIENCE:
-                raise CoordinatorError(f"{_PATIENCE} rounds in a row gave no release; the last: {aborted}")
+            failures = failures + 1 if current.aborted else 0
+            if failures == _PATIENCE:
+                raise CoordinatorError(f"{_PATIENCE} rounds in a row gave no release; the last: {current.aborted}")
         return Result(Ended.COMPLETE, current.round, current.state)
 
-    def _one_round(self, before: Checkpoint) -> tuple[Checkpoint, str]:
-        """The next checkpoint, and the reason if the round was aborted."""
+    def _one_round(self, before: Checkpoint) -> Checkpoint:
         number = before.round + 1
         devices = draw_cohort(self._task.participation, self._transport.nodes(), self._randomness_for(number))
         server = Server(
@@ -155,45 +159,40 @@ class Coordinator:
             outcome = running.run(lambda transcript: self._ledger.reserve(self._charge(number, transcript)))
             release = self._release(outcome)
         except (Aborted, MechanismError) as error:
-            return self._abort(before, number, running, str(error)), str(error)
-        return self._commit(before, number, outcome, release), ""
+            return self._commit(self._abort(before, running, str(error)[:_REASON_LENGTH]))
+        return self._commit(self._step(before, outcome, release))
 
     def _release(self, outcome: RoundOutcome) -> Release:
         mechanism = Mechanism.for_cohort(self._task, outcome.total.cohort)
         return mechanism.release(outcome.total, outcome.receipt)
 
-    def _commit(self, before: Checkpoint, number: int, outcome: RoundOutcome, release: Release) -> Checkpoint:
-        state = self._strategy.step(before.state, release)
-        report = RoundReport(
-            number, outcome.facts, release.cohort, release.survivors, release.noise_std, self._epsilon()
-        )
+    def _step(self, before: Checkpoint, outcome: RoundOutcome, release: Release) -> Checkpoint:
+        number, state = before.round + 1, self._strategy.step(before.state, release)
+        epsilon = self._ledger.spent().epsilon
+        report = RoundReport(number, outcome.facts, release.cohort, release.survivors, release.noise_std, epsilon)
         self._observer.round_ended(report, state)
-        after = Checkpoint(number, state, outcome.total.transcript, self._observer.extra_state())
-        self._checkpoints.save(after)
-        self._mark_released(outcome.receipt, state)
-        return after
+        return Checkpoint(number, state, outcome.total.transcript, extra=self._observer.extra_state())
 
-    def _abort(self, before: Checkpoint, number: int, running: Round, reason: str) -> Checkpoint:
-        if running.receipt is not None:
-            self._ledger.abandoned(running.receipt, reason)
-        self._observer.round_ended(
-            RoundReport(number, running.facts(), epsilon=self._epsilon(), aborted=reason), before.state
-        )
-        after = Checkpoint(number, before.state, extra=self._observer.extra_state())
-        self._checkpoints.save(after)
-        return after
+    def _abort(self, before: Checkpoint, running: Round, reason: str) -> Checkpoint:
+        number, charged = before.round + 1, running.receipt.charge.transcript if running.receipt else ""
+        report = RoundReport(number, running.facts(), epsilon=self._ledger.spent().epsilon, aborted=reason)
+        self._observer.round_ended(report, before.state)
+        return Checkpoint(number, before.state, charged, reason, self._observer.extra_state())
+
+    def _commit(self, checkpoint: Checkpoint) -> Checkpoint:
+        self._checkpoints.save(checkpoint)
+        self._settle(checkpoint)
+        return checkpoint
 
     def _settle(self, last: Checkpoint) -> None:
-        """Mark the last round's charge as released, in case a crash came between its checkpoint and its mark."""
-        if last.transcript:
-            receipt = self._ledger.reserve(self._charge(last.round, last.transcript))
-            self._mark_released(receipt, last.state)
-
-    def _mark_released(self, receipt: Receipt, state: ModelState) -> None:
-        self._ledger.released(receipt, sha256(state.weights.astype("<f4").tobytes()).hex())
+        """Mark the charge of a durable round as released or abandoned; again on start, in case a crash came first."""
+        receipt = self._ledger.find(self._charge(last.round, last.transcript)) if last.transcript else None
+        if receipt is None:
+            return
+        if last.aborted:
+            self._ledger.abandoned(receipt, last.aborted)
+        else:
+            self._ledger.released(receipt, sha256(last.state.weights.astype("<f4").tobytes()).hex())
 
     def _charge(self, number: int, transcript: str) -> Charge:
         return Charge(task=self._task.id, round=number, event=round_event(self._task), transcript=transcript)
-
-    def _epsilon(self) -> float:
-        return self._ledger.spent().epsilon

@@ -163,6 +163,14 @@ class Ledger:
             charge_hash = self._fold.tail
         return issue_receipt(charge, charge_hash)
 
+    def find(self, charge: Charge) -> Receipt | None:
+        """The receipt of this very charge if it was made before, whatever became of it; charges nothing."""
+        with self._synchronised():
+            charged = self._fold.latest.get((charge.task, charge.round))
+            if charged is None or self._fold.accounts[charged].charge != charge:
+                return None
+            return issue_receipt(charge, charged)
+
     def released(self, receipt: Receipt, model_digest: str) -> None:
         """Record which model (hex SHA-256) a charge paid for; again with the same model, nothing happens.
 

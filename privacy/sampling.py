@@ -23,10 +23,10 @@ def draw_cohort(participation: Participation, devices: Sequence[int], rng: Rando
 
 def _poisson(devices: Sequence[int], rate: float, rng: Randomness) -> list[int]:
     drawn = np.flatnonzero(uniform_unit(rng, len(devices)) < rate)
-    return sorted(devices[place] for place in drawn)
+    return sorted(devices[int(place)] for place in drawn)
 
 
 def _uniform_subset(devices: Sequence[int], size: int, rng: Randomness) -> list[int]:
     keys = uniform_words(rng, len(devices), np.uint64)
     order = np.argsort(keys, kind="stable")[:size]
-    return sorted(devices[place] for place in order)
+    return sorted(devices[int(place)] for place in order)

@@ -60,9 +60,7 @@ class _RecordStore:
     device: int
 
     def load(self, task_id: str) -> TaskRecord:  # noqa: ARG002
-        return TaskRecord(
-            int(self.records.last_round[self.device]), int(self.records.participations[self.device])
-        )
+        return TaskRecord(int(self.records.last_round[self.device]), int(self.records.participations[self.device]))
 
     def save(self, task_id: str, record: TaskRecord) -> None:  # noqa: ARG002
         self.records.last_round[self.device] = record.last_round

@@ -40,7 +40,7 @@ class Devices:
     def _answer(self, stage: str, node: NodeId, request: bytes) -> Reply:
         try:
             return Reply(node, self._live[node].handle(stage, request))
-        except Exception as error:  # noqa: BLE001 - a device that fails, however, has dropped out
+        except Exception as error:  # a device that fails, however it does, has dropped out
             return Reply(node, None, f"{type(error).__name__}: {error}")
 
     def _record(self, node: NodeId) -> TaskRecord:
@@ -101,10 +101,11 @@ class WorkerPool:
     def _collect(self) -> Iterator[Answer]:
         busy = list(self._connections)
         while busy:
-            for connection in wait(busy):
-                answer = connection.recv()  # type: ignore[union-attr]
+            ready = wait(busy)
+            for connection in [one for one in busy if one in ready]:
+                answer: Answer | None = connection.recv()
                 if answer is None:
-                    busy.remove(connection)  # type: ignore[arg-type]
+                    busy.remove(connection)
                 else:
                     yield answer
 

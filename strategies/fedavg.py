@@ -38,4 +38,5 @@ class FedAvgM:
         """The next global model; deterministic in float32."""
         mean = release.values / np.float32(self.expected_cohort)
         velocity = np.float32(self.momentum) * state.momentum + mean
-        return ModelState(state.weights + np.float32(self.learning_rate) * velocity, velocity)
+        weights = state.weights + np.float32(self.learning_rate) * velocity
+        return ModelState(weights.astype(np.float32), velocity.astype(np.float32))
