@@ -1,0 +1,85 @@
+"""How well scores separate abuse from the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score, roc_curve
+
+_MAX_FPR = 0.01
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """None where a number means nothing: all but the loss need both classes, and the loss needs one example."""
+
+    macro_f1: float | None
+    """Mean of both classes' F1 at the given threshold."""
+    auroc: float | None
+    pr_auc: float | None
+    """Average precision of the positive class."""
+    recall_at_fpr_1pct: float | None
+    """The largest recall at a false-positive rate of at most 1%."""
+    loss: float | None
+    """Mean cross-entropy in nats."""
+
+
+def evaluate(labels: NDArray[np.number], scores: NDArray[np.floating], threshold: float) -> Metrics:
+    """Metrics of n scores in [0, 1] against n labels in {0, 1}; a score of at least `threshold` is a verdict of 1.
+
+    Raises:
+        ValueError: when lengths differ, or a score is NaN or outside [0, 1].
+    """
+    scores = _checked(labels, scores)
+    loss = float(log_loss(labels, scores, labels=[0, 1])) if labels.size else None
+    if np.unique(labels).size < 2:
+        return Metrics(macro_f1=None, auroc=None, pr_auc=None, recall_at_fpr_1pct=None, loss=loss)
+    fpr, recall, _ = roc_curve(labels, scores, drop_intermediate=False)
+    return Metrics(
+        macro_f1=float(f1_score(labels, scores >= threshold, average="macro", zero_division=0.0)),
+        auroc=float(roc_auc_score(labels, scores)),
+        pr_auc=float(average_precision_score(labels, scores)),
+        recall_at_fpr_1pct=float(recall[fpr <= _MAX_FPR].max()),
+        loss=loss,
+    )
+
+
+def best_threshold(labels: NDArray[np.number], scores: NDArray[np.floating]) -> float:
+    """The threshold with the largest macro-F1: of equals the highest, half way to the next lower score.
+
+    Raises:
+        ValueError: when lengths differ, a class is missing, or a score is NaN or outside [0, 1].
+    """
+    scores = _checked(labels, scores)
+    if np.unique(labels).size < 2:
+        raise ValueError("labels: expected both 0 and 1 to choose a threshold by, got fewer")
+    levels, level = np.unique(-scores, return_inverse=True)  # descending
+    positives = np.bincount(level, labels == 1)
+    # Entry k: the verdict is 1 for the k highest distinct scores.
+    tp = np.concatenate([[0], np.cumsum(positives)])
+    fp = np.concatenate([[0], np.cumsum(np.bincount(level) - positives)])
+    tn = fp[-1] - fp
+    wrong = fp + tp[-1] - tp
+    # F1 is 2 TP / (2 TP + FP + FN), and for the other class likewise with TN; neither denominator can be 0 here.
+    f1 = tp / (2 * tp + wrong) + tn / (2 * tn + wrong)
+    return _cut(-levels, int(np.argmax(f1)))
+
+
+def _cut(levels: NDArray[np.float64], above: int) -> float:
+    """A threshold that only the `above` highest of these descending scores reach."""
+    if above == 0:
+        return float(np.nextafter(levels[0], np.inf))
+    upper = levels[above - 1]
+    lower = levels[above] if above < levels.size else 0.0
+    middle = (upper + lower) / 2
+    return float(middle if middle > lower else upper)
+
+
+def _checked(labels: NDArray[np.number], scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    if labels.shape != scores.shape:
+        raise ValueError(f"scores: expected one a label, shape {labels.shape}, got {scores.shape}")
+    if not np.all((scores >= 0) & (scores <= 1)):
+        raise ValueError("scores: expected probabilities from 0 to 1, got others or NaN")
+    return scores.astype(np.float64)

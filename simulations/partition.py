@@ -1,0 +1,57 @@
+"""Who holds which row: real users, or devices made up by a Dirichlet draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulations.readers import DataError
+
+Devices = list[NDArray[np.int64]]
+"""Rows of each device, ascending; every row is on exactly one device, and a device may have none."""
+
+_SMALLEST_ALPHA, _LARGEST_ALPHA = 1e-3, 1e6
+
+
+def parse_alpha(partition: str) -> float:
+    """ALPHA of `dirichlet:ALPHA`.
+
+    Raises:
+        DataError: when it is something else, or alpha is not in [0.001, 1000000].
+    """
+    kind, _, number = partition.partition(":")
+    try:
+        alpha = float(number) if kind == "dirichlet" else math.nan
+    except ValueError:
+        alpha = math.nan
+    if not _SMALLEST_ALPHA <= alpha <= _LARGEST_ALPHA:
+        raise DataError(
+            f"--partition: expected dirichlet:ALPHA with ALPHA from {_SMALLEST_ALPHA} to {_LARGEST_ALPHA:.0f}, "
+            f"got {partition!r}; dirichlet:0.3 is strongly skewed, dirichlet:100 nearly even"
+        )
+    return alpha
+
+
+def by_user(users: Sequence[str]) -> Devices:
+    """One device a user, in the order of first appearance."""
+    rows: dict[str, list[int]] = {}
+    for row, user in enumerate(users):
+        rows.setdefault(user, []).append(row)
+    return [np.array(own, np.int64) for own in rows.values()]
+
+
+def dirichlet(labels: NDArray[np.int8], devices: int, alpha: float, rng: np.random.Generator) -> Devices:
+    """Spread the rows of each class over devices in shares drawn from Dir(alpha, ..., alpha).
+
+    The smaller alpha, the more the devices differ in size and in labels (Yurochkin et al. 2019).
+    """
+    owner = np.empty(labels.size, np.int64)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        sizes = rng.multinomial(rows.size, rng.dirichlet(np.full(devices, alpha)))
+        owner[rows] = np.repeat(np.arange(devices), sizes)
+    bounds = np.cumsum(np.bincount(owner, minlength=devices))[:-1]
+    return np.split(np.argsort(owner, kind="stable").astype(np.int64), bounds)
