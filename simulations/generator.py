@@ -1,7 +1,7 @@
 """Made-up chat for machines without data, shaped like real chat; its scores say nothing about real abuse.
 
 Words are made of random syllables or plain and mild English. Abuse comes openly, with an insult, or implicitly, in
-ordinary words; friendly teasing uses the same insults and mild profanity, so that no word alone decides.
+ordinary words; friendly messages use the same words, mild profanity included, so that few words decide alone.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from simulations.dataset import Table
 
-# Messages a user: quartiles 1, 2 and 4, and a tail.
-_MEDIAN_MESSAGES, _MESSAGES_SPREAD, _MOST_MESSAGES = 2.5, 1.0, 55
+# Messages a user, rounded down: quartiles 1, 2 and 4, and a tail.
+_MEDIAN_MESSAGES, _MESSAGES_SPREAD, _MOST_MESSAGES = 2.4, 1.0, 55
 # Tokens a message: median 3.
 _MEDIAN_TOKENS, _TOKENS_SPREAD, _MOST_TOKENS = 3.0, 0.7, 40
 _TOXICITY = (1.4, 6.0)
@@ -48,7 +48,7 @@ _INSULTS = (
 )
 _MILD = ("damn", "hell", "crap", "heck", "bloody", "freaking")
 _FRIENDLY = ("haha", "mate", "love", "nice", "gg", "lol", "thanks", "yay")
-_SUBJECTS = ("nobody", "everyone", "the team", "we all")
+_FRIENDS, _REJECTERS = ("everyone", "we all", "the team"), ("nobody", "no one", "not one of us")
 _VERDICTS = ("wants", "misses", "needs", "likes")
 _OBJECTS = ("you", "your kind", "people like you", "you here")
 _DISMISSALS = ("just leave", "go away", "uninstall", "quit already", "stay gone", "do not come back")
@@ -59,7 +59,7 @@ class Kind(IntEnum):
 
     PLAIN = 0
     TEASING = 1
-    """Friendly profanity: looks like abuse and is none."""
+    """Friendly, in the words of abuse."""
     EXPLICIT = 2
     IMPLICIT = 3
     """Abuse without one rude word."""
@@ -130,17 +130,22 @@ class _Writer:
             case Kind.PLAIN:
                 return words
             case Kind.TEASING:
-                return [self._pick(_MILD + _INSULTS), *words[2:], self._pick(_FRIENDLY)]
+                return [*self._tease(), *words[2:], self._pick(_FRIENDLY)]
             case Kind.EXPLICIT:
                 opening = [self._pick(_MILD)] if self._rng.random() < 0.3 else []
                 return [*opening, *words[1:], self._pick(_INSULTS)]
             case Kind.IMPLICIT:
                 return [*words[3:], *self._hint()]
 
+    def _tease(self) -> list[str]:
+        if self._rng.random() < 0.7:
+            return [self._pick(_MILD + _INSULTS)]
+        return [self._pick(_FRIENDS), self._pick(_VERDICTS), self._pick(_OBJECTS)]
+
     def _hint(self) -> list[str]:
         if self._rng.random() < 0.5:
             return [self._pick(_DISMISSALS)]
-        return [self._pick(_SUBJECTS), self._pick(_VERDICTS), self._pick(_OBJECTS)]
+        return [self._pick(_REJECTERS), self._pick(_VERDICTS), self._pick(_OBJECTS)]
 
     def _pick(self, words: Sequence[str]) -> str:
         return words[int(self._rng.integers(len(words)))]
