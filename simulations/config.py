@@ -41,7 +41,7 @@ class PrivacyConfig(_Section):
     epsilon: float | None = Field(default=None, gt=0, le=1_000)
     noise_multiplier: float | None = Field(default=None, ge=0, le=1_000)
     delta: float = Field(default=1e-5, gt=0, lt=0.5)
-    clip: float = Field(default=0.5, gt=0)
+    clip: float = Field(default=0.5, gt=0, le=1e6)
     participation: Literal["poisson", "bounded"] = "poisson"
     max_participations: int = Field(default=6, ge=1)
     """How often one device takes part at most, under `bounded`."""
@@ -51,11 +51,11 @@ class TrainingConfig(_Section):
     """DP-SGD on each device; every value is a public constant of the task."""
 
     steps: int = Field(default=5, ge=1, le=1_000)
-    sampling_rate: float = Field(default=0.5, gt=0, le=1)
-    expected_batch: float = Field(default=4.0, gt=0)
-    learning_rate: float = Field(default=2.0, gt=0)
+    sampling_rate: float = Field(default=1.0, gt=0, le=1)
+    expected_batch: float = Field(default=8.0, gt=0)
+    learning_rate: float = Field(default=8.0, gt=0)
     message_clip: float = Field(default=1.0, gt=0)
-    message_noise: float = Field(default=0.3, ge=0)
+    message_noise: float = Field(default=0.0, ge=0, le=1_000)
     buckets: int = Field(default=16_384, ge=16, le=1 << 22)
 
 
@@ -64,11 +64,16 @@ class ServerConfig(_Section):
 
     rounds: int = Field(default=30, ge=1, le=1_000_000)
     cohort: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=30.0, gt=0)
+    learning_rate: float = Field(default=10.0, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     corrupt_share: float = Field(default=0.05, ge=0, lt=0.5)
     dropout_share: float = Field(default=0.1, ge=0, lt=0.5)
-    min_survivors: int = Field(default=8, ge=2)
+    min_survivors: int | None = Field(default=None, ge=2)
+    """Fewer devices than this in a sum, and nothing of it is revealed. Default: a quarter of the cohort, 2 at least."""
+
+    @property
+    def fewest_survivors(self) -> int:
+        return self.min_survivors if self.min_survivors is not None else max(2, self.cohort // 4)
 
 
 class RunConfig(_Section):
@@ -84,7 +89,7 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _cohort_can_survive(self) -> RunConfig:
-        if self.server.min_survivors > self.server.cohort:
+        if self.server.fewest_survivors > self.server.cohort:
             raise ValueError(
                 f"server.min_survivors: expected at most server.cohort ({self.server.cohort}), "
                 f"got {self.server.min_survivors}"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from simulations.metrics import Metrics
 
 
 class RunProgress:
@@ -45,7 +50,32 @@ class RunProgress:
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
 
-def figures(loss: float, auroc: float, epsilon: float, budget: float | None, devices_per_second: float) -> str:
+def figures(metrics: Metrics, epsilon: float, budget: float | None, devices_per_second: float) -> str:
     """The bar's text."""
     spent = f"ε {epsilon:.2f}/{budget:g}" if budget is not None else f"ε {epsilon:.2f}"
-    return f"loss {loss:.3f}  AUROC {auroc:.3f}  {spent}  {devices_per_second:.0f} devices/s"
+    quality = f"loss {metrics.loss or 0:.3f}  AUROC {metrics.auroc or 0:.3f}"
+    return f"{quality}  {spent}  {devices_per_second:.0f} devices/s"
+
+
+def describe(summary: Mapping[str, Any], path: Path) -> str:
+    """A finished run in a few lines."""
+    novel = summary["novel"]
+    return "\n".join(
+        [
+            f"published  {path / 'release' / 'stable'}  ({summary['ended']}, {summary['rounds']} rounds)",
+            f"test users AUROC {_show(summary['auroc'])}  macro-F1 {_show(summary['macro_f1'])}  "
+            f"recall at 1% false positives {_show(summary['recall_at_fpr_1pct'])}",
+            f"new texts  AUROC {_show(novel['auroc'])}  macro-F1 {_show(novel['macro_f1'])}",
+            f"privacy    device ε {_bound(summary['device_epsilon'])} at δ {summary['delta']:g}; "
+            f"message ε {_bound(summary['message_epsilon'])} (towards a server that breaks everything else)",
+            f"look at    {path / 'report.html'}  {path / 'curves.png'}",
+        ]
+    )
+
+
+def _show(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def _bound(epsilon: float | None) -> str:
+    return "unbounded" if epsilon is None else f"{epsilon:.2f}"

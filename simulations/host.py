@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -50,6 +50,15 @@ class Records:
     @classmethod
     def fresh(cls, devices: int) -> Records:
         return cls(np.zeros(devices, np.int64), np.zeros(devices, np.int64))
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[np.int64]]) -> Records:
+        """From the arrays that `arrays` gave."""
+        return cls(arrays["last_round"].copy(), arrays["participations"].copy())
+
+    def arrays(self) -> dict[str, NDArray[np.int64]]:
+        """By name, for a checkpoint."""
+        return {"last_round": self.last_round, "participations": self.participations}
 
 
 @dataclass(frozen=True)

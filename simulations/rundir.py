@@ -28,18 +28,32 @@ class RunDirectory:
     path: Path
 
     @classmethod
+    def check(cls, path: Path, *, force: bool) -> None:
+        """Refuse early what `create` would refuse.
+
+        Raises:
+            RunDirectoryError: when the path is a file, or a directory that is not empty and may not be replaced.
+        """
+        if path.exists() and not path.is_dir():
+            raise RunDirectoryError(f"--out: {path} is a file; expected a directory or a new path")
+        if not path.exists() or not any(path.iterdir()):
+            return
+        if not force:
+            raise RunDirectoryError(f"--out: {path} exists; go on with `--resume {path}`, or replace it with --force")
+        if not (path / _CONFIG).is_file():
+            raise RunDirectoryError(f"--force: {path} was not made by fl-sim (no {_CONFIG}); it is left alone")
+
+    @classmethod
     def create(cls, path: Path, config: RunConfig, *, force: bool) -> RunDirectory:
         """A new directory with its configuration in it.
 
         Raises:
-            RunDirectoryError: when it exists and is not empty (and `force` is not given, or it is not a run's), or
-                cannot be written.
+            RunDirectoryError: as `check`, or when it cannot be written.
         """
-        if path.exists() and not path.is_dir():
-            raise RunDirectoryError(f"--out: {path} is a file; expected a directory or a new path")
+        cls.check(path, force=force)
         try:
             if path.exists() and any(path.iterdir()):
-                _make_room(path, force=force)
+                shutil.rmtree(path)
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(path / _CONFIG, config.to_toml().encode())
         except OSError as error:
@@ -111,14 +125,10 @@ class RunDirectory:
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept)
         write_atomically(self.path / "metrics.jsonl", text.encode())
 
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace one JSON file atomically."""
+        self.write(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
     def write(self, name: str, text: str) -> None:
         """Replace one file atomically."""
         write_atomically(self.path / name, text.encode())
-
-
-def _make_room(path: Path, *, force: bool) -> None:
-    if not force:
-        raise RunDirectoryError(f"--out: {path} exists; go on with `--resume {path}`, or replace it with --force")
-    if not (path / _CONFIG).is_file():
-        raise RunDirectoryError(f"--force: {path} was not made by fl-sim (no {_CONFIG}); it is left alone")
-    shutil.rmtree(path)

@@ -1,0 +1,197 @@
+"""The `fl-sim` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from simulations.config import ConfigError, load_config
+from simulations.console import describe
+from simulations.readers import DataError
+from simulations.rundir import RunDirectoryError
+from simulations.template import TEMPLATE
+
+app = typer.Typer(
+    name="fl-sim",
+    help="Federations on one machine: data in; curves, a published model and an epsilon report out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_STOPPED = 130
+"""Stopped by Ctrl-C after a complete round; the run can be resumed."""
+
+DATA, PRIVACY, TRAINING, RUN = "Data", "Privacy", "Training", "Run"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where to run."""
+
+    out: Path | None
+    resume: Path | None
+    force: bool
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="Where to write the configuration.")] = Path("federation.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a commented configuration file.
+
+    Example: [bold]fl-sim init federation.toml && fl-sim run --config federation.toml[/bold]
+    """
+    if path.exists() and not force:
+        _fail(f"PATH: {path} exists; give another path or --force")
+    path.write_text(TEMPLATE, encoding="utf-8")
+    typer.echo(f"wrote {path}")
+
+
+@app.command()
+def run(  # noqa: PLR0917 - the options of a command
+    config: Annotated[Path | None, typer.Option(help="TOML file; flags win over it.", rich_help_panel=RUN)] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="CSV, CSV.gz, JSONL or Parquet. Without it, generated messages.", rich_help_panel=DATA),
+    ] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of the text.", rich_help_panel=DATA)] = None,
+    label_column: Annotated[str | None, typer.Option(help="Column of the label, 0 or 1.", rich_help_panel=DATA)] = None,
+    user_column: Annotated[
+        str | None, typer.Option(help="Column of the user; every user is a device.", rich_help_panel=DATA)
+    ] = None,
+    partition: Annotated[
+        str | None, typer.Option(help="dirichlet:ALPHA, where there are no users.", rich_help_panel=DATA)
+    ] = None,
+    devices: Annotated[int | None, typer.Option(help="Devices to make.", rich_help_panel=DATA)] = None,
+    epsilon: Annotated[
+        float | None, typer.Option(help="Device-level budget; the noise follows from it.", rich_help_panel=PRIVACY)
+    ] = None,
+    noise_multiplier: Annotated[
+        float | None, typer.Option(help="Device-level noise; epsilon follows from it.", rich_help_panel=PRIVACY)
+    ] = None,
+    delta: Annotated[float | None, typer.Option(help="Delta of both guarantees.", rich_help_panel=PRIVACY)] = None,
+    clip: Annotated[float | None, typer.Option(help="L2 bound of a device's update.", rich_help_panel=PRIVACY)] = None,
+    message_noise: Annotated[
+        float | None, typer.Option(help="Opacus noise multiplier on each device.", rich_help_panel=PRIVACY)
+    ] = None,
+    participation: Annotated[str | None, typer.Option(help="poisson or bounded.", rich_help_panel=PRIVACY)] = None,
+    max_participations: Annotated[
+        int | None, typer.Option(help="A device's limit, under bounded.", rich_help_panel=PRIVACY)
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds to run.", rich_help_panel=TRAINING)] = None,
+    cohort: Annotated[int | None, typer.Option(help="Devices a round (expected).", rich_help_panel=TRAINING)] = None,
+    seed: Annotated[int | None, typer.Option(help="One seed gives one run.", rich_help_panel=RUN)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes (default: one a core).", rich_help_panel=RUN)] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory to make.", rich_help_panel=RUN)] = None,
+    resume: Annotated[Path | None, typer.Option(help="Run directory to go on with.", rich_help_panel=RUN)] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier run in --out.", rich_help_panel=RUN)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print summary.json on standard output.", rich_help_panel=RUN)
+    ] = False,
+) -> None:
+    """Train a federation of simulated devices, and publish its model.
+
+    Examples:
+
+    [bold]fl-sim run --out runs/first[/bold]  (generated messages)
+
+    [bold]fl-sim run --data chat.csv --user-column user --epsilon 8 --out runs/chat[/bold]
+
+    [bold]fl-sim run --data tweets.csv.gz --partition dirichlet:0.3 --devices 1000 --out runs/tweets[/bold]
+
+    [bold]fl-sim run --resume runs/chat[/bold]
+
+    Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C and resumable.
+    """
+    overrides = {
+        "seed": seed,
+        "data.path": str(data) if data else None,
+        "data.text_column": text_column,
+        "data.label_column": label_column,
+        "data.user_column": user_column,
+        "data.partition": partition,
+        "data.devices": devices,
+        "privacy.epsilon": epsilon,
+        "privacy.noise_multiplier": noise_multiplier,
+        "privacy.delta": delta,
+        "privacy.clip": clip,
+        "privacy.participation": participation,
+        "privacy.max_participations": max_participations,
+        "training.message_noise": message_noise,
+        "server.rounds": rounds,
+        "server.cohort": cohort,
+    }
+    _run(config, overrides, _Place(out, resume, force), workers=workers, as_json=as_json)
+
+
+@app.command()
+def score(
+    release: Annotated[Path, typer.Option(help="A release directory, for example RUN/release/stable.")],
+    data: Annotated[Path, typer.Option(help="CSV, CSV.gz, JSONL or Parquet.")],
+    out: Annotated[Path, typer.Option(help="CSV to write: score and verdict of every row.")],
+    text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column of the label, if there is one.")] = "label",
+    operator_key: Annotated[
+        Path | None, typer.Option(help="The operator's public key, in hex; else operator.pub beside the release.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+) -> None:
+    """Score a file with a published model; prints the metrics where there are labels.
+
+    Example: [bold]fl-sim score --release runs/chat/release/stable --data new.csv --out scores.csv[/bold]
+    """
+    from simulations.scoring import ScoringError, score_file  # noqa: PLC0415 - torch takes seconds to import
+
+    try:
+        metrics = score_file(release, data, out, text_column, label_column, operator_key)
+    except ScoringError as error:
+        _fail(str(error))
+    if as_json:
+        typer.echo(json.dumps(metrics))
+        return
+    for name, value in metrics.items():
+        typer.echo(f"{name:>20}  {value:.4f}" if isinstance(value, float) else f"{name:>20}  {value}")
+
+
+def _run(config: Path | None, overrides: dict[str, Any], place: _Place, *, workers: int | None, as_json: bool) -> None:
+    from simulations.run import RunError, resume, start  # noqa: PLC0415 - torch takes seconds to import
+
+    try:
+        if place.resume is not None:
+            _refuse_beside_resume({**overrides, "config": config, "out": place.out, "force": place.force})
+            outcome = resume(place.resume, workers=workers)
+        else:
+            out = place.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+            outcome = start(load_config(config, overrides), out, force=place.force, workers=workers)
+    except (ConfigError, DataError, RunDirectoryError) as error:
+        _fail(str(error))
+    except RunError as error:
+        _fail(str(error), EXIT_FAILED)
+    path = outcome.directory.path
+    if outcome.summary is None:
+        _fail(f"stopped; go on with `fl-sim run --resume {path}`", EXIT_STOPPED)
+    typer.echo(json.dumps(outcome.summary, indent=2) if as_json else describe(outcome.summary, path))
+
+
+def _refuse_beside_resume(given: dict[str, Any]) -> None:
+    names = [name for name, value in given.items() if value]
+    if names:
+        raise ConfigError(f"--resume: goes on with the run's own configuration; leave out {', '.join(names)}")
+
+
+def _fail(message: str, code: int = EXIT_USAGE) -> NoReturn:
+    print(f"fl-sim: {message}", file=sys.stderr)
+    raise typer.Exit(code)

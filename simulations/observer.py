@@ -1,0 +1,88 @@
+"""Watches a run: evaluates each model, writes the round's line, and tells the terminal."""
+
+from __future__ import annotations
+
+import time
+from logging import Logger
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_server.coordinator import RoundReport
+from simulations.console import RunProgress, figures
+from simulations.host import Records
+from simulations.metrics import Metrics, evaluate
+from simulations.population import FederationData
+from simulations.rundir import RunDirectory
+from simulations.scorer import Scorer
+from strategies.fedavg import ModelState
+
+_MIDDLE = 0.5
+"""Threshold of the curves; the published model's is chosen on the calibration users."""
+
+
+class RunObserver:
+    """Implements `fl_server.coordinator.Observer` for a run directory."""
+
+    def __init__(
+        self,
+        *,
+        data: FederationData,
+        scorer: Scorer,
+        records: Records,
+        directory: RunDirectory,
+        progress: RunProgress,
+        log: Logger,
+        budget: float | None,
+    ) -> None:
+        self._data = data
+        self._scorer = scorer
+        self._records = records
+        self._directory = directory
+        self._progress = progress
+        self._log = log
+        self._budget = budget
+        self._started = time.perf_counter()
+
+    def round_ended(self, report: RoundReport, state: ModelState) -> None:
+        """One line in `metrics.jsonl`, one in the log, and the bar."""
+        seconds = time.perf_counter() - self._started
+        self._started = time.perf_counter()
+        metrics = evaluate(
+            self._data.test.labels, self._scorer.scores(state.weights, self._data.test.features), _MIDDLE
+        )
+        self._directory.append_metrics(_line(report, metrics, seconds))
+        self._log.info("%s", _sentence(report, metrics))
+        speed = report.facts.invited / seconds
+        self._progress.round_ended(report.round, figures(metrics, report.epsilon, self._budget, speed))
+
+    def extra_state(self) -> dict[str, NDArray[np.int64]]:
+        """What devices remember, so that a resumed run has the same devices."""
+        return self._records.arrays()
+
+
+def _line(report: RoundReport, metrics: Metrics, seconds: float) -> dict[str, Any]:
+    return {
+        "round": report.round,
+        "invited": report.facts.invited,
+        "cohort": report.cohort,
+        "survivors": report.survivors,
+        "refusals": dict(report.facts.refusals),
+        "aborted": report.aborted or None,
+        "epsilon": report.epsilon if np.isfinite(report.epsilon) else None,
+        "noise_std": report.noise_std,
+        "loss": metrics.loss,
+        "auroc": metrics.auroc,
+        "pr_auc": metrics.pr_auc,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _sentence(report: RoundReport, metrics: Metrics) -> str:
+    if report.aborted:
+        return f"round {report.round}: no release, nothing revealed: {report.aborted}"
+    return (
+        f"round {report.round}: {report.survivors} of {report.facts.invited} devices in the sum, "
+        f"epsilon {report.epsilon:.4f}, loss {metrics.loss or 0:.4f}, AUROC {metrics.auroc or 0:.4f}"
+    )

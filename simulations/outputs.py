@@ -1,0 +1,123 @@
+"""What a finished run leaves behind: a published model, its report, curves and a summary."""
+
+from __future__ import annotations
+
+import math
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_server.coordinator import Result
+from fl_server.publish import Publication, publish_model
+from fl_server.registry import Registry
+from privacy.ledger import Ledger
+from privacy.report import RoundCounts, RunFacts, render_html
+from privacy.signing import Signer
+from privacy.task import TaskSpec
+from simulations.config import RunConfig
+from simulations.metrics import Metrics, best_threshold, evaluate
+from simulations.plots import draw_curves
+from simulations.population import FederationData
+from simulations.rundir import RunDirectory
+from simulations.scorer import Scorer
+
+_PACKAGES = ("havenfl", "torch", "opacus", "flwr", "numpy", "cryptography", "dp-accounting")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of one run, written anew each time: they depend on the run alone."""
+
+    config: RunConfig
+    task: TaskSpec
+    data: FederationData
+    directory: RunDirectory
+
+    def write(self, result: Result, ledger: Ledger, operator: Signer, scorer: Scorer) -> dict[str, Any]:
+        """Publish, then report, draw and sum up; returns the summary."""
+        weights, lines = result.state.weights, self.directory.metrics()
+        threshold = self._threshold(weights, scorer)
+        publication = publish_model(
+            Registry(self.directory.release),
+            task=self.task,
+            weights=weights,
+            card=self._card(threshold, result),
+            ledger=ledger,
+            facts=self._facts(lines),
+            operator=operator,
+        )
+        self.directory.write("report.json", publication.report.model_dump_json(indent=2) + "\n")
+        self.directory.write("report.html", render_html(publication.report))
+        draw_curves(lines, self.task.budget.epsilon, self.directory.curves)
+        summary = self._summary(weights, threshold, scorer, lines, publication, result)
+        self.directory.write_json("summary.json", summary)
+        return summary
+
+    def _threshold(self, weights: NDArray[np.float32], scorer: Scorer) -> float:
+        calibration = self.data.calibration
+        return best_threshold(calibration.labels, scorer.scores(weights, calibration.features))
+
+    def _card(self, threshold: float, result: Result) -> dict[str, Any]:
+        return {
+            "threshold": threshold,
+            "threshold_chosen_on": f"{len(self.data.calibration)} messages of calibration users, not charged",
+            "rounds": result.round,
+        }
+
+    def _facts(self, lines: list[dict[str, Any]]) -> RunFacts:
+        released = [line for line in lines if line["aborted"] is None]
+        counts = [RoundCounts(round=one["round"], cohort=one["cohort"], survivors=one["survivors"]) for one in released]
+        least = min((one["noise_std"] / self.task.mechanism.clip for one in released), default=None)
+        return RunFacts(counts, least, versions())
+
+    def _summary(
+        self,
+        weights: NDArray[np.float32],
+        threshold: float,
+        scorer: Scorer,
+        lines: list[dict[str, Any]],
+        publication: Publication,
+        result: Result,
+    ) -> dict[str, Any]:
+        test, novel = self.data.test, self.data.novel
+        scores = scorer.scores(weights, test.features)
+        report = publication.report
+        return {
+            **asdict(evaluate(test.labels, scores, threshold)),
+            "novel": asdict(_novel(test.labels, scores, novel, threshold)),
+            "threshold": threshold,
+            "device_epsilon": _finite(report.spend.device.epsilon),
+            "message_epsilon": _finite(report.spend.message.all_participations),
+            "message_epsilon_one_participation": _finite(report.spend.message.one_participation),
+            "delta": self.task.budget.delta,
+            "noise_multiplier": self.task.mechanism.noise_multiplier,
+            "rounds": result.round,
+            "ended": str(result.ended),
+            "cohort": self.config.server.cohort,
+            **self.data.counts(),
+            "seconds": round(sum(line["seconds"] for line in lines), 2),
+            "seed": self.config.seed,
+            "release": publication.version.name,
+            "versions": versions(),
+        }
+
+
+def versions() -> dict[str, str]:
+    """Of what ran."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def _novel(
+    labels: NDArray[np.float32], scores: NDArray[np.float64], novel: NDArray[np.bool_], threshold: float
+) -> Metrics:
+    return evaluate(labels[novel], scores[novel], threshold)
+
+
+def _finite(number: str) -> float | None:
+    """None stands for no guarantee: JSON has no infinity."""
+    value = float(number)
+    return value if math.isfinite(value) else None

@@ -1,0 +1,106 @@
+"""From configuration and data to the task that devices will be asked to do."""
+
+from __future__ import annotations
+
+from fl_client.models import model_spec
+from privacy.accountant import noise_multiplier_for
+from privacy.task import (
+    AggregationPolicy,
+    BoundedParticipation,
+    Budget,
+    DeviceMechanism,
+    FeatureSpec,
+    LocalTraining,
+    Participation,
+    PoissonParticipation,
+    TaskSpec,
+)
+from simulations.config import ConfigError, RunConfig
+
+ARCHITECTURE = "hashed-linear"
+_DEFAULT_EPSILON = 8.0
+
+
+def feature_spec(config: RunConfig) -> FeatureSpec:
+    """How texts become features."""
+    return FeatureSpec(buckets=config.training.buckets)
+
+
+def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
+    """The task of this configuration on this data, its noise calibrated if a budget was given.
+
+    Args:
+        devices: the population's size.
+        fingerprint: hex digest of the data; it names the population, so that no other data continues this run.
+
+    Raises:
+        ConfigError: when the cohort does not fit the population, or no noise meets the budget.
+    """
+    participation = _participation(config, devices)
+    features, training = feature_spec(config), config.training
+    return TaskSpec(
+        name=config.name,
+        population=f"simulation-{fingerprint[:16]}",
+        model=model_spec(ARCHITECTURE, features),
+        features=features,
+        training=LocalTraining(
+            steps=training.steps,
+            sampling_rate=training.sampling_rate,
+            expected_batch=training.expected_batch,
+            learning_rate=training.learning_rate,
+            message_clip=training.message_clip,
+            message_noise=training.message_noise,
+        ),
+        mechanism=DeviceMechanism(clip=config.privacy.clip, noise_multiplier=_noise_multiplier(config, participation)),
+        participation=participation,
+        aggregation=AggregationPolicy(
+            corrupt_share=config.server.corrupt_share,
+            dropout_share=config.server.dropout_share,
+            min_survivors=config.server.fewest_survivors,
+        ),
+        budget=Budget(epsilon=_budget(config), delta=config.privacy.delta),
+        rounds=config.server.rounds,
+        randomness="seeded",
+    )
+
+
+def warnings_about(config: RunConfig, devices: int) -> list[str]:
+    """What a run may do, but a reader should know."""
+    delta = config.privacy.delta
+    if delta > 1 / devices:
+        return [
+            f"delta {delta:g} is larger than 1/devices ({1 / devices:.2g}): it would allow one device in the "
+            "population to be given away"
+        ]
+    return []
+
+
+def _participation(config: RunConfig, devices: int) -> Participation:
+    cohort = config.server.cohort
+    if cohort > devices:
+        raise ConfigError(f"--cohort: expected at most the population's {devices} devices, got {cohort}")
+    if config.privacy.participation == "poisson":
+        return PoissonParticipation(population=devices, sampling_rate=cohort / devices)
+    return BoundedParticipation(cohort=cohort, max_participations=config.privacy.max_participations)
+
+
+def _noise_multiplier(config: RunConfig, participation: Participation) -> float:
+    if config.privacy.noise_multiplier is not None:
+        return config.privacy.noise_multiplier
+    try:
+        return noise_multiplier_for(
+            participation,
+            config.server.rounds,
+            _budget(config) or _DEFAULT_EPSILON,
+            config.privacy.delta,
+            config.server.fewest_survivors,
+        )
+    except ValueError as error:
+        raise ConfigError(f"--epsilon: {error}") from error
+
+
+def _budget(config: RunConfig) -> float | None:
+    """No budget where only the noise was given: epsilon is then reported, not limited."""
+    if config.privacy.epsilon is None and config.privacy.noise_multiplier is None:
+        return _DEFAULT_EPSILON
+    return config.privacy.epsilon

@@ -1,0 +1,43 @@
+"""The commented configuration that `fl-sim init` writes; every value in it is the default."""
+
+from __future__ import annotations
+
+TEMPLATE = """\
+# A federation. Start it with `fl-sim run --config FILE --out DIR`; flags win over this file.
+name = "abuse"
+# seed = 1                     # one seed gives one run; without it a fresh one is drawn and written to DIR
+
+[data]
+# path = "chat.csv"            # CSV, CSV.gz, JSONL or Parquet; without it, generated messages
+text_column = "text"
+label_column = "label"         # 0 or 1
+# user_column = "user"         # every user is a device
+# partition = "dirichlet:0.3"  # where there are no users; a smaller number makes devices more unlike
+devices = 1000                 # how many the generator or the partition makes
+
+[privacy]
+epsilon = 8.0                  # device level; the noise follows from it ...
+# noise_multiplier = 0.7       # ... or give the noise, and epsilon is reported
+delta = 1e-5                   # well below 1/devices
+clip = 0.5                     # L2 bound of a device's whole update; it counts more than the model: sweep it
+participation = "poisson"      # cohorts that the server draws in secret, or "bounded": no amplification claimed
+max_participations = 6         # under "bounded"
+
+[training]                     # on each device, the same for all: derived from its own data these would leak it
+steps = 5
+sampling_rate = 1.0            # of its messages, in each step
+expected_batch = 8.0           # divides each step's gradient
+learning_rate = 8.0
+message_clip = 1.0             # L2 bound of one message's gradient
+message_noise = 0.0            # Opacus noise multiplier; see docs/defaults.md for what it costs
+buckets = 16384                # of the hashed n-grams
+
+[server]
+rounds = 30
+cohort = 64                    # expected devices a round
+learning_rate = 10.0
+momentum = 0.9
+corrupt_share = 0.05           # that secure aggregation withstands, working with the server
+dropout_share = 0.1            # that may vanish in a round
+# min_survivors = 16           # default: a quarter of the cohort
+"""
