@@ -1,0 +1,112 @@
+"""Child processes of a development run: their logs in files, and none of them left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+_TERM_PATIENCE = 10.0
+_TAIL_LINES = 30
+
+
+class ProcessError(RuntimeError):
+    """A child process ended too early or did not do its work; the text ends with the tail of its log."""
+
+
+class Processes:
+    """Starts named processes, each in a session of its own, and ends them and all their children on exit."""
+
+    def __init__(self, log_directory: Path) -> None:
+        self._logs = log_directory
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._may_end: set[str] = set()
+
+    def __enter__(self) -> Processes:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name in reversed(list(self._running)):
+            self.stop(name)
+
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, may_end: bool = False
+    ) -> None:
+        """Run `command` with its output in `<name>.log`.
+
+        Args:
+            may_end: whether its end is no error.
+
+        Raises:
+            ProcessError: when there is no such program.
+        """
+        with self.log(name).open("ab") as output:
+            try:
+                self._running[name] = subprocess.Popen(  # noqa: S603 - built by this package, no shell
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # so that Ctrl-C reaches this process alone, which then ends the others
+                )
+            except OSError as error:
+                raise ProcessError(f"{name}: cannot start {command[0]}: {error}") from error
+        if may_end:
+            self._may_end.add(name)
+
+    def stop(self, name: str) -> None:
+        """End one process and its children: asked first, killed after 10 s."""
+        process = self._running.pop(name)
+        _signal_session(process, signal.SIGTERM)
+        try:
+            process.wait(_TERM_PATIENCE)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            _signal_session(process, signal.SIGKILL)
+            process.wait()
+
+    def ended(self, name: str) -> bool:
+        return self._running[name].poll() is not None
+
+    def check(self) -> None:
+        """Raises ProcessError when one has ended that should go on."""
+        for name, process in self._running.items():
+            if name not in self._may_end and (code := process.poll()) is not None:
+                raise ProcessError(f"{name}: ended with exit code {code}\n{self.tail(name)}")
+
+    def wait_until(self, ready: Callable[[], bool], what: str, timeout: float) -> None:
+        """Return once `ready()` is true.
+
+        Raises:
+            ProcessError: when a process ends, or `timeout` seconds pass, before.
+        """
+        deadline = time.monotonic() + timeout
+        while not ready():
+            self.check()
+            if time.monotonic() >= deadline:
+                tails = "\n".join(self.tail(name) for name in self._running)
+                raise ProcessError(f"expected {what} within {timeout:g} s\n{tails}")
+            time.sleep(0.2)
+
+    def log(self, name: str) -> Path:
+        return self._logs / f"{name}.log"
+
+    def tail(self, name: str) -> str:
+        """The last lines of a process's log, under its path."""
+        lines = self.log(name).read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+        return "\n".join([f"--- {self.log(name)}", *lines])
+
+
+def _signal_session(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
