@@ -57,8 +57,8 @@ NOT_PROTECTED = (
     "A person with several devices. The unit is one device, not one human being.",
 )
 _NOT_VERIFIED_POISSON = (
-    "That the size of each cohort stayed secret. Grid and noise of a release are the same for any size, up to the noise "
-    "that devices take with them when they drop out; the server, and each device of a cohort, does see the size.",
+    "That the size of each cohort stayed secret. Grid and noise of a release are the same for any size, up to the "
+    "noise that devices take with them when they drop out; the server, and each device of a cohort, does see the size.",
 )
 _NOT_VERIFIED = (
     "That devices ran the published code, added their noise and kept to their limits.",

@@ -138,7 +138,7 @@ def run(  # noqa: PLR0917 - the options of a command
 
 
 @app.command()
-def score(
+def score(  # noqa: PLR0917 - the options of a command
     release: Annotated[Path, typer.Option(help="A release directory, for example RUN/release/stable.")],
     data: Annotated[Path, typer.Option(help="CSV, CSV.gz, JSONL or Parquet.")],
     out: Annotated[Path, typer.Option(help="CSV to write: score and verdict of every row.")],
@@ -153,17 +153,19 @@ def score(
 
     Example: [bold]fl-sim score --release runs/chat/release/stable --data new.csv --out scores.csv[/bold]
     """
-    from simulations.scoring import ScoringError, score_file  # noqa: PLC0415 - torch takes seconds to import
+    from simulations.scoring import ScoringError, ScoringJob, score_file  # noqa: PLC0415 - torch takes seconds to import
 
     try:
-        metrics = score_file(release, data, out, text_column, label_column, operator_key)
-    except ScoringError as error:
+        metrics = score_file(ScoringJob(release, data, out, text_column, label_column, operator_key))
+    except (DataError, ScoringError) as error:
         _fail(str(error))
     if as_json:
         typer.echo(json.dumps(metrics))
         return
     for name, value in metrics.items():
-        typer.echo(f"{name:>20}  {value:.4f}" if isinstance(value, float) else f"{name:>20}  {value}")
+        typer.echo(
+            f"{name:>20}  {value:.4f}" if isinstance(value, float) else f"{name:>20}  {'' if value is None else value}"
+        )
 
 
 def _run(config: Path | None, overrides: dict[str, Any], place: _Place, *, workers: int | None, as_json: bool) -> None:

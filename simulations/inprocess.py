@@ -9,6 +9,8 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Protocol
 
+from threadpoolctl import threadpool_limits
+
 from fl_client.device import Device
 from fl_client.store import TaskRecord
 from fl_server.transport import NodeId, Reply
@@ -133,7 +135,9 @@ def _serve(connection: Connection, host: DeviceHost) -> None:
 
     # Ctrl-C goes to the whole process group; the parent finishes the round first and then closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A process a core: threads within an operation would only wait for each other.
     torch.set_num_threads(1)
+    threadpool_limits(1)
     devices = Devices(host)
     while True:
         try:

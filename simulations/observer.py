@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from logging import Logger
 from typing import Any
 
@@ -22,44 +23,40 @@ _MIDDLE = 0.5
 """Threshold of the curves; the published model's is chosen on the calibration users."""
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What a run is watched with; `budget` is an epsilon, or None where nothing limits it."""
+
+    data: FederationData
+    scorer: Scorer
+    records: Records
+    directory: RunDirectory
+    progress: RunProgress
+    log: Logger
+    budget: float | None
+
+
 class RunObserver:
     """Implements `fl_server.coordinator.Observer` for a run directory."""
 
-    def __init__(
-        self,
-        *,
-        data: FederationData,
-        scorer: Scorer,
-        records: Records,
-        directory: RunDirectory,
-        progress: RunProgress,
-        log: Logger,
-        budget: float | None,
-    ) -> None:
-        self._data = data
-        self._scorer = scorer
-        self._records = records
-        self._directory = directory
-        self._progress = progress
-        self._log = log
-        self._budget = budget
-        self._started = time.perf_counter()
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._since = time.perf_counter()
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:
         """One line in `metrics.jsonl`, one in the log, and the bar."""
-        seconds = time.perf_counter() - self._started
-        self._started = time.perf_counter()
-        metrics = evaluate(
-            self._data.test.labels, self._scorer.scores(state.weights, self._data.test.features), _MIDDLE
-        )
-        self._directory.append_metrics(_line(report, metrics, seconds))
-        self._log.info("%s", _sentence(report, metrics))
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        watch, test = self._watch, self._watch.data.test
+        metrics = evaluate(test.labels, watch.scorer.scores(state.weights, test.features), _MIDDLE)
+        watch.directory.append_metrics(_line(report, metrics, seconds))
+        watch.log.info("%s", _sentence(report, metrics))
         speed = report.facts.invited / seconds
-        self._progress.round_ended(report.round, figures(metrics, report.epsilon, self._budget, speed))
+        watch.progress.round_ended(report.round, figures(metrics, report.epsilon, watch.budget, speed))
 
     def extra_state(self) -> dict[str, NDArray[np.int64]]:
         """What devices remember, so that a resumed run has the same devices."""
-        return self._records.arrays()
+        return self._watch.records.arrays()
 
 
 def _line(report: RoundReport, metrics: Metrics, seconds: float) -> dict[str, Any]:

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_server.coordinator import Result
-from fl_server.publish import Publication, publish_model
+from fl_server.publish import publish_model
 from fl_server.registry import Registry
 from privacy.ledger import Ledger
-from privacy.report import RoundCounts, RunFacts, render_html
+from privacy.report import EpsilonReport, RoundCounts, RunFacts, render_html
 from privacy.signing import Signer
 from privacy.task import TaskSpec
 from simulations.config import RunConfig
-from simulations.metrics import Metrics, best_threshold, evaluate
+from simulations.metrics import best_threshold, evaluate
 from simulations.plots import draw_curves
 from simulations.population import FederationData
 from simulations.rundir import RunDirectory
@@ -53,7 +53,18 @@ class Outputs:
         self.directory.write("report.json", publication.report.model_dump_json(indent=2) + "\n")
         self.directory.write("report.html", render_html(publication.report))
         draw_curves(lines, self.task.budget.epsilon, self.directory.curves)
-        summary = self._summary(weights, threshold, scorer, lines, publication, result)
+        summary = {
+            **self._quality(threshold, scorer.scores(weights, self.data.test.features)),
+            **self._privacy(publication.report),
+            "rounds": result.round,
+            "ended": str(result.ended),
+            "cohort": self.config.server.cohort,
+            **self.data.counts(),
+            "seconds": round(sum(line["seconds"] for line in lines), 2),
+            "seed": self.config.seed,
+            "release": publication.version.name,
+            "versions": versions(),
+        }
         self.directory.write_json("summary.json", summary)
         return summary
 
@@ -74,47 +85,26 @@ class Outputs:
         least = min((one["noise_std"] / self.task.mechanism.clip for one in released), default=None)
         return RunFacts(counts, least, versions())
 
-    def _summary(
-        self,
-        weights: NDArray[np.float32],
-        threshold: float,
-        scorer: Scorer,
-        lines: list[dict[str, Any]],
-        publication: Publication,
-        result: Result,
-    ) -> dict[str, Any]:
-        test, novel = self.data.test, self.data.novel
-        scores = scorer.scores(weights, test.features)
-        report = publication.report
+    def _quality(self, threshold: float, scores: NDArray[np.float64]) -> dict[str, Any]:
+        """On test users, whom training never saw; `novel`: on texts that training never saw either."""
+        labels, novel = self.data.test.labels, self.data.novel
+        unseen = evaluate(labels[novel], scores[novel], threshold)
+        return {**asdict(evaluate(labels, scores, threshold)), "novel": asdict(unseen), "threshold": threshold}
+
+    def _privacy(self, report: EpsilonReport) -> dict[str, Any]:
+        """The two guarantees, apart; None stands for no bound."""
         return {
-            **asdict(evaluate(test.labels, scores, threshold)),
-            "novel": asdict(_novel(test.labels, scores, novel, threshold)),
-            "threshold": threshold,
             "device_epsilon": _finite(report.spend.device.epsilon),
             "message_epsilon": _finite(report.spend.message.all_participations),
             "message_epsilon_one_participation": _finite(report.spend.message.one_participation),
             "delta": self.task.budget.delta,
             "noise_multiplier": self.task.mechanism.noise_multiplier,
-            "rounds": result.round,
-            "ended": str(result.ended),
-            "cohort": self.config.server.cohort,
-            **self.data.counts(),
-            "seconds": round(sum(line["seconds"] for line in lines), 2),
-            "seed": self.config.seed,
-            "release": publication.version.name,
-            "versions": versions(),
         }
 
 
 def versions() -> dict[str, str]:
     """Of what ran."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
-
-
-def _novel(
-    labels: NDArray[np.float32], scores: NDArray[np.float64], novel: NDArray[np.bool_], threshold: float
-) -> Metrics:
-    return evaluate(labels[novel], scores[novel], threshold)
 
 
 def _finite(number: str) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fl_client.models import initial_weights
 from fl_server.checkpoint import CheckpointError, CheckpointFile
-from fl_server.coordinator import Coordinator, CoordinatorError, Ended, Result
+from fl_server.coordinator import Coordinator, CoordinatorError, Ended
 from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore
 from privacy.ledger import Ledger, LedgerError
 from privacy.task import TaskSpec
@@ -22,7 +26,7 @@ from simulations.console import RunProgress
 from simulations.host import Authorities, DeviceHost, Records
 from simulations.inprocess import Devices, InProcessTransport, WorkerDied, WorkerPool, Workers
 from simulations.interrupt import StopAfterRound
-from simulations.observer import RunObserver
+from simulations.observer import RunObserver, Watch
 from simulations.outputs import Outputs
 from simulations.plan import ARCHITECTURE, feature_spec, plan_task, warnings_about
 from simulations.population import FederationData, build
@@ -101,63 +105,62 @@ def _run(prepared: Prepared, directory: RunDirectory, workers: int | None) -> Ou
 
 
 def _run_locked(prepared: Prepared, directory: RunDirectory, workers: int, log: logging.Logger) -> Outcome:
-    config, task = prepared.config, prepared.task
-    checkpoints = CheckpointFile(directory.checkpoint, task.id)
+    checkpoints = CheckpointFile(directory.checkpoint, prepared.task.id)
     last = checkpoints.load()
     directory.keep_metrics_to(last.round if last else 0)
     records = Records.of(last.extra) if last else Records.fresh(prepared.data.population.devices)
-    operator = Authorities(prepared.seeds).operator
-    ledger = Ledger(SqliteLedgerStore(directory.ledger), operator, task.budget, lambda: SIMULATED_TIME)
-    scorer = Scorer(task)
-    with RunProgress(task.rounds) as progress:
-        for warning in warnings_about(config, prepared.data.population.devices):
-            log.warning("%s", warning)
-            progress.note(f"warning: {warning}")
+    ledger = _ledger(prepared, directory)
+    scorer = Scorer(prepared.task)
+    with RunProgress(prepared.task.rounds) as progress:
+        _warn(prepared, log, progress)
         progress.resumed_at(last.round if last else 0)
-        observer = RunObserver(
-            data=prepared.data,
-            scorer=scorer,
-            records=records,
-            directory=directory,
-            progress=progress,
-            log=log,
-            budget=task.budget.epsilon,
-        )
+        watch = Watch(prepared.data, scorer, records, directory, progress, log, prepared.task.budget.epsilon)
         with _workers(prepared, records, workers) as pool, StopAfterRound(progress.note) as stop:
-            coordinator = Coordinator(
-                task=task,
-                operator=operator,
-                authority_public=Authorities(prepared.seeds).authority.public,
-                transport=InProcessTransport(pool, records),
-                ledger=ledger,
-                strategy=FedAvgM(
-                    config.server.learning_rate, config.server.momentum, task.participation.expected_cohort
-                ),
-                checkpoints=checkpoints,
-                randomness_for=lambda number: prepared.seeds.child("cohort", number).stream(),
-                observer=observer,
-                stage_timeout=0.0,
-            )
-            start = initial_weights(ARCHITECTURE, task.features, prepared.seeds.child("model").integer())
-            result = coordinator.run(start, stop.requested)
-    return _finish(prepared, directory, ledger, scorer, result, log)
-
-
-def _finish(
-    prepared: Prepared,
-    directory: RunDirectory,
-    ledger: Ledger,
-    scorer: Scorer,
-    result: Result,
-    log: logging.Logger,
-) -> Outcome:
-    if result.ended is Ended.STOPPED:
-        log.info("stopped after round %d", result.round)
-        return Outcome(directory, None)
+            transport = InProcessTransport(pool, records)
+            coordinator = _coordinator(prepared, transport, ledger, checkpoints, RunObserver(watch))
+            result = coordinator.run(_initial_weights(prepared), stop.requested)
     log.info("%s after round %d", result.ended, result.round)
-    operator = Authorities(prepared.seeds).operator
+    if result.ended is Ended.STOPPED:
+        return Outcome(directory, None)
     outputs = Outputs(prepared.config, prepared.task, prepared.data, directory)
-    return Outcome(directory, outputs.write(result, ledger, operator, scorer))
+    return Outcome(directory, outputs.write(result, ledger, Authorities(prepared.seeds).operator, scorer))
+
+
+def _coordinator(
+    prepared: Prepared,
+    transport: InProcessTransport,
+    ledger: Ledger,
+    checkpoints: CheckpointFile,
+    observer: RunObserver,
+) -> Coordinator:
+    keys, server, task = Authorities(prepared.seeds), prepared.config.server, prepared.task
+    return Coordinator(
+        task=task,
+        operator=keys.operator,
+        authority_public=keys.authority.public,
+        transport=transport,
+        ledger=ledger,
+        strategy=FedAvgM(server.learning_rate, server.momentum, task.participation.expected_cohort),
+        checkpoints=checkpoints,
+        randomness_for=lambda number: prepared.seeds.child("cohort", number).stream(),
+        observer=observer,
+        stage_timeout=math.inf,
+    )
+
+
+def _ledger(prepared: Prepared, directory: RunDirectory) -> Ledger:
+    operator = Authorities(prepared.seeds).operator
+    return Ledger(SqliteLedgerStore(directory.ledger), operator, prepared.task.budget, lambda: SIMULATED_TIME)
+
+
+def _initial_weights(prepared: Prepared) -> NDArray[np.float32]:
+    return initial_weights(ARCHITECTURE, prepared.task.features, prepared.seeds.child("model").integer())
+
+
+def _warn(prepared: Prepared, log: logging.Logger, progress: RunProgress) -> None:
+    for warning in warnings_about(prepared.config, prepared.data.population.devices):
+        log.warning("%s", warning)
+        progress.note(f"warning: {warning}")
 
 
 def _workers(prepared: Prepared, records: Records, workers: int) -> AbstractContextManager[Workers]:

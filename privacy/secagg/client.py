@@ -20,6 +20,7 @@ from privacy.secagg import keys, shamir
 from privacy.secagg.cohort import Cohort, check_advert, repeated_key
 from privacy.secagg.errors import Refused, WireError
 from privacy.secagg.identity import Certificate, verify_once
+from privacy.secagg.keys import KeyPair
 from privacy.secagg.masking import WORD, add_masks
 from privacy.secagg.messages import (
     ADVERT_DOMAIN,
@@ -106,7 +107,7 @@ class Client:
         task, header = self._verify(invitation), invitation.header
         self._require(header.round > last_round, f"round {header.round}, when round {last_round} was answered before")
         self._require(header.round <= task.rounds, f"round {header.round} of a task of {task.rounds}")
-        channel, mask, own = rng.token(32), rng.token(32), rng.token(32)
+        channel, mask, own = KeyPair(rng.token(32)), KeyPair(rng.token(32)), rng.token(32)
         self._state = RoundState(Stage.SHARE, invitation.signed_task, task, header, channel, mask, own)
         return self._own_advert(self._state).encode()
 
@@ -215,8 +216,8 @@ class Client:
         """This device's advert, made anew from its secrets: Ed25519 signatures are deterministic."""
         advert = Advert(
             self._certificate,
-            keys.public_of(state.channel_private),
-            keys.public_of(state.mask_private),
+            state.channel.public,
+            state.mask.public,
             keys.commitment(state.self_secret, self._identity.public),
             signature=b"",
         )
@@ -243,20 +244,20 @@ class Client:
         plus, minus = [keys.self_mask_seed(state.self_secret, cohort.transcript, me)], list[bytes]()
         for other in state.dealers:
             if other != me:
-                shared = self._agree(state.mask_private, cohort.adverts[other].mask_public)
+                shared = self._agree(state.mask, cohort.adverts[other].mask_public)
                 seed = keys.pair_mask_seed(shared, cohort.transcript, me, other)
                 (plus if me < other else minus).append(seed)
         return plus, minus
 
     def _channel(self, state: RoundState, cohort: Cohort, other: int) -> bytes:
-        if other not in state.channels:
+        if other not in state.channel_secrets:
             public_key = cohort.adverts[other].channel_public
-            state.channels[other] = self._agree(state.channel_private, public_key)
-        return state.channels[other]
+            state.channel_secrets[other] = self._agree(state.channel, public_key)
+        return state.channel_secrets[other]
 
-    def _agree(self, private_key: bytes, public_key: bytes) -> bytes:
+    def _agree(self, pair: KeyPair, public_key: bytes) -> bytes:
         try:
-            return keys.agree(private_key, public_key)
+            return pair.agree(public_key)
         except ValueError as error:
             raise self._refusal("a public key of low order") from error
 
@@ -301,5 +302,5 @@ def _reveal(state: RoundState, dealer: int) -> bytes:
 def _deal(state: RoundState, cohort: Cohort, rng: Randomness) -> list[bytes]:
     threshold, holders = cohort.params.threshold, cohort.params.cohort
     own = shamir.split(state.self_secret, threshold, holders, rng)
-    mask = shamir.split(state.mask_private, threshold, holders, rng)
+    mask = shamir.split(state.mask.secret, threshold, holders, rng)
     return [one + other for one, other in zip(own, mask, strict=True)]

@@ -15,18 +15,25 @@ _NONCE = bytes(12)
 """Constant, because a channel key seals exactly one message: one round, one direction."""
 
 
-def agree(private_key: bytes, public_key: bytes) -> bytes:
-    """The X25519 shared secret.
+class KeyPair:
+    """An X25519 key pair, loaded once: loading costs as much as agreeing."""
 
-    Raises:
-        ValueError: for a public key of low order, whose result everybody knows.
-    """
-    return X25519PrivateKey.from_private_bytes(private_key).exchange(X25519PublicKey.from_public_bytes(public_key))
+    def __init__(self, secret: bytes) -> None:
+        """Raises ValueError when `secret` is not 32 bytes long."""
+        self.secret = secret
+        self._private = X25519PrivateKey.from_private_bytes(secret)
+        self.public = self._private.public_key().public_bytes_raw()
 
+    def __repr__(self) -> str:
+        return f"KeyPair(public={self.public.hex()[:16]})"
 
-def public_of(private_key: bytes) -> bytes:
-    """The X25519 public key of 32 secret bytes."""
-    return X25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
+    def agree(self, public_key: bytes) -> bytes:
+        """The shared secret with the holder of `public_key`.
+
+        Raises:
+            ValueError: for a public key of low order, whose result everybody knows.
+        """
+        return self._private.exchange(X25519PublicKey.from_public_bytes(public_key))
 
 
 def pair_mask_seed(shared: bytes, transcript: bytes, one: int, other: int) -> bytes:

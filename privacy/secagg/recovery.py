@@ -43,9 +43,9 @@ class Recovery:
         return add, subtract
 
     def _pair_seeds(self, dropped: int) -> Iterator[tuple[int, bytes]]:
-        private_key = self._mask_key(dropped)
+        pair = keys.KeyPair(self._mask_key(dropped))
         for survivor in self.survivors:
-            shared = keys.agree(private_key, self.cohort.adverts[survivor].mask_public)
+            shared = pair.agree(self.cohort.adverts[survivor].mask_public)
             yield survivor, keys.pair_mask_seed(shared, self.cohort.transcript, dropped, survivor)
 
     def _self_secret(self, dealer: int) -> bytes:
@@ -54,7 +54,7 @@ class Recovery:
 
     def _mask_key(self, dealer: int) -> bytes:
         public_key = self.cohort.adverts[dealer].mask_public
-        return self._secret(dealer, lambda it: keys.public_of(it) == public_key)
+        return self._secret(dealer, lambda it: keys.KeyPair(it).public == public_key)
 
     def _secret(self, dealer: int, fits: Callable[[bytes], bool]) -> bytes:
         shares = {holder: given[dealer] for holder, given in self.revealed.items() if dealer in given}

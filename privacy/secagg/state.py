@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from privacy.secagg.cohort import Cohort
+from privacy.secagg.keys import KeyPair
 from privacy.secagg.messages import Header, Roster, Stage, Survivors
 from privacy.secagg.shamir import SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
@@ -23,8 +24,8 @@ class RoundState:
     signed_task: bytes = field(repr=False)
     task: TaskSpec
     header: Header
-    channel_private: bytes = field(repr=False)
-    mask_private: bytes = field(repr=False)
+    channel: KeyPair
+    mask: KeyPair
     self_secret: bytes = field(repr=False)
     cohort: Cohort | None = None
     held: dict[int, bytes] = field(default_factory=dict, repr=False)
@@ -32,13 +33,13 @@ class RoundState:
     dealers: tuple[int, ...] = ()
     """The members whose pairwise masks are in this device's masked vector, itself included."""
     survivors: tuple[int, ...] = ()
-    channels: dict[int, bytes] = field(default_factory=dict, repr=False)
-    """Channel secrets by member: a cache of what `channel_private` gives, not carried to another process."""
+    channel_secrets: dict[int, bytes] = field(default_factory=dict, repr=False)
+    """Channel secrets by member: a cache of what `channel` gives, not carried to another process."""
 
     def encode(self) -> bytes:
         """The whole state, secrets in the clear: where it is kept must be as private as the device's keys."""
         writer = Writer(_KIND).u32(_STAGES.index(self.stage)).var(self.signed_task).var(self.header.encode())
-        writer.raw(self.channel_private).raw(self.mask_private).raw(self.self_secret)
+        writer.raw(self.channel.secret).raw(self.mask.secret).raw(self.self_secret)
         writer.var(Roster(self.cohort.adverts).encode() if self.cohort else b"")
         _write_held(writer, self.held)
         return writer.var(Survivors(self.dealers).encode()).var(Survivors(self.survivors).encode()).done()
@@ -53,8 +54,8 @@ class RoundState:
         reader = Reader(data, _KIND)
         stage, signed_task, header = _STAGES[reader.u32()], reader.var(), Header.decode(reader.var())
         task = open_task(signed_task, operator_public)
-        channel_private, mask_private, self_secret = reader.raw(32), reader.raw(32), reader.raw(32)
-        state = cls(stage, signed_task, task, header, channel_private, mask_private, self_secret)
+        channel, mask, self_secret = KeyPair(reader.raw(32)), KeyPair(reader.raw(32)), reader.raw(32)
+        state = cls(stage, signed_task, task, header, channel, mask, self_secret)
         roster = reader.var()
         state.cohort = Cohort.of(Roster.decode(roster), header, task) if roster else None
         state.held = {reader.u32(): reader.raw(2 * SHARE_BYTES) for _ in range(reader.count(4 + 2 * SHARE_BYTES))}
