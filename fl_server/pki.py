@@ -1,4 +1,4 @@
-"""Keys and certificates for a federation on one machine; a real one gets them from its own authority."""
+"""TLS for a federation on one machine; a real one gets its certificates from its own authority."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _VALIDITY = timedelta(days=30)
@@ -40,15 +40,6 @@ def make_loopback_tls(directory: Path, now: datetime) -> TlsFiles:
     pem = server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     write_secret(files.key, pem)
     return files
-
-
-def make_node_key(path: Path) -> Path:
-    """An OpenSSH ECDSA key (P-384, what SuperNodes use) at `path`; returns the path of its public half."""
-    key = ec.generate_private_key(ec.SECP384R1())
-    write_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-    public = path.with_name(path.name + ".pub")
-    public.write_bytes(key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
-    return public
 
 
 def write_secret(path: Path, data: bytes) -> None:

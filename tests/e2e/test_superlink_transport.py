@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
+from fl_client.files import DeviceDirectory
 from fl_client.flower import FleetConnection
 from fl_client.node import EmbeddedNode, NodeError, NotAdmitted
 from fl_server.fab import write_app
-from fl_server.pki import make_loopback_tls, make_node_key
+from fl_server.pki import make_loopback_tls
 from fl_server.processes import ProcessError, Processes
 from fl_server.superlink import LocalSuperLink
 from privacy.secagg import Refused
@@ -49,7 +50,7 @@ class Federation:
     def __init__(self, directory: Path, processes: Processes) -> None:
         self.superlink = LocalSuperLink(directory / "superlink", processes, datetime.now(UTC))
         self.superlink.start()
-        self.keys = [directory / f"node{device}" for device in range(DEVICES)]
+        self.keys = [directory / f"device{device}" / "node.key" for device in range(DEVICES)]
         self.handlers = [Echo(victim=device == 0) for device in range(DEVICES)]
         self.nodes = [self._node(key, handler) for key, handler in zip(self.keys, self.handlers, strict=True)]
         out = directory / "found.json"
@@ -64,7 +65,8 @@ class Federation:
         return FleetConnection(self.superlink.address, self.superlink.root_certificates, key)
 
     def _node(self, key: Path, handler: Echo) -> EmbeddedNode:
-        self.superlink.cli.register(make_node_key(key))
+        DeviceDirectory.create(key.parent)
+        self.superlink.cli.register(key.with_name("node.key.pub"))
         handler.node = EmbeddedNode(self.connect(key), handler, poll_interval=0.2)
         handler.node.start()
         return handler.node
@@ -124,8 +126,7 @@ def test_a_successor_is_let_in_once_the_predecessor_signed_off(federation: Feder
 
 
 def test_an_unregistered_key_is_not_let_in(federation: Federation, tmp_path: Path) -> None:
-    make_node_key(tmp_path / "stranger")
-    stranger = federation.connect(tmp_path / "stranger")
+    stranger = federation.connect(DeviceDirectory.create(tmp_path / "stranger").node_key)
     with pytest.raises(NotAdmitted, match="not registered"):
         stranger.activate()
     stranger.close()
@@ -140,13 +141,11 @@ def test_a_server_under_another_authority_is_not_trusted(federation: Federation,
 
 
 def test_a_key_may_not_speak_for_another_node(federation: Federation, tmp_path: Path) -> None:
-    make_node_key(tmp_path / "impostor")
-    impostor, owner = federation.connect(tmp_path / "impostor"), federation.connect(federation.keys[1])
+    impostor = federation.connect(DeviceDirectory.create(tmp_path / "impostor").node_key)
     impostor._node.node_id = federation.found["nodes"][0]
     with pytest.raises(NodeError, match="401"):
         impostor.receive()
     impostor.close()
-    owner.close()
 
 
 def test_flwrs_refusals_are_errors(federation: Federation, tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fl_client import node as node_module
+from fl_client.files import DeviceDirectory
 from fl_client.flower import FleetConnection, NodeContext, client_app
 from fl_client.node import EmbeddedNode, NodeError, NotAdmitted, Unreachable, Withdrawn
-from fl_server.pki import make_loopback_tls, make_node_key
+from fl_server.pki import make_loopback_tls
 from privacy.secagg import Refused
 from tests.support.grids import FakeGrid, body_of, node_context
 
@@ -288,14 +289,14 @@ def test_state_does_not_show() -> None:
 def test_key_and_certificates_are_checked_before_anything_starts(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     authority = make_loopback_tls(tmp_path, now).authority
-    make_node_key(tmp_path / "node")
-    FleetConnection("127.0.0.1:1", authority, tmp_path / "node").close()
+    key = DeviceDirectory.create(tmp_path / "device").node_key
+    FleetConnection("127.0.0.1:1", authority, key).close()
     with pytest.raises(NodeError, match=r"node_key: .*missing"):
         FleetConnection("127.0.0.1:1", authority, tmp_path / "missing")
     with pytest.raises(NodeError, match=r"node_key: .*ca.crt"):
         FleetConnection("127.0.0.1:1", authority, authority)
-    with pytest.raises(NodeError, match=r"root_certificates: .*node"):
-        FleetConnection("127.0.0.1:1", tmp_path / "node", tmp_path / "node")
+    with pytest.raises(NodeError, match=r"root_certificates: .*node.key"):
+        FleetConnection("127.0.0.1:1", key, key)
 
 
 def test_another_kind_of_key_is_refused_with_advice(tmp_path: Path) -> None:

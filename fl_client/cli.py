@@ -1,0 +1,100 @@
+"""The `fl-client` command: devices by hand. An application embeds `fl_client.node.EmbeddedNode` instead."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import torch
+import typer
+
+from fl_client.files import DeviceDirectory, DeviceFilesError
+from fl_client.flower import FleetConnection
+from fl_client.node import EmbeddedNode, NodeError
+
+app = typer.Typer(
+    name="fl-client",
+    help="Devices of a federation, run by hand.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+_WATCH_INTERVAL = 0.2
+
+Directories = Annotated[list[Path], typer.Argument(help="One directory a device.")]
+
+
+@app.command()
+def init(directories: Directories) -> None:
+    """Make devices: a directory each, with keys that never leave it.
+
+    The operator registers `node.key.pub` with the SuperLink, has `identity.pub` certified and returns
+    `enrolment.json`. Messages to train on go into `messages.csv`, with the columns text and label.
+
+    Example: [bold]fl-client init devices/alice devices/bob[/bold]
+
+    Exit codes: 0 done, 2 bad input.
+    """
+    try:
+        for directory in directories:
+            DeviceDirectory.create(directory)
+    except DeviceFilesError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(EXIT_USAGE) from error
+
+
+@app.command()
+def run(
+    directories: Directories,
+    superlink: Annotated[str, typer.Option(help="HOST:PORT of the SuperLink.")],
+    root_certificates: Annotated[Path, typer.Option(help="PEM file of the authority behind its certificate.")],
+    poll_interval: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks for work.")] = 1.0,
+) -> None:
+    """Take part until stopped by Ctrl-C or SIGTERM.
+
+    Example: [bold]fl-client run --superlink fl.example.org:8000 --root-certificates ca.crt devices/alice[/bold]
+
+    Exit codes: 0 stopped, 1 the server refused a device for good, 2 bad input.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    torch.set_num_threads(1)  # devices of one host run side by side
+    try:
+        nodes = [
+            EmbeddedNode(
+                FleetConnection(superlink, root_certificates, device.node_key),
+                device.device(),
+                poll_interval=poll_interval,
+            )
+            for device in map(DeviceDirectory, directories)
+        ]
+    except (DeviceFilesError, NodeError) as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(EXIT_USAGE) from error
+    if not _run_until_stopped(nodes):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _run_until_stopped(nodes: list[EmbeddedNode]) -> bool:
+    """False when a node stopped by itself; the others go on without it until there is none left."""
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    for node in nodes:
+        node.start()
+    while not stop.wait(_WATCH_INTERVAL) and any(node.alive for node in nodes):
+        pass
+    for node in nodes:
+        node.stop()
+    return all(node.error is None for node in nodes)
+
+
+if __name__ == "__main__":
+    app()

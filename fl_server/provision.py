@@ -1,0 +1,119 @@
+"""A small federation's task, keys, enrolments and messages: what operators and users bring to a real one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fl_server.pki import write_secret
+from fl_server.service import ServerDirectory, Settings
+from privacy.accountant import noise_multiplier_for
+from privacy.canonical import canonical_json
+from privacy.randomness import KEY_BYTES
+from privacy.secagg.identity import enrol
+from privacy.signing import Signer
+from privacy.task import (
+    AggregationPolicy,
+    BoundedParticipation,
+    Budget,
+    DeviceMechanism,
+    FeatureSpec,
+    LocalTraining,
+    ModelSpec,
+    ParameterSpec,
+    TaskSpec,
+)
+
+_EPSILON, _DELTA = 8.0, 1e-5
+_DROPOUT_SHARE = 0.34
+"""One of three devices may vanish."""
+_PATIENCE = 120.0
+_SAMPLE_MESSAGES = (
+    ("nobody wants you here, get lost", 1),
+    ("you are a worthless idiot", 1),
+    ("shut up, you disgusting fool", 1),
+    ("people like you should be banned from life", 1),
+    ("what a pathetic loser you are", 1),
+    ("see you at the station at six", 0),
+    ("happy birthday, hope you have a lovely day", 0),
+    ("that idea is so stupid it might work, love it", 0),
+    ("can you send me the notes from today", 0),
+    ("the train is late again, start without me", 0),
+    ("great game last night, well played", 0),
+)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a development federation is."""
+
+    devices: int
+    rounds: int
+    stage_timeout: float
+    """Seconds."""
+
+
+def development_task(scale: Scale, population: str) -> TaskSpec:
+    """The default model on real devices: no randomness of the cohort is claimed, a device may answer every round.
+
+    Raises:
+        ValueError: when so many rounds cannot keep epsilon.
+    """
+    features = FeatureSpec()
+    survivors = scale.devices - int(_DROPOUT_SHARE * scale.devices)
+    participation = BoundedParticipation(cohort=scale.devices, max_participations=scale.rounds)
+    return TaskSpec(
+        name="development",
+        population=population,
+        model=ModelSpec(
+            architecture="hashed-linear",
+            parameters=(
+                ParameterSpec(name="weight", shape=(1, features.buckets)),
+                ParameterSpec(name="bias", shape=(1,)),
+            ),
+        ),
+        features=features,
+        training=LocalTraining(
+            steps=5, sampling_rate=1.0, expected_batch=8.0, learning_rate=8.0, message_clip=1.0, message_noise=0.0
+        ),
+        mechanism=DeviceMechanism(
+            clip=0.5, noise_multiplier=noise_multiplier_for(participation, scale.rounds, _EPSILON, _DELTA, survivors)
+        ),
+        participation=participation,
+        aggregation=AggregationPolicy(corrupt_share=0.0, dropout_share=_DROPOUT_SHARE, min_survivors=survivors),
+        budget=Budget(epsilon=_EPSILON, delta=_DELTA),
+        rounds=scale.rounds,
+    )
+
+
+def provision_server(directory: ServerDirectory, scale: Scale) -> Signer:
+    """Write what the server needs into its directory; returns the enrolment authority, which it must not know."""
+    authority = Signer.from_seed(os.urandom(KEY_BYTES))
+    task = development_task(scale, population=f"development-{authority.public.hex()[:16]}")
+    settings = Settings(
+        learning_rate=1.0,
+        momentum=0.9,
+        stage_timeout=scale.stage_timeout,
+        devices=scale.devices,
+        patience=_PATIENCE,
+    )
+    directory.path.mkdir(parents=True)
+    write_secret(directory.operator_key, os.urandom(KEY_BYTES))
+    directory.authority.write_text(authority.public.hex())
+    directory.task.write_bytes(task.canonical())
+    directory.settings.write_bytes(settings.canonical())
+    return authority
+
+
+def enrol_device(device: Path, server: ServerDirectory, authority: Signer) -> None:
+    """Certify the device whose directory `fl-client init` has made, and give it some messages to train on."""
+    identity = bytes.fromhex((device / "identity.pub").read_text())
+    enrolment = {
+        "certificate": enrol(authority, server.read_task().population, identity).encode().hex(),
+        "operator": server.read_operator().public.hex(),
+        "authority": authority.public.hex(),
+    }
+    (device / "enrolment.json").write_bytes(canonical_json(enrolment))
+    lines = [f'"{text}",{label}\n' for text, label in _SAMPLE_MESSAGES]
+    (device / "messages.csv").write_text("".join(["text,label\n", *lines]), encoding="utf-8")

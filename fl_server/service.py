@@ -1,0 +1,188 @@
+"""One task trained to its end from a directory: what `fl-server` runs, whatever the transport."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from fl_server.checkpoint import CheckpointFile, write_atomically
+from fl_server.coordinator import Coordinator, RoundReport
+from fl_server.ledger_store import SqliteLedgerStore
+from fl_server.publish import Publication, publish_model
+from fl_server.registry import Registry
+from fl_server.transport import Transport
+from privacy.canonical import Frozen
+from privacy.ledger import Ledger
+from privacy.randomness import SystemRandomness
+from privacy.report import RoundCounts, RunFacts
+from privacy.signing import Signer
+from privacy.task import TaskSpec
+from strategies.fedavg import FedAvgM, ModelState
+
+_T = TypeVar("_T")
+
+_PACKAGES = ("flwr", "numpy", "cryptography")
+
+
+class ServiceError(ValueError):
+    """A server directory that is incomplete or damaged."""
+
+
+class Settings(Frozen):
+    """How the server runs a task; nothing that a device's privacy depends on."""
+
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    stage_timeout: float = Field(gt=0)
+    """Seconds that devices have for each stage."""
+    devices: int = Field(ge=2)
+    """How many must be connected before the first round."""
+    patience: float = Field(gt=0)
+    """Seconds to wait for them."""
+
+
+@dataclass(frozen=True)
+class ServerDirectory:
+    """What the server of one task reads and writes."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.path / "settings.json"
+
+    @property
+    def task(self) -> Path:
+        return self.path / "task.json"
+
+    @property
+    def operator_key(self) -> Path:
+        """32 secret bytes: the seed of the operator's Ed25519 key."""
+        return self.path / "operator.key"
+
+    @property
+    def authority(self) -> Path:
+        """The enrolment authority's Ed25519 public key, in hex."""
+        return self.path / "authority.pub"
+
+    @property
+    def ledger(self) -> Path:
+        return self.path / "ledger.db"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON line a round."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def release(self) -> Path:
+        return self.path / "release"
+
+    def read_settings(self) -> Settings:
+        """Raises ServiceError when they are missing or not as expected."""
+        return _parsed(self.settings, Settings.model_validate_json)
+
+    def read_task(self) -> TaskSpec:
+        """Raises ServiceError when it is missing or not as expected."""
+        return _parsed(self.task, TaskSpec.model_validate_json)
+
+    def read_operator(self) -> Signer:
+        """Raises ServiceError when the key is missing or not 32 bytes long."""
+        return _parsed(self.operator_key, Signer.from_seed)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The rounds so far; a round that was run again after a crash counts once, as it was last."""
+        text = self.metrics.read_text() if self.metrics.exists() else ""
+        lines = [json.loads(line) for line in text.splitlines()]
+        return list({line["round"]: line for line in lines}.values())
+
+
+def train(directory: ServerDirectory, transport: Transport) -> Publication:
+    """Every round that is left, then publish.
+
+    Raises:
+        ServiceError: when a file is missing or damaged; before anything is asked of a device.
+        CoordinatorError: when several rounds in a row end without a release.
+        LedgerInvalid, ReportError, AccountantsDisagree: when the privacy claim cannot be recomputed.
+    """
+    task, settings, operator = directory.read_task(), directory.read_settings(), directory.read_operator()
+    ledger = Ledger(SqliteLedgerStore(directory.ledger), operator, task.budget, _now)
+    coordinator = Coordinator(
+        task=task,
+        operator=operator,
+        authority_public=_parsed(directory.authority, lambda data: bytes.fromhex(data.decode())),
+        transport=transport,
+        ledger=ledger,
+        strategy=FedAvgM(settings.learning_rate, settings.momentum, task.participation.expected_cohort),
+        checkpoints=CheckpointFile(directory.checkpoint, task.id),
+        randomness_for=lambda _: SystemRandomness(),
+        observer=_MetricsFile(directory.metrics),
+        stage_timeout=settings.stage_timeout,
+    )
+    result = coordinator.run(np.zeros(task.model.dimension, np.float32))
+    return publish_model(
+        Registry(directory.release),
+        task=task,
+        weights=result.state.weights,
+        card={"threshold": 0.5, "threshold_chosen_on": "nothing: the server has no messages", "rounds": result.round},
+        ledger=ledger,
+        facts=_facts(task, directory.lines()),
+        operator=operator,
+    )
+
+
+class _MetricsFile:
+    """Implements `fl_server.coordinator.Observer`: a line a round, without a word about who took part."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def round_ended(self, report: RoundReport, state: ModelState) -> None:  # noqa: ARG002 - nothing to evaluate on
+        line = {
+            "round": report.round,
+            "invited": report.facts.invited,
+            "cohort": report.cohort,
+            "survivors": report.survivors,
+            "refusals": dict(report.facts.refusals),
+            "aborted": report.aborted or None,
+            "epsilon": report.epsilon if math.isfinite(report.epsilon) else None,
+            "noise_std": report.noise_std,
+        }
+        text = self._path.read_text() if self._path.exists() else ""
+        write_atomically(self._path, f"{text}{json.dumps(line)}\n".encode())
+
+    def extra_state(self) -> dict[str, NDArray[np.int64]]:
+        return {}
+
+
+def _facts(task: TaskSpec, lines: list[dict[str, Any]]) -> RunFacts:
+    released = [line for line in lines if line["aborted"] is None]
+    counts = [RoundCounts(round=one["round"], cohort=one["cohort"], survivors=one["survivors"]) for one in released]
+    least = min((one["noise_std"] / task.mechanism.clip for one in released), default=None)
+    return RunFacts(counts, least, {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}})
+
+
+def _parsed(path: Path, parse: Callable[[bytes], _T]) -> _T:
+    try:
+        return parse(path.read_bytes())
+    except (OSError, ValidationError, ValueError) as error:
+        raise ServiceError(f"{path}: {error}") from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
