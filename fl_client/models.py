@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from privacy.task import FeatureSpec, ModelSpec, ParameterSpec
@@ -19,8 +21,21 @@ class UnknownArchitecture(ValueError):
 
 def hashed_linear(features: FeatureSpec) -> nn.Module:
     """Logistic regression on the hashed n-grams."""
-    return nn.Linear(features.buckets, 1)
+    linear = nn.Linear(features.buckets, 1)
+    # A random start would only be noise in buckets that no message ever reaches.
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
 
+
+_UNSOUND: dict[type[nn.Module], str] = {
+    nn.EmbeddingBag: "its per-sample gradients are wrong where a token repeats; use Embedding",
+    **dict.fromkeys(
+        (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+        "it lets one example change the gradients of others; use GroupNorm or LayerNorm",
+    ),
+}
+"""Layers that Opacus 1.6 accepts although what it clips is not one example's gradient; and why."""
 
 _ARCHITECTURES: dict[str, Factory] = {"hashed-linear": hashed_linear}
 
@@ -28,8 +43,7 @@ _ARCHITECTURES: dict[str, Factory] = {"hashed-linear": hashed_linear}
 def register(name: str, factory: Factory) -> None:
     """Make an architecture known under a name. Any module will do whose layers Opacus has per-sample gradients for.
 
-    `nn.EmbeddingBag` is refused when the model is built: with Opacus 1.6 its per-sample gradients are wrong where a
-    token repeats, so that clipping does not bound them.
+    `nn.EmbeddingBag` and batch normalisation are refused when the model is built: their clipped gradients are wrong.
     """
     _ARCHITECTURES[name] = factory
 
@@ -43,10 +57,10 @@ def build(architecture: str, features: FeatureSpec) -> nn.Module:
     if architecture not in _ARCHITECTURES:
         raise UnknownArchitecture(f"architecture: expected one of {sorted(_ARCHITECTURES)}, got {architecture!r}")
     module = _ARCHITECTURES[architecture](features)
-    if any(isinstance(layer, nn.EmbeddingBag) for layer in module.modules()):
-        raise UnknownArchitecture(
-            f"architecture {architecture!r}: EmbeddingBag is not clipped correctly; use Embedding"
-        )
+    for layer in module.modules():
+        for kind, reason in _UNSOUND.items():
+            if isinstance(layer, kind):
+                raise UnknownArchitecture(f"architecture {architecture!r}: {kind.__name__} is refused, {reason}")
     return module
 
 
@@ -55,6 +69,13 @@ def model_spec(architecture: str, features: FeatureSpec) -> ModelSpec:
     module = build(architecture, features)
     layout = tuple(ParameterSpec(name=name, shape=tuple(value.shape)) for name, value in module.named_parameters())
     return ModelSpec(architecture=architecture, parameters=layout)
+
+
+def initial_weights(architecture: str, features: FeatureSpec, seed: int) -> NDArray[np.float32]:
+    """Where training starts: float32[d], the architecture's own initialisation drawn from `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return to_flat(build(architecture, features)).numpy()
 
 
 def load_flat(module: nn.Module, weights: torch.Tensor) -> None:
