@@ -1,9 +1,11 @@
 """Text to hashed n-grams, simple enough to be written again in any language.
 
-A text is normalised (Unicode NFKC, case folded) and cut into tokens: runs of word characters, and runs of other
-visible characters. Its features are the word n-grams, joined by a space, and the character n-grams of each token
-between two `_` marks. A feature's bucket is the CRC-32 (ISO 3309, as in every JVM) of its UTF-8 bytes after a prefix
-`w` or `c`, modulo the number of buckets. Counts are damped to 1 + ln(count), and each row has L2 norm 1.
+A text is normalised (Unicode NFKC, case folded, NFKC again) and cut into tokens: runs of word characters (`_` and the
+Unicode categories L and N), and runs of others that are not white space (U+001C to U+001F count as white space). Its
+features are the word n-grams, joined by a space, and the character n-grams, in code points, of each token between two
+`_` marks. A feature's bucket is the CRC-32 (ISO 3309, as in every JVM) of its UTF-8 bytes (a lone surrogate gives the
+three of its code point) after a prefix `w` or `c`, modulo the number of buckets. A bucket's count is damped to
+1 + ln(count), and each row has L2 norm 1.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ class Features:
 
 def normalise(text: str) -> str:
     """The form in which two texts count as the same."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # Folding takes letters apart (ß to ss), and what follows may join the last of them.
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def hash_texts(spec: FeatureSpec, texts: Sequence[str]) -> Features:
