@@ -142,13 +142,19 @@ def _grid(epsilon: float) -> float:
     return GRID * 2.0 ** max(0, math.ceil(math.log2(max(epsilon, _FINE_UP_TO) / _FINE_UP_TO)))
 
 
+@lru_cache(maxsize=4096)
 def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool, coarseness: int = 1) -> float:
     grid = _grid(rdp_epsilon(composition, delta)) * coarseness
+    return float(_composed(composition, grid, pessimistic).get_epsilon_for_delta(delta))
+
+
+@lru_cache(maxsize=4)
+def _composed(composition: Composition, grid: float, pessimistic: bool) -> pld.PrivacyLossDistribution:
+    """The last few are kept, since a report asks for several deltas."""
     parts = [_pld(sampled, grid, pessimistic).self_compose(times) for sampled, times in composition.sampled]
     if composition.mu:
         parts.append(_pld(Sampled(1.0, 1 / composition.mu), grid, pessimistic))
-    whole = reduce(lambda left, right: left.compose(right), parts)
-    return float(whole.get_epsilon_for_delta(delta))
+    return reduce(lambda left, right: left.compose(right), parts)
 
 
 @lru_cache(maxsize=16)
