@@ -55,12 +55,13 @@ class Device:
     def handle(self, stage: str, request: bytes) -> bytes:
         """Answer one request.
 
+        Whatever is raised, also by training or the store, the round's secrets are wiped first.
+
         Raises:
-            Refused: when the device will not go on with this round; it has then wiped the round's secrets.
+            Refused: when the request is not what an honest server would send, or a limit is reached.
         """
-        rng = self._randomness_for(stage, request)
         try:
-            return self._answer(Stage(stage), request, rng)
+            return self._answer(Stage(stage), request, self._randomness_for(stage, request))
         except Exception:
             self._client.withdraw()
             raise

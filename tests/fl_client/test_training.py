@@ -29,6 +29,7 @@ from tests.support.learning import (
 
 ARCHITECTURES = ["hashed-linear", "mlp", "token-mlp"]
 NOBODY = examples([], [])
+MANY = 1 << 14
 
 Gradients = Callable[[NDArray[np.float64], Examples], NDArray[np.float64]]
 """Weights float64[d] and n examples to their gradients float64[n, d]."""
@@ -176,15 +177,12 @@ def _largest_move(task: TaskSpec, data: Examples) -> float:
 def test_noise_has_the_promised_spread() -> None:
     """16 independent steps of std noise * clip * rate / batch; 4 standard errors around it."""
     task = learning_task(
-        buckets=1 << 14, steps=16, learning_rate=0.5, expected_batch=8.0, message_clip=2.0, message_noise=3.0
+        "hashed-linear", MANY, steps=16, learning_rate=0.5, expected_batch=8.0, message_clip=2.0, message_noise=3.0
     )
-    noise = update(task, NOBODY_OF_MANY_BUCKETS)
+    noise = update(task, examples([], [], MANY))
     expected = 3.0 * 2.0 * 0.5 / 8.0 * np.sqrt(16)
     assert noise.std() == pytest.approx(expected, rel=4 / np.sqrt(2 * noise.size))
     assert abs(noise.mean()) < 4 * expected / np.sqrt(noise.size)
-
-
-NOBODY_OF_MANY_BUCKETS = examples([], [], buckets=1 << 14)
 
 
 @pytest.mark.parametrize("steps", [1, 3])

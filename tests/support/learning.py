@@ -69,7 +69,7 @@ def registry_of_its_own() -> Iterator[None]:
         yield
 
 
-def learning_task(architecture: str = "hashed-linear", buckets: int = BUCKETS, **training: float) -> TaskSpec:
+def learning_task(architecture: str = "hashed-linear", buckets: int = BUCKETS, /, **training: float) -> TaskSpec:
     """One full-batch step of plain, clipped gradients; `training` changes its constants."""
     features = FeatureSpec(buckets=buckets)
     constants = {
