@@ -81,7 +81,7 @@ def development_task(scale: Scale, population: str) -> TaskSpec:
             clip=0.5, noise_multiplier=noise_multiplier_for(participation, scale.rounds, _EPSILON, _DELTA, survivors)
         ),
         participation=participation,
-        aggregation=AggregationPolicy(corrupt_share=0.0, dropout_share=_DROPOUT_SHARE, min_survivors=survivors),
+        aggregation=AggregationPolicy(dropout_share=_DROPOUT_SHARE, min_survivors=survivors),
         budget=Budget(epsilon=_EPSILON, delta=_DELTA),
         rounds=scale.rounds,
     )
