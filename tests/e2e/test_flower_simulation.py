@@ -1,0 +1,82 @@
+"""`flwr run` on Flower's own simulation: Ray workers play the devices, and the model learns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import simulations
+from fl_server.flwr_cli import FlwrCli, script
+from fl_server.processes import Processes
+from fl_server.registry import STABLE, open_release
+from fl_server.service import ServerDirectory
+from fl_server.superlink import free_port
+
+APP = Path(simulations.__file__).parent / "flower_app"
+DEVICES = 24
+CONFIG = f"""\
+seed = 6
+[data]
+devices = {DEVICES}
+[privacy]
+noise_multiplier = 0.0
+participation = "bounded"
+[training]
+buckets = 4096
+[server]
+rounds = 2
+cohort = {DEVICES}
+"""
+
+
+class Simulation:
+    """A SuperLink that simulates, and Flower's command line beside it."""
+
+    def __init__(self, path: Path, processes: Processes) -> None:
+        self.path = path
+        self.processes = processes
+        port = free_port()
+        self.cli = FlwrCli(path / "flwr-home", f"127.0.0.1:{port}", None)
+        self.environment = {**self.cli.environment, "OMP_NUM_THREADS": "1"}
+        command = [script("flower-superlink"), "--insecure", "--simulation", "--port", str(port)]
+        processes.start("superlink", command, self.environment)
+        processes.wait_until(lambda: _answers(port), "a SuperLink that answers", timeout=60)
+
+    def run(self, name: str, config: str, nodes: int) -> str | None:
+        """The outcome of one `flwr run` to its end."""
+        federation = {"num-supernodes": nodes, "client-resources-num-cpus": 1, "init-args-num-cpus": 2}
+        run = self.cli.submit(APP, {"config": config, "out": str(self.path / name)}, federation)
+        self.processes.start(name, self.cli.log_command(run), self.environment, may_end=True)
+        self.processes.wait_until(lambda: self.processes.ended(name), "the end of the run", timeout=150)
+        return self.cli.outcome(run)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def simulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulation]:
+    path = tmp_path_factory.mktemp("simulation")
+    with Processes(path / "logs") as processes:
+        yield Simulation(path, processes)
+
+
+def test_ray_devices_train_and_the_model_is_published(simulation: Simulation) -> None:
+    (simulation.path / "federation.toml").write_text(CONFIG)
+    outcome = simulation.run("trained", str(simulation.path / "federation.toml"), nodes=DEVICES)
+    assert outcome == "completed", simulation.processes.tail("trained")
+    directory = ServerDirectory(simulation.path / "trained")
+    summary = json.loads((directory.path / "summary.json").read_text())
+    assert summary["auroc_untrained"] == pytest.approx(0.5)
+    assert summary["auroc"] > 0.8
+    assert [line["aborted"] for line in directory.lines()] == [None, None]
+    assert not any(line["refusals"] for line in directory.lines())
+    assert open_release(directory.release / STABLE, directory.read_operator().public).name == summary["release"]
