@@ -173,9 +173,10 @@ def _smallest_noise(composed: Callable[[int], Composition], delta: float, epsilo
     while below and fits(below, _COARSENESS):
         enough, below = below, int(below * 0.93)
     enough = _first(lambda hundredths: fits(hundredths, _COARSENESS), below, enough)
-    while enough > 1 and fits(enough - 1):
-        enough -= 1
-    return enough
+    below, step = enough - 1, 1
+    while below and fits(below):
+        enough, below, step = below, max(0, below - 2 * step), 2 * step
+    return _first(fits, below, enough)
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int:

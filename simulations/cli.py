@@ -197,3 +197,7 @@ def _refuse_beside_resume(given: dict[str, Any]) -> None:
 def _fail(message: str, code: int = EXIT_USAGE) -> NoReturn:
     print(f"fl-sim: {message}", file=sys.stderr)
     raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    app()

@@ -38,7 +38,7 @@ class DataConfig(_Section):
 class PrivacyConfig(_Section):
     """Device-level privacy. Give `epsilon` and the noise follows; give `noise_multiplier` and epsilon follows."""
 
-    epsilon: float | None = Field(default=None, gt=0, le=1_000)
+    epsilon: float | None = Field(default=None, ge=0.01, le=1_000)
     noise_multiplier: float | None = Field(default=None, ge=0, le=1_000)
     delta: float = Field(default=1e-5, gt=0, lt=0.5)
     clip: float = Field(default=0.5, gt=0, le=1e6)

@@ -1,0 +1,122 @@
+"""What `fl-sim` says to bad input: exit code 2, one line, the argument's name, and nothing written."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from simulations.cli import app
+from simulations.config import RunConfig, load_config
+from simulations.template import TEMPLATE
+from tests.support.runs import small_config
+
+GOOD = "user,text,label\n" + "".join(f"u{i % 20},hello number {i},{i % 2}\n" for i in range(100))
+
+
+def fl_sim(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(result: Result) -> str:
+    assert result.exit_code == 2, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (GOOD, ["--text-column", "body"], "--text-column"),
+        (GOOD, ["--label-column", "toxic"], "--label-column"),
+        (GOOD, ["--user-column", "author"], "--user-column"),
+        ("", ["--user-column", "user"], "--data"),
+        ("user,text,label\n", ["--user-column", "user"], "--data"),
+        (GOOD.replace(",1\n", ",maybe\n"), ["--user-column", "user"], "maybe"),
+        (GOOD.replace(",1\n", ",0\n"), ["--user-column", "user"], "--label-column"),
+        (GOOD, ["--user-column", "user", "--cohort", "1000"], "--cohort"),
+        (GOOD, ["--user-column", "user", "--epsilon", "-1"], "privacy.epsilon"),
+        (GOOD, ["--user-column", "user", "--delta", "1"], "privacy.delta"),
+        (GOOD, ["--user-column", "user", "--clip", "0"], "privacy.clip"),
+        (GOOD, ["--user-column", "user", "--clip", "nan"], "privacy.clip"),
+        (GOOD, ["--partition", "dirichlet:0"], "--partition"),
+        (GOOD, ["--partition", "random"], "data.partition"),
+        (GOOD, [], "--user-column"),
+    ],
+)
+def test_bad_input(tmp_path: Path, content: str, arguments: list[str], message: str) -> None:
+    data, out = tmp_path / "chat.csv", tmp_path / "run"
+    data.write_text(content)
+    defaults = ["--user-column", "user"] if "column" in "".join(arguments) and "--user-column" not in arguments else []
+    said = refused(fl_sim("run", "--data", data, "--out", out, "--cohort", "5", *defaults, *arguments))
+    assert message in said
+    assert "Traceback" not in said
+    assert not out.exists()
+
+
+def test_undecodable_bytes(tmp_path: Path) -> None:
+    data = tmp_path / "chat.csv"
+    data.write_bytes(GOOD.encode() + b"u1,caf\xe9,1\n")
+    said = refused(fl_sim("run", "--data", data, "--user-column", "user", "--out", tmp_path / "run"))
+    assert "UTF-8" in said
+
+
+def test_unknown_keys_are_named(tmp_path: Path) -> None:
+    path = small_config(tmp_path, extra="momentun = 0.9\n")
+    said = refused(fl_sim("run", "--config", path, "--out", tmp_path / "run"))
+    assert "server.momentun: unknown key" in said
+    assert "momentum" in said
+
+
+def test_missing_config_and_run(tmp_path: Path) -> None:
+    assert "fl-sim init" in refused(fl_sim("run", "--config", tmp_path / "no.toml"))
+    assert "holds no run" in refused(fl_sim("run", "--resume", tmp_path))
+    assert "leave out" in refused(fl_sim("run", "--resume", tmp_path, "--clip", "1"))
+
+
+def test_unwritable_output() -> None:
+    assert "--out" in refused(fl_sim("run", "--out", "/proc/nothing/run", "--devices", "40", "--cohort", "20"))
+
+
+def test_init_writes_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "federation.toml"
+    assert fl_sim("init", path).exit_code == 0
+    assert path.read_text() == TEMPLATE
+    defaults = RunConfig().model_dump()
+    defaults["privacy"]["epsilon"] = 8.0  # what a run without any privacy setting is calibrated to
+    assert load_config(path, {}).model_dump() == defaults
+    assert "exists" in refused(fl_sim("init", path))
+
+
+def test_run_then_score(tmp_path: Path) -> None:
+    data, run, scores = tmp_path / "chat.csv", tmp_path / "run", tmp_path / "scores.csv"
+    data.write_text(GOOD)
+    config = small_config(tmp_path, rounds=2)
+    result = fl_sim(
+        "run", "--config", config, "--data", data, "--user-column", "user", "--cohort", "10", "--out", run,
+        "--workers", "1", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["rounds"] == 2
+    unlabelled = tmp_path / "new.csv"
+    unlabelled.write_text('text\nhello\n""\nhello number 3\n')
+    result = fl_sim("score", "--release", run / "release" / "stable", "--data", unlabelled, "--out", scores, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["without_text"] == 1
+    rows = list(csv.DictReader(scores.open()))
+    assert [row["row"] for row in rows] == ["0", "1", "2"]
+    assert rows[1]["score"] == ""
+    assert 0 <= float(rows[0]["score"]) <= 1
+    result = fl_sim("score", "--release", run / "release" / "stable", "--data", data, "--out", scores, "--json")
+    assert {"macro_f1", "auroc"} <= json.loads(result.stdout).keys()
+    wrong = tmp_path / "other.pub"
+    wrong.write_text("ab" * 32)
+    said = refused(
+        fl_sim(
+            "score", "--release", run / "release" / "stable", "--data", data, "--out", scores, "--operator-key", wrong
+        )
+    )
+    assert "not signed by key" in said

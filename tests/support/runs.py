@@ -1,0 +1,40 @@
+"""A federation small enough for a test: 40 devices, rounds of a second."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from pathlib import Path
+
+SMALL = """
+seed = 11
+[data]
+devices = 40
+[privacy]
+noise_multiplier = 1.0
+delta = 1e-3
+[training]
+buckets = 256
+steps = 2
+[server]
+rounds = {rounds}
+cohort = 20
+min_survivors = 3
+"""
+
+
+def small_config(directory: Path, rounds: int = 4, extra: str = "") -> Path:
+    """Write the configuration and return its path."""
+    path = directory / "federation.toml"
+    path.write_text(SMALL.format(rounds=rounds) + extra)
+    return path
+
+
+def ledger_digest(run: Path) -> str:
+    """Of all rows of the ledger: entries and signed heads."""
+    rows = sqlite3.connect(run / "ledger.db").execute("select * from ledger_entries order by seq").fetchall()
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+
+def model_bytes(run: Path) -> bytes:
+    return (run / "release" / "stable" / "model.safetensors").read_bytes()
