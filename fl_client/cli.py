@@ -8,11 +8,9 @@ from pathlib import Path
 from threading import Event
 from typing import Annotated
 
-import torch
 import typer
 
 from fl_client.files import DeviceDirectory, DeviceFilesError
-from fl_client.flower import FleetConnection
 from fl_client.node import EmbeddedNode, NodeError
 
 app = typer.Typer(
@@ -63,6 +61,12 @@ def run(
 
     Exit codes: 0 stopped, 1 the server refused a device for good, 2 bad input.
     """
+    # Slow to import, and only this command needs them.
+    import torch  # noqa: PLC0415
+
+    from fl_client.flower import FleetConnection  # noqa: PLC0415
+    from fl_client.host import open_device  # noqa: PLC0415
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     torch.set_num_threads(1)  # devices of one host run side by side
@@ -70,7 +74,7 @@ def run(
         nodes = [
             EmbeddedNode(
                 FleetConnection(superlink, root_certificates, device.node_key),
-                device.device(),
+                open_device(device),
                 poll_interval=poll_interval,
             )
             for device in map(DeviceDirectory, directories)

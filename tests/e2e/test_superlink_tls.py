@@ -12,6 +12,7 @@ import pytest
 from fl_client.device import Device
 from fl_client.files import DeviceDirectory
 from fl_client.flower import FleetConnection
+from fl_client.host import open_device
 from fl_client.node import EmbeddedNode
 from fl_server.fab import write_app
 from fl_server.ledger_store import SqliteLedgerStore
@@ -71,7 +72,7 @@ class Run:
 
 
 def _started(directory: DeviceDirectory, superlink: LocalSuperLink, *, dies: bool) -> Mortal:
-    device = Mortal(directory.device(), dies=dies)
+    device = Mortal(open_device(directory), dies=dies)
     connection = FleetConnection(superlink.address, superlink.root_certificates, directory.node_key)
     device.node = EmbeddedNode(connection, device, poll_interval=0.2)
     device.node.start()
