@@ -15,6 +15,7 @@ from fl_server.processes import Processes
 from fl_server.registry import STABLE, open_release
 from fl_server.service import ServerDirectory
 from fl_server.superlink import free_port
+from tests.support.leftovers import leftovers
 
 APP = Path(simulations.__file__).parent / "flower_app"
 DEVICES = 24
@@ -67,6 +68,7 @@ def simulation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulation]
     path = tmp_path_factory.mktemp("simulation")
     with Processes(path / "logs") as processes:
         yield Simulation(path, processes)
+    assert leftovers(path) == []
 
 
 def test_ray_devices_train_and_the_model_is_published(simulation: Simulation) -> None:

@@ -24,6 +24,7 @@ from fl_server.superlink import LocalSuperLink
 from privacy.canonical import sha256
 from privacy.ledger import Ledger, SignedHead, verify
 from privacy.ledger_entries import Released
+from tests.support.leftovers import leftovers
 
 SCALE = Scale(devices=3, rounds=2, stage_timeout=8.0)
 
@@ -88,6 +89,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         for device in finished.devices:
             assert device.node is not None
             assert device.node.stop(10)
+    assert leftovers(path) == []
 
 
 def test_the_second_round_goes_on_without_the_device_that_died(run: Run) -> None:

@@ -151,3 +151,17 @@ def test_a_key_may_not_speak_for_another_node(federation: Federation, tmp_path: 
 def test_flwrs_refusals_are_errors(federation: Federation, tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match=r"flwr run: Failed to load"):
         federation.superlink.cli.submit(tmp_path, {}, {})
+
+
+@pytest.mark.long
+def test_a_killed_nodes_successor_is_let_in_once_it_counts_as_offline(federation: Federation) -> None:
+    """Up to 60 s after its last heartbeat the predecessor counts as online."""
+    connection = federation.connect(federation.keys[0])
+    successor = EmbeddedNode(connection, Echo(victim=False), poll_interval=0.2)
+    successor.start()
+    deadline = time.monotonic() + 90
+    while not connection._node.node_id and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert connection._node.node_id in federation.found["nodes"]
+    assert (successor.alive, successor.error) == (True, None)
+    assert successor.stop(10)

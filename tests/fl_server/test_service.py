@@ -1,0 +1,101 @@
+"""A server's directory, and its task trained over devices in this process."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography import x509
+from cryptography.x509.verification import PolicyBuilder, Store
+
+from fl_client.device import Device
+from fl_client.files import DeviceDirectory
+from fl_client.host import open_device
+from fl_server.fab import write_app
+from fl_server.pki import make_loopback_tls
+from fl_server.provision import Scale, enrol_device, provision_server
+from fl_server.registry import STABLE, open_release
+from fl_server.service import ServerDirectory, ServiceError, train
+from fl_server.transport import NodeId, Reply
+
+
+class LocalTransport:
+    """Devices in this process."""
+
+    def __init__(self, devices: list[Device]) -> None:
+        self.devices = devices
+
+    def nodes(self) -> list[NodeId]:
+        return list(range(len(self.devices)))
+
+    def exchange(self, stage: str, requests: Mapping[NodeId, bytes], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
+        for node, request in requests.items():
+            yield Reply(node, self.devices[node].handle(stage, request))
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> tuple[ServerDirectory, LocalTransport]:
+    server = ServerDirectory(tmp_path / "server")
+    authority = provision_server(server, Scale(3, 2, 30.0))
+    devices = []
+    for number in range(3):
+        directory = DeviceDirectory.create(tmp_path / f"device{number}")
+        enrol_device(directory.path, server, authority)
+        devices.append(open_device(directory))
+    return server, LocalTransport(devices)
+
+
+def test_a_task_is_trained_published_and_told_round_by_round(
+    federation: tuple[ServerDirectory, LocalTransport],
+) -> None:
+    server, transport = federation
+    publication = train(server, transport)
+    assert [(line["round"], line["survivors"]) for line in server.lines()] == [(1, 3), (2, 3)]
+    assert [line["epsilon"] for line in server.lines()] == sorted(line["epsilon"] for line in server.lines())
+    opened = open_release(server.release / STABLE, server.read_operator().public)
+    assert opened.name == publication.version.name
+    np.testing.assert_array_equal(opened.weights, publication.version.weights)
+
+
+def test_started_again_after_its_end_it_asks_nobody_and_publishes_the_same(
+    federation: tuple[ServerDirectory, LocalTransport],
+) -> None:
+    server, transport = federation
+    first = train(server, transport)
+    again = train(server, LocalTransport([]))
+    np.testing.assert_array_equal(again.version.weights, first.version.weights)
+    assert len(server.lines()) == 2
+
+
+@pytest.mark.parametrize("name", ["settings.json", "task.json", "operator.key", "authority.pub"])
+def test_a_missing_or_damaged_file_is_named(federation: tuple[ServerDirectory, LocalTransport], name: str) -> None:
+    server, transport = federation
+    (server.path / name).write_bytes(b"\xffdamaged")
+    with pytest.raises(ServiceError, match=name):
+        train(server, transport)
+    (server.path / name).unlink()
+    with pytest.raises(ServiceError, match=name):
+        train(server, transport)
+
+
+def test_loopback_certificates_verify_for_loopback_alone(tmp_path: Path) -> None:
+    files = make_loopback_tls(tmp_path, datetime.now(UTC))
+    authority = x509.load_pem_x509_certificate(files.authority.read_bytes())
+    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    policy = PolicyBuilder().store(Store([authority])).time(datetime.now(UTC))
+    policy.build_server_verifier(x509.DNSName("localhost")).verify(certificate, [])
+    with pytest.raises(x509.verification.VerificationError):
+        policy.build_server_verifier(x509.DNSName("example.org")).verify(certificate, [])
+    assert files.key.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_apps_values_are_toml_whatever_they_hold(tmp_path: Path) -> None:
+    values = {"directory": 'a "quoted" \\ path', "devices": 3, "rate": 0.5, "on": True}
+    app = write_app(tmp_path / "app", "module:app", values)
+    written = tomllib.loads((app / "pyproject.toml").read_text())
+    assert written["tool"]["flwr"]["app"]["config"] == values
+    assert written["tool"]["flwr"]["app"]["components"]["serverapp"] == "module:app"
