@@ -64,8 +64,8 @@ class ServerConfig(_Section):
 
     rounds: int = Field(default=30, ge=1, le=1_000_000)
     cohort: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=10.0, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    learning_rate: float = Field(default=20.0, gt=0)
+    momentum: float = Field(default=0.7, ge=0, lt=1)
     corrupt_share: float = Field(default=0.05, ge=0, lt=0.5)
     dropout_share: float = Field(default=0.1, ge=0, lt=0.5)
     min_survivors: int | None = Field(default=None, ge=2)

@@ -35,8 +35,8 @@ buckets = 16384                # of the hashed n-grams
 [server]
 rounds = 30
 cohort = 64                    # expected devices a round
-learning_rate = 10.0
-momentum = 0.9
+learning_rate = 20.0
+momentum = 0.7
 corrupt_share = 0.05           # that secure aggregation withstands, working with the server
 dropout_share = 0.1            # that may vanish in a round
 # min_survivors = 16           # default: a quarter of the cohort
