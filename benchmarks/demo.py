@@ -1,0 +1,103 @@
+"""What the rooms around local training cost: a whole federation against its local training alone.
+
+    python benchmarks/demo.py            # a table
+    python benchmarks/demo.py --json     # one object
+
+The federation is the one of `make demo`: 1,000 devices, an expected cohort of 64, 30 rounds, secure aggregation for
+real, ledger, evaluation, report. The peer is Opacus training alone for as many devices, in one process: what any
+framework must spend. CPU seconds of all processes, medians of pairs measured in turn; the wall time is given besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fl_client.training import LocalTrainer
+from privacy.randomness import SystemRandomness
+from simulations.config import load_config
+from simulations.run import prepare
+
+
+def federation(directory: Path) -> tuple[float, float, int]:
+    """Wall seconds, CPU seconds of all processes, and how many device-rounds there were."""
+    command = [sys.executable, "-m", "simulations.cli", "run", "--seed", "1", "--force", "--out", str(directory)]
+    before, started = os.times(), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    after, wall = os.times(), time.perf_counter() - started
+    cpu = (after.children_user - before.children_user) + (after.children_system - before.children_system)
+    lines = (directory / "metrics.jsonl").read_text().splitlines()
+    return wall, cpu, sum(json.loads(line)["cohort"] for line in lines)
+
+
+def training_alone(device_rounds: int) -> float:
+    """CPU seconds of local training for as many devices of the same population."""
+    prepared = prepare(load_config(None, {"seed": 1}))
+    trainer, rng = LocalTrainer(prepared.task), SystemRandomness()
+    weights = np.zeros(prepared.task.model.dimension, np.float32)
+    population = prepared.data.population
+    started = time.process_time()
+    for number in range(device_rounds):
+        trainer.train(weights, population.of(number % population.devices), rng)
+    return time.process_time() - started
+
+
+def measure(runs: int) -> list[dict[str, object]]:
+    walls, ours, peers = [], [], []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory() as scratch:
+            wall, cpu, device_rounds = federation(Path(scratch) / "run")
+        walls.append(wall)
+        ours.append(cpu)
+        peers.append(training_alone(device_rounds))
+    ratio = statistics.median(one / peer for one, peer in zip(ours, peers, strict=True))
+    against = "Opacus training of the same devices, nothing else"
+    return [
+        _row("whole federation, CPU", statistics.median(ours), statistics.median(peers), against, ratio, runs),
+        _row("whole federation, wall, against 60 s", statistics.median(walls), 60.0, "the target", None, runs),
+    ]
+
+
+def _row(name: str, ours: float, peer: float, against: str, ratio: float | None, runs: int) -> dict[str, object]:
+    shown = ours / peer if ratio is None else ratio
+    return {
+        "name": name,
+        "ours": round(ours, 2),
+        "peer": round(peer, 2),
+        "against": against,
+        "ratio": round(shown, 2),
+        "unit": "s",
+        "runs": runs,
+    }
+
+
+def machine() -> str:
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=3, help="pairs to measure")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    arguments = parser.parse_args()
+    rows = measure(arguments.runs)
+    if arguments.json:
+        print(json.dumps({"rows": rows, "machine": machine()}))
+        return
+    print(machine())
+    for row in rows:
+        print(f"{row['name']:38} {row['ours']:>8} {row['unit']}  {row['against']}: {row['peer']}  ratio {row['ratio']}")
+
+
+if __name__ == "__main__":
+    main()
