@@ -193,17 +193,16 @@ class EmbeddedNode:
 
     def _persist(self, call: Callable[[], _T], deadline: float = math.inf) -> _T:
         """`call` again and again until the server is reached, the deadline is over or the node is to stop."""
-        for delay in _delays():
-            if self._stopping.is_set():
-                raise _Stopped
+        delays = _delays()
+        while not self._stopping.is_set():
             try:
                 return call()
             except Unreachable as error:
                 if self._clock() >= deadline:
                     raise
                 _log.info("server not reached, trying again: %s", error)
-            self._pause(delay)
-        raise AssertionError("the delays never end")
+            self._pause(next(delays))
+        raise _Stopped
 
     def _pause(self, seconds: float) -> None:
         if self._stopping.wait(seconds):

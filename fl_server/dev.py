@@ -16,12 +16,14 @@ from fl_server.provision import Scale, enrol_device, provision_server
 from fl_server.registry import STABLE, ModelVersion, RegistryError, open_release
 from fl_server.service import ServerDirectory
 from fl_server.superlink import LocalSuperLink
+from privacy.secagg import Stage
 from privacy.signing import Signer
 
 Say = Callable[[str], None]
 
 _INIT_PATIENCE = 60.0
 _START_PATIENCE = 180.0
+_STAGE_OVERHEAD = 5.0
 
 
 @dataclass
@@ -75,19 +77,23 @@ class DevFederation:
         run = superlink.cli.submit(write_app(self.path / "app", "fl_server.flower_app:app", directory), {}, {})
         self.say(f"run {run} submitted")
         processes.start("app", superlink.cli.log_command(run), superlink.cli.environment, may_end=True)
-        longest = _START_PATIENCE + self.scale.rounds * 5 * (self.scale.stage_timeout + 5)
-        processes.wait_until(lambda: self._show_rounds() and processes.ended("app"), "the end of the run", longest)
-        self._show_rounds()
+
+        def ended() -> bool:
+            has_ended = processes.ended("app")
+            self._show_rounds()
+            return has_ended
+
+        longest = _START_PATIENCE + self.scale.rounds * len(Stage) * (self.scale.stage_timeout + _STAGE_OVERHEAD)
+        processes.wait_until(ended, "the end of the run", longest)
         if (outcome := superlink.cli.outcome(run)) != "completed":
             raise ProcessError(f"the run has {outcome or 'not ended'}\n{processes.tail('app')}")
 
-    def _show_rounds(self) -> bool:
-        """Says what has not been said yet; always true."""
+    def _show_rounds(self) -> None:
+        """Says what has not been said yet."""
         for line in self.server.lines():
             if line["round"] not in self._shown:
                 self._shown.add(line["round"])
                 self.say(_sentence(line))
-        return True
 
     def _published(self, processes: Processes) -> ModelVersion:
         try:
