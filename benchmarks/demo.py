@@ -61,24 +61,14 @@ def measure(runs: int) -> list[dict[str, object]]:
         ours.append(cpu)
         peers.append(training_alone(device_rounds))
     ratio = statistics.median(one / peer for one, peer in zip(ours, peers, strict=True))
-    against = "Opacus training of the same devices, nothing else"
+    ours_cpu, peer_cpu, wall = statistics.median(ours), statistics.median(peers), statistics.median(walls)
+    ratio = statistics.median(one / peer for one, peer in zip(ours, peers, strict=True))
+    alone, target = "Opacus training of the same devices, nothing else", "the target"
+    common = {"unit": "s", "runs": runs}
     return [
-        _row("whole federation, CPU", statistics.median(ours), statistics.median(peers), against, ratio, runs),
-        _row("whole federation, wall, against 60 s", statistics.median(walls), 60.0, "the target", None, runs),
+        {"name": "CPU", "ours": ours_cpu, "peer": peer_cpu, "against": alone, "ratio": ratio, **common},
+        {"name": "wall", "ours": wall, "peer": 60.0, "against": target, "ratio": wall / 60, **common},
     ]
-
-
-def _row(name: str, ours: float, peer: float, against: str, ratio: float | None, runs: int) -> dict[str, object]:
-    shown = ours / peer if ratio is None else ratio
-    return {
-        "name": name,
-        "ours": round(ours, 2),
-        "peer": round(peer, 2),
-        "against": against,
-        "ratio": round(shown, 2),
-        "unit": "s",
-        "runs": runs,
-    }
 
 
 def machine() -> str:
@@ -96,7 +86,8 @@ def main() -> None:
         return
     print(machine())
     for row in rows:
-        print(f"{row['name']:38} {row['ours']:>8} {row['unit']}  {row['against']}: {row['peer']}  ratio {row['ratio']}")
+        figures = f"{row['ours']:8.2f} {row['unit']}  {row['peer']:8.2f} {row['unit']}  ratio {row['ratio']:5.2f}"
+        print(f"{row['name']:5} {figures}  against {row['against']}")
 
 
 if __name__ == "__main__":
