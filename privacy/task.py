@@ -10,13 +10,25 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from privacy.canonical import Frozen, sha256
 from privacy.randomness import Origin
 from privacy.signing import SIGNATURE_BYTES, SignatureError, Signer, verify
 
 _DOMAIN = "havenfl/task/1"
+
+_LONGEST_NGRAM = 16
+
+
+def _rising(lengths: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= lengths[0] <= lengths[1] <= _LONGEST_NGRAM:
+        raise ValueError(f"expected lengths from 1 to {_LONGEST_NGRAM}, the shorter one first, got {lengths}")
+    return lengths
+
+
+NgramRange = Annotated[tuple[int, int], AfterValidator(_rising)]
+"""Shortest and longest n-gram."""
 
 Share = Annotated[float, Field(ge=0, lt=0.5)]
 
@@ -29,8 +41,8 @@ class FeatureSpec(Frozen):
     """Text to hashed n-grams: enough for another language to reproduce every bucket."""
 
     buckets: int = Field(default=16_384, ge=16, le=1 << 24)
-    word_ngrams: tuple[int, int] = (1, 2)
-    char_ngrams: tuple[int, int] = (3, 5)
+    word_ngrams: NgramRange = (1, 2)
+    char_ngrams: NgramRange = (3, 5)
 
 
 class ParameterSpec(Frozen):

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privacy.events import round_event
+from privacy.mechanism import Release
+from privacy.receipt import Charge, issue_receipt
+from strategies.fedavg import FedAvgM, ModelState
+from tests.support.tasks import make_task
+
+TASK = make_task()
+RECEIPT = issue_receipt(Charge(task=TASK.id, round=1, event=round_event(TASK), transcript="ab" * 32), "00" * 32)
+
+
+def release(*values: float, survivors: int = 3, cohort: int = 4) -> Release:
+    return Release(np.array(values, np.float32), survivors, cohort, 1.0, RECEIPT)
+
+
+def test_the_divisor_is_the_expected_cohort_whoever_came() -> None:
+    strategy, start = FedAvgM(2.0, 0.0, 8.0), ModelState.start(np.ones(2, np.float32))
+    one = strategy.step(start, release(4.0, -8.0, survivors=1, cohort=2))
+    many = strategy.step(start, release(4.0, -8.0, survivors=90, cohort=99))
+    np.testing.assert_array_equal(one.weights, [2.0, -1.0])
+    np.testing.assert_array_equal(one.weights, many.weights)
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=8), st.sampled_from([0.0, 0.5, 0.9]))
+def test_momentum_is_the_discounted_sum_of_all_means(sums: list[float], momentum: float) -> None:
+    strategy, state = FedAvgM(1.0, momentum, 2.0), ModelState.start(np.zeros(1, np.float32))
+    for value in sums:
+        state = strategy.step(state, release(value))
+    ages = [sum(momentum**age for age in range(len(sums) - place)) for place in range(len(sums))]
+    oracle = sum(value / 2 * age for value, age in zip(sums, ages, strict=True))
+    np.testing.assert_allclose(state.weights, [oracle], atol=1e-3)
+    assert state.weights.dtype == state.momentum.dtype == np.float32
