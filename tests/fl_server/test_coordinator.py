@@ -70,7 +70,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.watcher = Watcher()
         self.ledger = Ledger(
-            SqliteLedgerStore(self.path / "ledger.db"), self.fleet.operator, self.budget, lambda: "now"
+            SqliteLedgerStore(self.path / "ledger.db"), self.fleet.operator, self.fleet.task.budget, lambda: "now"
         )
         self.checkpoints = CheckpointFile(self.path / "checkpoint", self.fleet.task.id)
 
