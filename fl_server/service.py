@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from fl_server.checkpoint import CheckpointFile, write_atomically
 from fl_server.coordinator import Coordinator, RoundReport
+from fl_server.history import round_line, run_facts
 from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.publish import Publication, publish_model
 from fl_server.registry import Registry
@@ -25,7 +23,6 @@ from fl_server.transport import Transport
 from privacy.canonical import Frozen
 from privacy.ledger import Ledger
 from privacy.randomness import SystemRandomness
-from privacy.report import RoundCounts, RunFacts
 from privacy.signing import Signer
 from privacy.task import TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
@@ -141,7 +138,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         weights=result.state.weights,
         card={"threshold": 0.5, "threshold_chosen_on": "nothing: the server has no messages", "rounds": result.round},
         ledger=ledger,
-        facts=_facts(task, directory.lines()),
+        facts=run_facts(task, directory.lines(), _PACKAGES),
         operator=operator,
     )
 
@@ -153,28 +150,11 @@ class _MetricsFile:
         self._path = path
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:  # noqa: ARG002 - nothing to evaluate on
-        line = {
-            "round": report.round,
-            "invited": report.facts.invited,
-            "cohort": report.cohort,
-            "survivors": report.survivors,
-            "refusals": dict(report.facts.refusals),
-            "aborted": report.aborted or None,
-            "epsilon": report.epsilon if math.isfinite(report.epsilon) else None,
-            "noise_std": report.noise_std,
-        }
         text = self._path.read_text() if self._path.exists() else ""
-        write_atomically(self._path, f"{text}{json.dumps(line)}\n".encode())
+        write_atomically(self._path, f"{text}{json.dumps(round_line(report))}\n".encode())
 
     def extra_state(self) -> dict[str, NDArray[np.int64]]:
         return {}
-
-
-def _facts(task: TaskSpec, lines: list[dict[str, Any]]) -> RunFacts:
-    released = [line for line in lines if line["aborted"] is None]
-    counts = [RoundCounts(round=one["round"], cohort=one["cohort"], survivors=one["survivors"]) for one in released]
-    least = min((one["noise_std"] / task.mechanism.clip for one in released), default=None)
-    return RunFacts(counts, least, {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}})
 
 
 def _parsed(path: Path, parse: Callable[[bytes], _T]) -> _T:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_server.coordinator import RoundReport
+from fl_server.history import round_line
 from simulations.console import RunProgress, figures
 from simulations.host import Records
 from simulations.metrics import Metrics, evaluate
@@ -60,20 +61,8 @@ class RunObserver:
 
 
 def _line(report: RoundReport, metrics: Metrics, seconds: float) -> dict[str, Any]:
-    return {
-        "round": report.round,
-        "invited": report.facts.invited,
-        "cohort": report.cohort,
-        "survivors": report.survivors,
-        "refusals": dict(report.facts.refusals),
-        "aborted": report.aborted or None,
-        "epsilon": report.epsilon if np.isfinite(report.epsilon) else None,
-        "noise_std": report.noise_std,
-        "loss": metrics.loss,
-        "auroc": metrics.auroc,
-        "pr_auc": metrics.pr_auc,
-        "seconds": round(seconds, 3),
-    }
+    quality = {"loss": metrics.loss, "auroc": metrics.auroc, "pr_auc": metrics.pr_auc}
+    return {**round_line(report), **quality, "seconds": round(seconds, 3)}
 
 
 def _sentence(report: RoundReport, metrics: Metrics) -> str:

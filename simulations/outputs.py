@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import platform
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_server.coordinator import Result
+from fl_server.history import run_facts, versions
 from fl_server.publish import publish_model
 from fl_server.registry import Registry
 from privacy.ledger import Ledger
-from privacy.report import EpsilonReport, RoundCounts, RunFacts, render_html
+from privacy.report import EpsilonReport, render_html
 from privacy.signing import Signer
 from privacy.task import TaskSpec
 from simulations.config import RunConfig
@@ -47,7 +46,7 @@ class Outputs:
             weights=weights,
             card=self._card(threshold, result),
             ledger=ledger,
-            facts=self._facts(lines),
+            facts=run_facts(self.task, lines, _PACKAGES),
             operator=operator,
         )
         self.directory.write("report.json", publication.report.model_dump_json(indent=2) + "\n")
@@ -63,7 +62,7 @@ class Outputs:
             "seconds": round(sum(line["seconds"] for line in lines), 2),
             "seed": self.config.seed,
             "release": publication.version.name,
-            "versions": versions(),
+            "versions": versions(_PACKAGES),
         }
         self.directory.write_json("summary.json", summary)
         return summary
@@ -78,12 +77,6 @@ class Outputs:
             "threshold_chosen_on": f"{len(self.data.calibration)} messages of calibration users, not charged",
             "rounds": result.round,
         }
-
-    def _facts(self, lines: list[dict[str, Any]]) -> RunFacts:
-        released = [line for line in lines if line["aborted"] is None]
-        counts = [RoundCounts(round=one["round"], cohort=one["cohort"], survivors=one["survivors"]) for one in released]
-        least = min((one["noise_std"] / self.task.mechanism.clip for one in released), default=None)
-        return RunFacts(counts, least, versions())
 
     def _quality(self, threshold: float, scores: NDArray[np.float64]) -> dict[str, Any]:
         """On test users, whom training never saw; `novel`: on texts that training never saw either."""
@@ -100,11 +93,6 @@ class Outputs:
             "delta": self.task.budget.delta,
             "noise_multiplier": self.task.mechanism.noise_multiplier,
         }
-
-
-def versions() -> dict[str, str]:
-    """Of what ran."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def _finite(number: str) -> float | None:
