@@ -98,7 +98,7 @@ def bracket(composition: Composition, delta: float) -> Bracket:
     second = rdp_epsilon(composition, delta)
     if not composition.sampled:
         return _agreed(Bracket(*epsilon_bracket(composition.mu, delta), second, EXACT_NAME), _TOLERANCE)
-    lower, upper = (_pld_epsilon(composition, delta, pessimistic) for pessimistic in (False, True))
+    lower, upper = (_pld_epsilon(composition, delta, pessimistic, 1) for pessimistic in (False, True))
     return _agreed(Bracket(lower, upper, second, PLD_NAME), _TOLERANCE + _grid(second) * composition.rounds)
 
 
@@ -110,7 +110,7 @@ def upper_bound(composition: Composition, delta: float, coarseness: int = 1) -> 
     """
     if math.isinf(composition.mu) or not composition.sampled:
         return epsilon_bracket(composition.mu, delta)[1]
-    return _pld_epsilon(composition, delta, pessimistic=True, coarseness=coarseness)
+    return _pld_epsilon(composition, delta, True, coarseness)  # positional, as in `bracket`: one cache key
 
 
 @lru_cache(maxsize=1024)
@@ -143,7 +143,7 @@ def _grid(epsilon: float) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool, coarseness: int = 1) -> float:
+def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool, coarseness: int, /) -> float:
     grid = _grid(rdp_epsilon(composition, delta)) * coarseness
     return float(_composed(composition, grid, pessimistic).get_epsilon_for_delta(delta))
 

@@ -68,11 +68,14 @@ class WorkerPool:
         self._processes = []
         for _ in range(workers):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, host), daemon=True)
+            process = context.Process(target=_serve, args=(theirs,), daemon=True)
             process.start()
             theirs.close()
             self._connections.append(ours)
             self._processes.append(process)
+        # Not as an argument of the process: starting one would wait until it has imported everything and read it.
+        for connection in self._connections:
+            connection.send(host)
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -129,7 +132,7 @@ class InProcessTransport:
             yield reply
 
 
-def _serve(connection: Connection, host: DeviceHost) -> None:
+def _serve(connection: Connection) -> None:
     """A worker's life: one exchange after the other until the parent closes the pipe."""
     import torch  # noqa: PLC0415 - only a worker may set this for its whole process
 
@@ -138,12 +141,12 @@ def _serve(connection: Connection, host: DeviceHost) -> None:
     # A process a core: threads within an operation would only wait for each other.
     torch.set_num_threads(1)
     threadpool_limits(1)
-    devices = Devices(host)
-    while True:
-        try:
+    try:
+        devices = Devices(connection.recv())
+        while True:
             stage, requests = connection.recv()
-        except EOFError:
-            return
-        for answer in devices.answers(stage, requests):
-            connection.send(answer)
-        connection.send(None)
+            for answer in devices.answers(stage, requests):
+                connection.send(answer)
+            connection.send(None)
+    except (EOFError, BrokenPipeError):
+        return
