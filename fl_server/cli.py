@@ -50,7 +50,7 @@ def dev(
     """
     if out.exists():
         _fail(f"--out: expected a new path, {out} exists", EXIT_USAGE)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # unwinds like Ctrl-C, and so stops every process
+    _unwind_on(signal.SIGTERM, signal.SIGHUP)
     try:
         scale = Scale(devices, rounds, stage_timeout)
         version = DevFederation(out.resolve(), scale, typer.echo).run()
@@ -59,6 +59,13 @@ def dev(
     except (ProcessError, OSError, ValueError) as error:
         _fail(str(error), EXIT_FAILED)
     typer.echo(f"published {version.name}: {version.path}")
+
+
+def _unwind_on(*numbers: signal.Signals) -> None:
+    """End as by Ctrl-C, which stops every process; `nohup` stays what it is."""
+    for number in numbers:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _fail(message: str, code: int) -> NoReturn:

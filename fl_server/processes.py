@@ -34,8 +34,9 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in reversed(list(self._running)):
-            self.stop(name)
+        with contextlib.ExitStack() as stack:  # a second Ctrl-C cuts one wait short, and the others still end
+            for name in self._running:
+                stack.callback(self.stop, name)
 
     def start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], *, may_end: bool = False
@@ -66,8 +67,8 @@ class Processes:
     def stop(self, name: str) -> None:
         """End one process and its children: asked first, killed after 10 s."""
         process = self._running.pop(name)
-        _signal_session(process, signal.SIGTERM)
         try:
+            _signal_session(process, signal.SIGTERM)
             process.wait(_TERM_PATIENCE)
         except subprocess.TimeoutExpired:
             pass

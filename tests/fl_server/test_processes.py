@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -59,6 +60,24 @@ def test_all_end_when_the_work_fails(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         work()
+    assert leftovers(tmp_path) == []
+
+
+def test_an_impatient_second_interrupt_leaves_none_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cuts the wait for one process short; the others are still ended."""
+
+    def interrupted(self: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if timeout is not None:
+            raise KeyboardInterrupt
+        return wait(self)
+
+    wait = subprocess.Popen.wait
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    processes = Processes(tmp_path / "logs").__enter__()
+    for name in ("first", "second", "third"):
+        processes.start(name, python(SLEEPER), environment(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        processes.__exit__(None, None, None)
     assert leftovers(tmp_path) == []
 
 
