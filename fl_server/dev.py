@@ -37,7 +37,7 @@ class DevFederation:
 
     @property
     def server(self) -> ServerDirectory:
-        return ServerDirectory(self.path / "server")
+        return ServerDirectory(self.path)
 
     @property
     def devices(self) -> list[Path]:
@@ -49,8 +49,8 @@ class DevFederation:
         Raises:
             ProcessError: when a part fails; the text ends with its log.
         """
+        authority = provision_server(self.server, self.scale)
         with Processes(self.path / "logs") as processes:
-            authority = provision_server(self.server, self.scale)
             superlink = LocalSuperLink(self.path / "superlink", processes, datetime.now(UTC))
             superlink.start()
             self.say(f"SuperLink at {superlink.address}, TLS and node authentication on")
@@ -113,9 +113,12 @@ def _sentence(line: Mapping[str, Any]) -> str:
 
 def _make_devices(directories: list[Path], environment: Mapping[str, str]) -> None:
     command = [*_fl_client("init"), *map(str, directories)]
-    done = subprocess.run(  # noqa: S603 - built here, no shell
-        command, env=environment, capture_output=True, text=True, timeout=_INIT_PATIENCE, check=False
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - built here, no shell
+            command, env=environment, capture_output=True, text=True, timeout=_INIT_PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProcessError(f"fl-client init: not done within {_INIT_PATIENCE:g} s") from error
     if done.returncode != 0:
         raise ProcessError(f"fl-client init: exit code {done.returncode}\n{done.stderr}")
 

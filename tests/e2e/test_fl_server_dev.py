@@ -44,19 +44,19 @@ def test_it_publishes_a_verified_model_and_leaves_nothing_running(tmp_path: Path
     process = start(out, "--rounds", "1")
     stdout, stderr = process.communicate(timeout=150)
     assert process.returncode == 0, stderr
-    server = ServerDirectory(out / "server")
-    name = open_release(server.release / STABLE, server.read_operator().public).name
+    name = open_release(out / "release" / STABLE, ServerDirectory(out).read_operator().public).name
+    assert (out / "ledger.db").is_file()
     assert "round 1: 3 of 3 devices in the sum" in stdout
     assert f"published {name}" in stdout
     assert leftovers(tmp_path) == []
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_in_the_middle_of_a_run_it_stops_everything(tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "dev"
     process = start(out, "--rounds", "50")
-    wait_for(out / "server" / "metrics.jsonl", process)
+    wait_for(out / "metrics.jsonl", process)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -68,7 +68,7 @@ def test_interrupted_in_the_middle_of_a_run_it_stops_everything(tmp_path: Path, 
 def test_a_part_that_dies_ends_the_run_with_its_log(tmp_path: Path) -> None:
     out = tmp_path / "dev"
     process = start(out, "--rounds", "50")
-    wait_for(out / "server" / "metrics.jsonl", process)
+    wait_for(out / "metrics.jsonl", process)
     victim = subprocess.run(["pgrep", "-f", f"flower-superlink.*{out}"], capture_output=True, text=True, check=True)
     os.kill(int(victim.stdout.split()[0]), signal.SIGKILL)
     _, stderr = process.communicate(timeout=60)
