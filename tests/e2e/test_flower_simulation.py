@@ -15,6 +15,8 @@ from fl_server.processes import Processes
 from fl_server.registry import STABLE, open_release
 from fl_server.service import ServerDirectory
 from fl_server.superlink import free_port
+from privacy.ledger import SignedHead
+from tests.support.ledgers import kinds, read_ledger, verified_entries
 from tests.support.leftovers import leftovers
 
 APP = Path(simulations.__file__).parent / "flower_app"
@@ -81,4 +83,7 @@ def test_ray_devices_train_and_the_model_is_published(simulation: Simulation) ->
     assert summary["auroc"] > 0.8
     assert [line["aborted"] for line in directory.lines()] == [None, None]
     assert not any(line["refusals"] for line in directory.lines())
-    assert open_release(directory.release / STABLE, directory.read_operator().public).name == summary["release"]
+    release = open_release(directory.release / STABLE, directory.read_operator().public)
+    assert release.name == summary["release"]
+    assert kinds(verified_entries(directory)) == ["charge", "released"] * 2
+    assert SignedHead.model_validate(release.predicate["ledger"]) == read_ledger(directory).head()

@@ -15,15 +15,15 @@ from fl_client.flower import FleetConnection
 from fl_client.host import open_device
 from fl_client.node import EmbeddedNode
 from fl_server.fab import write_app
-from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.processes import Processes
 from fl_server.provision import Scale, enrol_device, provision_server
 from fl_server.registry import STABLE, ModelVersion, open_release
 from fl_server.service import ServerDirectory
 from fl_server.superlink import LocalSuperLink
 from privacy.canonical import sha256
-from privacy.ledger import Ledger, SignedHead, verify
+from privacy.ledger import SignedHead
 from privacy.ledger_entries import Released
+from tests.support.ledgers import kinds, read_ledger, verified_entries
 from tests.support.leftovers import leftovers
 
 SCALE = Scale(devices=3, rounds=2, stage_timeout=8.0)
@@ -116,11 +116,9 @@ def test_the_published_model_is_signed_and_has_moved(run: Run) -> None:
 
 def test_ledger_model_and_metrics_agree(run: Run) -> None:
     """Charges, digests and epsilon, each from another file."""
-    operator = run.server.read_operator()
     task, release = run.server.read_task(), run.release
-    ledger = Ledger(SqliteLedgerStore(run.server.ledger), operator, task.budget, lambda: "2026-01-01T00:00:00+00:00")
-    entries = verify(ledger.entries(), ledger.head(), operator.public)
-    assert [entry.body.kind for entry in entries if entry.body.kind != "opened"] == ["charge", "released"] * task.rounds
+    ledger, entries = read_ledger(run.server), verified_entries(run.server)
+    assert kinds(entries) == ["charge", "released"] * task.rounds
     last = entries[-1].body
     assert isinstance(last, Released)
     assert last.model_digest == sha256(release.weights.astype("<f4").tobytes()).hex()

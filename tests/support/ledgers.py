@@ -1,0 +1,24 @@
+"""A server's ledger, read as a reviewer would."""
+
+from __future__ import annotations
+
+from fl_server.ledger_store import SqliteLedgerStore
+from fl_server.service import ServerDirectory
+from privacy.ledger import Ledger, verify
+from privacy.ledger_entries import Entry
+
+
+def read_ledger(server: ServerDirectory) -> Ledger:
+    budget = server.read_task().budget
+    return Ledger(SqliteLedgerStore(server.ledger), server.read_operator(), budget, lambda: "2026-01-01T00:00:00+00:00")
+
+
+def verified_entries(server: ServerDirectory) -> tuple[Entry, ...]:
+    """Raises `LedgerInvalid` when the entries are not what the signed head says."""
+    ledger = read_ledger(server)
+    return verify(ledger.entries(), ledger.head(), server.read_operator().public)
+
+
+def kinds(entries: tuple[Entry, ...]) -> list[str]:
+    """What happened after the ledger was opened."""
+    return [entry.body.kind for entry in entries if entry.body.kind != "opened"]
