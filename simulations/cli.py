@@ -92,7 +92,9 @@ def run(  # noqa: PLR0917 - the options of a command
     rounds: Annotated[int | None, typer.Option(help="Rounds to run.", rich_help_panel=TRAINING)] = None,
     cohort: Annotated[int | None, typer.Option(help="Devices a round (expected).", rich_help_panel=TRAINING)] = None,
     seed: Annotated[int | None, typer.Option(help="One seed gives one run.", rich_help_panel=RUN)] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes (default: one a core).", rich_help_panel=RUN)] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes (default: one a core).", rich_help_panel=RUN)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory to make.", rich_help_panel=RUN)] = None,
     resume: Annotated[Path | None, typer.Option(help="Run directory to go on with.", rich_help_panel=RUN)] = None,
     force: Annotated[

@@ -45,6 +45,9 @@ def refused(result: Result) -> str:
         (GOOD, ["--partition", "dirichlet:0"], "--partition"),
         (GOOD, ["--partition", "random"], "data.partition"),
         (GOOD, [], "--user-column"),
+        (GOOD, ["--user-column", "user", "--workers", "0"], "--workers"),
+        (GOOD, ["--user-column", "user", "--rounds", "0"], "server.rounds"),
+        (GOOD, ["--user-column", "user", "--participation", "random"], "privacy.participation"),
     ],
 )
 def test_bad_input(tmp_path: Path, content: str, arguments: list[str], message: str) -> None:
