@@ -102,18 +102,29 @@ def test_moments(variance: int) -> None:
     assert abs((draws**4).mean() - 3) < 6 * (96 / draws.size) ** 0.5
 
 
+def tied_draw(table: dgauss._Table, cell: int, rest: int) -> int:
+    """The place drawn at variance 10^6 from a word with the threshold's leading bits and `rest` as the others."""
+    word = (int(table.packed[cell]) & 0xFFFF0000 | cell).to_bytes(4, "little")
+    return int(dgauss.sample(1000**2, 1, Script(word, rest.to_bytes(20, "little")))[0]) - table.lowest
+
+
 def test_ties_are_settled_by_160_more_bits() -> None:
-    """The word's coin equals the threshold's leading bits: only the rest tells the cell from its alias."""
+    """Only the rest of the coin tells the cell from its alias, on whichever side of it and however far that is."""
     table = dgauss._table(1000**2)
-    distances = []
-    for cell in range(0, 1 - 2 * table.lowest, 101):
-        alias, rest = alias_of(table, cell), table.thresholds[cell] % 2**160
-        word = (int(table.packed[cell]) & 0xFFFF0000 | cell).to_bytes(4, "little")
-        below, at = (Script(word, bits.to_bytes(20, "little")) for bits in (rest - 1, rest))
-        assert dgauss.sample(1000**2, 1, below)[0] == table.lowest + cell
-        assert dgauss.sample(1000**2, 1, at)[0] == table.lowest + alias
-        distances.append(alias - cell)
-    assert min(distances) < 0 < max(distances)
+    cells = [cell for cell in range(0, 36_000, 101) if table.thresholds[cell] % 2**160]
+    for cell in cells:
+        rest = table.thresholds[cell] % 2**160
+        assert tied_draw(table, cell, rest - 1) == cell
+        assert tied_draw(table, cell, rest) == alias_of(table, cell)
+    assert {alias_of(table, cell) > cell for cell in cells} == {True, False}
+    assert any(alias_of(table, cell) ^ cell >= 1 << 15 for cell in cells)
+
+
+def test_a_coin_of_zeros_is_not_under_the_threshold_zero() -> None:
+    table = dgauss._table(1000**2)
+    unused, full = len(table.thresholds) - 1, next(i for i in range(5000, 30_000) if not table.thresholds[i])
+    assert tied_draw(table, unused, 0) == alias_of(table, unused) != unused
+    assert tied_draw(table, full, 0) == alias_of(table, full) == full
 
 
 def test_every_word_gives_its_cell_or_its_alias() -> None:
