@@ -1,10 +1,11 @@
-"""The distributed discrete Gaussian mechanism: clip, round and add noise on devices, decode the charged sum.
+"""The distributed discrete Gaussian mechanism: clip, rotate, round and add noise on devices; decode the charged sum.
 
-Formal guarantee. Adjacency: one device's update replaced by zero. The integer vector that a device contributes has L2
-norm at most `norm_bound`, enforced after rounding in exact integer arithmetic, so `norm_bound` is the sensitivity of
-the sum. Each device adds a discrete Gaussian per coordinate, of a variance that lets the share of devices assumed
-honest and present reach noise_multiplier * norm_bound alone. Their sum is within 10 h exp(-pi^2 sigma^2) of one
-discrete Gaussian per coordinate (Kairouz, Liu and Steinke 2021, Theorem 1), which is nothing for sigma >= 256.
+Formal guarantee. Adjacency: one device's contribution replaced by zero. The integer vector that a device contributes
+has L2 norm at most `norm_bound`, enforced after rotation and rounding in exact integer arithmetic, so `norm_bound` is
+the sensitivity of the sum. Each device adds a discrete Gaussian per coordinate, of a variance that lets the share of
+devices assumed honest and present reach noise_multiplier * norm_bound alone. Their sum is within
+10 h exp(-pi^2 sigma^2) of one discrete Gaussian per coordinate (Kairouz, Liu and Steinke 2021, Theorem 1): below
+2^-200 for sigma >= 4. Leaving the modulus costs accuracy, never privacy.
 
 The grid and the noise of the sum do not depend on how many devices came: a Poisson cohort's size stays hidden in a
 release, as its amplification requires. Only drop-outs add to the noise that is left out of the account.
@@ -13,6 +14,7 @@ release, as its amplification requires. Only drop-outs add to the noise that is 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,20 +23,25 @@ from numpy.typing import NDArray
 from privacy import dgauss
 from privacy.randomness import Randomness, uniform_words
 from privacy.receipt import Receipt
-from privacy.states import Encoded, Total, Update
+from privacy.rotation import rotate, spread, unrotate
+from privacy.states import Encoded, Total, Update, joint_transcript
 from privacy.task import TaskSpec
 
-SIGMA = 1024
-"""Parameter of one device's noise, in integer steps, in a cohort of the expected size; it sets the scale."""
-
-_MIN_VARIANCE = 256**2
-_MODULUS_BITS = 32
+_SIGMA = 448
+"""At most this is the parameter of one device's noise, in integer steps, in a cohort of the expected size."""
+_SMALLEST = 16
+"""Cohorts down to this fraction of the expected one can be noised exactly: 16 * 448^2 is within the sampler's range."""
+_MIN_VARIANCE = 16
 _WRAP_BITS = 40
-"""A coordinate of the noisy sum leaves the modulus with probability below 2^-40 over the whole vector."""
+"""Some coordinate of the sum leaves the modulus with probability below 2^-40."""
 _UNNOISED_STEPS = 1 << 20
-"""Integer steps per clip when there is no noise to set the scale."""
+"""At most so many integer steps per bound when no noise limits them."""
 _ROUNDING_ATTEMPTS = 64
 """Each is accepted with probability above 0.39, so all fail with probability below 2^-45."""
+_WIDTHS = (8, 10, 12, 16, 21, 32)
+"""Widths that leave next to nothing of a 64-bit word unused."""
+_ROUNDING_COST = 1.01
+"""What rounding may add to the sensitivity when the modulus is chosen automatically."""
 
 
 class MechanismError(ValueError):
@@ -43,33 +50,39 @@ class MechanismError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Release:
-    """A sum that was paid for: float32[d], in the units of the model's weights.
+    """A sum that was paid for.
 
     Only a charged sum can become one: the receipt's transcript must be the sum's.
+
+    Attributes:
+        values: float32[d], the sum of the clipped updates plus noise, in the units of the model's weights.
+        statistics: noisy sums of the devices' statistics, by name.
+        noise_std: lower bound of the noise's standard deviation per coordinate, from the honest survivors alone.
+        noise_multiplier: the same over the sensitivity: what the charge may count on.
     """
 
     values: NDArray[np.float32] = field(repr=False)
+    statistics: Mapping[str, float]
     survivors: int
     cohort: int
     noise_std: float
-    """Lower bound of the noise's standard deviation per coordinate, from the honest survivors alone."""
+    noise_multiplier: float
     receipt: Receipt
 
 
 @dataclass(frozen=True)
 class Mechanism:
-    """The mechanism of one round, computed alike on every device and the server.
+    """The mechanism of one shard of one round, computed alike on every device and the server.
 
     Attributes:
-        clip: L2 bound of an update, in the units of the model's weights.
-        scale: integer steps per unit; the same in every round of a task.
-        norm_bound: L2 bound of an encoded update before noise, in integer steps; the same in every round of a task.
+        task: whose clip, statistics and noise these are.
+        scale: integer steps per unit of the model's weights; the same in every round of a task.
+        norm_bound: L2 bound of an encoded contribution before noise, in integer steps; likewise.
         variance: of a device's discrete Gaussian, in integer steps; 0 for no noise.
         honest: how many devices' noise is counted on, a real number so that the sum's noise is the same for any cohort.
     """
 
-    dimension: int
-    clip: float
+    task: TaskSpec = field(repr=False)
     scale: float
     norm_bound: float
     variance: int
@@ -83,91 +96,192 @@ class Mechanism:
             MechanismError: when rounding would dominate the clip, the sum could leave the modulus, or the cohort is
                 so far from the expected one that its noise cannot be sampled exactly.
         """
-        noise, dimension = task.mechanism.noise_multiplier, task.model.dimension
-        share = 1 - task.aggregation.corrupt_share - task.aggregation.dropout_share
-        honest = cohort * share
-        if noise > 0:
-            total_variance = SIGMA**2 * task.participation.expected_cohort * share
-            bound, variance = math.sqrt(total_variance) / noise, math.ceil(total_variance / honest)
-        else:
-            bound, variance = math.sqrt(_UNNOISED_STEPS**2 + dimension), 0
+        bound = _norm_bound(task)
+        honest = cohort * _honest_share(task)
+        variance = math.ceil((task.mechanism.noise_multiplier * bound) ** 2 / honest)
         _check_variance(variance, cohort, task)
         _check_modulus(bound, variance, cohort, task)
-        scale = _clip_steps(bound, dimension) / task.mechanism.clip
-        return cls(dimension, task.mechanism.clip, scale, bound, variance, honest)
+        scale = _clip_steps(bound, task.length) / task.contribution_bound
+        return cls(task, scale, bound, variance, honest)
 
-    def encode(self, update: Update, rng: Randomness) -> Encoded:
-        """Clip, round and noise one device's update.
+    def encode(self, update: Update, rotation: bytes, rng: Randomness) -> Encoded:
+        """Clip, rotate, round and noise one device's update and statistics.
 
         Raises:
-            MechanismError: when the update is not finite or has another length.
+            MechanismError: when the update is not finite or has another length, or a statistic is missing.
         """
-        integers = self._round(self._clipped(update.delta), rng)
+        contribution = np.concatenate([self._clipped(update.delta), self._statistics(update.statistics)])
+        integers = self._round(rotate(contribution, rotation), rng)
         if self.variance:
-            integers += dgauss.sample(self.variance, self.dimension, rng)
-        return Encoded(integers.astype(np.int32).view(np.uint32))
+            integers += dgauss.sample(self.variance, integers.size, rng)
+        return Encoded(integers)
 
-    def release(self, total: Total, receipt: Receipt) -> Release:
-        """Decode a sum that the ledger has charged.
-
-        Raises:
-            MechanismError: when the receipt is for another sum.
-        """
-        if receipt.charge.transcript != total.transcript:
-            raise MechanismError("receipt: expected one for this very sum, got one for another")
-        values = (total.residues.view(np.int32) / self.scale).astype(np.float32)
-        return Release(values, total.survivors, total.cohort, self.noise_std, receipt)
+    def decode(self, total: Total) -> NDArray[np.float64]:
+        """The sum in the units of the model's weights: float64[length]."""
+        return unrotate(total.sums.astype(np.float64), total.rotation) / self.scale
 
     @property
     def noise_std(self) -> float:
         """Standard deviation per coordinate of the honest devices' noise, in the units of the model's weights."""
         return math.sqrt(self.variance * self.honest) / self.scale
 
+    @property
+    def noise_multiplier(self) -> float:
+        """Standard deviation of the honest devices' noise over the sensitivity; at least the task's."""
+        return math.sqrt(self.variance * self.honest) / self.norm_bound
+
+    @property
+    def rounding_cost(self) -> float:
+        """By which factor rounding widens the sensitivity."""
+        return self.norm_bound / (self.scale * self.task.contribution_bound)
+
     def _clipped(self, delta: NDArray[np.float32]) -> NDArray[np.float64]:
-        if delta.shape != (self.dimension,):
-            raise MechanismError(f"update: expected float32[{self.dimension}], got shape {delta.shape}")
+        dimension = self.task.model.dimension
+        if delta.shape != (dimension,):
+            raise MechanismError(f"update: expected float32[{dimension}], got shape {delta.shape}")
         exact = delta.astype(np.float64)
         norm = float(np.linalg.norm(exact))
         if not math.isfinite(norm):
             raise MechanismError("update: expected finite numbers, got NaN or infinity")
-        return exact * min(1.0, self.clip / norm) if norm else exact
+        return exact * min(1.0, self.task.mechanism.clip / norm) if norm else exact
 
-    def _round(self, clipped: NDArray[np.float64], rng: Randomness) -> NDArray[np.int64]:
+    def _statistics(self, given: Mapping[str, float]) -> NDArray[np.float64]:
+        wanted = self.task.statistics
+        missing = [statistic.name for statistic in wanted if not math.isfinite(given.get(statistic.name, math.nan))]
+        if missing:
+            raise MechanismError(f"statistics: expected a finite {', '.join(missing)}, got none")
+        parts = [min(max(given[one.name], 0.0), one.bound) / one.bound * one.share for one in wanted]
+        return np.array(parts, np.float64) * self.task.mechanism.clip
+
+    def _round(self, rotated: NDArray[np.float64], rng: Randomness) -> NDArray[np.int64]:
         """Conditional stochastic rounding (Kairouz, Liu and Steinke 2021, Algorithm 1)."""
-        scaled = clipped * self.scale
+        scaled = rotated * self.scale
         for _ in range(_ROUNDING_ATTEMPTS):
-            uniform = uniform_words(rng, self.dimension, np.uint32) * 2.0**-32
-            integers: NDArray[np.int64] = np.floor(scaled + uniform).astype(np.int64)
+            rounded = scaled + uniform_words(rng, scaled.size, np.uint32) * 2.0**-32
+            integers: NDArray[np.int64] = np.floor(rounded, out=rounded).astype(np.int64)
             if int(integers @ integers) <= self.norm_bound**2:
                 return integers
         raise MechanismError(f"update: no rounding within the norm bound in {_ROUNDING_ATTEMPTS} attempts")
 
 
+def release(task: TaskSpec, totals: Sequence[Total], receipt: Receipt) -> Release:
+    """Decode the sum of a round's shards, which the ledger has charged together.
+
+    Raises:
+        MechanismError: when the receipt is for another sum.
+    """
+    if not totals or receipt.charge.transcript != joint_transcript([total.transcript for total in totals]):
+        raise MechanismError("receipt: expected one for this very sum, got one for another")
+    shards = [Mechanism.for_cohort(task, total.cohort) for total in totals]
+    summed = np.sum([shard.decode(total) for shard, total in zip(shards, totals, strict=True)], axis=0)
+    dimension = task.model.dimension
+    units = [task.mechanism.clip * one.share / one.bound for one in task.statistics]
+    return Release(
+        values=summed[:dimension].astype(np.float32),
+        statistics={
+            one.name: float(value / unit)
+            for one, value, unit in zip(task.statistics, summed[dimension:], units, strict=True)
+        },
+        survivors=sum(total.survivors for total in totals),
+        cohort=sum(total.cohort for total in totals),
+        noise_std=math.sqrt(sum(shard.noise_std**2 for shard in shards)),
+        noise_multiplier=min(shard.noise_multiplier for shard in shards),
+        receipt=receipt,
+    )
+
+
+def smallest_modulus(task: TaskSpec) -> int:
+    """The fewest bits a coordinate at which rounding adds at most 1% to the sensitivity and no sum leaves the modulus.
+
+    Raises:
+        MechanismError: when 32 bits are not enough.
+    """
+    for bits in _WIDTHS[:-1]:
+        candidate = with_modulus(task, bits)
+        try:
+            if Mechanism.for_cohort(candidate, task.largest_shard).rounding_cost <= _ROUNDING_COST:
+                return bits
+        except MechanismError:
+            continue
+    Mechanism.for_cohort(with_modulus(task, _WIDTHS[-1]), task.largest_shard)
+    return _WIDTHS[-1]
+
+
+def with_modulus(task: TaskSpec, bits: int) -> TaskSpec:
+    """The same task, its sums counted modulo 2^bits."""
+    aggregation = task.aggregation.model_copy(update={"modulus_bits": bits})
+    return task.model_copy(update={"aggregation": aggregation})
+
+
+def _honest_share(task: TaskSpec) -> float:
+    return 1 - task.aggregation.corrupt_share - task.aggregation.dropout_share
+
+
+def _norm_bound(task: TaskSpec) -> float:
+    """The finest grid on which the sum of the largest shard fits the modulus and the noise can be sampled."""
+    noise = task.mechanism.noise_multiplier
+    fits = (_half_modulus(task) - _tail(task) * math.sqrt(task.largest_shard)) / _reach(task)
+    if noise == 0:
+        return min(fits, math.sqrt(_UNNOISED_STEPS**2 + task.length))
+    return min(fits, _SIGMA * math.sqrt(task.shard_cohort * _honest_share(task)) / noise)
+
+
+def _reach(task: TaskSpec) -> float:
+    """How far a coordinate of the sum gets but for probability 2^-40, over the norm bound.
+
+    The rotation makes a coordinate of the summed contributions, of norm at most n times the bound, sub-Gaussian with
+    parameter n / sqrt(p) of it; no coordinate exceeds n of it in any case.
+    """
+    cohort, tail = task.largest_shard, _tail(task)
+    noise = task.mechanism.noise_multiplier / math.sqrt(_honest_share(task))
+    rotated = cohort / math.sqrt(spread(task.length))
+    return min(cohort + tail * noise, tail * math.hypot(rotated, noise))
+
+
+def _tail(task: TaskSpec) -> float:
+    return dgauss.standard_tail(_WRAP_BITS, task.length)
+
+
+def _half_modulus(task: TaskSpec) -> int:
+    return (1 << (task.aggregation.modulus_bits - 1)) - 1
+
+
 def _check_variance(variance: int, cohort: int, task: TaskSpec) -> None:
-    if variance and not _MIN_VARIANCE <= variance <= dgauss.MAX_VARIANCE:
+    if not variance and not task.mechanism.noise_multiplier:
+        return
+    if variance < _MIN_VARIANCE:
         raise MechanismError(
-            f"cohort: expected about {task.participation.expected_cohort:g} devices, got {cohort}, "
-            "too far off for exact noise; invite again"
+            f"modulus_bits: {task.aggregation.modulus_bits} bits are too coarse for the noise of {cohort} devices; "
+            "use more bits"
+        )
+    if variance > dgauss.MAX_VARIANCE:
+        raise MechanismError(
+            f"cohort: expected about {task.shard_cohort:g} devices, got {cohort}, too few for exact noise; invite again"
+        )
+    if task.aggregation.min_survivors * _SMALLEST < task.shard_cohort:
+        raise MechanismError(
+            f"min_survivors: expected at least a sixteenth of the {task.shard_cohort:g} devices of a shard, "
+            f"got {task.aggregation.min_survivors}"
         )
 
 
 def _check_modulus(bound: float, variance: int, cohort: int, task: TaskSpec) -> None:
-    spread = dgauss.standard_tail(_WRAP_BITS, task.model.dimension) * math.sqrt(variance * cohort)
-    if cohort * bound + spread >= 1 << (_MODULUS_BITS - 1):
+    rotated = cohort * bound / math.sqrt(spread(task.length))
+    spreads = _tail(task) * math.hypot(rotated, math.sqrt(variance * cohort))
+    plain = cohort * bound + _tail(task) * math.sqrt(variance * cohort)
+    if bound <= 0 or min(spreads, plain) > _half_modulus(task):
         raise MechanismError(
-            f"noise_multiplier: the sum of {cohort} devices does not fit {_MODULUS_BITS} bits at "
-            f"{task.mechanism.noise_multiplier}; raise the noise or lower the cohort"
+            f"modulus_bits: the sum of {cohort} devices does not fit {task.aggregation.modulus_bits} bits; "
+            f"use more bits, or at most {task.largest_shard} devices"
         )
 
 
-def _clip_steps(bound: float, dimension: int) -> float:
+def _clip_steps(bound: float, length: int) -> float:
     """The clip, in steps, whose rounding stays within `bound` with probability above 1 - exp(-1/2).
 
     Inverts bound^2 = c^2 + d/4 + c + sqrt(d)/2, the Delta_2 of Kairouz, Liu and Steinke 2021 with beta = exp(-1/2).
     """
-    room = bound * bound - dimension / 4 - math.sqrt(dimension) / 2
+    room = bound * bound - length / 4 - math.sqrt(length) / 2
     if room <= 1:
-        raise MechanismError(
-            f"noise_multiplier: at {dimension} coordinates rounding would exceed the clip; lower it or grow the cohort"
-        )
+        raise MechanismError(f"modulus_bits: at {length} coordinates rounding would exceed the clip; use more bits")
     return (math.sqrt(1 + 4 * room) - 1) / 2

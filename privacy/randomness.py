@@ -48,6 +48,10 @@ class Keystream:
         """The next `size` bytes of the stream."""
         return self._encryptor.update(bytes(size))
 
+    def xor_into(self, data: memoryview, out: memoryview) -> None:
+        """Write `data` XOR the next bytes of the stream over `out`, of the same length, without allocating."""
+        self._encryptor.update_into(data, out)
+
 
 class SystemRandomness:
     """The operating system's CSPRNG, stretched by AES-256-CTR so that noise for a large vector is cheap."""

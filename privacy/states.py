@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.canonical import sha256
+
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What one device learnt: float32[d]. It is never sent."""
+    """What one device learnt, float32[d], and its statistics by name. It is never sent."""
 
     delta: NDArray[np.float32] = field(repr=False)
+    statistics: Mapping[str, float] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """A clipped, rounded and noised update in Z_{2^32}: uint32[d]. It leaves the device only under masks."""
+    """A clipped, rotated, rounded and noised contribution: int64[length]. It leaves the device only under masks."""
 
-    residues: NDArray[np.uint32] = field(repr=False)
+    integers: NDArray[np.int64] = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Total:
-    """The exact sum of a round's survivors in Z_{2^32}.
+    """The exact sum over one shard's survivors, as long as no coordinate leaves the modulus.
 
     Attributes:
-        residues: uint32[d].
+        sums: int64[length].
         cohort: how many devices shared keys; the noise of each was sized for this number.
         survivors: how many devices are in the sum.
+        rotation: public 32-byte seed of the rotation that the devices applied.
         transcript: hex digest of the cohort, the survivor set and the masked sum that was unmasked.
     """
 
-    residues: NDArray[np.uint32] = field(repr=False)
+    sums: NDArray[np.int64] = field(repr=False)
     cohort: int
     survivors: int
+    rotation: bytes
     transcript: str
+
+
+def joint_transcript(shards: list[str]) -> str:
+    """Hex digest of what a round is about to unmask: of one shard its own, of several the digest of theirs."""
+    if len(shards) == 1:
+        return shards[0]
+    return sha256(b"havenfl/secagg/shards/1", *map(bytes.fromhex, shards)).hex()

@@ -19,6 +19,7 @@ from privacy.signing import SIGNATURE_BYTES, SignatureError, Signer, verify
 _DOMAIN = "havenfl/task/1"
 
 _LONGEST_NGRAM = 16
+_FAR = 40 * math.log(2) / 3
 
 
 def _rising(lengths: tuple[int, int]) -> tuple[int, int]:
@@ -91,6 +92,16 @@ class DeviceMechanism(Frozen):
     """Standard deviation of the honest survivors' noise in the sum, over `clip`."""
 
 
+class Statistic(Frozen):
+    """A figure that each device adds to its masked vector, under the same noise and the same charge as its update."""
+
+    name: str = Field(min_length=1, max_length=32)
+    bound: float = Field(gt=0)
+    """A device's value is cut to 0 to `bound`."""
+    share: float = Field(gt=0, le=1)
+    """L2 sensitivity of the scaled value, over `clip`: more means less noise here and more in the model."""
+
+
 class PoissonParticipation(Frozen):
     """Every device is drawn independently each round, by the server, which keeps the draw to itself."""
 
@@ -101,6 +112,13 @@ class PoissonParticipation(Frozen):
     @property
     def expected_cohort(self) -> float:
         return self.population * self.sampling_rate
+
+    @property
+    def largest_cohort(self) -> int:
+        """More devices than this are drawn with probability below 2^-40; the modulus is made for so many."""
+        mean = self.expected_cohort
+        # Bernstein: P[X >= mean + t] <= exp(-t^2 / (2 mean + 2 t / 3)), below 2^-40 at this t.
+        return min(self.population, math.ceil(mean + _FAR + math.sqrt(_FAR * _FAR + 6 * _FAR * mean)))
 
 
 class BoundedParticipation(Frozen):
@@ -113,6 +131,10 @@ class BoundedParticipation(Frozen):
     @property
     def expected_cohort(self) -> float:
         return float(self.cohort)
+
+    @property
+    def largest_cohort(self) -> int:
+        return self.cohort
 
 
 Participation = Annotated[PoissonParticipation | BoundedParticipation, Field(discriminator="kind")]
@@ -127,6 +149,14 @@ class AggregationPolicy(Frozen):
     """delta: the share of a cohort that may vanish in a round."""
     min_survivors: int = Field(ge=2)
     """Fewer devices in a sum than this, and the round ends with nothing revealed."""
+    modulus_bits: int = Field(ge=8, le=32)
+    """Coordinates of the sum are counted modulo at least 2^modulus_bits; it sets the grid and the size of uploads."""
+    shards: int = Field(default=1, ge=1, le=10_000)
+    """A cohort is split into so many sums; each carries all its noise by itself."""
+    security_bits: int = Field(default=40, ge=30, le=128)
+    """Drawing holders at random betrays some device with probability at most 2^-security_bits a round."""
+    failure_bits: int = Field(default=30, ge=10, le=128)
+    """Drop-outs within `dropout_share` spoil a round with probability at most 2^-failure_bits."""
 
 
 class Budget(Frozen):
@@ -146,6 +176,8 @@ class TaskSpec(Frozen):
     features: FeatureSpec
     training: LocalTraining
     mechanism: DeviceMechanism
+    statistics: tuple[Statistic, ...] = ()
+    """What devices report beside their update, in this order; empty by default."""
     participation: Participation
     aggregation: AggregationPolicy
     budget: Budget
@@ -157,6 +189,33 @@ class TaskSpec(Frozen):
         if self.budget.epsilon is not None and self.mechanism.noise_multiplier == 0:
             raise ValueError("mechanism.noise_multiplier: a budget of epsilon needs noise, got 0")
         return self
+
+    @model_validator(mode="after")
+    def _distinct_statistics(self) -> TaskSpec:
+        names = [statistic.name for statistic in self.statistics]
+        if len(set(names)) < len(names):
+            raise ValueError(f"statistics: expected distinct names, got {', '.join(names)}")
+        return self
+
+    @property
+    def length(self) -> int:
+        """Coordinates of what a device contributes: its update, then its statistics."""
+        return self.model.dimension + len(self.statistics)
+
+    @property
+    def contribution_bound(self) -> float:
+        """L2 bound of what a device contributes, before rounding, in the units of the model's weights."""
+        return self.mechanism.clip * math.sqrt(1 + sum(statistic.share**2 for statistic in self.statistics))
+
+    @property
+    def shard_cohort(self) -> float:
+        """Devices that are expected in one shard."""
+        return self.participation.expected_cohort / self.aggregation.shards
+
+    @property
+    def largest_shard(self) -> int:
+        """Devices in one shard that the modulus is made for."""
+        return math.ceil(self.participation.largest_cohort / self.aggregation.shards)
 
     @property
     def id(self) -> str:

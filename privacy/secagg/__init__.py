@@ -1,12 +1,13 @@
 """Secure aggregation as pure state machines over bytes: the server learns the exact sum and nothing else.
 
 After Bonawitz et al. 2017 ("Practical Secure Aggregation for Privacy-Preserving Machine Learning"), malicious-server
-variant: authenticated keys, and an echo of the survivor set before anything is unmasked.
+variant: authenticated keys, and an echo of the survivor set before anything is unmasked. Above 128 devices each one
+draws the holders of its shares itself, after Bell et al. 2020.
 """
 
-from privacy.secagg.client import Client
+from privacy.secagg.client import Client, Seen
 from privacy.secagg.errors import Aborted, Refused, Rejected
 from privacy.secagg.messages import Stage
-from privacy.secagg.server import Server
+from privacy.secagg.server import Convener, Request, Server
 
-__all__ = ["Aborted", "Client", "Refused", "Rejected", "Server", "Stage"]
+__all__ = ["Aborted", "Client", "Convener", "Refused", "Rejected", "Request", "Seen", "Server", "Stage"]

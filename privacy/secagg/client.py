@@ -15,57 +15,76 @@ from cryptography.exceptions import InvalidTag
 from numpy.typing import NDArray
 
 from privacy.canonical import sha256
+from privacy.mechanism import Mechanism, MechanismError
 from privacy.randomness import Randomness
 from privacy.secagg import keys, shamir
-from privacy.secagg.cohort import Cohort, check_advert, repeated_key
+from privacy.secagg.cohort import Admission, Cohort, repeated_key, verify_advert
 from privacy.secagg.errors import Refused, WireError
 from privacy.secagg.identity import Certificate, verify_once
-from privacy.secagg.keys import KeyPair
-from privacy.secagg.masking import WORD, add_masks
+from privacy.secagg.keys import Agreements, Channel, DeviceKeys, KeyPair, share_tags
+from privacy.secagg.masking import add_masks
 from privacy.secagg.messages import (
     ADVERT_DOMAIN,
     ECHO_DOMAIN,
     HEADER_DOMAIN,
     Advert,
-    DealtShares,
+    Dealt,
     InputRequest,
     Invitation,
+    Members,
     Roster,
     Stage,
-    Survivors,
     decode_echoes,
+    encode_dealt,
     encode_echo,
     encode_masked,
     encode_revealed,
 )
+from privacy.secagg.packing import pack
 from privacy.secagg.params import ParameterError, Parameters
+from privacy.secagg.policy import PolicyError, Trust
 from privacy.secagg.state import RoundState
-from privacy.signing import SignatureError, Signer
+from privacy.signing import SignatureError
 from privacy.states import Encoded
 from privacy.task import TaskError, TaskSpec, open_task
 
 Parsed = TypeVar("Parsed")
 
+@dataclass(frozen=True)
+class Seen:
+    """What a device remembers of the past, durably, so that no server can make it repeat itself."""
+
+    last_round: int = 0
+    """Of this task."""
+    revocations: int = 0
+    """Number of the newest revocation list."""
+
 
 @dataclass(frozen=True)
-class Trust:
-    """The two Ed25519 public keys that are pinned in the SDK."""
+class Invited:
+    """What an invitation asks for, once it is verified."""
 
-    operator: bytes
-    authority: bytes
+    task: TaskSpec
+    seen: Seen
+    """What to remember before answering."""
 
 
 class Client:
     """One device in one round: `advertise`, `share`, `open_input`, `masked_input`, `echo`, `unmask`, in this order.
 
     Each takes the server's request, gives the reply, and raises `Refused`, with the reason, when the request is not
-    what an honest server would send. The caller remembers `last_round` durably, also across restarts.
+    what an honest server would send. The caller remembers `Invited.seen` durably, also across restarts.
     """
 
-    def __init__(self, identity: Signer, certificate: Certificate, trust: Trust) -> None:
-        self._identity = identity
+    def __init__(self, own: DeviceKeys, certificate: Certificate, trust: Trust, agreements: Agreements) -> None:
+        """
+        Args:
+            agreements: kept from round to round, for speed.
+        """
+        self._own = own
         self._certificate = certificate
         self._trust = trust
+        self._agreements = agreements
         self._state: RoundState | None = None
         self._over = False
 
@@ -78,92 +97,117 @@ class Client:
         return self._live.task
 
     @property
-    def round(self) -> int:
-        """The number of the round that this device is in."""
-        return self._live.header.round
+    def rotation(self) -> bytes:
+        """Public seed of this round's rotation."""
+        return self._live.header.rotation
 
     @property
     def parameters(self) -> Parameters:
         """Thresholds of the cohort, as this device has computed them."""
         return self._enter_with_cohort(Stage.INPUT)[1].params
 
+    @property
+    def mechanism(self) -> Mechanism:
+        """How to encode the update, as this device has computed it from task and cohort."""
+        return self._enter_with_cohort(Stage.INPUT)[1].mechanism
+
     def snapshot(self) -> bytes:
-        """The round's state, secrets in the clear, for a host whose every message runs in another process."""
+        """The round's state, secrets in the clear; empty when there is none."""
         return self._state.encode() if self._state else b""
 
     def resume(self, snapshot: bytes) -> None:
         """Take up a round where `snapshot` left it."""
         self._state = RoundState.decode(snapshot, self._trust.operator) if snapshot else None
 
-    def open_invitation(self, request: bytes) -> tuple[TaskSpec, int]:
-        """The verified task and round number of an invitation, before any key is made."""
-        invitation = self._parse(Invitation.decode, request)
-        return self._verify(invitation), invitation.header.round
+    def open_invitation(self, request: bytes, seen: Seen, now: int) -> Invited:
+        """Verify an invitation, before any key is made.
 
-    def advertise(self, request: bytes, last_round: int, rng: Randomness) -> bytes:
+        Args:
+            now: Unix time in seconds.
+        """
+        return self._verify(self._parse(Invitation.decode, request), seen, now)
+
+    def advertise(self, request: bytes, seen: Seen, now: int, rng: Randomness) -> bytes:
         """Keys for this round, signed by the certified identity."""
         self._require(self._state is None and not self._over, "a second invitation to the same round")
         invitation = self._parse(Invitation.decode, request)
-        task, header = self._verify(invitation), invitation.header
-        self._require(header.round > last_round, f"round {header.round}, when round {last_round} was answered before")
-        self._require(header.round <= task.rounds, f"round {header.round} of a task of {task.rounds}")
-        channel, mask, own = KeyPair(rng.token(32)), KeyPair(rng.token(32)), rng.token(32)
-        self._state = RoundState(Stage.SHARE, invitation.signed_task, task, header, channel, mask, own)
+        task = self._verify(invitation, seen, now).task
+        self._state = RoundState(
+            Stage.SHARE,
+            invitation.signed_task,
+            task,
+            invitation.header,
+            invitation.revocations,
+            now,
+            KeyPair(rng.token(keys.KEY_BYTES)),
+            rng.token(shamir.SECRET_BYTES),
+        )
         return self._own_advert(self._state).encode()
 
     def share(self, request: bytes, rng: Randomness) -> bytes:
-        """Shamir shares of both secrets, sealed to each member of the cohort."""
+        """Shamir shares of both secrets, sealed to each of this device's holders."""
         state = self._enter(Stage.SHARE)
         cohort = state.cohort = self._check_roster(state, self._parse(Roster.decode, request))
-        me = cohort.index(self._identity.public)
-        pairs = _deal(state, cohort, rng)
-        state.held[me] = pairs[me]
+        me = cohort.index(self._own.identity.public)
+        state.holders = cohort.draw_holders(me, rng)
+        pairs = shamir.split([state.self_secret, state.mask.secret], cohort.params.threshold, state.holders, rng)
+        by_holder = {to: (own, mask) for to, (own, mask) in zip(state.holders, pairs, strict=True)}
+        if me in by_holder:
+            state.held[me] = by_holder.pop(me)
         state.stage = Stage.INPUT
-        sealed = [self._seal(state, cohort, (me, to), pair) for to, pair in enumerate(pairs) if to != me]
-        return DealtShares(tuple(sealed)).encode()
+        return encode_dealt({to: self._deal(state, cohort, (me, to), pair) for to, pair in by_holder.items()})
 
     def open_input(self, request: bytes) -> NDArray[np.float32]:
         """Take in the shares dealt to this device, and return the model to train: float32[d]."""
         state, cohort = self._enter_with_cohort(Stage.INPUT)
         self._require(not state.dealers, "a second input request")
         message = self._parse(InputRequest.decode, request)
-        me, members = cohort.index(self._identity.public), range(cohort.params.cohort)
-        dealers = {*message.sealed, me}
-        self._require(me not in message.sealed and dealers <= set(members), "shares from outside the cohort")
-        self._require(len(dealers) >= cohort.params.survivors_required, "fewer dealers than devices that must survive")
-        self._unseal(state, cohort, message.sealed)
-        state.dealers = tuple(sorted(dealers))
+        me, dealers = cohort.index(self._own.identity.public), set(message.dealers)
+        self._require(me in dealers, "the server says that this device dealt nothing")
+        self._require(max(dealers) < cohort.params.cohort, "shares from outside the cohort")
+        self._require(set(message.dealt) <= dealers - {me}, "shares from a member who dealt none")
+        self._require(
+            len(dealers) >= cohort.params.survivors_required, "fewer dealers than devices that must survive"
+        )
+        self._require_live_holders(state, cohort, dealers)
+        self._take_shares(state, cohort, message.dealt)
+        state.dealers = message.dealers
         return self._open_model(state, message.weights)
 
     def masked_input(self, encoded: Encoded) -> bytes:
         """The encoded update under all its masks. There is one input per round, for ever."""
         state, cohort = self._enter_with_cohort(Stage.INPUT)
         self._require(bool(state.dealers), "an input before the shares were opened")
-        expected = (state.task.model.dimension,)
-        self._require(encoded.residues.shape == expected, "an update of another length than the task's model")
-        vector = encoded.residues.astype(WORD, copy=True)
-        add_masks(vector, *self._mask_seeds(state, cohort))
+        expected = (state.task.length,)
+        self._require(encoded.integers.shape == expected, "an update of another length than the task's")
+        words = pack(encoded.integers, state.task.aggregation.modulus_bits)
+        add_masks(words, *self._mask_seeds(state, cohort))
         state.stage = Stage.ECHO
-        return encode_masked(vector)
+        return encode_masked(words)
 
     def echo(self, request: bytes) -> bytes:
         """Sign the survivor set, so that no two devices can be told different ones."""
         state, cohort = self._enter_with_cohort(Stage.ECHO)
-        survivors = self._parse(Survivors.decode, request)
-        members = set(survivors.members)
-        self._require(cohort.index(self._identity.public) in members, "the server says that this device dropped out")
+        survivors = self._parse(Members.decode, request)
+        members = set(survivors.places)
+        self._require(
+            cohort.index(self._own.identity.public) in members, "the server says that this device dropped out"
+        )
         self._require(members <= set(state.dealers), "a survivor that never shared keys")
         enough = len(members) >= cohort.params.survivors_required
         self._require(enough, "fewer survivors than the noise was sized for")
-        state.survivors = survivors.members
+        self._require_live_holders(state, cohort, members)
+        state.survivors = survivors.places
         state.stage = Stage.UNMASK
-        return encode_echo(self._identity.sign(ECHO_DOMAIN, survivors.signed_part(cohort.transcript)))
+        return encode_echo(self._own.identity.sign(ECHO_DOMAIN, survivors.signed_part(cohort.transcript)))
 
     def unmask(self, request: bytes) -> bytes:
         """One share per dealer, of one kind; then the round's secrets are gone."""
         state, cohort = self._enter_with_cohort(Stage.UNMASK)
         self._check_echoes(state, cohort, self._parse(decode_echoes, request))
-        shares = {dealer: _reveal(state, dealer) for dealer in state.dealers if dealer in state.held}
+        survivors = set(state.survivors)
+        # The self-mask of a survivor or the mask key of a dropped device; never both.
+        shares = {dealer: own if dealer in survivors else mask for dealer, (own, mask) in state.held.items()}
         self.withdraw()
         return encode_revealed(shares)
 
@@ -174,25 +218,38 @@ class Client:
 
     # Checks: each refuses by wiping first.
 
-    def _verify(self, invitation: Invitation) -> TaskSpec:
+    def _verify(self, invitation: Invitation, seen: Seen, now: int) -> Invited:
         header = invitation.header
         try:
             task = open_task(invitation.signed_task, self._trust.operator)
             verify_once(self._trust.operator, HEADER_DOMAIN, header.encode(), invitation.signature)
-        except (TaskError, SignatureError) as error:
+            self._trust.policy.check(task)
+            Admission(task.population, self._trust.authority, invitation.revocations, now).check_list()
+        except (TaskError, SignatureError, PolicyError) as error:
             raise self._refusal(str(error)) from error
         self._require(header.task_id.hex() == task.id, "a round of another task than the one it came with")
-        return task
+        self._require(header.round > seen.last_round, f"round {header.round}, after round {seen.last_round}")
+        self._require(header.round <= task.rounds, f"round {header.round} of a task of {task.rounds}")
+        self._require(header.shard < task.aggregation.shards, f"shard {header.shard} of {task.aggregation.shards}")
+        number = invitation.revocations.number
+        self._require(number >= seen.revocations, f"revocation list {number}, after list {seen.revocations}")
+        return Invited(task, Seen(header.round, number))
 
     def _check_roster(self, state: RoundState, roster: Roster) -> Cohort:
         self._require(self._own_advert(state) in roster.adverts, "a cohort without this device's own keys")
         self._require(not repeated_key(roster.adverts), "a key that occurs twice in the cohort")
+        admission = Admission(state.task.population, self._trust.authority, state.revocations, state.admitted_at)
         try:
             for advert in roster.adverts:
-                check_advert(advert, state.header, state.task.population, self._trust.authority)
+                admission.check(advert)
             return Cohort.of(roster, state.header, state.task)
-        except (SignatureError, ParameterError) as error:
+        except (SignatureError, ParameterError, MechanismError) as error:
             raise self._refusal(str(error)) from error
+
+    def _require_live_holders(self, state: RoundState, cohort: Cohort, live: set[int]) -> None:
+        """Whoever can recover this device's mask must include honest members with whom it shares masks."""
+        alive = len(live & set(state.holders))
+        self._require(alive >= cohort.params.threshold, "fewer live holders of this device's shares than the threshold")
 
     def _open_model(self, state: RoundState, weights: bytes) -> NDArray[np.float32]:
         self._require(sha256(weights) == state.header.model_digest, "another model than the one announced")
@@ -202,11 +259,11 @@ class Client:
 
     def _check_echoes(self, state: RoundState, cohort: Cohort, echoes: Mapping[int, bytes]) -> None:
         self._require(set(echoes) <= set(state.survivors), "an echo from outside the survivor set")
-        self._require(len(echoes) >= cohort.params.threshold, "fewer echoes than the threshold")
-        signed = Survivors(state.survivors).signed_part(cohort.transcript)
+        self._require(len(echoes) >= cohort.params.quorum, "fewer echoes than the quorum")
+        survivors = Members(state.survivors)
         try:
-            for member, signature in echoes.items():
-                verify_once(cohort.adverts[member].identity, ECHO_DOMAIN, signed, signature)
+            for member in sorted(echoes)[: cohort.params.quorum]:
+                cohort.verify_echo(member, survivors, echoes[member])
         except SignatureError as error:
             raise self._refusal(f"an echo of another survivor set: {error}") from error
 
@@ -214,50 +271,71 @@ class Client:
 
     def _own_advert(self, state: RoundState) -> Advert:
         """This device's advert, made anew from its secrets: Ed25519 signatures are deterministic."""
-        advert = Advert(
-            self._certificate,
-            state.channel.public,
-            state.mask.public,
-            keys.commitment(state.self_secret, self._identity.public),
-            signature=b"",
-        )
-        return replace(advert, signature=self._identity.sign(ADVERT_DOMAIN, advert.signed_part(state.header)))
+        identity = self._own.identity
+        commitment = keys.commitment(state.self_secret, identity.public)
+        advert = Advert(self._certificate, state.mask.public, commitment, signature=b"")
+        return replace(advert, signature=identity.sign(ADVERT_DOMAIN, advert.signed_part(state.header)))
 
-    def _seal(self, state: RoundState, cohort: Cohort, route: tuple[int, int], pair: bytes) -> bytes:
-        sender, recipient = route
-        return keys.seal(self._channel(state, cohort, recipient), cohort.transcript, sender, recipient, pair)
+    def _deal(self, state: RoundState, cohort: Cohort, route: tuple[int, int], pair: tuple[bytes, bytes]) -> Dealt:
+        sealed = self._channel(state, cohort, route).seal(b"".join(pair))
+        return Dealt(sealed, *share_tags(cohort.transcript, route, pair))
 
-    def _unseal(self, state: RoundState, cohort: Cohort, sealed: Mapping[int, bytes]) -> None:
-        """Open what opens. A dealer of garbage must not silence this device; with too few shares it stops."""
-        me = cohort.index(self._identity.public)
-        for sender, box in sealed.items():
-            shared = self._channel(state, cohort, sender)
+    def _take_shares(self, state: RoundState, cohort: Cohort, dealt: Mapping[int, Dealt]) -> None:
+        """Keep the shares that open and are what their dealers vouch for.
+
+        A dealer of garbage must not silence this device. A box that opens proves that its dealer saw this very roster;
+        any other member to share a mask with has to have signed its key.
+        """
+        me = cohort.index(self._own.identity.public)
+        partners = (set(state.holders) | set(dealt)) - {me}
+        for dealer, one in dealt.items():
             try:
-                state.held[sender] = keys.unseal(shared, cohort.transcript, sender, me, box)
+                pair = self._open(state, cohort, (dealer, me), one)
             except InvalidTag:
                 continue
-        self._require(len(state.held) >= cohort.params.threshold, "fewer shares that open than the threshold")
+            partners.discard(dealer)
+            if pair:
+                state.held[dealer] = pair
+        self._require_signed(state, cohort, partners)
+        state.partners = tuple(sorted((set(state.holders) | set(dealt)) - {me}))
+
+    def _open(
+        self, state: RoundState, cohort: Cohort, route: tuple[int, int], dealt: Dealt
+    ) -> tuple[bytes, bytes] | None:
+        """None when the dealer itself lied about what is inside."""
+        dealer, me = route
+        plain = self._channel(state, cohort, (me, dealer)).unseal(dealt.sealed)
+        pair = plain[: shamir.SHARE_BYTES], plain[shamir.SHARE_BYTES :]
+        return pair if share_tags(cohort.transcript, route, pair) == (dealt.own_tag, dealt.mask_tag) else None
+
+    def _require_signed(self, state: RoundState, cohort: Cohort, members: set[int]) -> None:
+        try:
+            for member in members:
+                verify_advert(cohort.adverts[member], state.header)
+        except SignatureError as error:
+            raise self._refusal(f"a key that its device did not sign: {error}") from error
 
     def _mask_seeds(self, state: RoundState, cohort: Cohort) -> tuple[list[bytes], list[bytes]]:
         """Seeds to add and to subtract: of two members the lower one adds what the higher one subtracts."""
-        me = cohort.index(self._identity.public)
+        me, live = cohort.index(self._own.identity.public), set(state.dealers)
         plus, minus = [keys.self_mask_seed(state.self_secret, cohort.transcript, me)], list[bytes]()
-        for other in state.dealers:
-            if other != me:
-                shared = self._agree(state.mask, cohort.adverts[other].mask_public)
+        for other in state.partners:
+            if other in live:
+                shared = self._agree(state.mask.agree, cohort.adverts[other].mask_public)
                 seed = keys.pair_mask_seed(shared, cohort.transcript, me, other)
                 (plus if me < other else minus).append(seed)
         return plus, minus
 
-    def _channel(self, state: RoundState, cohort: Cohort, other: int) -> bytes:
-        if other not in state.channel_secrets:
-            public_key = cohort.adverts[other].channel_public
-            state.channel_secrets[other] = self._agree(state.channel, public_key)
-        return state.channel_secrets[other]
+    def _channel(self, state: RoundState, cohort: Cohort, route: tuple[int, int]) -> Channel:
+        me, other = route
+        if other not in state.channels:
+            shared = self._agree(self._agreements.with_, cohort.adverts[other].certificate.agreement)
+            state.channels[other] = Channel.between(shared, cohort.transcript, me, other)
+        return state.channels[other]
 
-    def _agree(self, pair: KeyPair, public_key: bytes) -> bytes:
+    def _agree(self, agree: Callable[[bytes], bytes], public_key: bytes) -> bytes:
         try:
-            return pair.agree(public_key)
+            return agree(public_key)
         except ValueError as error:
             raise self._refusal("a public key of low order") from error
 
@@ -291,16 +369,3 @@ class Client:
     def _refusal(self, reason: str) -> Refused:
         self.withdraw()
         return Refused(reason)
-
-
-def _reveal(state: RoundState, dealer: int) -> bytes:
-    """The share of a survivor's self-mask secret, or of a dropped device's mask key; never both."""
-    pair = state.held[dealer]
-    return pair[: shamir.SHARE_BYTES] if dealer in state.survivors else pair[shamir.SHARE_BYTES :]
-
-
-def _deal(state: RoundState, cohort: Cohort, rng: Randomness) -> list[bytes]:
-    threshold, holders = cohort.params.threshold, cohort.params.cohort
-    own = shamir.split(state.self_secret, threshold, holders, rng)
-    mask = shamir.split(state.mask.secret, threshold, holders, rng)
-    return [one + other for one, other in zip(own, mask, strict=True)]

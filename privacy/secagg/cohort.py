@@ -1,12 +1,17 @@
-"""A round's cohort as one member has checked it: order, thresholds, transcript."""
+"""One shard's cohort as one member has checked it: order, thresholds, mechanism, transcript."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from privacy.secagg.identity import verify_once
-from privacy.secagg.messages import ADVERT_DOMAIN, Advert, Header, Roster
+import numpy as np
+
+from privacy.mechanism import Mechanism
+from privacy.randomness import Randomness, uniform_words
+from privacy.secagg.identity import Revocations, verify_once
+from privacy.secagg.messages import ADVERT_DOMAIN, ECHO_DOMAIN, Advert, Header, Members, Roster
 from privacy.secagg.params import Parameters, parameters
+from privacy.signing import SignatureError
 from privacy.task import TaskSpec
 
 
@@ -14,28 +19,62 @@ from privacy.task import TaskSpec
 class Cohort:
     """The members in roster order, what they can withstand, and the digest that all their keys depend on."""
 
-    adverts: tuple[Advert, ...]
+    adverts: tuple[Advert, ...] = field(repr=False)
     params: Parameters
+    mechanism: Mechanism
     transcript: bytes
 
     @classmethod
     def of(cls, roster: Roster, header: Header, task: TaskSpec) -> Cohort:
-        """Raises ParameterError when this many devices cannot run the task's policy."""
-        params = parameters(len(roster.adverts), task.aggregation)
-        return cls(roster.adverts, params, roster.transcript(header))
+        """Raises ParameterError or MechanismError when this many devices cannot run the task's policy."""
+        count = len(roster.adverts)
+        params = parameters(count, task.aggregation)
+        return cls(roster.adverts, params, Mechanism.for_cohort(task, count), roster.transcript(header))
 
     def index(self, identity: bytes) -> int:
         """Raises ValueError when `identity` is not a member."""
         return [advert.identity for advert in self.adverts].index(identity)
 
+    def draw_holders(self, me: int, rng: Randomness) -> tuple[int, ...]:
+        """Who will hold shares of this member's secrets, ascending: everybody, or `degree` others drawn uniformly."""
+        count = self.params.cohort
+        if self.params.complete:
+            return tuple(range(count))
+        # 64-bit keys: two that are equal, with probability below 2^-45, tilt the draw by nothing that matters.
+        order = np.argsort(uniform_words(rng, count - 1, np.uint64), kind="stable")[: self.params.degree]
+        return tuple(sorted((order + (order >= me)).tolist()))
 
-def check_advert(advert: Advert, header: Header, population: str, authority_public: bytes) -> None:
-    """Raises SignatureError unless an enrolled device made this advert for this very round."""
-    advert.certificate.check(population, authority_public)
+    def verify_echo(self, member: int, survivors: Members, signature: bytes) -> None:
+        """Raises SignatureError unless the member signed this survivor set for this cohort."""
+        verify_once(self.adverts[member].identity, ECHO_DOMAIN, survivors.signed_part(self.transcript), signature)
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Who may be in a cohort at a given time."""
+
+    population: str
+    authority: bytes
+    revocations: Revocations
+    now: int
+
+    def check_list(self) -> None:
+        """Raises SignatureError when the revocation list is not the authority's, or out of date."""
+        self.revocations.check(self.population, self.authority, self.now)
+
+    def check(self, advert: Advert) -> None:
+        """Raises SignatureError unless the authority has enrolled the advert's device, and not revoked it."""
+        if advert.identity in self.revocations.revoked:
+            raise SignatureError(f"certificate of {advert.identity.hex()[:16]}: revoked")
+        advert.certificate.check(self.population, self.authority, self.now)
+
+
+def verify_advert(advert: Advert, header: Header) -> None:
+    """Raises SignatureError unless the advert's own device made it for this very round."""
     verify_once(advert.identity, ADVERT_DOMAIN, advert.signed_part(header), advert.signature)
 
 
 def repeated_key(adverts: tuple[Advert, ...]) -> bool:
     """Whether any public key occurs twice: two members sharing a key could be one."""
-    public_keys = [key for advert in adverts for key in (advert.channel_public, advert.mask_public)]
+    public_keys = [key for advert in adverts for key in (advert.certificate.agreement, advert.mask_public)]
     return len(set(public_keys)) < len(public_keys)

@@ -1,6 +1,9 @@
-"""Keys of one round: X25519 (RFC 7748) agreed, HKDF-SHA256 (RFC 5869) bound to the whole transcript."""
+"""Keys: X25519 (RFC 7748) agreed, HKDF-SHA256 (RFC 5869) bound to the whole transcript, AES-256-GCM (SP 800-38D)."""
 
 from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -9,10 +12,14 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from privacy.canonical import sha256
 from privacy.randomness import SEED_BYTES
+from privacy.signing import Signer
 
+KEY_BYTES = 32
 SEAL_OVERHEAD = 16
+TAG_BYTES = 16
 _NONCE = bytes(12)
 """Constant, because a channel key seals exactly one message: one round, one direction."""
+_REMEMBERED = 4_096
 
 
 class KeyPair:
@@ -36,15 +43,72 @@ class KeyPair:
         return self._private.exchange(X25519PublicKey.from_public_bytes(public_key))
 
 
+@dataclass(frozen=True)
+class DeviceKeys:
+    """What a device keeps for as long as it is enrolled: it signs with one key and agrees on channels with the other."""
+
+    identity: Signer
+    agreement: KeyPair
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> DeviceKeys:
+        """Both keys from 32 secret bytes. Raises ValueError for another length."""
+        identity = Signer.from_seed(seed)
+        return cls(identity, KeyPair(hkdf(seed, b"", b"havenfl/device/agreement/1", KEY_BYTES)))
+
+
+@dataclass
+class Agreements:
+    """One device's static Diffie-Hellman secrets with others, the most recent ones remembered: they never change.
+
+    Only channel keys come from these, and a fresh one per round: every mask comes from keys of its round alone.
+    """
+
+    pair: KeyPair
+    _known: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict, repr=False)
+
+    def with_(self, public_key: bytes) -> bytes:
+        """The shared secret. Raises ValueError for a public key of low order."""
+        if public_key in self._known:
+            self._known.move_to_end(public_key)
+            return self._known[public_key]
+        if len(self._known) >= _REMEMBERED:
+            self._known.popitem(last=False)
+        return self._known.setdefault(public_key, self.pair.agree(public_key))
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Both directions between two members in one round."""
+
+    sending: AESGCM = field(repr=False)
+    receiving: AESGCM = field(repr=False)
+    transcript: bytes
+
+    @classmethod
+    def between(cls, shared: bytes, transcript: bytes, me: int, other: int) -> Channel:
+        """Keys for this transcript, which fixes both members' certificates and keys of the round."""
+        both = hkdf(shared, transcript, b"havenfl/secagg/channel/2" + _pair(me, other), 2 * KEY_BYTES)
+        upward, downward = AESGCM(both[:KEY_BYTES]), AESGCM(both[KEY_BYTES:])
+        return cls(upward, downward, transcript) if me < other else cls(downward, upward, transcript)
+
+    def seal(self, plain: bytes) -> bytes:
+        """Called once in a round: the nonce is constant."""
+        return self.sending.encrypt(_NONCE, plain, self.transcript)
+
+    def unseal(self, sealed: bytes) -> bytes:
+        """Raises cryptography.exceptions.InvalidTag when keys, transcript, direction or bytes differ."""
+        return self.receiving.decrypt(_NONCE, sealed, self.transcript)
+
+
 def pair_mask_seed(shared: bytes, transcript: bytes, one: int, other: int) -> bytes:
     """Seed of the mask that members `one` and `other` share; the same for both."""
-    low, high = sorted((one, other))
-    return _derive(shared, transcript, b"mask" + _index(low) + _index(high), SEED_BYTES)
+    return hkdf(shared, transcript, b"havenfl/secagg/mask/2" + _pair(one, other), SEED_BYTES)
 
 
 def self_mask_seed(secret: bytes, transcript: bytes, member: int) -> bytes:
     """Seed of the mask that a member adds for itself alone."""
-    return _derive(secret, transcript, b"self" + _index(member), SEED_BYTES)
+    return hkdf(secret, transcript, b"havenfl/secagg/self/2" + _index(member), SEED_BYTES)
 
 
 def commitment(secret: bytes, identity: bytes) -> bytes:
@@ -52,26 +116,32 @@ def commitment(secret: bytes, identity: bytes) -> bytes:
     return sha256(b"havenfl/secagg/commit/1", identity, secret)
 
 
-def seal(shared: bytes, transcript: bytes, sender: int, recipient: int, plain: bytes) -> bytes:
-    """AES-256-GCM (SP 800-38D) under a key for this sender, recipient and transcript."""
-    return _channel(shared, transcript, sender, recipient).encrypt(_NONCE, plain, transcript)
+def share_tags(transcript: bytes, route: tuple[int, int], pair: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Bind a dealer to the two shares that it gave a holder, so that whoever gives a wrong one on is known.
 
+    Hiding, since a share is uniform. 128 bits: a holder would need a second preimage to lie under one.
 
-def unseal(shared: bytes, transcript: bytes, sender: int, recipient: int, sealed: bytes) -> bytes:
-    """Opens what `seal` made.
-
-    Raises:
-        cryptography.exceptions.InvalidTag: when keys, transcript, direction or bytes differ.
+    Args:
+        route: dealer and holder.
+        pair: shares of the self-mask secret and of the mask key.
     """
-    return _channel(shared, transcript, sender, recipient).decrypt(_NONCE, sealed, transcript)
+    own, mask = pair
+    return share_tag(transcript, route, b"own", own), share_tag(transcript, route, b"mask", mask)
 
 
-def _channel(shared: bytes, transcript: bytes, sender: int, recipient: int) -> AESGCM:
-    return AESGCM(_derive(shared, transcript, b"channel" + _index(sender) + _index(recipient), 32))
+def share_tag(transcript: bytes, route: tuple[int, int], kind: bytes, share: bytes) -> bytes:
+    """One of the two `share_tags`, of kind `own` or `mask`."""
+    dealer, holder = route
+    return sha256(b"havenfl/secagg/share/1", transcript, _index(dealer), _index(holder), kind, share)[:TAG_BYTES]
 
 
-def _derive(secret: bytes, transcript: bytes, info: bytes, size: int) -> bytes:
-    return HKDF(algorithm=SHA256(), length=size, salt=transcript, info=b"havenfl/secagg/1" + info).derive(secret)
+def hkdf(secret: bytes, salt: bytes, info: bytes, size: int) -> bytes:
+    """HKDF-SHA256 (RFC 5869): `size` bytes."""
+    return HKDF(algorithm=SHA256(), length=size, salt=salt, info=info).derive(secret)
+
+
+def _pair(one: int, other: int) -> bytes:
+    return _index(min(one, other)) + _index(max(one, other))
 
 
 def _index(member: int) -> bytes:

@@ -1,34 +1,40 @@
-"""Masks: AES-256-CTR keystream, added to a vector of Z_{2^32} in place."""
+"""Masks: AES-256-CTR keystream (NIST SP 800-38A), added to a vector of machine words in place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from privacy.randomness import Keystream
+from privacy.secagg.packing import Words
 
-WORD = np.dtype("<u4")
-"""One coordinate of Z_{2^32} on the wire."""
-MODULUS_BITS = 32
-
-_CHUNK_WORDS = 1 << 15
-"""128 KB: accumulator and keystream of one chunk stay in the cache while all seeds pass over it."""
+_CHUNK_BYTES = 1 << 18
+"""Words and keystream of one chunk stay in the cache while all seeds pass over it."""
+_SEEDS_AT_ONCE = 512
+"""Open ciphers take memory, so seeds pass over the vector in groups."""
 
 
-def add_masks(vector: NDArray[np.uint32], plus: Sequence[bytes], minus: Sequence[bytes]) -> None:
-    """vector += sum of keystreams(plus) - sum of keystreams(minus), modulo 2^32, in place.
+def add_masks(words: Words, plus: Sequence[bytes], minus: Sequence[bytes]) -> None:
+    """words += sum of keystreams(plus) - sum of keystreams(minus), modulo the word size, in place.
 
     Args:
-        vector: uint32[d], C-contiguous.
+        words: C-contiguous.
         plus, minus: 48-byte seeds, each used for this one vector and never again.
     """
-    added = [Keystream(seed) for seed in plus]
-    subtracted = [Keystream(seed) for seed in minus]
-    for start in range(0, vector.size, _CHUNK_WORDS):
-        chunk = vector[start : start + _CHUNK_WORDS]
-        for stream in added:
-            chunk += np.frombuffer(stream.read(chunk.nbytes), WORD)
-        for stream in subtracted:
-            chunk -= np.frombuffer(stream.read(chunk.nbytes), WORD)
+    signed = [(seed, np.add) for seed in plus] + [(seed, np.subtract) for seed in minus]
+    for start in range(0, len(signed), _SEEDS_AT_ONCE):
+        _pass_over(words, signed[start : start + _SEEDS_AT_ONCE])
+
+
+def _pass_over(words: Words, signed: Sequence[tuple[bytes, np.ufunc]]) -> None:
+    size = min(_CHUNK_BYTES // words.itemsize, words.size)
+    keystream, zeros = memoryview(bytearray(size * words.itemsize)), memoryview(bytes(size * words.itemsize))
+    mask = np.frombuffer(keystream, words.dtype)
+    streams = [(Keystream(seed).xor_into, apply) for seed, apply in signed]
+    for start in range(0, words.size, max(size, 1)):
+        chunk = words[start : start + size]
+        masks, block, nothing = mask[: chunk.size], keystream[: chunk.nbytes], zeros[: chunk.nbytes]
+        for xor_into, apply in streams:
+            xor_into(nothing, block)
+            apply(chunk, masks, out=chunk)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from privacy.canonical import sha256
 from privacy.secagg.errors import WireError
-from privacy.secagg.identity import CERTIFICATE_BYTES, Certificate
-from privacy.secagg.keys import SEAL_OVERHEAD
-from privacy.secagg.masking import WORD
+from privacy.secagg.identity import CERTIFICATE_BYTES, Certificate, Revocations
+from privacy.secagg.keys import KEY_BYTES, SEAL_OVERHEAD, TAG_BYTES
+from privacy.secagg.packing import Words, word_count, word_type
 from privacy.secagg.shamir import SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
 from privacy.signing import SIGNATURE_BYTES
 
-DIGEST_BYTES = KEY_BYTES = 32
-SEALED_BYTES = 2 * SHARE_BYTES + SEAL_OVERHEAD
-"""Both shares that one device deals to another, sealed."""
+DIGEST_BYTES = 32
+_SEALED_BYTES = 2 * SHARE_BYTES + SEAL_OVERHEAD
+_DEALT_BYTES = _SEALED_BYTES + 2 * TAG_BYTES
 
 HEADER_DOMAIN = "havenfl/secagg/header/1"
 ADVERT_DOMAIN = "havenfl/secagg/advert/1"
@@ -40,45 +39,55 @@ class Stage(StrEnum):
 
 
 class _Kind:
-    HEADER, INVITATION, ADVERT, ROSTER, SHARES, INPUT_REQUEST, MASKED, SURVIVORS, ECHO, ECHOES, REVEALED = range(1, 12)
+    HEADER, INVITATION, ADVERT, ROSTER, SHARES, INPUT_REQUEST, INPUT_COMMON = range(1, 8)
+    MASKED, MEMBERS, ECHO, ECHOES, REVEALED = range(8, 13)
 
 
 @dataclass(frozen=True)
 class Header:
-    """What the operator signs for one round. The masks depend on it, so a device that was given another model,
-    task or round contributes only noise."""
+    """What the operator signs for one shard of one round. The masks depend on it, so a device that was given another
+    model, task or round contributes only noise."""
 
     task_id: bytes
     round: int
+    shard: int
     model_digest: bytes
 
     def encode(self) -> bytes:
-        return Writer(_Kind.HEADER).raw(self.task_id).u32(self.round).raw(self.model_digest).done()
+        writer = Writer(_Kind.HEADER).raw(self.task_id).u32(self.round).u32(self.shard)
+        return writer.raw(self.model_digest).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Header:
         reader = Reader(data, _Kind.HEADER)
-        header = cls(reader.raw(DIGEST_BYTES), reader.u32(), reader.raw(DIGEST_BYTES))
+        header = cls(reader.raw(DIGEST_BYTES), reader.u32(), reader.u32(), reader.raw(DIGEST_BYTES))
         reader.end()
         return header
+
+    @property
+    def rotation(self) -> bytes:
+        """Public seed of the rotation, the same for all shards: it flattens updates and protects nothing."""
+        return sha256(b"havenfl/rotation/1", self.task_id, self.round.to_bytes(4, "little"), self.model_digest)
 
 
 @dataclass(frozen=True)
 class Invitation:
-    """Request of the first stage: the signed task and the signed header."""
+    """Request of the first stage: the signed task, the signed header, and who may no longer take part."""
 
     signed_task: bytes
     header: Header
     signature: bytes
+    revocations: Revocations
 
     def encode(self) -> bytes:
         writer = Writer(_Kind.INVITATION).var(self.signed_task).var(self.header.encode())
-        return writer.raw(self.signature).done()
+        return writer.raw(self.signature).var(self.revocations.encode()).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Invitation:
         reader = Reader(data, _Kind.INVITATION)
-        invitation = cls(reader.var(), Header.decode(reader.var()), reader.raw(SIGNATURE_BYTES))
+        signed_task, header = reader.var(), Header.decode(reader.var())
+        invitation = cls(signed_task, header, reader.raw(SIGNATURE_BYTES), Revocations.decode(reader.var()))
         reader.end()
         return invitation
 
@@ -88,30 +97,28 @@ class Advert:
     """A device's keys for one round, under its certified identity."""
 
     certificate: Certificate
-    channel_public: bytes
     mask_public: bytes
     commitment: bytes
     signature: bytes
 
-    BYTES: ClassVar[int] = 5 + CERTIFICATE_BYTES + 3 * KEY_BYTES + SIGNATURE_BYTES
+    BYTES: ClassVar[int] = 5 + CERTIFICATE_BYTES + KEY_BYTES + DIGEST_BYTES + SIGNATURE_BYTES
 
     @property
     def identity(self) -> bytes:
         return self.certificate.identity
 
     def signed_part(self, header: Header) -> bytes:
-        return sha256(header.encode()) + self.channel_public + self.mask_public + self.commitment
+        return sha256(header.encode()) + self.mask_public + self.commitment
 
     def encode(self) -> bytes:
-        writer = Writer(_Kind.ADVERT).raw(self.certificate.encode()).raw(self.channel_public)
-        return writer.raw(self.mask_public).raw(self.commitment).raw(self.signature).done()
+        writer = Writer(_Kind.ADVERT).raw(self.certificate.encode()).raw(self.mask_public)
+        return writer.raw(self.commitment).raw(self.signature).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Advert:
         reader = Reader(data, _Kind.ADVERT)
         certificate = Certificate.decode(reader.raw(CERTIFICATE_BYTES))
-        channel_public, mask_public = reader.raw(KEY_BYTES), reader.raw(KEY_BYTES)
-        advert = cls(certificate, channel_public, mask_public, reader.raw(DIGEST_BYTES), reader.raw(SIGNATURE_BYTES))
+        advert = cls(certificate, reader.raw(KEY_BYTES), reader.raw(DIGEST_BYTES), reader.raw(SIGNATURE_BYTES))
         reader.end()
         return advert
 
@@ -144,77 +151,105 @@ class Roster:
 
 
 @dataclass(frozen=True)
-class DealtShares:
-    """Reply of the second stage: one sealed pair of shares for each other member, in roster order."""
+class Dealt:
+    """The two shares that one device deals to another, sealed, and the dealer's public word on each of them.
 
-    sealed: tuple[bytes, ...]
+    Attributes:
+        own_tag: binds the dealer to the share of its self-mask secret.
+        mask_tag: binds the dealer to the share of its mask key.
+    """
+
+    sealed: bytes = field(repr=False)
+    own_tag: bytes
+    mask_tag: bytes
 
     def encode(self) -> bytes:
-        return Writer(_Kind.SHARES).u32(len(self.sealed)).raw(b"".join(self.sealed)).done()
+        return self.sealed + self.own_tag + self.mask_tag
 
     @classmethod
-    def decode(cls, data: bytes) -> DealtShares:
-        reader = Reader(data, _Kind.SHARES)
-        sealed = tuple(reader.raw(SEALED_BYTES) for _ in range(reader.count(SEALED_BYTES)))
-        reader.end()
-        return cls(sealed)
+    def read(cls, reader: Reader) -> Dealt:
+        return cls(reader.raw(_SEALED_BYTES), reader.raw(TAG_BYTES), reader.raw(TAG_BYTES))
+
+
+def encode_dealt(dealt: Mapping[int, Dealt]) -> bytes:
+    """Reply of the second stage: what the device deals, by holder."""
+    writer = Writer(_Kind.SHARES)
+    _write_dealt(writer, dealt)
+    return writer.done()
+
+
+def decode_dealt(data: bytes) -> dict[int, Dealt]:
+    reader = Reader(data, _Kind.SHARES)
+    dealt = _read_dealt(reader)
+    reader.end()
+    return dealt
 
 
 @dataclass(frozen=True)
 class InputRequest:
-    """Request of the third stage: the sealed shares dealt to this device by sender, and the model to train."""
+    """Request of the third stage.
 
-    sealed: Mapping[int, bytes]
-    weights: bytes
+    Attributes:
+        dealt: what was dealt to this device, by dealer.
+        dealers: all members who dealt, ascending: whom to mask with.
+        weights: the model to train, float32[d].
+    """
 
-    def encode(self) -> bytes:
+    dealt: Mapping[int, Dealt]
+    dealers: tuple[int, ...]
+    weights: bytes = field(repr=False)
+
+    def encode_own(self) -> bytes:
+        """The part that differs from device to device; the common part follows it."""
         writer = Writer(_Kind.INPUT_REQUEST)
-        _write_indexed(writer, self.sealed)
-        return writer.var(self.weights).done()
+        _write_dealt(writer, self.dealt)
+        return writer.done()
+
+    def encode_common(self) -> bytes:
+        return Writer(_Kind.INPUT_COMMON).var(Members(self.dealers).encode()).var(self.weights).done()
 
     @classmethod
     def decode(cls, data: bytes) -> InputRequest:
         reader = Reader(data, _Kind.INPUT_REQUEST)
-        request = cls(_read_indexed(reader, SEALED_BYTES), reader.var())
-        reader.end()
+        dealt = _read_dealt(reader)
+        common = Reader(reader.rest(), _Kind.INPUT_COMMON)
+        request = cls(dealt, Members.decode(common.var()).places, common.var())
+        common.end()
         return request
 
 
-def encode_masked(vector: NDArray[np.uint32]) -> bytes:
-    """Reply of the third stage: the masked vector, uint32[d]."""
-    return Writer(_Kind.MASKED).u32(vector.size).raw(vector.astype(WORD).tobytes()).done()
+def encode_masked(words: Words) -> bytes:
+    """Reply of the third stage: the masked vector."""
+    return Writer(_Kind.MASKED).var(words.tobytes()).done()
 
 
-def decode_masked(data: bytes, dimension: int) -> NDArray[np.uint32]:
-    """Raises WireError unless `data` holds exactly uint32[dimension]."""
-    reader = Reader(data, _Kind.MASKED)
-    size = reader.count(WORD.itemsize)
-    if size != dimension:
-        raise WireError(f"masked vector: expected {dimension} coordinates, got {size}")
-    vector = np.frombuffer(reader.raw(size * WORD.itemsize), WORD)
+def decode_masked(data: bytes, bits: int, length: int) -> Words:
+    """Raises WireError unless `data` holds exactly `length` coordinates of `bits`."""
+    reader, words = Reader(data, _Kind.MASKED), word_type(bits)
+    raw, expected = reader.var(), word_count(bits, length) * words.itemsize
     reader.end()
-    return vector
+    if len(raw) != expected:
+        raise WireError(f"masked vector: expected {expected} bytes for {length} coordinates, got {len(raw)}")
+    return np.frombuffer(raw, words)
 
 
 @dataclass(frozen=True)
-class Survivors:
-    """Request of the fourth stage: the members whose masked vectors the server holds, ascending."""
+class Members:
+    """A set of members by their places in the roster, ascending; of those whose masked vectors the server holds, it is
+    the request of the fourth stage."""
 
-    members: tuple[int, ...]
+    places: tuple[int, ...]
 
     def encode(self) -> bytes:
-        writer = Writer(_Kind.SURVIVORS).u32(len(self.members))
-        for member in self.members:
-            writer.u32(member)
-        return writer.done()
+        return Writer(_Kind.MEMBERS).u32(len(self.places)).raw(np.array(self.places, "<u4").tobytes()).done()
 
     @classmethod
-    def decode(cls, data: bytes) -> Survivors:
-        reader = Reader(data, _Kind.SURVIVORS)
-        members = tuple(reader.u32() for _ in range(reader.count(4)))
+    def decode(cls, data: bytes) -> Members:
+        reader = Reader(data, _Kind.MEMBERS)
+        places = tuple(np.frombuffer(reader.raw(4 * reader.count(4)), "<u4").tolist())
         reader.end()
-        _require_ascending(members)
-        return cls(members)
+        _require_ascending(places)
+        return cls(places)
 
     def signed_part(self, transcript: bytes) -> bytes:
         return transcript + sha256(self.encode())
@@ -259,6 +294,16 @@ def _decode_indexed(data: bytes, kind: int, item_bytes: int) -> dict[int, bytes]
     items = _read_indexed(reader, item_bytes)
     reader.end()
     return items
+
+
+def _write_dealt(writer: Writer, dealt: Mapping[int, Dealt]) -> None:
+    _write_indexed(writer, {member: one.encode() for member, one in dealt.items()})
+
+
+def _read_dealt(reader: Reader) -> dict[int, Dealt]:
+    items = [(reader.u32(), Dealt.read(reader)) for _ in range(reader.count(4 + _DEALT_BYTES))]
+    _require_ascending([member for member, _ in items])
+    return dict(items)
 
 
 def _write_indexed(writer: Writer, items: Mapping[int, bytes]) -> None:

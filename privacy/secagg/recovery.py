@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, islice
 
 from privacy.secagg import keys, shamir
 from privacy.secagg.cohort import Cohort
 from privacy.secagg.errors import Aborted
-
-_ATTEMPTS = 2_000
-"""Subsets of shares to try when some are wrong: a bound on the work that a liar can cause."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +15,15 @@ class Recovery:
     """Secrets of the dealers, checked against what they advertised.
 
     Attributes:
-        dealers: members who shared keys, ascending; survivors: those of them in the sum.
-        revealed: shares by holder, then dealer.
+        holders: whom each dealer gave shares, by dealer; in a complete graph itself too.
+        survivors: those of the dealers whose masked vectors are in the sum.
+        shares: by dealer, then holder; each is what its dealer vouched for.
     """
 
     cohort: Cohort
-    dealers: tuple[int, ...]
-    survivors: tuple[int, ...]
-    revealed: Mapping[int, Mapping[int, bytes]] = field(repr=False)
+    holders: Mapping[int, frozenset[int]]
+    survivors: frozenset[int]
+    shares: Mapping[int, Mapping[int, bytes]] = field(repr=False)
 
     def seeds(self) -> tuple[list[bytes], list[bytes]]:
         """Mask seeds to add and to subtract, so that only the survivors' inputs stay.
@@ -35,32 +32,41 @@ class Recovery:
             Aborted: when a dealer's secret cannot be recovered, naming the dealer by its place.
         """
         add: list[bytes] = []
-        subtract = [keys.self_mask_seed(self._self_secret(one), self.cohort.transcript, one) for one in self.survivors]
-        for dropped in sorted(set(self.dealers) - set(self.survivors)):
-            for survivor, seed in self._pair_seeds(dropped):
+        survivors = sorted(self.survivors)
+        own = self._secrets(survivors, self._is_own)
+        subtract = [keys.self_mask_seed(own[one], self.cohort.transcript, one) for one in survivors]
+        dropped = [dealer for dealer in sorted(set(self.holders) - self.survivors) if self._partners(dealer)]
+        for dealer, secret in self._secrets(dropped, self._is_mask_key).items():
+            for survivor, seed in self._pair_seeds(dealer, keys.KeyPair(secret)):
                 # The survivor added this mask if its place is the lower one.
-                (subtract if survivor < dropped else add).append(seed)
+                (subtract if survivor < dealer else add).append(seed)
         return add, subtract
 
-    def _pair_seeds(self, dropped: int) -> Iterator[tuple[int, bytes]]:
-        pair = keys.KeyPair(self._mask_key(dropped))
-        for survivor in self.survivors:
+    def _pair_seeds(self, dropped: int, pair: keys.KeyPair) -> Iterator[tuple[int, bytes]]:
+        for survivor in self._partners(dropped):
             shared = pair.agree(self.cohort.adverts[survivor].mask_public)
             yield survivor, keys.pair_mask_seed(shared, self.cohort.transcript, dropped, survivor)
 
-    def _self_secret(self, dealer: int) -> bytes:
-        advert = self.cohort.adverts[dealer]
-        return self._secret(dealer, lambda it: keys.commitment(it, advert.identity) == advert.commitment)
+    def _partners(self, dropped: int) -> list[int]:
+        """The survivors that share a mask with a dropped dealer: one of the two dealt to the other."""
+        dealt_to = self.holders[dropped]
+        return sorted(one for one in self.survivors if one in dealt_to or dropped in self.holders[one])
 
-    def _mask_key(self, dealer: int) -> bytes:
-        public_key = self.cohort.adverts[dealer].mask_public
-        return self._secret(dealer, lambda it: keys.KeyPair(it).public == public_key)
-
-    def _secret(self, dealer: int, fits: Callable[[bytes], bool]) -> bytes:
-        shares = {holder: given[dealer] for holder, given in self.revealed.items() if dealer in given}
+    def _secrets(self, dealers: Sequence[int], fits: Callable[[int, bytes], bool]) -> dict[int, bytes]:
         threshold = self.cohort.params.threshold
-        for holders in islice(combinations(sorted(shares), threshold), _ATTEMPTS):
-            secret = shamir.combine({holder: shares[holder] for holder in holders}, threshold)
-            if fits(secret):
-                return secret
-        raise Aborted(f"unmask: the secret of member {dealer} cannot be recovered from {len(shares)} shares")
+        given = {dealer: self.shares.get(dealer, {}) for dealer in dealers}
+        for dealer, shares in given.items():
+            if len(shares) < threshold:
+                raise Aborted(f"unmask: expected {threshold} shares of member {dealer}'s secret, got {len(shares)}")
+        secrets = dict(zip(dealers, shamir.combine(list(given.values()), threshold), strict=True))
+        liars = [dealer for dealer, secret in secrets.items() if not fits(dealer, secret)]
+        if liars:
+            raise Aborted(f"unmask: members {liars} dealt shares that do not make up their secrets")
+        return secrets
+
+    def _is_own(self, dealer: int, secret: bytes) -> bool:
+        advert = self.cohort.adverts[dealer]
+        return keys.commitment(secret, advert.identity) == advert.commitment
+
+    def _is_mask_key(self, dealer: int, secret: bytes) -> bool:
+        return keys.KeyPair(secret).public == self.cohort.adverts[dealer].mask_public

@@ -6,6 +6,7 @@ below 2^33 and sums of up to 2^20 of them below 2^53, so float64 arithmetic is e
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -23,61 +24,75 @@ Limbs = NDArray[np.int64]
 _OVERFLOW = PRIME - 1
 
 
-def split(secret: bytes, threshold: int, holders: int, rng: Randomness) -> list[bytes]:
-    """Shares of a 32-byte secret for holders 0 to holders - 1 (evaluated at 1 to holders).
+def split(secrets: Sequence[bytes], threshold: int, holders: Sequence[int], rng: Randomness) -> list[tuple[bytes, ...]]:
+    """A share of every 32-byte secret for each holder, in their order; holder h gets the polynomials' values at h + 1.
 
     Raises:
-        ValueError: when the secret is not 32 bytes or the threshold is not within 1 to holders.
+        ValueError: when a secret is not 32 bytes, holders repeat, or the threshold is not within 1 to their number.
     """
-    if len(secret) != SECRET_BYTES:
-        raise ValueError(f"secret: expected {SECRET_BYTES} bytes, got {len(secret)}")
-    if not 1 <= threshold <= holders < PRIME:
-        raise ValueError(f"threshold: expected 1 to {holders} holders, got {threshold}")
-    coefficients = np.empty((threshold, LIMBS))
-    coefficients[0] = np.frombuffer(secret, "<u2")
-    coefficients[1:] = _uniform((threshold - 1) * LIMBS, rng).reshape(threshold - 1, LIMBS)
-    shares = np.fmod(_powers(holders, threshold) @ coefficients, PRIME).astype(np.int64)
-    return _encode(shares)
+    if any(len(secret) != SECRET_BYTES for secret in secrets):
+        raise ValueError(f"secrets: expected {SECRET_BYTES} bytes each, got {[len(secret) for secret in secrets]}")
+    if not 1 <= threshold <= len(set(holders)) == len(holders):
+        raise ValueError(f"threshold: expected 1 to the number of distinct holders, got {threshold} of {len(holders)}")
+    limbs = LIMBS * len(secrets)
+    coefficients = np.empty((threshold, limbs))
+    coefficients[0] = np.frombuffer(b"".join(secrets), "<u2")
+    coefficients[1:] = _uniform((threshold - 1) * limbs, rng).reshape(threshold - 1, limbs)
+    values = np.fmod(_powers(tuple(holders), threshold) @ coefficients, PRIME).astype(np.int64)
+    encoded = [_encode(values[:, start : start + LIMBS]) for start in range(0, limbs, LIMBS)]
+    return list(zip(*encoded, strict=True))
 
 
-def combine(shares: dict[int, bytes], threshold: int) -> bytes:
-    """The secret behind at least `threshold` shares, by holder; the lowest holders' are used.
+def combine(shares: Sequence[Mapping[int, bytes]], threshold: int) -> list[bytes]:
+    """The secrets behind at least `threshold` shares each, given by holder; the lowest holders' are used.
 
     Wrong shares give a wrong secret: callers check the result against a commitment.
 
     Raises:
-        ValueError: when there are too few shares or one has the wrong length.
+        ValueError: when there are too few shares of a secret, or one is malformed.
     """
-    if len(shares) < threshold:
-        raise ValueError(f"shares: expected {threshold}, got {len(shares)}")
-    holders = tuple(sorted(shares)[:threshold])
-    limbs = np.stack([_decode(shares[holder]) for holder in holders])
-    secret = _at_zero(holders) @ limbs % PRIME
-    return (secret & 0xFFFF).astype("<u2").tobytes()
+    if any(len(given) < threshold for given in shares):
+        raise ValueError(f"shares: expected {threshold} of each secret, got {min(map(len, shares))} of one")
+    if not shares:
+        return []
+    holders = [sorted(given)[:threshold] for given in shares]
+    raw = b"".join(given[holder] for given, chosen in zip(shares, holders, strict=True) for holder in chosen)
+    limbs = _decode(raw, len(shares) * threshold).reshape(len(shares), threshold, LIMBS)
+    weights = _at_zero(np.array(holders, np.int64) + 1)
+    # Below threshold * 2^34 before the reduction, so int64 is exact.
+    secrets = np.einsum("st,stl->sl", weights, limbs) % PRIME
+    return [(secret & 0xFFFF).astype("<u2").tobytes() for secret in secrets]
 
 
 @lru_cache(maxsize=64)
-def _powers(holders: int, threshold: int) -> NDArray[np.float64]:
-    points = np.arange(1, holders + 1, dtype=np.int64)
-    powers = np.ones((holders, threshold), np.int64)
+def _powers(holders: tuple[int, ...], threshold: int) -> NDArray[np.float64]:
+    points = np.array(holders, np.int64) + 1
+    if not (points.min() >= 1 and points.max() < PRIME):
+        raise ValueError(f"holders: expected 0 to {PRIME - 2}, got {points.min() - 1} to {points.max() - 1}")
+    powers = np.ones((points.size, threshold), np.int64)
     for degree in range(1, threshold):
         powers[:, degree] = powers[:, degree - 1] * points % PRIME
     return powers.astype(np.float64)
 
 
-@lru_cache(maxsize=256)
-def _at_zero(holders: tuple[int, ...]) -> Limbs:
-    """Lagrange coefficients at zero for the points holder + 1."""
-    points = [holder + 1 for holder in holders]
-    coefficients = []
-    for point in points:
-        numerator = denominator = 1
-        for other in points:
-            if other != point:
-                numerator = numerator * other % PRIME
-                denominator = denominator * (other - point) % PRIME
-        coefficients.append(numerator * pow(denominator, -1, PRIME) % PRIME)
-    return np.array(coefficients, np.int64)
+def _at_zero(points: Limbs) -> Limbs:
+    """Lagrange coefficients at zero, a row for each row of points."""
+    numerator, denominator = np.ones_like(points), np.ones_like(points)
+    for column in range(points.shape[1]):
+        other = points[:, column : column + 1]
+        same = np.arange(points.shape[1]) == column
+        numerator = np.where(same, numerator, numerator * other % PRIME)
+        denominator = np.where(same, denominator, denominator * (other - points) % PRIME)
+    return numerator * _inverse(denominator) % PRIME
+
+
+def _inverse(values: Limbs) -> Limbs:
+    """By Fermat: PRIME - 2 is 2^16 - 1, sixteen ones in binary."""
+    result, power = values, values
+    for _ in range(15):
+        power = power * power % PRIME
+        result = result * power % PRIME
+    return result
 
 
 def _uniform(size: int, rng: Randomness) -> Limbs:
@@ -95,10 +110,10 @@ def _encode(shares: Limbs) -> list[bytes]:
     return [row.tobytes() for row in rows]
 
 
-def _decode(share: bytes) -> Limbs:
-    if len(share) != SHARE_BYTES:
-        raise ValueError(f"share: expected {SHARE_BYTES} bytes, got {len(share)}")
-    words = np.frombuffer(share, "<u2").astype(np.int64)
-    overflow = (words[LIMBS] >> np.arange(LIMBS)) & 1
-    limbs: Limbs = words[:LIMBS] + overflow * _OVERFLOW
-    return limbs
+def _decode(shares: bytes, count: int) -> Limbs:
+    """int64[count, LIMBS]."""
+    if len(shares) != count * SHARE_BYTES:
+        raise ValueError(f"shares: expected {count * SHARE_BYTES} bytes, got {len(shares)}")
+    words = np.frombuffer(shares, "<u2").reshape(count, LIMBS + 1).astype(np.int64)
+    overflow = (words[:, LIMBS:] >> np.arange(LIMBS)) & 1
+    return np.asarray(words[:, :LIMBS] + overflow * _OVERFLOW, np.int64)

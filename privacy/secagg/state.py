@@ -1,4 +1,4 @@
-"""What a device remembers within a round, and how it is carried from one process to another."""
+"""What a device remembers within a round, and how it is carried over a restart or to another process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from privacy.secagg.cohort import Cohort
-from privacy.secagg.keys import KeyPair
-from privacy.secagg.messages import Header, Roster, Stage, Survivors
+from privacy.secagg.errors import WireError
+from privacy.secagg.identity import Revocations
+from privacy.secagg.keys import Channel, KeyPair
+from privacy.secagg.messages import Header, Members, Roster, Stage
 from privacy.secagg.shamir import SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
 from privacy.task import TaskSpec, open_task
@@ -24,25 +26,33 @@ class RoundState:
     signed_task: bytes = field(repr=False)
     task: TaskSpec
     header: Header
-    channel: KeyPair
+    revocations: Revocations
+    admitted_at: int
+    """Unix time of the invitation; certificates are judged by it."""
     mask: KeyPair
     self_secret: bytes = field(repr=False)
     cohort: Cohort | None = None
-    held: dict[int, bytes] = field(default_factory=dict, repr=False)
-    """Pairs of shares, of the self-mask secret and of the mask key, by the member who dealt them."""
+    holders: tuple[int, ...] = ()
+    """Who holds shares of this device's secrets."""
+    held: dict[int, tuple[bytes, bytes]] = field(default_factory=dict, repr=False)
+    """Shares of the self-mask secret and of the mask key, by the member who dealt them."""
     dealers: tuple[int, ...] = ()
-    """The members whose pairwise masks are in this device's masked vector, itself included."""
+    partners: tuple[int, ...] = ()
+    """The members with whom this device shares a mask."""
     survivors: tuple[int, ...] = ()
-    channel_secrets: dict[int, bytes] = field(default_factory=dict, repr=False)
-    """Channel secrets by member: a cache of what `channel` gives, not carried to another process."""
+    channels: dict[int, Channel] = field(default_factory=dict, repr=False)
+    """A cache: made anew after a restart."""
 
     def encode(self) -> bytes:
-        """The whole state, secrets in the clear: where it is kept must be as private as the device's keys."""
+        """The whole state, secrets in the clear: whoever keeps it has to encrypt it."""
         writer = Writer(_KIND).u32(_STAGES.index(self.stage)).var(self.signed_task).var(self.header.encode())
-        writer.raw(self.channel.secret).raw(self.mask.secret).raw(self.self_secret)
+        writer.var(self.revocations.encode()).u64(self.admitted_at)
+        writer.raw(self.mask.secret).raw(self.self_secret)
         writer.var(Roster(self.cohort.adverts).encode() if self.cohort else b"")
+        for members in (self.holders, self.dealers, self.partners, self.survivors):
+            writer.var(Members(members).encode())
         _write_held(writer, self.held)
-        return writer.var(Survivors(self.dealers).encode()).var(Survivors(self.survivors).encode()).done()
+        return writer.done()
 
     @classmethod
     def decode(cls, data: bytes, operator_public: bytes) -> RoundState:
@@ -52,20 +62,32 @@ class RoundState:
             WireError, TaskError: when the bytes are not such a state under this operator.
         """
         reader = Reader(data, _KIND)
-        stage, signed_task, header = _STAGES[reader.u32()], reader.var(), Header.decode(reader.var())
+        stage, signed_task, header = _stage(reader), reader.var(), Header.decode(reader.var())
         task = open_task(signed_task, operator_public)
-        channel, mask, self_secret = KeyPair(reader.raw(32)), KeyPair(reader.raw(32)), reader.raw(32)
-        state = cls(stage, signed_task, task, header, channel, mask, self_secret)
-        roster = reader.var()
+        revocations, admitted_at = Revocations.decode(reader.var()), reader.u64()
+        mask, self_secret, roster = KeyPair(reader.raw(32)), reader.raw(32), reader.var()
+        state = cls(stage, signed_task, task, header, revocations, admitted_at, mask, self_secret)
         state.cohort = Cohort.of(Roster.decode(roster), header, task) if roster else None
-        state.held = {reader.u32(): reader.raw(2 * SHARE_BYTES) for _ in range(reader.count(4 + 2 * SHARE_BYTES))}
-        state.dealers = Survivors.decode(reader.var()).members
-        state.survivors = Survivors.decode(reader.var()).members
+        state.holders, state.dealers, state.partners, state.survivors = (
+            Members.decode(reader.var()).places for _ in range(4)
+        )
+        state.held = {reader.u32(): _read_pair(reader) for _ in range(reader.count(4 + 2 * SHARE_BYTES))}
         reader.end()
         return state
 
 
-def _write_held(writer: Writer, held: Mapping[int, bytes]) -> None:
+def _stage(reader: Reader) -> Stage:
+    place = reader.u32()
+    if place >= len(_STAGES):
+        raise WireError(f"state: expected a stage below {len(_STAGES)}, got {place}")
+    return _STAGES[place]
+
+
+def _read_pair(reader: Reader) -> tuple[bytes, bytes]:
+    return reader.raw(SHARE_BYTES), reader.raw(SHARE_BYTES)
+
+
+def _write_held(writer: Writer, held: Mapping[int, tuple[bytes, bytes]]) -> None:
     writer.u32(len(held))
-    for member, pair in sorted(held.items()):
-        writer.u32(member).raw(pair)
+    for member, (own, mask) in sorted(held.items()):
+        writer.u32(member).raw(own).raw(mask)

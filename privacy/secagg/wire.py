@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from privacy.secagg.errors import WireError
 
-_U32 = 4
+_U32, _U64 = 4, 8
 
 
 class Writer:
     """Builds one message."""
 
     def __init__(self, kind: int) -> None:
-        self._parts = [b"hfl\x01", bytes([kind])]
+        self._parts = [b"hfl\x02", bytes([kind])]
 
     def u32(self, value: int) -> Writer:
         self._parts.append(value.to_bytes(_U32, "little"))
+        return self
+
+    def u64(self, value: int) -> Writer:
+        self._parts.append(value.to_bytes(_U64, "little"))
         return self
 
     def raw(self, value: bytes) -> Writer:
@@ -40,11 +44,14 @@ class Reader:
         self._data = memoryview(data)
         self._at = 0
         head = self.raw(5)
-        if head != b"hfl\x01" + bytes([kind]):
-            raise WireError(f"message: expected kind {kind} of version 1, got header {head.hex()}")
+        if head != b"hfl\x02" + bytes([kind]):
+            raise WireError(f"message: expected kind {kind} of version 2, got header {head.hex()}")
 
     def u32(self) -> int:
         return int.from_bytes(self.raw(_U32), "little")
+
+    def u64(self) -> int:
+        return int.from_bytes(self.raw(_U64), "little")
 
     def raw(self, size: int) -> bytes:
         piece = self._data[self._at : self._at + size]
@@ -56,12 +63,23 @@ class Reader:
     def var(self) -> bytes:
         return self.raw(self.u32())
 
+    def text(self) -> str:
+        """A field of UTF-8 preceded by its length."""
+        try:
+            return self.var().decode()
+        except UnicodeDecodeError as error:
+            raise WireError("message: expected UTF-8") from error
+
     def count(self, item_bytes: int) -> int:
         """A list's length, checked against the bytes that are there, so that a lie allocates nothing."""
         value = self.u32()
         if value * item_bytes > len(self._data) - self._at:
             raise WireError(f"message: expected {value} items of {item_bytes} bytes, got too few bytes")
         return value
+
+    def rest(self) -> bytes:
+        """All that is left."""
+        return self.raw(len(self._data) - self._at)
 
     def end(self) -> None:
         if self._at != len(self._data):

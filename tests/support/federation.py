@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.secagg import Client, Refused, Rejected, Server, Stage
-from privacy.secagg.client import Trust
-from privacy.secagg.identity import enrol
+from privacy.secagg import Client, Convener, Refused, Rejected, Seen, Server, Stage
+from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol
+from privacy.secagg.keys import Agreements, DeviceKeys
+from privacy.secagg.policy import DevicePolicy, Trust
 from privacy.signing import Signer
 from privacy.states import Encoded
 from privacy.task import TaskSpec
 from simulations.randomness import SeedTree
 from tests.support.tasks import make_task
 
+NOW = 1_800_000_000
+FOREVER = 4_000_000_000
+OPEN_POLICY = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0)
 Tamper = Callable[[Stage, int, bytes], bytes | None]
 
 
@@ -32,29 +36,40 @@ class Federation:
     task: TaskSpec = field(default_factory=make_task)
     seed: SeedTree = field(default_factory=lambda: SeedTree.root(7))
     number: int = 1
+    revoked: frozenset[int] = frozenset()
+    policy: DevicePolicy = OPEN_POLICY
 
     def __post_init__(self) -> None:
         self.operator = Signer.from_seed(self.seed.child("operator").key())
         self.authority = Signer.from_seed(self.seed.child("authority").key())
-        self.trust = Trust(self.operator.public, self.authority.public)
+        self.trust = Trust(self.operator.public, self.authority.public, self.policy)
+        self.revocations = self.list_revoked(1, self.revoked)
         self.clients = [self.client(device) for device in range(self.devices)]
         self.inputs = [self._input(device) for device in range(self.devices)]
         self.server = self.new_server(range(self.devices))
         self.refusals: dict[int, str] = {}
         self.rejections: dict[int, str] = {}
 
+    def keys(self, device: int) -> DeviceKeys:
+        return DeviceKeys.from_seed(self.seed.child("device", device).key())
+
     def client(self, device: int) -> Client:
-        identity = Signer.from_seed(self.seed.child("device", device).key())
-        return Client(identity, enrol(self.authority, self.task.population, identity.public), self.trust)
+        keys = self.keys(device)
+        certificate = enrol(self.authority, self.task.population, EnrolmentRequest.by(keys), FOREVER)
+        return Client(keys, certificate, self.trust, Agreements(keys.agreement))
+
+    def list_revoked(self, number: int, devices: frozenset[int]) -> Revocations:
+        identities = frozenset(self.keys(device).identity.public for device in devices)
+        return Revocations.signed(self.authority, self.task.population, number, FOREVER, identities)
 
     def new_server(self, devices: Sequence[int]) -> Server:
         return Server(
             task=self.task,
-            operator=self.operator,
-            authority_public=self.authority.public,
+            convener=Convener(self.operator, self.authority.public, self.revocations),
             round_number=self.number,
             weights=np.zeros(self.task.model.dimension, np.float32),
             devices=devices,
+            now=NOW,
         )
 
     def run(self, *, requests: Tamper = honest, replies: Tamper = honest, until: Stage = Stage.UNMASK) -> None:
@@ -67,7 +82,7 @@ class Federation:
 
     def exchange(self, stage: Stage, requests: Tamper = honest, replies: Tamper = honest) -> None:
         for device, request in self.server.requests().items():
-            delivered = requests(stage, device, request)
+            delivered = requests(stage, device, request.body)
             reply = None if delivered is None else self.answer(stage, device, delivered)
             returned = None if reply is None else replies(stage, device, reply)
             if returned is not None:
@@ -84,7 +99,7 @@ class Federation:
         client, rng = self.clients[device], self.seed.child("rng", stage, device).stream()
         match stage:
             case Stage.ADVERTISE:
-                return client.advertise(request, self.number - 1, rng)
+                return client.advertise(request, Seen(self.number - 1), NOW, rng)
             case Stage.SHARE:
                 return client.share(request, rng)
             case Stage.INPUT:
@@ -95,9 +110,9 @@ class Federation:
             case Stage.UNMASK:
                 return client.unmask(request)
 
-    def expected(self, survivors: Sequence[int]) -> NDArray[np.uint32]:
-        """The oracle: a plain sum in Z_{2^32}."""
-        return np.sum([self.inputs[device] for device in survivors], axis=0, dtype=np.uint32)
+    def expected(self, survivors: Sequence[int]) -> NDArray[np.int64]:
+        """The oracle: a plain sum."""
+        return np.sum([self.inputs[device] for device in survivors], axis=0)
 
     def _receive(self, device: int, body: bytes) -> None:
         try:
@@ -105,6 +120,8 @@ class Federation:
         except Rejected as error:
             self.rejections[device] = str(error)
 
-    def _input(self, device: int) -> NDArray[np.uint32]:
-        raw = self.seed.child("input", device).stream().token(4 * self.task.model.dimension)
-        return np.frombuffer(raw, np.uint32)
+    def _input(self, device: int) -> NDArray[np.int64]:
+        """As large as this many of them may be without leaving the modulus."""
+        raw = self.seed.child("input", device).stream().token(4 * self.task.length)
+        largest = (1 << (self.task.aggregation.modulus_bits - 1)) // self.devices
+        return np.frombuffer(raw, np.uint32).astype(np.int64) % (2 * largest) - largest
