@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_client.store import DeviceStore, TaskRecord
-from privacy.mechanism import Mechanism
 from privacy.randomness import Randomness
-from privacy.secagg import Client, Refused, Stage
-from privacy.secagg.client import Trust
+from privacy.secagg import Client, Refused, Seen, Stage
+from privacy.secagg.errors import WireError
 from privacy.secagg.identity import Certificate
-from privacy.signing import Signer
+from privacy.secagg.keys import Agreements, DeviceKeys
+from privacy.secagg.policy import Trust
 from privacy.states import Update
-from privacy.task import BoundedParticipation, TaskSpec
+from privacy.task import BoundedParticipation, TaskError, TaskSpec
 
 
 class Train(Protocol):
     """Local training on this device's own examples."""
 
     def __call__(self, task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:
-        """From the global model, float32[d], to what this device would change about it."""
+        """From the global model, float32[d], to what this device would change about it, and the task's statistics."""
         ...
 
 
@@ -32,47 +32,68 @@ RandomnessFor = Callable[[str, bytes], Randomness]
 
 
 class Device:
-    """One device of one population. `handle` is all that a transport needs."""
+    """One device of one population. `handle` is all that a transport needs.
+
+    A device that is restarted in the middle of a round goes on where its store says it was.
+    """
 
     def __init__(
         self,
         *,
-        identity: Signer,
+        keys: DeviceKeys,
         certificate: Certificate,
         trust: Trust,
         store: DeviceStore,
         train: Train,
         randomness_for: RandomnessFor,
+        clock: Callable[[], int],
     ) -> None:
-        self._identity = identity
+        """
+        Args:
+            clock: Unix time in seconds, for certificates and revocation lists.
+
+        Raises:
+            StoreError: when the device cannot tell what it did before.
+        """
+        self._keys = keys
         self._certificate = certificate
         self._trust = trust
         self._store = store
         self._train = train
         self._randomness_for = randomness_for
+        self._clock = clock
+        self._agreements = Agreements(keys.agreement)
         self._client = self._new_client()
+        self.resume(store.load_round())
 
     def handle(self, stage: str, request: bytes) -> bytes:
         """Answer one request.
 
-        Whatever is raised, also by training or the store, the round's secrets are wiped first.
+        What the device will remember is durable before the answer is returned. Whatever is raised, also by training or
+        the store, the round's secrets are wiped first.
 
         Raises:
             Refused: when the request is not what an honest server would send, or a limit is reached.
         """
         try:
-            return self._answer(Stage(stage), request, self._randomness_for(stage, request))
+            answer = self._answer(Stage(stage), request, self._randomness_for(stage, request))
+            self._store.save_round(self._client.snapshot)
         except Exception:
             self._client.withdraw()
+            self._store.save_round(self._client.snapshot)
             raise
+        return answer
 
     def snapshot(self) -> bytes:
         """The round's state, secrets in the clear, for simulations whose every message runs in another process."""
         return self._client.snapshot()
 
     def resume(self, snapshot: bytes) -> None:
-        """Take up a round where `snapshot` left it."""
-        self._client.resume(snapshot)
+        """Take up a round where `snapshot` left it; one that this device cannot read is over."""
+        try:
+            self._client.resume(snapshot)
+        except (WireError, TaskError):
+            self._client.withdraw()
 
     def _answer(self, stage: Stage, request: bytes, rng: Randomness) -> bytes:
         match stage:
@@ -91,25 +112,33 @@ class Device:
         """A new round; whatever was left of an earlier one is gone."""
         self._client.withdraw()
         self._client = self._new_client()
-        task, round_number = self._client.open_invitation(request)
-        record = self._store.load(task.id)
-        limit = task.participation
-        if isinstance(limit, BoundedParticipation) and record.participations >= limit.max_participations:
-            raise Refused(f"this device has taken part {record.participations} times, its limit in this task")
-        reply = self._client.advertise(request, record.last_round, rng)
-        self._store.save(task.id, TaskRecord(round_number, record.participations))
+        memory, now = self._store.load(), self._clock()
+        task = self._client.open_task(request)
+        record = memory.tasks.get(task.id, TaskRecord())
+        self._check_limit(task, record)
+        seen = Seen(record.last_round, memory.revocations.get(task.population, 0))
+        reply, seen = self._client.advertise(request, seen, now, rng)
+        remembered = memory.with_task(task.id, TaskRecord(seen.last_round, record.participations))
+        self._store.save(remembered.with_revocations(task.population, seen.revocations))
         return reply
+
+    def _check_limit(self, task: TaskSpec, record: TaskRecord) -> None:
+        limits = [self._trust.policy.max_participations]
+        if isinstance(task.participation, BoundedParticipation):
+            limits.append(task.participation.max_participations)
+        if any(limit is not None and record.participations >= limit for limit in limits):
+            raise Refused(f"this device has taken part {record.participations} times, its limit in this task")
 
     def _input(self, request: bytes, rng: Randomness) -> bytes:
         weights = self._client.open_input(request)
-        task, params = self._client.task, self._client.parameters
+        task, mechanism = self._client.task, self._client.mechanism
         update = self._train(task, weights, rng)
-        mechanism = Mechanism.for_cohort(task, params.cohort)
-        masked = self._client.masked_input(mechanism.encode(update, rng))
-        record = self._store.load(task.id)
+        masked = self._client.masked_input(mechanism.encode(update, self._client.rotation, rng))
+        memory = self._store.load()
+        record = memory.tasks.get(task.id, TaskRecord())
         # Counted before it is sent: a crash in between must not grant one participation more.
-        self._store.save(task.id, TaskRecord(record.last_round, record.participations + 1))
+        self._store.save(memory.with_task(task.id, TaskRecord(record.last_round, record.participations + 1)))
         return masked
 
     def _new_client(self) -> Client:
-        return Client(self._identity, self._certificate, self._trust)
+        return Client(self._keys, self._certificate, self._trust, self._agreements)

@@ -55,7 +55,8 @@ from fl_client.node import Handler, NodeError, NotAdmitted, Unreachable, Withdra
 from privacy.secagg import Stage
 
 _RECORD, _BODY = "havenfl", "body"
-"""Where a message keeps its bytes; `fl_server.flower` reads and writes the same place."""
+_COMMON = "havenfl.common"
+"""Where a message keeps its bytes; `fl_server.flower` reads and writes the same places."""
 _STATE = "snapshot"
 _REFUSED = 2
 """flwr's `ErrorCode.CLIENT_APP_RAISED_EXCEPTION`."""
@@ -283,15 +284,17 @@ def _stage_of(message: Message) -> str:
 
 
 def _body_of(message: Message) -> bytes:
-    body = _bytes_in(message.content, _BODY) if message.has_content() else None
-    if body is None:
+    """A request's own part, then the part that all devices are sent."""
+    content = message.content if message.has_content() else RecordDict()
+    own, common = _bytes_in(content, _BODY), _bytes_in(content, _BODY, _COMMON)
+    if own is None or common is None:
         raise Withdrawn("a message without a body of bytes")
-    return body
+    return own + common
 
 
-def _bytes_in(content: RecordDict, key: str) -> bytes | None:
+def _bytes_in(content: RecordDict, key: str, record: str = _RECORD) -> bytes | None:
     records = content.config_records
-    value = records[_RECORD].get(key) if _RECORD in records else None
+    value = records[record].get(key) if record in records else None
     return value if isinstance(value, bytes) else None
 
 

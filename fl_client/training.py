@@ -26,6 +26,9 @@ from privacy.randomness import Randomness, uniform_unit
 from privacy.states import Update
 from privacy.task import LocalTraining, TaskSpec
 
+STATISTICS = ("examples", "loss", "correct")
+"""Sums over a device's messages that a task may ask for: their number, their loss, how many are judged correctly."""
+
 
 class TrainingError(RuntimeError):
     """Local training that gave no usable update."""
@@ -46,8 +49,12 @@ class LocalTrainer:
     """Trains one task, for one device after another: wrapping a module costs more than training on ten messages."""
 
     def __init__(self, task: TaskSpec) -> None:
-        """Raises UnknownArchitecture when the task's model is not registered in this host application."""
+        """Raises UnknownArchitecture when the task's model is not registered in this host application, TrainingError
+        when it asks for a statistic that is none of `STATISTICS`."""
         self._training: LocalTraining = task.training
+        self._wants_statistics = bool(task.statistics)
+        if unknown := {statistic.name for statistic in task.statistics} - set(STATISTICS):
+            raise TrainingError(f"statistics: expected {', '.join(STATISTICS)}, got {', '.join(sorted(unknown))}")
         self._module = GradSampleModule(build(task.model.architecture, task.features), loss_reduction="sum")
         self._optimizer = DPOptimizer(
             torch.optim.SGD(self._module.parameters(), lr=task.training.learning_rate),
@@ -58,7 +65,7 @@ class LocalTrainer:
         )
 
     def train(self, weights: NDArray[np.float32], examples: Examples, rng: Randomness) -> Update:
-        """What these examples would change about the model: float32[d].
+        """What these examples would change about the model, float32[d], and the statistics that the task asks for.
 
         A device without examples takes part like any other: its update is the noise of its empty batches.
 
@@ -69,6 +76,7 @@ class LocalTrainer:
         load_flat(self._module, start)
         self._optimizer.generator = torch.Generator().manual_seed(int.from_bytes(rng.token(8), "little"))
         inputs, labels = torch.from_numpy(examples.features.dense()), torch.from_numpy(examples.labels)
+        statistics = self._statistics(inputs, labels) if self._wants_statistics else {}
         chosen = uniform_unit(rng, self._training.steps * len(examples)) < self._training.sampling_rate
         for batch in chosen.reshape(self._training.steps, len(examples)):
             mask = torch.from_numpy(batch)
@@ -77,7 +85,15 @@ class LocalTrainer:
         delta = to_flat(self._module) - start
         if not bool(torch.isfinite(delta).all()):
             raise TrainingError("local training: the update is not finite; lower training.learning_rate")
-        return Update(delta.numpy())
+        return Update(delta.numpy(), statistics)
+
+    def _statistics(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+        """Of the model that was received, on this device's own messages."""
+        with torch.no_grad():
+            logits = self._module(inputs).squeeze(1)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+        correct = ((logits > 0) == (labels > 0.5)).sum()
+        return {"examples": float(len(labels)), "loss": float(loss), "correct": float(correct)}
 
     def _step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
         self._optimizer.zero_grad()

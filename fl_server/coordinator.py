@@ -21,11 +21,10 @@ from fl_server.transport import Transport
 from privacy.canonical import sha256
 from privacy.events import round_event
 from privacy.ledger import BudgetExhausted, Charge, Ledger
-from privacy.mechanism import Mechanism, MechanismError, Release
+from privacy.mechanism import MechanismError, Release, release
 from privacy.randomness import Randomness
 from privacy.sampling import draw_cohort
-from privacy.secagg import Aborted, Server
-from privacy.signing import Signer
+from privacy.secagg import Aborted, Convener, Server
 from privacy.task import TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 
@@ -55,11 +54,10 @@ class RoundReport:
 
     round: int
     facts: RoundFacts
-    cohort: int = 0
-    survivors: int = 0
-    noise_std: float = 0.0
-    epsilon: float = 0.0
+    epsilon: float
     """Spent so far, device level, at the task's delta."""
+    release: Release | None = None
+    """None when the round was aborted."""
     aborted: str = ""
 
 
@@ -91,31 +89,31 @@ class Coordinator:
         self,
         *,
         task: TaskSpec,
-        operator: Signer,
-        authority_public: bytes,
+        convener: Convener,
         transport: Transport,
         ledger: Ledger,
         strategy: FedAvgM,
         checkpoints: CheckpointFile,
         randomness_for: Callable[[int], Randomness],
         observer: Observer,
+        clock: Callable[[], int],
         stage_timeout: float,
     ) -> None:
         """
         Args:
-            authority_public: Ed25519 public key of the enrolment authority.
             randomness_for: a round's number to the randomness of its cohort.
+            clock: Unix time in seconds, for certificates.
             stage_timeout: seconds that devices have for each stage.
         """
         self._task = task
-        self._operator = operator
-        self._authority = authority_public
+        self._convener = convener
         self._transport = transport
         self._ledger = ledger
         self._strategy = strategy
         self._checkpoints = checkpoints
         self._randomness_for = randomness_for
         self._observer = observer
+        self._clock = clock
         self._timeout = stage_timeout
 
     def run(self, initial: NDArray[np.float32], should_stop: Callable[[], bool] = lambda: False) -> Result:
@@ -148,34 +146,29 @@ class Coordinator:
         devices = draw_cohort(self._task.participation, self._transport.nodes(), self._randomness_for(number))
         server = Server(
             task=self._task,
-            operator=self._operator,
-            authority_public=self._authority,
+            convener=self._convener,
             round_number=number,
             weights=before.state.weights,
             devices=devices,
+            now=self._clock(),
         )
         running = Round(server, self._transport, self._timeout)
         try:
             outcome = running.run(lambda transcript: self._ledger.reserve(self._charge(number, transcript)))
-            release = self._release(outcome)
+            released = release(self._task, outcome.totals, outcome.charged, outcome.receipt)
         except (Aborted, MechanismError) as error:
             return self._commit(self._abort(before, running, str(error)[:_REASON_LENGTH]))
-        return self._commit(self._step(before, outcome, release))
+        return self._commit(self._step(before, outcome, released))
 
-    def _release(self, outcome: RoundOutcome) -> Release:
-        mechanism = Mechanism.for_cohort(self._task, outcome.total.cohort)
-        return mechanism.release(outcome.total, outcome.receipt)
-
-    def _step(self, before: Checkpoint, outcome: RoundOutcome, release: Release) -> Checkpoint:
-        number, state = before.round + 1, self._strategy.step(before.state, release)
-        epsilon = self._ledger.spent().epsilon
-        report = RoundReport(number, outcome.facts, release.cohort, release.survivors, release.noise_std, epsilon)
+    def _step(self, before: Checkpoint, outcome: RoundOutcome, released: Release) -> Checkpoint:
+        number, state = before.round + 1, self._strategy.step(before.state, released)
+        report = RoundReport(number, outcome.facts, self._ledger.spent().epsilon, released)
         self._observer.round_ended(report, state)
-        return Checkpoint(number, state, outcome.total.transcript, extra=self._observer.extra_state())
+        return Checkpoint(number, state, released.receipt.charge.transcript, extra=self._observer.extra_state())
 
     def _abort(self, before: Checkpoint, running: Round, reason: str) -> Checkpoint:
         number, charged = before.round + 1, running.receipt.charge.transcript if running.receipt else ""
-        report = RoundReport(number, running.facts(), epsilon=self._ledger.spent().epsilon, aborted=reason)
+        report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, aborted=reason)
         self._observer.round_ended(report, before.state)
         return Checkpoint(number, before.state, charged, reason, self._observer.extra_state())
 

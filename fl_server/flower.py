@@ -14,13 +14,15 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from fl_server.transport import NodeId, Reply
+from privacy.secagg import Request
 
 _log = logging.getLogger(__name__)
 
 RunConfig = Mapping[str, bool | float | int | str]
 
 _RECORD, _BODY = "havenfl", "body"
-"""Where a message keeps its bytes; `fl_client.flower` reads and writes the same place."""
+_COMMON = "havenfl.common"
+"""Where a message keeps its bytes; `fl_client.flower` reads and writes the same places."""
 _PUSHED_AT_ONCE = 16
 _PULLED_AT_ONCE = 4
 """Replies are whole models: few at a time bounds memory, and how many wait behind an upload that was broken off."""
@@ -70,7 +72,7 @@ class GridTransport:
                 )
             time.sleep(self._poll_interval)
 
-    def exchange(self, stage: str, requests: Mapping[NodeId, bytes], timeout: float) -> Iterator[Reply]:
+    def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:
         deadline = self._clock() + timeout
         waiting, refused = self._push(stage, requests, timeout)
         yield from (Reply(node, None, "unknown to the SuperLink") for node in refused)
@@ -82,13 +84,13 @@ class GridTransport:
                     yield _reply(node, message)
 
     def _push(
-        self, stage: str, requests: Mapping[NodeId, bytes], ttl: float
+        self, stage: str, requests: Mapping[NodeId, Request], ttl: float
     ) -> tuple[dict[str, NodeId], Sequence[NodeId]]:
         """Message ids to their devices, and the devices that the SuperLink took no message for."""
         waiting: dict[str, NodeId] = {}
         items = iter(requests.items())
         while batch := dict(islice(items, _PUSHED_AT_ONCE)):
-            messages = [_message(stage, node, body, ttl) for node, body in batch.items()]
+            messages = [_message(stage, node, request, ttl) for node, request in batch.items()]
             accepted = set(self._grid.push_messages(messages))
             waiting |= {
                 message.metadata.message_id: message.metadata.dst_node_id
@@ -158,8 +160,10 @@ def server_app(main: Callable[[GridTransport, RunConfig], None]) -> ServerApp:
     return app
 
 
-def _message(stage: str, node: NodeId, body: bytes, ttl: float) -> Message:
-    content = RecordDict({_RECORD: ConfigRecord({_BODY: body})})
+def _message(stage: str, node: NodeId, request: Request, ttl: float) -> Message:
+    """The common part is a record of its own: flwr stores equal records once."""
+    own, common = ConfigRecord({_BODY: request.own}), ConfigRecord({_BODY: request.common})
+    content = RecordDict({_RECORD: own, _COMMON: common})
     return Message(content, dst_node_id=node, message_type=f"train.{stage}", ttl=ttl)
 
 

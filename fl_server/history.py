@@ -10,28 +10,30 @@ from typing import Any
 
 from fl_server.coordinator import RoundReport
 from privacy.report import RoundCounts, RunFacts
-from privacy.task import TaskSpec
 
 
 def round_line(report: RoundReport) -> dict[str, Any]:
     """One round as JSON: counts and reasons, never who took part; an unbounded epsilon is null."""
+    release = report.release
     return {
         "round": report.round,
         "invited": report.facts.invited,
-        "cohort": report.cohort,
-        "survivors": report.survivors,
+        "cohort": release.cohort if release else 0,
+        "survivors": release.survivors if release else 0,
         "refusals": dict(report.facts.refusals),
         "aborted": report.aborted or None,
         "epsilon": report.epsilon if math.isfinite(report.epsilon) else None,
-        "noise_std": report.noise_std,
+        "noise_std": release.noise_std if release else 0.0,
+        "noise_multiplier": release.noise_multiplier if release else None,
+        "statistics": dict(release.statistics) if release else {},
     }
 
 
-def run_facts(task: TaskSpec, lines: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> RunFacts:
+def run_facts(lines: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> RunFacts:
     """Realised sizes and least noise of the released rounds, from their lines, and the versions of `packages`."""
     released = [line for line in lines if line["aborted"] is None]
     counts = [RoundCounts(round=one["round"], cohort=one["cohort"], survivors=one["survivors"]) for one in released]
-    least = min((one["noise_std"] / task.mechanism.clip for one in released), default=None)
+    least = min((one["noise_multiplier"] for one in released), default=None)
     return RunFacts(counts, least, versions(packages))
 
 

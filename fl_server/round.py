@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fl_server.transport import Transport
 from privacy.ledger import Receipt
 from privacy.secagg import Rejected, Server, Stage
-from privacy.states import Total
+from privacy.states import Total, joint_transcript
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,15 @@ class RoundFacts:
 
 @dataclass(frozen=True)
 class RoundOutcome:
-    """A charged sum."""
+    """Charged sums.
 
-    total: Total
+    Attributes:
+        totals: one a shard.
+        charged: the transcripts of all shards that were charged, in order.
+    """
+
+    totals: Sequence[Total]
+    charged: Sequence[str]
     receipt: Receipt
     facts: RoundFacts
 
@@ -43,13 +49,14 @@ class Round:
         self._replies: Counter[str] = Counter()
         self._refusals: Counter[str] = Counter()
         self._invited = len(self.server.requests())
+        self.charged: list[str] = []
         self.receipt: Receipt | None = None
 
     def run(self, charge: Callable[[str], Receipt]) -> RoundOutcome:
         """All five stages.
 
         Args:
-            charge: takes the transcript of the masked sum and returns once the ledger has it, durably.
+            charge: takes the transcript of the masked sums and returns once the ledger has it, durably.
 
         Raises:
             Aborted: when too few devices are left. If `receipt` is set by then, the charge stands.
@@ -57,12 +64,13 @@ class Round:
         """
         for stage in Stage:
             if stage is Stage.UNMASK:
-                self.receipt = charge(self.server.transcript)
+                self.charged = self.server.transcripts
+                self.receipt = charge(joint_transcript(self.charged))
             self._exchange(stage)
             self.server.advance()
         if self.receipt is None:
             raise RuntimeError("a round was unmasked without a charge")
-        return RoundOutcome(self.server.total(), self.receipt, self.facts())
+        return RoundOutcome(self.server.totals(), self.charged, self.receipt, self.facts())
 
     def facts(self) -> RoundFacts:
         return RoundFacts(self._invited, dict(self._replies), dict(self._refusals))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from fl_server.transport import Transport
 from privacy.canonical import Frozen
 from privacy.ledger import Ledger
 from privacy.randomness import SystemRandomness
+from privacy.secagg import Convener
+from privacy.secagg.identity import Revocations
 from privacy.signing import Signer
 from privacy.task import TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
@@ -74,6 +77,11 @@ class ServerDirectory:
         return self.path / "authority.pub"
 
     @property
+    def revocations(self) -> Path:
+        """The authority's list of devices that may no longer take part."""
+        return self.path / "revocations.bin"
+
+    @property
     def ledger(self) -> Path:
         return self.path / "ledger.db"
 
@@ -102,6 +110,11 @@ class ServerDirectory:
         """Raises ServiceError when the key is missing or not 32 bytes long."""
         return _parsed(self.operator_key, Signer.from_seed)
 
+    def read_convener(self) -> Convener:
+        """Raises ServiceError when a key or the revocation list is missing or damaged."""
+        authority = _parsed(self.authority, lambda data: bytes.fromhex(data.decode()))
+        return Convener(self.read_operator(), authority, _parsed(self.revocations, Revocations.decode))
+
     def lines(self) -> list[dict[str, Any]]:
         """The rounds so far; a round that was run again after a crash counts once, as it was last."""
         text = self.metrics.read_text() if self.metrics.exists() else ""
@@ -121,14 +134,14 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
     ledger = Ledger(SqliteLedgerStore(directory.ledger), operator, task.budget, _now)
     coordinator = Coordinator(
         task=task,
-        operator=operator,
-        authority_public=_parsed(directory.authority, lambda data: bytes.fromhex(data.decode())),
+        convener=directory.read_convener(),
         transport=transport,
         ledger=ledger,
         strategy=FedAvgM(settings.learning_rate, settings.momentum, task.participation.expected_cohort),
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
         randomness_for=lambda _: SystemRandomness(),
         observer=_MetricsFile(directory.metrics),
+        clock=lambda: int(time.time()),
         stage_timeout=settings.stage_timeout,
     )
     result = coordinator.run(np.zeros(task.model.dimension, np.float32))
@@ -138,7 +151,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         weights=result.state.weights,
         card={"threshold": 0.5, "threshold_chosen_on": "nothing: the server has no messages", "rounds": result.round},
         ledger=ledger,
-        facts=run_facts(task, directory.lines(), _PACKAGES),
+        facts=run_facts(directory.lines(), _PACKAGES),
         operator=operator,
     )
 

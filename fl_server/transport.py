@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from privacy.secagg import Request
+
 NodeId = int
 
 
@@ -25,8 +27,8 @@ class Transport(Protocol):
         """The devices that can be reached now, in ascending order."""
         ...
 
-    def exchange(self, stage: str, requests: Mapping[NodeId, bytes], timeout: float) -> Iterator[Reply]:
-        """Send each device its request, and yield replies as they come, at most one a device.
+    def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:
+        """Send each device its request, own part first, and yield replies as they come, at most one a device.
 
         Ends when all have answered or `timeout` seconds have passed; a device without a reply has dropped out.
         A reply that came late, twice or from an unknown device is never yielded.

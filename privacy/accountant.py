@@ -28,7 +28,7 @@ from privacy.composition import (
     upper_bound,
 )
 from privacy.events import BoundedGaussian, Event, PoissonGaussian
-from privacy.task import LocalTraining, Participation, PoissonParticipation
+from privacy.task import AggregationPolicy, LocalTraining, Participation, PoissonParticipation, largest_draw
 
 __all__ = [
     "AccountantsDisagree",
@@ -100,17 +100,17 @@ def spend_by_round(events: Sequence[Event], delta: float) -> list[float]:
     return curve
 
 
-def truncation_slack(participation: Participation, min_survivors: int, rounds: int) -> float:
-    """The delta that rounds with too few devices to release may cost; 0 without amplification.
+def truncation_slack(participation: Participation, min_survivors: int, rounds: int, shards: int = 1) -> float:
+    """The delta that rounds with too few devices to release, or too many, may cost; 0 without amplification.
 
     Whether a round releases depends on the draw, which ideal Poisson sampling hides. Given how many other devices are
-    in each round, only a round with exactly min_survivors - 1 of them shows whether this device takes part; every
-    other is ideal, or silent either way. So delta grows by at most
-    rounds * P[Bin(population - 1, rate) < min_survivors]. Drop-outs are taken not to depend on the draw.
+    in its shard, only one device too few or too many shows whether this device takes part; every other shard is ideal,
+    or silent either way. So delta grows by at most rounds * P[Bin(population - 1, rate / shards) is out of range].
+    Drop-outs are taken not to depend on the draw.
     """
     if not isinstance(participation, PoissonParticipation):
         return 0.0
-    return rounds * _too_few(participation.population, participation.sampling_rate, min_survivors)
+    return rounds * _out_of_range(participation.population, participation.sampling_rate / shards, min_survivors)
 
 
 def message_level_epsilon(training: LocalTraining, participations: int, delta: float) -> float:
@@ -132,7 +132,7 @@ def message_level_epsilon(training: LocalTraining, participations: int, delta: f
 
 
 def noise_multiplier_for(
-    participation: Participation, rounds: int, epsilon: float, delta: float, min_survivors: int
+    participation: Participation, rounds: int, epsilon: float, delta: float, aggregation: AggregationPolicy
 ) -> float:
     """The smallest noise multiplier, in hundredths, with which `rounds` rounds spend at most epsilon at delta.
 
@@ -141,15 +141,16 @@ def noise_multiplier_for(
         AccountantsDisagree: when the two accountants contradict each other about the result.
     """
     _check_goal(rounds, epsilon, delta)
-    left = delta - truncation_slack(participation, min_survivors, rounds)
+    left = delta - truncation_slack(participation, aggregation.min_survivors, rounds, aggregation.shards)
     if left <= 0:
         raise ValueError(
-            f"min_survivors: expected so few that smaller cohorts are unlikely at delta {delta}, got {min_survivors}; "
+            f"min_survivors: expected so few that smaller cohorts are unlikely at delta {delta}, "
+            f"got {aggregation.min_survivors}; "
             f"lower it or draw larger cohorts"
         )
 
     def planned(hundredths: int) -> Counter[Event]:
-        return Counter({_event(participation, hundredths / 100, min_survivors): rounds})
+        return Counter({_event(participation, hundredths / 100, aggregation): rounds})
 
     chosen = _smallest_noise(lambda hundredths: _compose(planned(hundredths)), left, epsilon)
     if chosen is None or spend(list(planned(chosen).elements()), delta).epsilon > epsilon:
@@ -187,13 +188,14 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
     return high
 
 
-def _event(participation: Participation, noise_multiplier: float, min_survivors: int) -> Event:
+def _event(participation: Participation, noise_multiplier: float, aggregation: AggregationPolicy) -> Event:
     if isinstance(participation, PoissonParticipation):
         return PoissonGaussian(
             population=participation.population,
             sampling_rate=participation.sampling_rate,
             noise_multiplier=noise_multiplier,
-            min_survivors=min_survivors,
+            min_survivors=aggregation.min_survivors,
+            shards=aggregation.shards,
         )
     limit = participation.max_participations
     return BoundedGaussian(task="", noise_multiplier=noise_multiplier, max_participations=limit)
@@ -209,16 +211,18 @@ def _upper(counts: Counter[Event], delta: float) -> float:
 
 def _slack(counts: Counter[Event]) -> float:
     return sum(
-        times * _too_few(event.population, event.sampling_rate, event.min_survivors)
+        times * _out_of_range(event.population, event.sampling_rate / event.shards, event.min_survivors)
         for event, times in counts.items()
         if isinstance(event, PoissonGaussian)
     )
 
 
 @lru_cache(maxsize=256)
-def _too_few(population: int, rate: float, min_survivors: int) -> float:
-    """P[Bin(population - 1, rate) < min_survivors], rounded up beyond the library's error."""
-    return float(binom.cdf(min_survivors - 1, population - 1, rate)) * (1 + 1e-9)
+def _out_of_range(population: int, rate: float, min_survivors: int) -> float:
+    """P[Bin(population - 1, rate)] below min_survivors or beyond what the modulus is made for, rounded up."""
+    others = binom(population - 1, rate)
+    too_few, too_many = others.cdf(min_survivors - 1), others.sf(largest_draw(population, rate) - 1)
+    return float(too_few + too_many) * (1 + 1e-9)
 
 
 def _compose(counts: Counter[Event]) -> Composition:

@@ -23,7 +23,8 @@ class PoissonGaussian(Frozen):
     noise_multiplier: float = Field(ge=0)
     """Standard deviation of the noise over the L2 sensitivity."""
     min_survivors: int = Field(ge=1)
-    """A smaller cohort gives no release, which ideal Poisson sampling does not do: see `truncation_slack`."""
+    """A smaller shard gives no release, which ideal Poisson sampling does not do: see `truncation_slack`."""
+    shards: int = Field(ge=1)
 
 
 class BoundedGaussian(Frozen):
@@ -50,5 +51,6 @@ def round_event(spec: TaskSpec) -> Event:
             sampling_rate=taking_part.sampling_rate,
             noise_multiplier=noise,
             min_survivors=spec.aggregation.min_survivors,
+            shards=spec.aggregation.shards,
         )
     return BoundedGaussian(task=spec.id, noise_multiplier=noise, max_participations=taking_part.max_participations)

@@ -164,13 +164,17 @@ class Mechanism:
         raise MechanismError(f"update: no rounding within the norm bound in {_ROUNDING_ATTEMPTS} attempts")
 
 
-def release(task: TaskSpec, totals: Sequence[Total], receipt: Receipt) -> Release:
+def release(task: TaskSpec, totals: Sequence[Total], charged: Sequence[str], receipt: Receipt) -> Release:
     """Decode the sum of a round's shards, which the ledger has charged together.
+
+    Args:
+        charged: the transcripts of all shards that the receipt is for; some may have ended without a total.
 
     Raises:
         MechanismError: when the receipt is for another sum.
     """
-    if not totals or receipt.charge.transcript != joint_transcript([total.transcript for total in totals]):
+    paid = receipt.charge.transcript == joint_transcript(charged)
+    if not paid or not totals or not {total.transcript for total in totals} <= set(charged):
         raise MechanismError("receipt: expected one for this very sum, got one for another")
     shards = [Mechanism.for_cohort(task, total.cohort) for total in totals]
     summed = np.sum([shard.decode(total) for shard, total in zip(shards, totals, strict=True)], axis=0)

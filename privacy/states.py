@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,7 +45,7 @@ class Total:
     transcript: str
 
 
-def joint_transcript(shards: list[str]) -> str:
+def joint_transcript(shards: Sequence[str]) -> str:
     """Hex digest of what a round is about to unmask: of one shard its own, of several the digest of theirs."""
     if len(shards) == 1:
         return shards[0]

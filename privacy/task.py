@@ -34,6 +34,15 @@ NgramRange = Annotated[tuple[int, int], AfterValidator(_rising)]
 Share = Annotated[float, Field(ge=0, lt=0.5)]
 
 
+def largest_draw(population: int, rate: float) -> int:
+    """What a binomial draw stays within but for probability 2^-40, by Bernstein's inequality.
+
+    P[X >= mean + t] <= exp(-t^2 / (2 mean + 2 t / 3)) for the sum of independent coins.
+    """
+    mean = population * rate
+    return min(population, math.ceil(mean + _FAR + math.sqrt(_FAR * _FAR + 6 * _FAR * mean)))
+
+
 class TaskError(ValueError):
     """Bytes that are not a task signed by the pinned operator."""
 
@@ -115,10 +124,8 @@ class PoissonParticipation(Frozen):
 
     @property
     def largest_cohort(self) -> int:
-        """More devices than this are drawn with probability below 2^-40; the modulus is made for so many."""
-        mean = self.expected_cohort
-        # Bernstein: P[X >= mean + t] <= exp(-t^2 / (2 mean + 2 t / 3)), below 2^-40 at this t.
-        return min(self.population, math.ceil(mean + _FAR + math.sqrt(_FAR * _FAR + 6 * _FAR * mean)))
+        """More devices than this are drawn with probability below 2^-40."""
+        return largest_draw(self.population, self.sampling_rate)
 
 
 class BoundedParticipation(Frozen):
@@ -214,8 +221,9 @@ class TaskSpec(Frozen):
 
     @property
     def largest_shard(self) -> int:
-        """Devices in one shard that the modulus is made for."""
-        return math.ceil(self.participation.largest_cohort / self.aggregation.shards)
+        """Devices in one shard that the modulus is made for; more come with probability below 2^-40."""
+        cohort, shards = self.participation.largest_cohort, self.aggregation.shards
+        return cohort if shards == 1 else largest_draw(cohort, self.shard_cohort / cohort)
 
     @property
     def id(self) -> str:

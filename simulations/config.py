@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 MAX_SEED = 2**63 - 1
+_ONE_SHARD, _SHARD = 750, 400
 
 
 class ConfigError(ValueError):
@@ -71,9 +72,31 @@ class ServerConfig(_Section):
     min_survivors: int | None = Field(default=None, ge=2)
     """Fewer devices than this in a sum, and nothing of it is revealed. Default: a quarter of the cohort, 2 at least."""
 
+    modulus_bits: int | None = Field(default=None, ge=8, le=32)
+    """Bits a coordinate of the masked sum. Default: the fewest at which rounding costs less than 1%."""
+    shards: int | None = Field(default=None, ge=1)
+    """How many sums a cohort is split into. Default: one, or as many as keep a shard near 400 devices."""
+
+    statistics: tuple[Literal["examples", "loss", "correct"], ...] = ()
+    """What devices report inside the masked sum, under the same noise: messages, their summed loss under the model
+    they were sent, and how many of them it judges correctly."""
+    statistics_bound: int = Field(default=64, ge=1)
+    """A device's statistic is cut to this."""
+    statistics_share: float = Field(default=0.1, gt=0, le=1)
+    """L2 sensitivity of each statistic over the clip: what it adds to the noise on the model."""
+
     @property
     def fewest_survivors(self) -> int:
-        return self.min_survivors if self.min_survivors is not None else max(2, self.cohort // 4)
+        """In each shard."""
+        share = self.cohort // self.shard_count
+        return self.min_survivors if self.min_survivors is not None else max(2, share // 4)
+
+    @property
+    def shard_count(self) -> int:
+        """One up to 750 devices, which leaves room for a draw that is larger than expected."""
+        if self.shards is not None:
+            return self.shards
+        return 1 if self.cohort <= _ONE_SHARD else -(-self.cohort // _SHARD)
 
 
 class RunConfig(_Section):
@@ -89,9 +112,10 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _cohort_can_survive(self) -> RunConfig:
-        if self.server.fewest_survivors > self.server.cohort:
+        shard = self.server.cohort // self.server.shard_count
+        if self.server.fewest_survivors > shard:
             raise ValueError(
-                f"server.min_survivors: expected at most server.cohort ({self.server.cohort}), "
+                f"server.min_survivors: expected at most the {shard} devices of server.cohort in a shard, "
                 f"got {self.server.min_survivors}"
             )
         return self

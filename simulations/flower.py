@@ -39,7 +39,7 @@ class SimulatedDevice:
         _check_size(population.devices, context.num_partitions)
         self._index = context.partition_id
         self._records = Records.fresh(population.devices)
-        host = DeviceHost(prepared.seeds, prepared.task.population, population.of, self._records)
+        host = DeviceHost(prepared.seeds, prepared.task, population.of, self._records)
         self._device = host.device(self._index)
         if context.state is not None:
             self._restore(context.state)
@@ -103,6 +103,7 @@ def _provision(directory: ServerDirectory, prepared: Prepared) -> None:
     directory.path.mkdir(parents=True)
     directory.operator_key.write_bytes(prepared.seeds.child("operator").key())
     directory.authority.write_text(keys.authority.public.hex())
+    directory.revocations.write_bytes(keys.convener(prepared.task.population).revocations.encode())
     directory.task.write_bytes(prepared.task.canonical())
     directory.settings.write_bytes(settings.canonical())
 

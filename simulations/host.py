@@ -10,15 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_client.device import Device
-from fl_client.store import TaskRecord
+from fl_client.store import Memory, TaskRecord
 from fl_client.training import Examples, LocalTrainer
 from privacy.randomness import Randomness
-from privacy.secagg.client import Trust
-from privacy.secagg.identity import enrol
+from privacy.secagg import Convener
+from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol
+from privacy.secagg.keys import DeviceKeys
+from privacy.secagg.policy import DevicePolicy, Trust
 from privacy.signing import Signer
 from privacy.states import Update
 from privacy.task import TaskSpec
 from simulations.randomness import SeedTree
+
+_POLICY = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0)
+"""Simulated devices take part in whatever is simulated."""
+_NEVER = 2**40
+
+
+def simulated_time() -> int:
+    """The clock stands still in a simulation, so that the same run gives the same bytes."""
+    return 0
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,12 @@ class Authorities:
 
     @property
     def trust(self) -> Trust:
-        return Trust(self.operator.public, self.authority.public)
+        return Trust(self.operator.public, self.authority.public, _POLICY)
+
+    def convener(self, population: str) -> Convener:
+        """Who calls the rounds; nobody is revoked."""
+        nobody = Revocations.signed(self.authority, population, 1, _NEVER, frozenset())
+        return Convener(self.operator, self.authority.public, nobody)
 
 
 @dataclass
@@ -67,13 +83,22 @@ class _RecordStore:
 
     records: Records
     device: int
+    task_id: str
 
-    def load(self, task_id: str) -> TaskRecord:  # noqa: ARG002
-        return TaskRecord(int(self.records.last_round[self.device]), int(self.records.participations[self.device]))
+    def load(self) -> Memory:
+        last_round, taken = self.records.last_round[self.device], self.records.participations[self.device]
+        return Memory({self.task_id: TaskRecord(int(last_round), int(taken))})
 
-    def save(self, task_id: str, record: TaskRecord) -> None:  # noqa: ARG002
+    def save(self, memory: Memory) -> None:
+        record = memory.tasks[self.task_id]
         self.records.last_round[self.device] = record.last_round
         self.records.participations[self.device] = record.participations
+
+    def load_round(self) -> bytes:
+        return b""
+
+    def save_round(self, state: Callable[[], bytes]) -> None:
+        """A simulated device does not outlive its process: what it knew of a round, others carry for it."""
 
 
 @dataclass(frozen=True)
@@ -81,26 +106,27 @@ class DeviceHost:
     """Makes device i of a population."""
 
     seed: SeedTree
-    population: str
+    task: TaskSpec
     examples_of: Callable[[int], Examples]
     records: Records
 
     def device(self, index: int) -> Device:
         """The same device every time: identity, data, memory, and randomness that depends on the request alone."""
         own = self.seed.child("device", index)
-        identity = Signer.from_seed(own.child("identity").key())
+        keys = DeviceKeys.from_seed(own.child("identity").key())
         authorities = Authorities(self.seed)
 
         def train(task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:
             return _trainer(task).train(weights, self.examples_of(index), rng)
 
         return Device(
-            identity=identity,
-            certificate=enrol(authorities.authority, self.population, identity.public),
+            keys=keys,
+            certificate=enrol(authorities.authority, self.task.population, EnrolmentRequest.by(keys), _NEVER),
             trust=authorities.trust,
-            store=_RecordStore(self.records, index),
+            store=_RecordStore(self.records, index, self.task.id),
             train=train,
             randomness_for=lambda stage, request: own.child(stage, request).stream(),
+            clock=simulated_time,
         )
 
 

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from fl_client.device import Device
 from fl_client.store import TaskRecord
 from fl_server.transport import NodeId, Reply
-from privacy.secagg import Stage
+from privacy.secagg import Request, Stage
 from simulations.host import DeviceHost, Records
 
 Answer = tuple[Reply, TaskRecord]
@@ -32,12 +32,12 @@ class Devices:
         self._host = host
         self._live: dict[NodeId, Device] = {}
 
-    def answers(self, stage: str, requests: Mapping[NodeId, bytes]) -> Iterator[Answer]:
+    def answers(self, stage: str, requests: Mapping[NodeId, Request]) -> Iterator[Answer]:
         """The devices' answers, one after the other."""
         if stage == Stage.ADVERTISE:
             self._live = {node: self._host.device(node) for node in requests}
         for node, request in requests.items():
-            yield self._answer(stage, node, request), self._record(node)
+            yield self._answer(stage, node, request.body), self._record(node)
 
     def _answer(self, stage: str, node: NodeId, request: bytes) -> Reply:
         try:
@@ -53,7 +53,7 @@ class Devices:
 class Workers(Protocol):
     """Where the devices' work is done."""
 
-    def answers(self, stage: str, requests: Mapping[NodeId, bytes]) -> Iterator[Answer]: ...
+    def answers(self, stage: str, requests: Mapping[NodeId, Request]) -> Iterator[Answer]: ...
 
 
 class WorkerPool:
@@ -89,7 +89,7 @@ class WorkerPool:
             process.join(timeout=5)
             process.kill()
 
-    def answers(self, stage: str, requests: Mapping[NodeId, bytes]) -> Iterator[Answer]:
+    def answers(self, stage: str, requests: Mapping[NodeId, Request]) -> Iterator[Answer]:
         """Answers as the workers give them.
 
         Raises:
@@ -97,7 +97,7 @@ class WorkerPool:
         """
         try:
             for place, connection in enumerate(self._connections):
-                share = {node: body for node, body in requests.items() if node % len(self._connections) == place}
+                share = {node: one for node, one in requests.items() if node % len(self._connections) == place}
                 connection.send((stage, share))
             yield from self._collect()
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
@@ -125,7 +125,7 @@ class InProcessTransport:
     def nodes(self) -> Sequence[NodeId]:
         return range(self._records.last_round.size)
 
-    def exchange(self, stage: str, requests: Mapping[NodeId, bytes], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
+    def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
         for reply, record in self._workers.answers(stage, requests):
             self._records.last_round[reply.node] = record.last_round
             self._records.participations[reply.node] = record.participations

@@ -68,7 +68,8 @@ def _line(report: RoundReport, metrics: Metrics, seconds: float) -> dict[str, An
 def _sentence(report: RoundReport, metrics: Metrics) -> str:
     if report.aborted:
         return f"round {report.round}: no release, nothing revealed: {report.aborted}"
+    survivors = report.release.survivors if report.release else 0
     return (
-        f"round {report.round}: {report.survivors} of {report.facts.invited} devices in the sum, "
+        f"round {report.round}: {survivors} of {report.facts.invited} devices in the sum, "
         f"epsilon {report.epsilon:.4f}, loss {metrics.loss or 0:.4f}, AUROC {metrics.auroc or 0:.4f}"
     )

@@ -46,7 +46,7 @@ class Outputs:
             weights=weights,
             card=self._card(threshold, result),
             ledger=ledger,
-            facts=run_facts(self.task, lines, _PACKAGES),
+            facts=run_facts(lines, _PACKAGES),
             operator=operator,
         )
         self.directory.write("report.json", publication.report.model_dump_json(indent=2) + "\n")

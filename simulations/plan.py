@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fl_client.models import model_spec
 from privacy.accountant import noise_multiplier_for
+from privacy.mechanism import MechanismError, smallest_modulus, with_modulus
 from privacy.task import (
     AggregationPolicy,
     BoundedParticipation,
@@ -13,12 +14,14 @@ from privacy.task import (
     LocalTraining,
     Participation,
     PoissonParticipation,
+    Statistic,
     TaskSpec,
 )
 from simulations.config import ConfigError, RunConfig
 
 ARCHITECTURE = "hashed-linear"
 _DEFAULT_EPSILON = 8.0
+_MOST_BITS = 32
 
 
 def feature_spec(config: RunConfig) -> FeatureSpec:
@@ -36,9 +39,9 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
     Raises:
         ConfigError: when the cohort does not fit the population, or no noise meets the budget.
     """
-    participation = _participation(config, devices)
+    participation, aggregation = _participation(config, devices), _aggregation(config)
     features, training = feature_spec(config), config.training
-    return TaskSpec(
+    task = TaskSpec(
         name=config.name,
         population=f"simulation-{fingerprint[:16]}",
         model=model_spec(ARCHITECTURE, features),
@@ -51,17 +54,20 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
             message_clip=training.message_clip,
             message_noise=training.message_noise,
         ),
-        mechanism=DeviceMechanism(clip=config.privacy.clip, noise_multiplier=_noise_multiplier(config, participation)),
-        participation=participation,
-        aggregation=AggregationPolicy(
-            corrupt_share=config.server.corrupt_share,
-            dropout_share=config.server.dropout_share,
-            min_survivors=config.server.fewest_survivors,
+        mechanism=DeviceMechanism(
+            clip=config.privacy.clip, noise_multiplier=_noise_multiplier(config, participation, aggregation)
         ),
+        statistics=_statistics(config),
+        participation=participation,
+        aggregation=aggregation,
         budget=Budget(epsilon=_budget(config), delta=config.privacy.delta),
         rounds=config.server.rounds,
         randomness="seeded",
     )
+    try:
+        return with_modulus(task, config.server.modulus_bits or smallest_modulus(task))
+    except MechanismError as error:
+        raise ConfigError(str(error)) from error
 
 
 def warnings_about(config: RunConfig, devices: int) -> list[str]:
@@ -84,7 +90,26 @@ def _participation(config: RunConfig, devices: int) -> Participation:
     return BoundedParticipation(cohort=cohort, max_participations=config.privacy.max_participations)
 
 
-def _noise_multiplier(config: RunConfig, participation: Participation) -> float:
+def _statistics(config: RunConfig) -> tuple[Statistic, ...]:
+    server = config.server
+    return tuple(
+        Statistic(name=name, bound=float(server.statistics_bound), share=server.statistics_share)
+        for name in server.statistics
+    )
+
+
+def _aggregation(config: RunConfig) -> AggregationPolicy:
+    """In as many bits as there are; fewer follow once the noise is known."""
+    return AggregationPolicy(
+        corrupt_share=config.server.corrupt_share,
+        dropout_share=config.server.dropout_share,
+        min_survivors=config.server.fewest_survivors,
+        modulus_bits=_MOST_BITS,
+        shards=config.server.shard_count,
+    )
+
+
+def _noise_multiplier(config: RunConfig, participation: Participation, aggregation: AggregationPolicy) -> float:
     if config.privacy.noise_multiplier is not None:
         return config.privacy.noise_multiplier
     try:
@@ -93,7 +118,7 @@ def _noise_multiplier(config: RunConfig, participation: Participation) -> float:
             config.server.rounds,
             _budget(config) or _DEFAULT_EPSILON,
             config.privacy.delta,
-            config.server.fewest_survivors,
+            aggregation,
         )
     except ValueError as error:
         raise ConfigError(f"--epsilon: {error}") from error

@@ -23,7 +23,7 @@ from privacy.ledger import Ledger, LedgerError
 from privacy.task import TaskSpec
 from simulations.config import MAX_SEED, RunConfig
 from simulations.console import RunProgress
-from simulations.host import Authorities, DeviceHost, Records
+from simulations.host import Authorities, DeviceHost, Records, simulated_time
 from simulations.inprocess import Devices, InProcessTransport, WorkerDied, WorkerPool, Workers
 from simulations.interrupt import StopAfterRound
 from simulations.observer import RunObserver, Watch
@@ -136,14 +136,14 @@ def _coordinator(
     keys, server, task = Authorities(prepared.seeds), prepared.config.server, prepared.task
     return Coordinator(
         task=task,
-        operator=keys.operator,
-        authority_public=keys.authority.public,
+        convener=keys.convener(task.population),
         transport=transport,
         ledger=ledger,
         strategy=FedAvgM(server.learning_rate, server.momentum, task.participation.expected_cohort),
         checkpoints=checkpoints,
         randomness_for=lambda number: prepared.seeds.child("cohort", number).stream(),
         observer=observer,
+        clock=simulated_time,
         stage_timeout=math.inf,
     )
 
@@ -164,7 +164,7 @@ def _warn(prepared: Prepared, log: logging.Logger, progress: RunProgress) -> Non
 
 
 def _workers(prepared: Prepared, records: Records, workers: int) -> AbstractContextManager[Workers]:
-    host = DeviceHost(prepared.seeds, prepared.task.population, prepared.data.population.of, records)
+    host = DeviceHost(prepared.seeds, prepared.task, prepared.data.population.of, records)
     return WorkerPool(host, workers) if workers > 1 else nullcontext(Devices(host))
 
 

@@ -41,7 +41,7 @@ from privacy.secagg.messages import (
     encode_revealed,
 )
 from privacy.secagg.packing import pack
-from privacy.secagg.params import ParameterError, Parameters
+from privacy.secagg.params import ParameterError
 from privacy.secagg.policy import PolicyError, Trust
 from privacy.secagg.state import RoundState
 from privacy.signing import SignatureError
@@ -49,6 +49,7 @@ from privacy.states import Encoded
 from privacy.task import TaskError, TaskSpec, open_task
 
 Parsed = TypeVar("Parsed")
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -60,20 +61,11 @@ class Seen:
     """Number of the newest revocation list."""
 
 
-@dataclass(frozen=True)
-class Invited:
-    """What an invitation asks for, once it is verified."""
-
-    task: TaskSpec
-    seen: Seen
-    """What to remember before answering."""
-
-
 class Client:
     """One device in one round: `advertise`, `share`, `open_input`, `masked_input`, `echo`, `unmask`, in this order.
 
     Each takes the server's request, gives the reply, and raises `Refused`, with the reason, when the request is not
-    what an honest server would send. The caller remembers `Invited.seen` durably, also across restarts.
+    what an honest server would send. The caller remembers durably what `advertise` has `Seen`, also across restarts.
     """
 
     def __init__(self, own: DeviceKeys, certificate: Certificate, trust: Trust, agreements: Agreements) -> None:
@@ -102,11 +94,6 @@ class Client:
         return self._live.header.rotation
 
     @property
-    def parameters(self) -> Parameters:
-        """Thresholds of the cohort, as this device has computed them."""
-        return self._enter_with_cohort(Stage.INPUT)[1].params
-
-    @property
     def mechanism(self) -> Mechanism:
         """How to encode the update, as this device has computed it from task and cohort."""
         return self._enter_with_cohort(Stage.INPUT)[1].mechanism
@@ -119,19 +106,19 @@ class Client:
         """Take up a round where `snapshot` left it."""
         self._state = RoundState.decode(snapshot, self._trust.operator) if snapshot else None
 
-    def open_invitation(self, request: bytes, seen: Seen, now: int) -> Invited:
-        """Verify an invitation, before any key is made.
+    def open_task(self, request: bytes) -> TaskSpec:
+        """The task of an invitation, verified to be the operator's, before any key is made."""
+        return self._verified_task(self._parse(Invitation.decode, request))
+
+    def advertise(self, request: bytes, seen: Seen, now: int, rng: Randomness) -> tuple[bytes, Seen]:
+        """Keys for this round, signed by the certified identity; and what to remember before they are sent.
 
         Args:
             now: Unix time in seconds.
         """
-        return self._verify(self._parse(Invitation.decode, request), seen, now)
-
-    def advertise(self, request: bytes, seen: Seen, now: int, rng: Randomness) -> bytes:
-        """Keys for this round, signed by the certified identity."""
         self._require(self._state is None and not self._over, "a second invitation to the same round")
         invitation = self._parse(Invitation.decode, request)
-        task = self._verify(invitation, seen, now).task
+        task = self._check_invitation(invitation, seen, now)
         self._state = RoundState(
             Stage.SHARE,
             invitation.signed_task,
@@ -142,7 +129,7 @@ class Client:
             KeyPair(rng.token(keys.KEY_BYTES)),
             rng.token(shamir.SECRET_BYTES),
         )
-        return self._own_advert(self._state).encode()
+        return self._own_advert(self._state).encode(), Seen(invitation.header.round, invitation.revocations.number)
 
     def share(self, request: bytes, rng: Randomness) -> bytes:
         """Shamir shares of both secrets, sealed to each of this device's holders."""
@@ -166,9 +153,7 @@ class Client:
         self._require(me in dealers, "the server says that this device dealt nothing")
         self._require(max(dealers) < cohort.params.cohort, "shares from outside the cohort")
         self._require(set(message.dealt) <= dealers - {me}, "shares from a member who dealt none")
-        self._require(
-            len(dealers) >= cohort.params.survivors_required, "fewer dealers than devices that must survive"
-        )
+        self._require(len(dealers) >= cohort.params.survivors_required, "fewer dealers than devices that must survive")
         self._require_live_holders(state, cohort, dealers)
         self._take_shares(state, cohort, message.dealt)
         state.dealers = message.dealers
@@ -218,26 +203,34 @@ class Client:
 
     # Checks: each refuses by wiping first.
 
-    def _verify(self, invitation: Invitation, seen: Seen, now: int) -> Invited:
+    def _verified_task(self, invitation: Invitation) -> TaskSpec:
         header = invitation.header
         try:
             task = open_task(invitation.signed_task, self._trust.operator)
             verify_once(self._trust.operator, HEADER_DOMAIN, header.encode(), invitation.signature)
-            self._trust.policy.check(task)
-            Admission(task.population, self._trust.authority, invitation.revocations, now).check_list()
-        except (TaskError, SignatureError, PolicyError) as error:
+        except (TaskError, SignatureError) as error:
             raise self._refusal(str(error)) from error
         self._require(header.task_id.hex() == task.id, "a round of another task than the one it came with")
+        return task
+
+    def _check_invitation(self, invitation: Invitation, seen: Seen, now: int) -> TaskSpec:
+        task, header = self._verified_task(invitation), invitation.header
+        try:
+            self._trust.policy.check(task)
+            Admission(task.population, self._trust.authority, invitation.revocations, now).check_list()
+        except (SignatureError, PolicyError) as error:
+            raise self._refusal(str(error)) from error
         self._require(header.round > seen.last_round, f"round {header.round}, after round {seen.last_round}")
         self._require(header.round <= task.rounds, f"round {header.round} of a task of {task.rounds}")
-        self._require(header.shard < task.aggregation.shards, f"shard {header.shard} of {task.aggregation.shards}")
         number = invitation.revocations.number
         self._require(number >= seen.revocations, f"revocation list {number}, after list {seen.revocations}")
-        return Invited(task, Seen(header.round, number))
+        return task
 
     def _check_roster(self, state: RoundState, roster: Roster) -> Cohort:
         self._require(self._own_advert(state) in roster.adverts, "a cohort without this device's own keys")
         self._require(not repeated_key(roster.adverts), "a key that occurs twice in the cohort")
+        shards = {state.header.shard_of(one.certificate, state.task.aggregation.shards) for one in roster.adverts}
+        self._require(len(shards) == 1, "a cohort whose members' lots put them into other shards")
         admission = Admission(state.task.population, self._trust.authority, state.revocations, state.admitted_at)
         try:
             for advert in roster.adverts:

@@ -1,4 +1,4 @@
-"""Who may take part: devices certified by an enrolment authority that the server does not control, and those revoked."""
+"""Who may take part: devices that an authority beyond the server's control has certified and not revoked."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class KeyPair:
 
 @dataclass(frozen=True)
 class DeviceKeys:
-    """What a device keeps for as long as it is enrolled: it signs with one key and agrees on channels with the other."""
+    """What a device keeps while it is enrolled: it signs with one key and agrees on channels with the other."""
 
     identity: Signer
     agreement: KeyPair

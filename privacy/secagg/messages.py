@@ -45,29 +45,35 @@ class _Kind:
 
 @dataclass(frozen=True)
 class Header:
-    """What the operator signs for one shard of one round. The masks depend on it, so a device that was given another
-    model, task or round contributes only noise."""
+    """What the operator signs for one round. The masks depend on it, so a device that was given another model,
+    task or round contributes only noise."""
 
     task_id: bytes
     round: int
-    shard: int
     model_digest: bytes
 
     def encode(self) -> bytes:
-        writer = Writer(_Kind.HEADER).raw(self.task_id).u32(self.round).u32(self.shard)
-        return writer.raw(self.model_digest).done()
+        return Writer(_Kind.HEADER).raw(self.task_id).u32(self.round).raw(self.model_digest).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Header:
         reader = Reader(data, _Kind.HEADER)
-        header = cls(reader.raw(DIGEST_BYTES), reader.u32(), reader.u32(), reader.raw(DIGEST_BYTES))
+        header = cls(reader.raw(DIGEST_BYTES), reader.u32(), reader.raw(DIGEST_BYTES))
         reader.end()
         return header
 
     @property
     def rotation(self) -> bytes:
-        """Public seed of the rotation, the same for all shards: it flattens updates and protects nothing."""
+        """Public seed of the rotation: it flattens updates and protects nothing."""
         return sha256(b"havenfl/rotation/1", self.task_id, self.round.to_bytes(4, "little"), self.model_digest)
+
+    def shard_of(self, certificate: Certificate, shards: int) -> int:
+        """Where a device belongs when the cohort is split: by lot, so that no server can gather those that help it.
+
+        The lot is the authority's signature, which neither the device nor the server could choose.
+        """
+        lot = sha256(b"havenfl/shard/1", certificate.signature, self.task_id, self.round.to_bytes(4, "little"))
+        return int.from_bytes(lot, "big") % shards
 
 
 @dataclass(frozen=True)

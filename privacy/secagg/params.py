@@ -122,7 +122,7 @@ def _smallest_component(cohort: int, degree: int, bad: int, bits: int) -> int | 
 
 
 def _most(cohort: int, marked: int, degree: int, bits: int) -> int:
-    """More than this many of `marked` members are among one device's holders with probability 2^-bits in any device."""
+    """More of `marked` members than this are among some device's holders with probability at most 2^-bits."""
     tail = 0
     for count in range(min(degree, marked), -1, -1):
         tail += math.comb(marked, count) * math.comb(cohort - 1 - marked, degree - count)
@@ -132,7 +132,7 @@ def _most(cohort: int, marked: int, degree: int, bits: int) -> int:
 
 
 def _fewest(cohort: int, marked: int, degree: int, bits: int) -> int:
-    """Fewer than this many of `marked` members are among one device's holders with probability 2^-bits in any device."""
+    """Fewer of `marked` members than this are among some device's holders with probability at most 2^-bits."""
     tail = 0
     for count in range(degree + 1):
         tail += math.comb(marked, count) * math.comb(cohort - 1 - marked, degree - count)

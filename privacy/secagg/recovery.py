@@ -54,15 +54,20 @@ class Recovery:
 
     def _secrets(self, dealers: Sequence[int], fits: Callable[[int, bytes], bool]) -> dict[int, bytes]:
         threshold = self.cohort.params.threshold
-        given = {dealer: self.shares.get(dealer, {}) for dealer in dealers}
-        for dealer, shares in given.items():
-            if len(shares) < threshold:
-                raise Aborted(f"unmask: expected {threshold} shares of member {dealer}'s secret, got {len(shares)}")
+        given = {dealer: self._usable(dealer, threshold) for dealer in dealers}
         secrets = dict(zip(dealers, shamir.combine(list(given.values()), threshold), strict=True))
         liars = [dealer for dealer, secret in secrets.items() if not fits(dealer, secret)]
         if liars:
             raise Aborted(f"unmask: members {liars} dealt shares that do not make up their secrets")
         return secrets
+
+    def _usable(self, dealer: int, threshold: int) -> Mapping[int, bytes]:
+        """Nobody vouches for the share that a dealer kept for itself: it is used only when it is needed."""
+        shares = self.shares.get(dealer, {})
+        others = {holder: share for holder, share in shares.items() if holder != dealer}
+        if len(shares) < threshold:
+            raise Aborted(f"unmask: expected {threshold} shares of member {dealer}'s secret, got {len(shares)}")
+        return others if len(others) >= threshold else shares
 
     def _is_own(self, dealer: int, secret: bytes) -> bool:
         advert = self.cohort.adverts[dealer]

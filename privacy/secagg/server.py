@@ -1,63 +1,28 @@
-"""The server's side of one shard of one round: relays keys and shares, folds masked vectors into one sum, unmasks it.
+"""The server's side of one round: invites a cohort, splits it into shards by lot, and adds up each shard.
 
-It holds one accumulator whatever the cohort. It learns the sum over the survivors; of a device that dropped out it
-learns the pairwise masks, never its self-mask.
+It learns the sum over each shard's survivors; of a device that dropped out it learns the pairwise masks, never its
+self-mask.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privacy.canonical import sha256
 from privacy.mechanism import MechanismError
-from privacy.secagg.cohort import Admission, Cohort, repeated_key, verify_advert
+from privacy.secagg.cohort import Admission, verify_advert
 from privacy.secagg.errors import Aborted, Rejected, WireError
 from privacy.secagg.identity import Revocations
-from privacy.secagg.keys import share_tag
-from privacy.secagg.masking import add_masks
-from privacy.secagg.messages import (
-    HEADER_DOMAIN,
-    Advert,
-    Dealt,
-    Header,
-    InputRequest,
-    Invitation,
-    Members,
-    Roster,
-    Stage,
-    decode_dealt,
-    decode_echo,
-    decode_masked,
-    decode_revealed,
-    encode_echoes,
-)
-from privacy.secagg.packing import Words, unpack, word_count, word_type
-from privacy.secagg.params import ParameterError, Parameters
-from privacy.secagg.recovery import Recovery
+from privacy.secagg.messages import HEADER_DOMAIN, Advert, Header, Invitation, Stage
+from privacy.secagg.params import ParameterError
+from privacy.secagg.shard import Member, Request, Shard
 from privacy.signing import SignatureError, Signer
 from privacy.states import Total
 from privacy.task import TaskSpec, sign_task
-
-Member = int
-"""The caller's name for a device, kept apart from its place in the roster."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one device is sent; many requests share one object for the part that they have in common."""
-
-    own: bytes = field(repr=False)
-    common: bytes = field(repr=False)
-
-    @property
-    def body(self) -> bytes:
-        """What the device takes."""
-        return self.own + self.common
 
 
 @dataclass(frozen=True)
@@ -70,10 +35,10 @@ class Convener:
 
 
 class Server:
-    """One shard. For each `Stage` in order: send `requests()`, give each reply to `receive`, then `advance()`.
+    """One round. For each `Stage` in order: send `requests()`, give each reply to `receive`, then `advance()`.
 
-    `receive` raises `Rejected` and sets that device aside; `advance` raises `Aborted` when too few are left.
-    After the last stage `total()` is the exact sum.
+    `receive` raises `Rejected` and sets that device aside. A shard with too few devices left ends there, and `advance`
+    raises `Aborted` when none is left. After the last stage `totals()` are the exact sums.
     """
 
     def __init__(
@@ -85,64 +50,47 @@ class Server:
         weights: NDArray[np.float32],
         devices: Sequence[Member],
         now: int,
-        shard: int = 0,
     ) -> None:
         """
         Args:
             round_number: from 1.
             weights: float32[d], the model that the devices will train.
             devices: whom to invite.
-            now: Unix time in seconds; certificates and the revocation list are judged by it.
+            now: Unix time in seconds; certificates are judged by it.
         """
         self._task = task
         self._admission = Admission(task.population, convener.authority_public, convener.revocations, now)
         self._weights = weights.astype("<f4").tobytes()
-        self.header = Header(bytes.fromhex(task.id), round_number, shard, sha256(self._weights))
+        self.header = Header(bytes.fromhex(task.id), round_number, sha256(self._weights))
         signature = convener.operator.sign(HEADER_DOMAIN, self.header.encode())
         signed_task = sign_task(task, convener.operator)
         self._invitation = Invitation(signed_task, self.header, signature, convener.revocations).encode()
         self.stage: Stage | None = Stage.ADVERTISE
-        self._asked = tuple(devices)
-        self._answered: set[Member] = set()
+        self._invited = frozenset(devices)
         self._adverts: dict[Member, Advert] = {}
-        self._index: dict[Member, int] = {}
-        self._dealt: dict[int, dict[int, Dealt]] = {}
-        self._sum = self._empty_sum()
-        self._survivors: list[int] = []
-        self._echoes: dict[int, bytes] = {}
-        self._revealed: dict[int, dict[int, bytes]] = defaultdict(dict)
+        self._keys: set[bytes] = set()
+        self._shards: dict[int, Shard] = {}
+        self._shard_of: dict[Member, int] = {}
+        self.ended: dict[int, str] = {}
+        """Shards that ended early, and why."""
+        self.culprits: dict[str, str] = {}
+        """Hex identities of devices whose replies were set aside, and why."""
 
     @property
-    def parameters(self) -> Parameters:
-        """Thresholds of the cohort; known once keys are advertised."""
-        return self.cohort.params
+    def shards(self) -> dict[int, Shard]:
+        """Those that have not ended early; none before the cohort is known."""
+        return self._shards
 
     @property
-    def survivors(self) -> Members:
-        """The members whose masked vectors are in the sum so far."""
-        return Members(tuple(sorted(self._survivors)))
-
-    @property
-    def echoes(self) -> Mapping[int, bytes]:
-        """The survivors' signatures over the survivor set, by place."""
-        return self._echoes
-
-    @property
-    def sum_digest(self) -> bytes:
-        """SHA-256 of the masked sum."""
-        return sha256(self._sum.tobytes())
-
-    @property
-    def transcript(self) -> str:
-        """Hex digest of cohort, survivor set and masked sum: what is about to be unmasked, and nothing else."""
-        return total_transcript(self.cohort.transcript, self.survivors, self.sum_digest)
+    def transcripts(self) -> list[str]:
+        """What each shard is about to unmask."""
+        return [shard.transcript for shard in self._shards.values()]
 
     def requests(self) -> dict[Member, Request]:
         """What to send to whom in this stage."""
-        common = self._common_part()
-        if self._current is Stage.INPUT:
-            return {member: Request(self._dealt_to(member), common) for member in self._asked}
-        return dict.fromkeys(self._asked, Request(b"", common))
+        if self._current is Stage.ADVERTISE:
+            return dict.fromkeys(sorted(self._invited), Request(b"", self._invitation))
+        return {member: one for shard in self._shards.values() for member, one in shard.requests().items()}
 
     def receive(self, member: Member, body: bytes) -> None:
         """Take one device's reply of this stage.
@@ -150,156 +98,89 @@ class Server:
         Raises:
             Rejected: when it is not what the protocol expects; the round goes on without it.
         """
-        if member not in self._asked or member in self._answered:
-            raise Rejected("a reply that was not asked for, or a second one")
-        take = {
-            Stage.ADVERTISE: self._take_advert,
-            Stage.SHARE: self._take_shares,
-            Stage.INPUT: self._take_masked,
-            Stage.ECHO: self._take_echo,
-            Stage.UNMASK: self._take_revealed,
-        }[self._current]
+        if self._current is Stage.ADVERTISE:
+            return self._take_advert(member, body)
+        shard = self._shards.get(self._shard_of.get(member, -1))
+        if shard is None:
+            raise Rejected("a reply that was not asked for")
         try:
-            take(member, body)
-        except (WireError, SignatureError) as error:
-            raise Rejected(str(error)) from error
-        self._answered.add(member)
+            return shard.receive(member, body)
+        except Rejected as error:
+            self.culprits[self._adverts[member].identity.hex()] = f"{self.stage}: {error}"
+            raise
 
     def advance(self) -> None:
         """Close this stage and prepare the next.
 
         Raises:
-            Aborted: when too few devices are left to go on; nothing has been revealed before the last stage.
+            Aborted: when no shard can go on; nothing has been revealed before the last stage.
         """
         stage = self._current
         if stage is Stage.ADVERTISE:
-            self._settle_cohort()
-        if len(self._answered) < (need := self._needed(stage)):
-            raise Aborted(f"{stage}: expected at least {need} devices, got {len(self._answered)}")
-        self._asked = tuple(member for member in self._asked if member in self._answered)
-        self._answered = set()
+            self._settle_shards()
+        else:
+            for number, shard in list(self._shards.items()):
+                try:
+                    shard.advance()
+                except Aborted as error:
+                    self._end(number, str(error))
         stages = tuple(Stage)
         self.stage = stages[stages.index(stage) + 1] if stage is not Stage.UNMASK else None
+        self._require_shards()
 
-    def total(self) -> Total:
-        """Remove the masks: the exact sum over the survivors.
+    def totals(self) -> list[Total]:
+        """The exact sum over the survivors of each shard that came to its end.
 
         Raises:
-            Aborted: when a secret cannot be recovered from the shares that came.
+            Aborted: when no shard did.
         """
         if self.stage is not None:
             raise Aborted(f"a total was asked for at stage {self.stage}")
-        survivors, transcript = frozenset(self._survivors), self.transcript
-        recovery = Recovery(self.cohort, self._holders(), survivors, self._revealed)
-        words = self._sum.copy()
-        add_masks(words, *recovery.seeds())
-        sums = unpack(words, self._task.aggregation.modulus_bits, self._task.length)
-        return Total(sums, self.parameters.cohort, len(survivors), self.header.rotation, transcript)
-
-    # Replies, a stage each.
+        found = []
+        for number, shard in list(self._shards.items()):
+            try:
+                found.append(shard.total())
+            except Aborted as error:
+                self._end(number, str(error))
+        self._require_shards()
+        return found
 
     def _take_advert(self, member: Member, body: bytes) -> None:
-        advert = Advert.decode(body)
-        self._admission.check(advert)
-        verify_advert(advert, self.header)
-        if advert.identity in {other.identity for other in self._adverts.values()}:
-            raise Rejected("an identity that has advertised already")
-        if repeated_key((*self._adverts.values(), advert)):
-            raise Rejected("a public key that another device has advertised")
+        if member not in self._invited or member in self._adverts:
+            raise Rejected("a reply that was not asked for, or a second one")
+        try:
+            advert = Advert.decode(body)
+            self._admission.check(advert)
+            verify_advert(advert, self.header)
+        except (WireError, SignatureError) as error:
+            raise Rejected(str(error)) from error
+        public_keys = {advert.identity, advert.certificate.agreement, advert.mask_public}
+        if public_keys & self._keys:
+            raise Rejected("an identity or a public key that has been advertised already")
+        self._keys |= public_keys
         self._adverts[member] = advert
 
-    def _take_shares(self, member: Member, body: bytes) -> None:
-        dealt, me, params = decode_dealt(body), self._index[member], self.parameters
-        expected = params.cohort - 1 if params.complete else params.degree
-        if len(dealt) != expected or me in dealt or max(dealt) >= params.cohort:
-            raise WireError(f"shares: expected {expected} for other members, got {len(dealt)}")
-        self._dealt[me] = dealt
+    def _settle_shards(self) -> None:
+        count = self._task.aggregation.shards
+        lots = {member: self.header.shard_of(one.certificate, count) for member, one in self._adverts.items()}
+        for number in range(count):
+            adverts = {member: self._adverts[member] for member, lot in lots.items() if lot == number}
+            try:
+                self._shards[number] = Shard(self._task, self.header, adverts, self._weights)
+            except (ParameterError, MechanismError) as error:
+                self._end(number, f"{Stage.ADVERTISE}: {error}")
+        self._shard_of = lots
 
-    def _take_masked(self, member: Member, body: bytes) -> None:
-        self._sum += decode_masked(body, self._task.aggregation.modulus_bits, self._task.length)
-        self._survivors.append(self._index[member])
+    def _end(self, number: int, reason: str) -> None:
+        self._shards.pop(number, None)
+        self.ended[number] = reason
 
-    def _take_echo(self, member: Member, body: bytes) -> None:
-        signature, index = decode_echo(body), self._index[member]
-        self.cohort.verify_echo(index, self.survivors, signature)
-        self._echoes[index] = signature
-
-    def _take_revealed(self, member: Member, body: bytes) -> None:
-        shares, me = decode_revealed(body), self._index[member]
-        for dealer, share in shares.items():
-            self._check_share(dealer, me, share)
-        for dealer, share in shares.items():
-            self._revealed[dealer][me] = share
-
-    def _check_share(self, dealer: int, holder: int, share: bytes) -> None:
-        """A dealer's own share of its own secret nobody vouches for: the recovered secret is checked as a whole."""
-        if dealer not in self._dealt or (dealer == holder and not self.parameters.complete):
-            raise WireError("revealed shares: of a member that dealt none")
-        if dealer == holder:
-            return
-        dealt = self._dealt[dealer].get(holder)
-        if dealt is None:
-            raise WireError("revealed shares: of a member that dealt this device none")
-        kind, tag = (b"own", dealt.own_tag) if dealer in self._survivors else (b"mask", dealt.mask_tag)
-        if share_tag(self.cohort.transcript, (dealer, holder), kind, share) != tag:
-            raise WireError("revealed shares: one is not what its dealer gave")
-
-    # Between the stages.
-
-    def _settle_cohort(self) -> None:
-        members = sorted(self._adverts, key=lambda member: self._adverts[member].identity)
-        self._index = {member: place for place, member in enumerate(members)}
-        roster = Roster(tuple(self._adverts[member] for member in members))
-        try:
-            self.cohort = Cohort.of(roster, self.header, self._task)
-        except (ParameterError, MechanismError) as error:
-            raise Aborted(f"{Stage.ADVERTISE}: {error}") from error
-
-    def _needed(self, stage: Stage) -> int:
-        match stage:
-            case Stage.ECHO:
-                return self.parameters.quorum
-            case Stage.UNMASK:
-                return self.parameters.threshold
-            case _:
-                return self.parameters.survivors_required
-
-    def _holders(self) -> dict[int, frozenset[int]]:
-        itself = self.parameters.complete
-        return {
-            dealer: frozenset(dealt) | ({dealer} if itself else frozenset()) for dealer, dealt in self._dealt.items()
-        }
-
-    def _dealt_to(self, member: Member) -> bytes:
-        me = self._index[member]
-        dealt = {dealer: boxes[me] for dealer, boxes in sorted(self._dealt.items()) if me in boxes}
-        return InputRequest(dealt, (), b"").encode_own()
-
-    def _common_part(self) -> bytes:
-        """What all devices are sent in this stage."""
-        match self._current:
-            case Stage.ADVERTISE:
-                return self._invitation
-            case Stage.SHARE:
-                return Roster(self.cohort.adverts).encode()
-            case Stage.INPUT:
-                return InputRequest({}, tuple(sorted(self._dealt)), self._weights).encode_common()
-            case Stage.ECHO:
-                return self.survivors.encode()
-            case Stage.UNMASK:
-                return encode_echoes(self._echoes)
-
-    def _empty_sum(self) -> Words:
-        bits, length = self._task.aggregation.modulus_bits, self._task.length
-        return np.zeros(word_count(bits, length), word_type(bits))
+    def _require_shards(self) -> None:
+        if not self._shards:
+            raise Aborted("; ".join(sorted(set(self.ended.values()))))
 
     @property
     def _current(self) -> Stage:
         if self.stage is None:
             raise Aborted("the round is over")
         return self.stage
-
-
-def total_transcript(cohort: bytes, survivors: Members, sum_digest: bytes) -> str:
-    """Hex digest that a shard's charge is bound to: anyone can recompute it from a round's record."""
-    return sha256(b"havenfl/secagg/total/2", survivors.signed_part(cohort), sum_digest).hex()
