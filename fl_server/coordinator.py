@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_server.checkpoint import Checkpoint, CheckpointFile
-from fl_server.round import Round, RoundFacts, RoundOutcome
+from fl_server.records import RecordLog
+from fl_server.round import Round, RoundFacts
 from fl_server.transport import Transport
 from privacy.canonical import sha256
 from privacy.events import round_event
@@ -94,6 +95,7 @@ class Coordinator:
         ledger: Ledger,
         strategy: FedAvgM,
         checkpoints: CheckpointFile,
+        records: RecordLog,
         randomness_for: Callable[[int], Randomness],
         observer: Observer,
         clock: Callable[[], int],
@@ -111,6 +113,7 @@ class Coordinator:
         self._ledger = ledger
         self._strategy = strategy
         self._checkpoints = checkpoints
+        self._records = records
         self._randomness_for = randomness_for
         self._observer = observer
         self._clock = clock
@@ -128,6 +131,7 @@ class Coordinator:
         """
         current = self._checkpoints.load() or Checkpoint(0, ModelState.start(initial))
         self._settle(current)
+        self._records.keep_to(current.round)
         failures = 0
         while current.round < self._task.rounds:
             if should_stop():
@@ -158,19 +162,23 @@ class Coordinator:
             released = release(self._task, outcome.totals, outcome.charged, outcome.receipt)
         except (Aborted, MechanismError) as error:
             return self._commit(self._abort(before, running, str(error)[:_REASON_LENGTH]))
-        return self._commit(self._step(before, outcome, released))
+        return self._commit(self._step(before, running, released))
 
-    def _step(self, before: Checkpoint, outcome: RoundOutcome, released: Release) -> Checkpoint:
+    def _step(self, before: Checkpoint, running: Round, released: Release) -> Checkpoint:
         number, state = before.round + 1, self._strategy.step(before.state, released)
-        report = RoundReport(number, outcome.facts, self._ledger.spent().epsilon, released)
-        self._observer.round_ended(report, state)
+        report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, released)
+        self._tell(report, state, running)
         return Checkpoint(number, state, released.receipt.charge.transcript, extra=self._observer.extra_state())
 
     def _abort(self, before: Checkpoint, running: Round, reason: str) -> Checkpoint:
         number, charged = before.round + 1, running.receipt.charge.transcript if running.receipt else ""
         report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, aborted=reason)
-        self._observer.round_ended(report, before.state)
+        self._tell(report, before.state, running)
         return Checkpoint(number, before.state, charged, reason, self._observer.extra_state())
+
+    def _tell(self, report: RoundReport, state: ModelState, running: Round) -> None:
+        self._observer.round_ended(report, state)
+        self._records.append(running.record(self._records.head, report.epsilon, report.aborted))
 
     def _commit(self, checkpoint: Checkpoint) -> Checkpoint:
         self._checkpoints.save(checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from fl_server.transport import Transport
 from privacy.ledger import Receipt
 from privacy.secagg import Rejected, Server, Stage
+from privacy.secagg.record import RoundRecord, ShardRecord, charged_shards
 from privacy.states import Total, joint_transcript
 
 
@@ -49,6 +51,7 @@ class Round:
         self._replies: Counter[str] = Counter()
         self._refusals: Counter[str] = Counter()
         self._invited = len(self.server.requests())
+        self.shards: tuple[ShardRecord, ...] = ()
         self.charged: list[str] = []
         self.receipt: Receipt | None = None
 
@@ -64,7 +67,7 @@ class Round:
         """
         for stage in Stage:
             if stage is Stage.UNMASK:
-                self.charged = self.server.transcripts
+                self.charged, self.shards = self.server.transcripts, charged_shards(self.server)
                 self.receipt = charge(joint_transcript(self.charged))
             self._exchange(stage)
             self.server.advance()
@@ -74,6 +77,25 @@ class Round:
 
     def facts(self) -> RoundFacts:
         return RoundFacts(self._invited, dict(self._replies), dict(self._refusals))
+
+    def record(self, previous: str, epsilon: float, aborted: str) -> RoundRecord:
+        """What this round leaves for a reviewer; `previous` is the digest of the record before."""
+        header = self.server.header
+        return RoundRecord(
+            previous=previous,
+            task=header.task_id.hex(),
+            round=header.round,
+            model=header.model_digest.hex(),
+            invited=self._invited,
+            lost=dict(self._refusals),
+            culprits=dict(self.server.culprits),
+            ended={str(number): reason for number, reason in self.server.ended.items()},
+            shards=self.shards,
+            transcript=self.receipt.charge.transcript if self.receipt else None,
+            entry=self.receipt.entry_hash if self.receipt else None,
+            aborted=aborted,
+            epsilon=epsilon if math.isfinite(epsilon) else None,
+        )
 
     def _exchange(self, stage: Stage) -> None:
         requests = self.server.requests()

@@ -19,6 +19,7 @@ from fl_server.coordinator import Coordinator, RoundReport
 from fl_server.history import round_line, run_facts
 from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.publish import Publication, publish_model
+from fl_server.records import RecordLog
 from fl_server.registry import Registry
 from fl_server.transport import Transport
 from privacy.canonical import Frozen
@@ -95,6 +96,11 @@ class ServerDirectory:
         return self.path / "metrics.jsonl"
 
     @property
+    def records(self) -> Path:
+        """What each round leaves for a reviewer; a signed JSON line a round."""
+        return self.path / "rounds.jsonl"
+
+    @property
     def release(self) -> Path:
         return self.path / "release"
 
@@ -139,6 +145,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         ledger=ledger,
         strategy=FedAvgM(settings.learning_rate, settings.momentum, task.participation.expected_cohort),
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
+        records=RecordLog(directory.records, operator),
         randomness_for=lambda _: SystemRandomness(),
         observer=_MetricsFile(directory.metrics),
         clock=lambda: int(time.time()),

@@ -19,6 +19,7 @@ from fl_client.models import initial_weights
 from fl_server.checkpoint import CheckpointError, CheckpointFile
 from fl_server.coordinator import Coordinator, CoordinatorError, Ended
 from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore
+from fl_server.records import RecordLog
 from privacy.ledger import Ledger, LedgerError
 from privacy.task import TaskSpec
 from simulations.config import MAX_SEED, RunConfig
@@ -105,8 +106,7 @@ def _run(prepared: Prepared, directory: RunDirectory, workers: int | None) -> Ou
 
 
 def _run_locked(prepared: Prepared, directory: RunDirectory, workers: int, log: logging.Logger) -> Outcome:
-    checkpoints = CheckpointFile(directory.checkpoint, prepared.task.id)
-    last = checkpoints.load()
+    last = CheckpointFile(directory.checkpoint, prepared.task.id).load()
     directory.keep_metrics_to(last.round if last else 0)
     records = Records.of(last.extra) if last else Records.fresh(prepared.data.population.devices)
     ledger = _ledger(prepared, directory)
@@ -117,7 +117,7 @@ def _run_locked(prepared: Prepared, directory: RunDirectory, workers: int, log: 
         watch = Watch(prepared.data, scorer, records, directory, progress, log, prepared.task.budget.epsilon)
         with _workers(prepared, records, workers) as pool, StopAfterRound(progress.note) as stop:
             transport = InProcessTransport(pool, records)
-            coordinator = _coordinator(prepared, transport, ledger, checkpoints, RunObserver(watch))
+            coordinator = _coordinator(prepared, transport, ledger, directory, RunObserver(watch))
             result = coordinator.run(_initial_weights(prepared), stop.requested)
     log.info("%s after round %d", result.ended, result.round)
     if result.ended is Ended.STOPPED:
@@ -130,7 +130,7 @@ def _coordinator(
     prepared: Prepared,
     transport: InProcessTransport,
     ledger: Ledger,
-    checkpoints: CheckpointFile,
+    directory: RunDirectory,
     observer: RunObserver,
 ) -> Coordinator:
     keys, server, task = Authorities(prepared.seeds), prepared.config.server, prepared.task
@@ -140,7 +140,8 @@ def _coordinator(
         transport=transport,
         ledger=ledger,
         strategy=FedAvgM(server.learning_rate, server.momentum, task.participation.expected_cohort),
-        checkpoints=checkpoints,
+        checkpoints=CheckpointFile(directory.checkpoint, task.id),
+        records=RecordLog(directory.rounds, keys.operator),
         randomness_for=lambda number: prepared.seeds.child("cohort", number).stream(),
         observer=observer,
         clock=simulated_time,

@@ -97,6 +97,11 @@ class RunDirectory:
         return self.path / "ledger.db"
 
     @property
+    def rounds(self) -> Path:
+        """What each round leaves for a reviewer."""
+        return self.path / "rounds.jsonl"
+
+    @property
     def release(self) -> Path:
         return self.path / "release"
 
