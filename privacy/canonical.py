@@ -30,7 +30,4 @@ def canonical_json(value: Any) -> bytes:
 
 def sha256(*parts: bytes) -> bytes:
     """SHA-256 of the concatenation; callers pass a domain label first and fixed-width or hashed parts after it."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.digest()
+    return hashlib.sha256(parts[0] if len(parts) == 1 else b"".join(parts)).digest()

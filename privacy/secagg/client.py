@@ -233,9 +233,10 @@ class Client:
         self._require(len(shards) == 1, "a cohort whose members' lots put them into other shards")
         admission = Admission(state.task.population, self._trust.authority, state.revocations, state.admitted_at)
         try:
+            cohort = Cohort.of(roster, state.header, state.task)  # bounds how many signatures there are to verify
             for advert in roster.adverts:
                 admission.check(advert)
-            return Cohort.of(roster, state.header, state.task)
+            return cohort
         except (SignatureError, ParameterError, MechanismError) as error:
             raise self._refusal(str(error)) from error
 

@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from privacy.secagg.errors import WireError
-from privacy.secagg.keys import KEY_BYTES, DeviceKeys
+from privacy.secagg.keys import KEY_BYTES, DeviceKeys, require_usable
 from privacy.secagg.wire import Reader, Writer
 from privacy.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, SignatureError, Signer, verify
 
@@ -81,7 +81,12 @@ class EnrolmentRequest:
 
 
 def enrol(authority: Signer, population: str, request: EnrolmentRequest, not_after: int) -> Certificate:
-    """Certify one device for one population until the Unix time `not_after`."""
+    """Certify one device for one population until the Unix time `not_after`.
+
+    Raises:
+        ValueError: when its agreement key is of low order.
+    """
+    require_usable(request.agreement)
     statement = _statement(population, request.identity, request.agreement, not_after)
     signature = authority.sign(_CERTIFICATE_DOMAIN, statement)
     return Certificate(request.identity, request.agreement, not_after, signature)

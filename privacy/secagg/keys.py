@@ -43,6 +43,15 @@ class KeyPair:
         return self._private.exchange(X25519PublicKey.from_public_bytes(public_key))
 
 
+def require_usable(public_key: bytes) -> None:
+    """Raises ValueError for a public key of low order: whoever meets one stops, so it must not reach a cohort."""
+    _PROBE.agree(public_key)
+
+
+_PROBE = KeyPair(bytes(KEY_BYTES))
+"""Any key will do: RFC 7748 makes every private key a multiple of the cofactor."""
+
+
 @dataclass(frozen=True)
 class DeviceKeys:
     """What a device keeps while it is enrolled: it signs with one key and agrees on channels with the other."""

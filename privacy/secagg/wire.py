@@ -41,7 +41,7 @@ class Reader:
     """
 
     def __init__(self, data: bytes, kind: int) -> None:
-        self._data = memoryview(data)
+        self._data = data
         self._at = 0
         head = self.raw(5)
         if head != b"hfl\x02" + bytes([kind]):
@@ -58,7 +58,7 @@ class Reader:
         if len(piece) != size:
             raise WireError(f"message: expected {size} more bytes at {self._at}, got {len(piece)}")
         self._at += size
-        return bytes(piece)
+        return piece
 
     def var(self) -> bytes:
         return self.raw(self.u32())
