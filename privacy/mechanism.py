@@ -28,9 +28,9 @@ from privacy.states import Encoded, Total, Update, joint_transcript
 from privacy.task import TaskSpec
 
 _SIGMA = 448
-"""At most this is the parameter of one device's noise, in integer steps, in a cohort of the expected size."""
-_SMALLEST = 16
-"""Cohorts down to this fraction of the expected one can be noised exactly: 16 * 448^2 is within the sampler's range."""
+"""Finer noise, in integer steps a device, is of use only where the rounding of many coordinates asks for it."""
+_ROUNDING_STEPS = 16
+"""A bound of so many steps over the square root of the length makes rounding cost 0.05%: fine enough for any model."""
 _MIN_VARIANCE = 16
 _WRAP_BITS = 40
 """Some coordinate of the sum leaves the modulus with probability below 2^-40."""
@@ -93,13 +93,13 @@ class Mechanism:
         """Size the rounding for the task, and each device's noise for `cohort` devices.
 
         Raises:
-            MechanismError: when rounding would dominate the clip, the sum could leave the modulus, or the cohort is
-                so far from the expected one that its noise cannot be sampled exactly.
+            MechanismError: when rounding would dominate the clip, the sum could leave the modulus, or the noise of
+                this or the smallest cohort cannot be sampled exactly.
         """
         bound = _norm_bound(task)
         honest = cohort * _honest_share(task)
-        variance = math.ceil((task.mechanism.noise_multiplier * bound) ** 2 / honest)
-        _check_variance(variance, cohort, task)
+        variance = _variance(task, bound, honest)
+        _check_variance(variance, bound, task)
         _check_modulus(bound, variance, cohort, task)
         scale = _clip_steps(bound, task.length) / task.contribution_bound
         return cls(task, scale, bound, variance, honest)
@@ -227,7 +227,8 @@ def _norm_bound(task: TaskSpec) -> float:
     fits = (_half_modulus(task) - _tail(task) * math.sqrt(task.largest_shard)) / _reach(task)
     if noise == 0:
         return min(fits, math.sqrt(_UNNOISED_STEPS**2 + task.length))
-    return min(fits, _SIGMA * math.sqrt(task.shard_cohort * _honest_share(task)) / noise)
+    fine_noise = _SIGMA * math.sqrt(task.shard_cohort * _honest_share(task)) / noise
+    return min(fits, max(fine_noise, _ROUNDING_STEPS * math.sqrt(task.length)))
 
 
 def _reach(task: TaskSpec) -> float:
@@ -250,23 +251,19 @@ def _half_modulus(task: TaskSpec) -> int:
     return (1 << (task.aggregation.modulus_bits - 1)) - 1
 
 
-def _check_variance(variance: int, cohort: int, task: TaskSpec) -> None:
-    if not variance and not task.mechanism.noise_multiplier:
-        return
-    if variance < _MIN_VARIANCE:
+def _variance(task: TaskSpec, bound: float, honest: float) -> int:
+    return math.ceil((task.mechanism.noise_multiplier * bound) ** 2 / honest)
+
+
+def _check_variance(variance: int, bound: float, task: TaskSpec) -> None:
+    if task.mechanism.noise_multiplier and variance < _MIN_VARIANCE:
         raise MechanismError(
-            f"modulus_bits: {task.aggregation.modulus_bits} bits are too coarse for the noise of {cohort} devices; "
+            f"modulus_bits: {task.aggregation.modulus_bits} bits are too coarse for the noise of so many devices; "
             "use more bits"
         )
-    if variance > dgauss.MAX_VARIANCE:
-        raise MechanismError(
-            f"cohort: expected about {task.shard_cohort:g} devices, got {cohort}, too few for exact noise; invite again"
-        )
-    if task.aggregation.min_survivors * _SMALLEST < task.shard_cohort:
-        raise MechanismError(
-            f"min_survivors: expected at least a sixteenth of the {task.shard_cohort:g} devices of a shard, "
-            f"got {task.aggregation.min_survivors}"
-        )
+    fewest = task.aggregation.min_survivors
+    if _variance(task, bound, fewest * _honest_share(task)) > dgauss.MAX_VARIANCE:
+        raise MechanismError(f"min_survivors: the noise of {fewest} devices cannot be sampled; raise min_survivors")
 
 
 def _check_modulus(bound: float, variance: int, cohort: int, task: TaskSpec) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -10,7 +12,9 @@ from privacy import dgauss
 from privacy.randomness import Origin, SystemRandomness
 from simulations.randomness import SeedTree
 
-VARIANCES = [1, 2, 100, 300**2, 1000**2, dgauss.MAX_VARIANCE]
+VARIANCES = [1, 2, 100, 300**2, 1000**2, dgauss.ONE_TABLE]
+WIDE = [dgauss.ONE_TABLE + 1, 5_000**2, 30_000**2]
+"""Too wide for one table."""
 TOTAL = 1 << 192
 CELL = TOTAL >> 16
 
@@ -80,7 +84,7 @@ def pooled_masses(variance: int, values: NDArray[np.int64], edges: NDArray[np.in
     return pooled
 
 
-@pytest.mark.parametrize("variance", VARIANCES)
+@pytest.mark.parametrize("variance", [*VARIANCES, *WIDE])
 def test_chi_square(variance: int) -> None:
     """A million draws in about 400 bins or fewer within 3 sigmas, and the two tails."""
     draws = dgauss.sample(variance, 1_000_000, SeedTree.root(3).stream())
@@ -93,13 +97,36 @@ def test_chi_square(variance: int) -> None:
     assert stats.chisquare(np.histogram(draws, edges)[0], expected).pvalue > 1e-6
 
 
-@pytest.mark.parametrize("variance", [100, 1024**2])
+@pytest.mark.parametrize("variance", [100, 1024**2, *WIDE, dgauss.MAX_VARIANCE])
 def test_moments(variance: int) -> None:
     """Mean 0, variance sigma^2, kurtosis 3, each within six standard errors."""
     draws = dgauss.sample(variance, 1_000_000, SeedTree.root(4).stream()) / variance**0.5
     assert abs(draws.mean()) < 6 / draws.size**0.5
     assert abs(draws.var() - 1) < 6 * (2 / draws.size) ** 0.5
     assert abs((draws**4).mean() - 3) < 6 * (96 / draws.size) ** 0.5
+
+
+@given(st.integers(dgauss.ONE_TABLE + 1, dgauss.MAX_VARIANCE))
+def test_a_wide_variance_is_split_exactly_and_smoothly(variance: int) -> None:
+    stretch, coarse, fine = dgauss._split(variance)
+    assert stretch**2 * coarse + fine == variance
+    assert 1 <= coarse <= dgauss.ONE_TABLE
+    assert fine <= dgauss.ONE_TABLE
+    assert fine * (variance - fine) > 6 * stretch**2 * variance
+
+
+@pytest.mark.parametrize("variance", WIDE[:2])
+@pytest.mark.parametrize("value", [0, 1, 2, 777, 12_345])
+def test_the_sum_of_two_tables_has_the_right_probability(variance: int, value: int) -> None:
+    """The convolution of both definitions, summed term by term, against the definition of the sum."""
+    stretch, coarse, fine = dgauss._split(variance)
+    reach = int(20 * fine**0.5) // stretch + 1
+    with mpmath.workdps(70):
+        found = mpmath.fsum(
+            exact_probability(coarse, x) * exact_probability(fine, value - stretch * x)
+            for x in range(value // stretch - reach, value // stretch + reach + 2)
+        )
+        assert abs(found / exact_probability(variance, value) - 1) < mpmath.mpf(2) ** -160
 
 
 def tied_draw(table: dgauss._Table, cell: int, rest: int) -> int:
