@@ -10,11 +10,8 @@ framework must spend. CPU seconds of all processes, medians of pairs measured in
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measure import Row, compare, run
 
 from fl_client.training import LocalTrainer
 from privacy.randomness import SystemRandomness
@@ -52,7 +50,7 @@ def training_alone(device_rounds: int) -> float:
     return time.process_time() - started
 
 
-def measure(runs: int) -> list[dict[str, object]]:
+def pairs(runs: int) -> list[Row]:
     walls, ours, peers = [], [], []
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as scratch:
@@ -60,35 +58,11 @@ def measure(runs: int) -> list[dict[str, object]]:
         walls.append(wall)
         ours.append(cpu)
         peers.append(training_alone(device_rounds))
-    ratio = statistics.median(one / peer for one, peer in zip(ours, peers, strict=True))
-    ours_cpu, peer_cpu, wall = statistics.median(ours), statistics.median(peers), statistics.median(walls)
-    ratio = statistics.median(one / peer for one, peer in zip(ours, peers, strict=True))
-    alone, target = "Opacus training of the same devices, nothing else", "the target"
-    common = {"unit": "s", "runs": runs}
     return [
-        {"name": "CPU", "ours": ours_cpu, "peer": peer_cpu, "against": alone, "ratio": ratio, **common},
-        {"name": "wall", "ours": wall, "peer": 60.0, "against": target, "ratio": wall / 60, **common},
+        compare("CPU", ours, peers, against="Opacus training of the same devices, nothing else"),
+        compare("wall", walls, [60.0] * runs, against="the target"),
     ]
 
 
-def machine() -> str:
-    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3, help="pairs to measure")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    arguments = parser.parse_args()
-    rows = measure(arguments.runs)
-    if arguments.json:
-        print(json.dumps({"rows": rows, "machine": machine()}))
-        return
-    print(machine())
-    for row in rows:
-        figures = f"{row['ours']:8.2f} {row['unit']}  {row['peer']:8.2f} {row['unit']}  ratio {row['ratio']:5.2f}"
-        print(f"{row['name']:5} {figures}  against {row['against']}")
-
-
 if __name__ == "__main__":
-    main()
+    run(__doc__, pairs)
