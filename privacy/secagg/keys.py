@@ -17,8 +17,7 @@ from privacy.signing import Signer
 KEY_BYTES = 32
 SEAL_OVERHEAD = 16
 TAG_BYTES = 16
-_NONCE = bytes(12)
-"""Constant, because a channel key seals exactly one message: one round, one direction."""
+_NONCE_BYTES = 12
 _REMEMBERED = 4_096
 
 
@@ -88,26 +87,26 @@ class Agreements:
 
 @dataclass(frozen=True)
 class Channel:
-    """Both directions between two members in one round."""
+    """Two members in one round. Its key seals one message in each direction, so the nonce is the sender's place."""
 
-    sending: AESGCM = field(repr=False)
-    receiving: AESGCM = field(repr=False)
+    cipher: AESGCM = field(repr=False)
     transcript: bytes
+    me: int
+    other: int
 
     @classmethod
     def between(cls, shared: bytes, transcript: bytes, me: int, other: int) -> Channel:
-        """Keys for this transcript, which fixes both members' certificates and keys of the round."""
-        both = hkdf(shared, transcript, b"havenfl/secagg/channel/2" + _pair(me, other), 2 * KEY_BYTES)
-        upward, downward = AESGCM(both[:KEY_BYTES]), AESGCM(both[KEY_BYTES:])
-        return cls(upward, downward, transcript) if me < other else cls(downward, upward, transcript)
+        """A key for this transcript, which fixes both members' certificates and keys of the round."""
+        key = hkdf(shared, transcript, b"havenfl/secagg/channel/3" + _pair(me, other), KEY_BYTES)
+        return cls(AESGCM(key), transcript, me, other)
 
     def seal(self, plain: bytes) -> bytes:
-        """Called once in a round: the nonce is constant."""
-        return self.sending.encrypt(_NONCE, plain, self.transcript)
+        """Called once in a round: a second message would repeat the nonce."""
+        return self.cipher.encrypt(self.me.to_bytes(_NONCE_BYTES, "little"), plain, self.transcript)
 
     def unseal(self, sealed: bytes) -> bytes:
-        """Raises cryptography.exceptions.InvalidTag when keys, transcript, direction or bytes differ."""
-        return self.receiving.decrypt(_NONCE, sealed, self.transcript)
+        """Raises cryptography.exceptions.InvalidTag when keys, transcript, sender or bytes differ."""
+        return self.cipher.decrypt(self.other.to_bytes(_NONCE_BYTES, "little"), sealed, self.transcript)
 
 
 def pair_mask_seed(shared: bytes, transcript: bytes, one: int, other: int) -> bytes:

@@ -72,6 +72,8 @@ class Header:
 
         The lot is the authority's signature, which neither the device nor the server could choose.
         """
+        if shards == 1:
+            return 0
         lot = sha256(b"havenfl/shard/1", certificate.signature, self.task_id, self.round.to_bytes(4, "little"))
         return int.from_bytes(lot, "big") % shards
 
@@ -117,8 +119,8 @@ class Advert:
         return sha256(header.encode()) + self.mask_public + self.commitment
 
     def encode(self) -> bytes:
-        writer = Writer(_Kind.ADVERT).raw(self.certificate.encode()).raw(self.mask_public)
-        return writer.raw(self.commitment).raw(self.signature).done()
+        fields = self.certificate.encode() + self.mask_public + self.commitment + self.signature
+        return Writer(_Kind.ADVERT).raw(fields).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Advert:
@@ -137,9 +139,7 @@ class Roster:
 
     def encode(self) -> bytes:
         writer = Writer(_Kind.ROSTER).u32(len(self.adverts))
-        for advert in self.adverts:
-            writer.raw(advert.encode())
-        return writer.done()
+        return writer.raw(b"".join(advert.encode() for advert in self.adverts)).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Roster:

@@ -97,8 +97,10 @@ def _random_graph(cohort: int, corrupt: int, dropouts: int, security_bits: int, 
             continue
         most_corrupt = _most(cohort, corrupt, degree, security_bits + 1)
         # A device whose secret is recovered has threshold - most_corrupt honest holders in its own component.
-        threshold = most_corrupt + max(1, smallest - 1)
-        if threshold <= _fewest(cohort, cohort - 1 - dropouts, degree, failure_bits):
+        least = most_corrupt + max(1, smallest - 1)
+        # More than that costs nothing as long as drop-outs allow it, and withstands more corrupt devices than assumed.
+        threshold = _fewest(cohort, cohort - 1 - dropouts, degree, failure_bits)
+        if threshold >= least:
             return degree, threshold
     raise ParameterError(f"cohort of {cohort}: no degree withstands {corrupt} corrupt and {dropouts} lost devices")
 

@@ -1,0 +1,346 @@
+"""Secure aggregation against Flower's SecAgg+, its own keystream, and the figures it was built to reach.
+
+    python benchmarks/secagg.py            # a table; about four minutes
+    python benchmarks/secagg.py --json     # one object
+
+Whole rounds on the public state machines: every device in a process of its own with the others, the server alone in
+this one. CPU seconds on one core. Flower's server is measured on eight of its masks and extrapolated to all of them; its
+update, drop-outs and modulus are ours. `ratio` is ours over the peer's: below 1 is better. Devices check every
+certificate and signature anew, except where a row says warm.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from flower_secagg import device_seconds, masks_to_remove, server_seconds
+from keystream_floor import keystream_seconds
+from measure import Row, compare, cpu, run
+
+from privacy import dgauss
+from privacy.randomness import SystemRandomness
+from privacy.secagg import Client, Convener, Request, Seen, Server, Stage
+from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol, verify_once
+from privacy.secagg.keys import Agreements, DeviceKeys
+from privacy.secagg.masking import add_masks
+from privacy.secagg.packing import word_count, word_type
+from privacy.secagg.policy import DevicePolicy, Trust
+from privacy.signing import Signer
+from privacy.states import Encoded
+from privacy.task import (
+    AggregationPolicy,
+    BoundedParticipation,
+    Budget,
+    DeviceMechanism,
+    FeatureSpec,
+    LocalTraining,
+    ModelSpec,
+    ParameterSpec,
+    TaskSpec,
+)
+
+NOW, FOREVER = 1, 2**40
+OPERATOR, AUTHORITY = Signer.from_seed(os.urandom(32)), Signer.from_seed(os.urandom(32))
+MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One round to measure; every tenth device sends no input."""
+
+    devices: int
+    dimension: int
+    bits: int
+
+    @property
+    def dropouts(self) -> int:
+        return self.devices // 10
+
+    @property
+    def name(self) -> str:
+        return f"n={self.devices} d={self.dimension:.0e} {self.bits} bits"
+
+    @property
+    def task(self) -> TaskSpec:
+        return TaskSpec(
+            name="benchmark",
+            population="benchmark",
+            model=ModelSpec(architecture="none", parameters=(ParameterSpec(name="w", shape=(self.dimension,)),)),
+            features=FeatureSpec(),
+            training=LocalTraining(
+                steps=1, sampling_rate=1.0, expected_batch=8.0, learning_rate=1.0, message_clip=1.0, message_noise=0.0
+            ),
+            mechanism=DeviceMechanism(clip=1.0, noise_multiplier=1.0),
+            participation=BoundedParticipation(cohort=self.devices, max_participations=10),
+            aggregation=AggregationPolicy(min_survivors=self.devices // 2, modulus_bits=self.bits),
+            budget=Budget(delta=1e-6),
+            rounds=10,
+        )
+
+
+@dataclass
+class Spent:
+    """CPU seconds and bytes of one round."""
+
+    device: float = 0.0
+    """Median over the survivors, encoding of the update excluded."""
+    handshake: float = 0.0
+    """The same without the masked vector and the echo."""
+    server: float = 0.0
+    unmask: float = 0.0
+    masks: int = 0
+    agreements: int = 0
+    upload: int = 0
+    """Of one device: all stages but the masked vector."""
+    vector: int = 0
+    growth: int = 0
+    """Of the server's memory, in bytes."""
+
+
+@dataclass
+class Fleet:
+    """Every device of a round, in the process of the caller."""
+
+    setting: Setting
+    warm: bool
+    clients: list[Client] = field(default_factory=list)
+    seconds: defaultdict[Stage, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
+
+    def __post_init__(self) -> None:
+        policy = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0)
+        trust = Trust(OPERATOR.public, AUTHORITY.public, policy)
+        for _ in range(self.setting.devices):
+            keys = DeviceKeys.from_seed(os.urandom(32))
+            certificate = enrol(AUTHORITY, "benchmark", EnrolmentRequest.by(keys), FOREVER)
+            self.clients.append(Client(keys, certificate, trust, Agreements(keys.agreement)))
+        if self.warm:
+            self._meet()
+
+    def answer(self, stage: Stage, device: int, request: bytes) -> bytes:
+        if not self.warm:
+            verify_once.cache_clear()  # what one device has checked, another has not
+        spent, reply = cpu(lambda: self._reply(stage, self.clients[device], request))
+        self.seconds[stage][device] = spent
+        return reply
+
+    def _reply(self, stage: Stage, client: Client, request: bytes) -> bytes:
+        match stage:
+            case Stage.ADVERTISE:
+                return client.advertise(request, Seen(), NOW, SystemRandomness())[0]
+            case Stage.SHARE:
+                return client.share(request, SystemRandomness())
+            case Stage.INPUT:
+                client.open_input(request)
+                return client.masked_input(Encoded(np.zeros(self.setting.dimension, np.int64)))
+            case Stage.ECHO:
+                return client.echo(request)
+            case Stage.UNMASK:
+                return client.unmask(request)
+
+    def _meet(self) -> None:
+        """What an earlier round with the same devices leaves behind: static agreements, and certificates verified."""
+        for one in self.clients:
+            for other in self.clients:
+                if one is not other:
+                    one._agreements.with_(other._certificate.agreement)
+            one._certificate.check("benchmark", AUTHORITY.public, NOW)
+
+
+def measure_round(setting: Setting, *, warm: bool = False) -> Spent:
+    """One whole round; the sum is checked."""
+    spent = Spent()
+    with _fleet_elsewhere(setting, warm) as fleet:
+        nobody = Revocations.signed(AUTHORITY, "benchmark", 1, FOREVER, frozenset())
+        convener, weights = Convener(OPERATOR, AUTHORITY.public, nobody), np.zeros(setting.dimension, np.float32)
+        before = _resident()
+        spent.server, server = cpu(
+            lambda: Server(
+                task=setting.task, convener=convener, round_number=1, weights=weights,
+                devices=range(setting.devices), now=NOW,
+            )
+        )  # fmt: skip
+        for stage in Stage:
+            _exchange(server, stage, fleet, spent)
+        spent.growth = _resident() - before
+        fleet.send(None)
+        seconds: dict[Stage, dict[int, float]] = fleet.recv()
+    _unmask(server, spent)
+    survivors = seconds[Stage.UNMASK]
+    spent.device = statistics.median(sum(seconds[stage][one] for stage in Stage) for one in survivors)
+    without = [Stage.ADVERTISE, Stage.SHARE, Stage.INPUT, Stage.UNMASK]
+    spent.handshake = statistics.median(sum(seconds[stage][one] for stage in without) for one in survivors)
+    return spent
+
+
+def _exchange(server: Server, stage: Stage, fleet: Connection, spent: Spent) -> None:
+    seconds, requests = cpu(server.requests)
+    spent.server += seconds
+    sent = []
+    for member, request in requests.items():
+        if stage is Stage.INPUT and member % 10 == 0:
+            continue
+        fleet.send((stage, member, request))
+        reply = fleet.recv()
+        seconds, _ = cpu(lambda member=member, reply=reply: server.receive(member, reply))  # type: ignore[misc]
+        spent.server += seconds
+        sent.append(len(reply))
+    if stage is Stage.INPUT:
+        spent.vector = int(statistics.median(sent))
+    else:
+        spent.upload += int(statistics.median(sent))
+    seconds, _ = cpu(server.advance)
+    spent.server += seconds
+
+
+def _unmask(server: Server, spent: Spent) -> None:
+    shard = server.shards[0]
+    before = _resident()
+    spent.unmask, totals = cpu(server.totals)
+    spent.growth += _resident() - before
+    spent.server += spent.unmask
+    if totals[0].sums.any():
+        raise RuntimeError("the sum of zeros is not zero")
+    holders, survivors = shard._holders(), set(shard.survivors.places)
+    dropped = [one for one in holders if one not in survivors]
+    partners = {one: [other for other in survivors if other in holders[one] or one in holders[other]] for one in dropped}
+    spent.agreements = sum(map(len, partners.values()))
+    spent.masks = len(survivors) + spent.agreements
+
+
+@contextmanager
+def _fleet_elsewhere(setting: Setting, warm: bool) -> Iterator[Connection]:
+    """The devices in a process of their own, so that the server's memory is its own."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.Process(target=_serve, args=(theirs, setting, warm), daemon=True)
+    process.start()
+    try:
+        yield ours
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(connection: Connection, setting: Setting, warm: bool) -> None:
+    fleet = Fleet(setting, warm)
+    while (message := connection.recv()) is not None:
+        stage, device, request = message
+        connection.send(fleet.answer(stage, device, _whole(request)))
+    connection.send({stage: dict(seconds) for stage, seconds in fleet.seconds.items()})
+
+
+def _whole(request: Request) -> bytes:
+    return request.body
+
+
+def _resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def masking_seconds(setting: Setting) -> float:
+    words = np.zeros(word_count(setting.bits, setting.dimension), word_type(setting.bits))
+    seeds = [os.urandom(48) for _ in range(setting.devices)]
+    return cpu(lambda: add_masks(words, seeds[::2], seeds[1::2]))[0]
+
+
+def vector_bytes(setting: Setting) -> int:
+    return word_count(setting.bits, setting.dimension) * word_type(setting.bits).itemsize
+
+
+def agreement_seconds(count: int) -> float:
+    """CPU seconds of so many X25519 agreements, nothing else."""
+    key, other = X25519PrivateKey.generate(), X25519PrivateKey.generate().public_key()
+    return cpu(lambda: [key.exchange(other) for _ in range(count)])[0]
+
+
+def noise_seconds(sigma: int, size: int = 1_000_000) -> float:
+    rng = SystemRandomness()
+    dgauss.sample(sigma**2, 1, rng)  # computes the table
+    return cpu(lambda: dgauss.sample(sigma**2, size, rng))[0] / size
+
+
+def against_flower(setting: Setting, runs: int) -> list[Row]:
+    ours = [measure_round(setting) for _ in range(runs)]
+    sizes = {"clients": setting.devices, "dimension": setting.dimension, "bits": setting.bits}
+    devices = [device_seconds(**sizes) for _ in range(runs)]
+    servers = [server_seconds(**sizes, dropouts=setting.dropouts, masks_measured=8) for _ in range(runs)]
+    masks = masks_to_remove(clients=setting.devices, dropouts=setting.dropouts)
+    floors = [keystream_seconds(one.masks * vector_bytes(setting)) for one in ours]
+    with_keys = [floor + agreement_seconds(one.agreements) for floor, one in zip(floors, ours, strict=True)]
+    return [
+        compare(f"device, {setting.name}", [one.device for one in ours], devices, against="Flower SecAgg+"),
+        compare(
+            f"server, {setting.name}", [one.server for one in ours], servers,
+            against=f"Flower SecAgg+ (8 of {masks} masks measured)",
+        ),
+        compare(f"unmasking, {setting.name}", [one.unmask for one in ours], floors, against="AES-256-CTR alone"),
+        compare(
+            f"unmasking, {setting.name}", [one.unmask for one in ours], with_keys, against="AES-256-CTR and X25519 alone"
+        ),
+    ]  # fmt: skip
+
+
+def large(setting: Setting, target: float | None) -> list[Row]:
+    one = measure_round(setting)
+    floor = keystream_seconds(one.masks * vector_bytes(setting))
+    rows = [compare(f"unmasking, {setting.name}", [one.unmask], [floor], against="AES-256-CTR alone")]
+    rows.append(compare(f"server, {setting.name}", [one.server], [target or floor], against=_goal(target)))
+    rows.append(compare(f"device, {setting.name}", [one.device], [one.device], against="itself"))
+    growth = one.growth / MEGABYTE
+    rows.append(compare(f"server's memory, {setting.name}", [growth], [64.0], against="the goal", unit="MiB"))
+    return rows
+
+
+def _goal(target: float | None) -> str:
+    return "the goal" if target else "AES-256-CTR alone"
+
+
+def per_neighbour(runs: int) -> list[Row]:
+    setting = Setting(100, 64, 16)
+    found = [measure_round(setting, warm=True) for _ in range(runs)]
+    others = setting.devices - 1
+    micro = [one.handshake / others * 1e6 for one in found]
+    floors = [agreement_seconds(1_000) * 1e3 for _ in range(runs)]
+    sent = [float(one.upload) / others for one in found]
+    return [
+        compare("handshake a neighbour, warm", micro, [60.0] * runs, against="the goal", unit="us"),
+        compare("handshake a neighbour, warm", micro, floors, against="one X25519 agreement", unit="us"),
+        compare("upload a neighbour", sent, [160.0] * runs, against="the goal", unit="B"),
+    ]
+
+
+def measure(runs: int) -> list[Row]:
+    rows: list[Row] = []
+    for setting in (Setting(100, 1_000_000, 16), Setting(100, 1_000_000, 32)):
+        rows += against_flower(setting, runs)
+        masks, floors = [], []
+        for _ in range(runs):
+            masks.append(masking_seconds(setting))
+            floors.append(keystream_seconds(setting.devices * vector_bytes(setting)))
+        rows.append(compare(f"masking, {setting.name}", masks, floors, against="AES-256-CTR alone"))
+    rows += per_neighbour(runs)
+    wide = Setting(100, 1_000_000, 16)
+    rows.append(
+        compare("masked vector", [vector_bytes(wide)], [wide.bits * wide.dimension / 8], against="bits x d", unit="B")
+    )
+    for sigma in (10, 1_000):
+        nano = [noise_seconds(sigma) * 1e9 for _ in range(runs)]
+        rows.append(compare(f"noise, sigma {sigma}", nano, [10.0] * runs, against="the goal", unit="ns"))
+    rows += large(Setting(1_000, 1_000_000, 16), 6.0)
+    rows += large(Setting(100, 10_000_000, 16), None)
+    return rows
+
+
+if __name__ == "__main__":
+    started = time.perf_counter()
+    run(__doc__ or "", measure)
