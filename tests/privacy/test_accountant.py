@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy import composition
+from privacy import accountant, composition
 from privacy.accountant import (
     AccountantsDisagree,
     message_level_epsilon,
@@ -22,13 +22,27 @@ from privacy.accountant import (
 from privacy.composition import Bracket, Composition
 from privacy.events import BoundedGaussian, PoissonGaussian
 from privacy.gaussian import epsilon_bracket, log_delta
-from privacy.task import BoundedParticipation, LocalTraining, PoissonParticipation
+from privacy.task import AggregationPolicy, BoundedParticipation, LocalTraining, PoissonParticipation, largest_draw
 
 
-def poisson(rate: float, noise: float, *, population: int = 1_000_000, min_survivors: int = 1) -> PoissonGaussian:
+def poisson(
+    rate: float, noise: float, *, population: int = 1_000_000, min_survivors: int = 1, shards: int = 1
+) -> PoissonGaussian:
     return PoissonGaussian(
-        population=population, sampling_rate=rate, noise_multiplier=noise, min_survivors=min_survivors
+        population=population, sampling_rate=rate, noise_multiplier=noise, min_survivors=min_survivors, shards=shards
     )
+
+
+def policy(min_survivors: int, shards: int = 1) -> AggregationPolicy:
+    return AggregationPolicy(min_survivors=min_survivors, modulus_bits=16, shards=shards)
+
+
+def out_of_range(others: int, rate: float, least: int, most: int) -> float:
+    """P[Bin(others, rate)] below `least` or at least `most`, term by term."""
+    with mpmath.workdps(40):
+        q = mpmath.mpf(rate)
+        terms = (mpmath.binomial(others, k) * q**k * (1 - q) ** (others - k) for k in range(others + 1))
+        return float(sum(term for k, term in enumerate(terms) if k < least or k >= most))
 
 
 def bounded(noise: float, limit: int, task: str = "a") -> BoundedGaussian:
@@ -51,7 +65,9 @@ def exact_delta(epsilon: float, mu: float) -> mpmath.mpf:
     ],
 )
 def test_poisson_known_answers(event: PoissonGaussian, rounds: int, delta: float, expected: float) -> None:
-    assert expected <= spend([event] * rounds, delta).epsilon <= expected + 2e-4
+    participation = PoissonParticipation(population=event.population, sampling_rate=event.sampling_rate)
+    ideal = delta + truncation_slack(participation, 1, rounds)
+    assert expected <= spend([event] * rounds, ideal).epsilon <= expected + 2e-4
 
 
 @pytest.mark.parametrize(("rounds", "expected"), [(1_000, 2.437), (10_000, 7.414)])
@@ -161,12 +177,41 @@ def test_a_second_accountant_below_the_first_stops_everything(monkeypatch: pytes
         composition.bracket(Composition(1.2345), 1e-6)
 
 
-def test_the_slack_is_the_binomial_tail_of_the_other_devices() -> None:
+@pytest.mark.parametrize("shards", [1, 3])
+def test_the_slack_is_the_binomial_tails_of_the_other_devices(shards: int) -> None:
     participation = PoissonParticipation(population=200, sampling_rate=0.1)
-    expected = sum(math.comb(199, k) * 0.1**k * 0.9 ** (199 - k) for k in range(5))
-    assert truncation_slack(participation, 5, 30) == pytest.approx(30 * expected, rel=1e-8)
-    assert truncation_slack(participation, 5, 30) >= 30 * expected
-    assert truncation_slack(BoundedParticipation(cohort=10, max_participations=2), 5, 30) == 0
+    most = largest_draw(200, 0.1 / shards)
+    expected = 30 * out_of_range(199, 0.1 / shards, 5, most)
+    assert truncation_slack(participation, 5, 30, shards) == pytest.approx(expected, rel=1e-8)
+    assert truncation_slack(participation, 5, 30, shards) >= expected
+    assert truncation_slack(BoundedParticipation(cohort=10, max_participations=2), 5, 30, shards) == 0
+
+
+@pytest.mark.parametrize(("population", "rate"), [(1_000, 0.064), (1_000, 0.9), (10_000, 0.001), (7, 0.5)])
+def test_the_largest_draw_is_exceeded_with_next_to_no_probability(population: int, rate: float) -> None:
+    """And is none of the draws that a federation meets: six standard deviations above the mean, where there are so
+    many devices."""
+    most, mean = largest_draw(population, rate), population * rate
+    assert out_of_range(population, rate, 0, most + 1) <= 2**-40
+    assert most >= min(population, mean + 6 * math.sqrt(mean * (1 - rate)))
+
+
+def test_too_many_devices_cost_slack_as_too_few_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard beyond what the modulus is made for releases nothing, which tells of a draw as well."""
+    participation = PoissonParticipation(population=203, sampling_rate=0.1)
+    monkeypatch.setattr(accountant, "largest_draw", lambda population, rate: 30)  # noqa: ARG005
+    expected = 4 * out_of_range(202, 0.1, 1, 30)
+    assert expected > 0.03
+    assert truncation_slack(participation, 1, 4) == pytest.approx(expected, rel=1e-8)
+
+
+def test_smaller_shards_cost_more_slack_and_the_spend_says_so() -> None:
+    participation = PoissonParticipation(population=4_000, sampling_rate=0.1)
+    slacks = [truncation_slack(participation, 60, 30, shards) for shards in (1, 2, 4)]
+    assert slacks == sorted(slacks)
+    assert 100 * slacks[1] < slacks[2]
+    events = [poisson(0.1, 1.2, population=4_000, min_survivors=60, shards=4)] * 30
+    assert spend(events, 1e-3).slack == slacks[2]
 
 
 def test_the_slack_covers_what_silence_reveals() -> None:
@@ -179,6 +224,25 @@ def test_the_slack_covers_what_silence_reveals() -> None:
     slack = truncation_slack(PoissonParticipation(population=3, sampling_rate=rate), 2, 1)
     assert actual > ideal
     assert actual <= ideal + slack
+
+
+def test_the_slack_covers_what_a_silent_shard_reveals() -> None:
+    """Three others, two shards by lot, at least two survivors in each: by brute force over draws and lots.
+
+    A view is which shards release, and what they release; ideally the other shards' draws are as secret as ever.
+    """
+    noise, rate, epsilon = 1.0, 0.8, 0.5
+    share = rate / 2
+    gaussian = float(exact_delta(epsilon, 1 / noise))
+    ideal = rate * float(exact_delta(math.log(1 + (math.exp(epsilon) - 1) / rate), 1 / noise))
+    actual = 0.0
+    for others in range(4):
+        chance = math.comb(3, others) * share**others * (1 - share) ** (3 - others)
+        # With one other device in its shard a release shows that this device takes part, with none nothing is seen.
+        actual += chance * {0: 0.0, 1: rate * gaussian}.get(others, ideal)
+    slack = truncation_slack(PoissonParticipation(population=4, sampling_rate=rate), 2, 1, 2)
+    assert actual <= ideal + slack
+    assert slack < 1
 
 
 def test_slack_comes_off_delta_and_eats_it_up() -> None:
@@ -210,27 +274,38 @@ def test_a_long_curve_is_an_upper_bound_everywhere() -> None:
 @pytest.mark.parametrize("epsilon", [0.5, 8.0])
 def test_calibration_for_cohorts_is_the_smallest_that_fits(epsilon: float) -> None:
     participation = PoissonParticipation(population=1_000, sampling_rate=0.064)
-    noise = noise_multiplier_for(participation, 30, epsilon, 1e-5, 16)
+    noise = noise_multiplier_for(participation, 30, epsilon, 1e-5, policy(16))
     events = [poisson(0.064, level, population=1_000, min_survivors=16) for level in (noise, round(noise - 0.01, 2))]
     assert noise == round(noise, 2)
     assert spend([events[0]] * 30, 1e-5).epsilon <= epsilon < spend([events[1]] * 30, 1e-5).epsilon
 
 
 def test_calibration_without_amplification_is_the_smallest_that_fits() -> None:
-    noise = noise_multiplier_for(BoundedParticipation(cohort=64, max_participations=4), 30, 8.0, 1e-5, 16)
+    noise = noise_multiplier_for(BoundedParticipation(cohort=64, max_participations=4), 30, 8.0, 1e-5, policy(16))
     assert spend([bounded(noise, 4)] * 30, 1e-5).epsilon <= 8.0
     assert spend([bounded(noise - 0.01, 4)] * 30, 1e-5).epsilon > 8.0
+
+
+def test_calibration_pays_for_the_shards_of_the_policy() -> None:
+    participation = PoissonParticipation(population=4_000, sampling_rate=0.1)
+    one, four = (noise_multiplier_for(participation, 5, 8.0, 5e-6, policy(57, shards)) for shards in (1, 4))
+    assert one < four
+    for noise, shards in ((one, 1), (four, 4)):
+        event = poisson(0.1, noise, population=4_000, min_survivors=57, shards=shards)
+        assert spend([event] * 5, 5e-6).epsilon <= 8.0
+    with pytest.raises(ValueError, match="min_survivors"):
+        noise_multiplier_for(participation, 5, 8.0, 5e-6, policy(57, 8))
 
 
 def test_calibration_refuses_what_cannot_be() -> None:
     often = BoundedParticipation(cohort=64, max_participations=1_000_000)
     with pytest.raises(ValueError, match=r"epsilon: 0\.01 at delta 1e-06 cannot be kept over 1000000 rounds"):
-        noise_multiplier_for(often, 1_000_000, 0.01, 1e-6, 16)
+        noise_multiplier_for(often, 1_000_000, 0.01, 1e-6, policy(16))
     with pytest.raises(ValueError, match="min_survivors"):
-        noise_multiplier_for(PoissonParticipation(population=100, sampling_rate=0.1), 30, 8.0, 1e-5, 9)
+        noise_multiplier_for(PoissonParticipation(population=100, sampling_rate=0.1), 30, 8.0, 1e-5, policy(9))
     for rounds, epsilon in ((0, 1.0), (1, 0.0), (1, math.inf), (1, math.nan)):
         with pytest.raises(ValueError, match=r"(rounds|epsilon): expected"):
-            noise_multiplier_for(often, rounds, epsilon, 1e-6, 16)
+            noise_multiplier_for(often, rounds, epsilon, 1e-6, policy(16))
 
 
 def training(rate: float, noise: float, steps: int = 15) -> LocalTraining:

@@ -69,7 +69,7 @@ def task_with(participation: Participation = POISSON, **changes: object) -> Task
         ),
         mechanism=DeviceMechanism(clip=0.5, noise_multiplier=1.2),
         participation=participation,
-        aggregation=AggregationPolicy(min_survivors=16),
+        aggregation=AggregationPolicy(min_survivors=16, modulus_bits=16),
         budget=Budget(epsilon=8.0, delta=1e-5),
         rounds=ROUNDS,
     )
@@ -96,13 +96,15 @@ def report_of(task: TaskSpec, facts: RunFacts | None = None) -> EpsilonReport:
     return build_report(task, ledger.entries(), ledger.head(), SIGNER.public, facts)
 
 
+@pytest.mark.parametrize("shards", [1, 2])
 @pytest.mark.parametrize("participation", [POISSON, BOUNDED])
-def test_every_figure_is_recomputed_from_the_ledger(participation: Participation) -> None:
-    task = task_with(participation)
+def test_every_figure_is_recomputed_from_the_ledger(participation: Participation, shards: int) -> None:
+    task = task_with(participation, aggregation=AggregationPolicy(min_survivors=5, modulus_bits=16, shards=shards))
     report = report_of(task)
     expected = spend([round_event(task)] * ROUNDS, 1e-5)
     device = report.spend.device
     assert float(device.epsilon) == float(report.claim.epsilon) == expected.epsilon
+    assert expected.slack <= float(device.slack) <= 1.01 * expected.slack
     assert len(device.by_charge) == ROUNDS
     assert device.by_charge[-1] == device.epsilon
     assert [point.delta for point in device.at_deltas] == ["1e-07", "1e-06", "0.0001"]

@@ -7,11 +7,24 @@ import pytest
 from pydantic import ValidationError
 
 from privacy.signing import Signer
-from privacy.task import DeviceMechanism, FeatureSpec, TaskError, TaskSpec, open_task, sign_task
+from privacy.task import (
+    AggregationPolicy,
+    BoundedParticipation,
+    DeviceMechanism,
+    FeatureSpec,
+    PoissonParticipation,
+    Statistic,
+    TaskError,
+    TaskSpec,
+    largest_draw,
+    open_task,
+    sign_task,
+)
 from tests.support.tasks import make_task
 
 OPERATOR = Signer.from_seed(bytes(range(32)))
 SIGNED = sign_task(make_task(), OPERATOR)
+COUNT, LOSS = Statistic(name="examples", bound=50.0, share=0.75), Statistic(name="loss", bound=4.0, share=1.0)
 
 
 def test_round_trip_keeps_the_identity() -> None:
@@ -20,9 +33,21 @@ def test_round_trip_keeps_the_identity() -> None:
     assert opened.id == make_task().id
 
 
-def test_every_field_is_part_of_the_identity() -> None:
-    other = make_task(mechanism=DeviceMechanism(clip=1.0, noise_multiplier=1.01))
-    assert other.id != make_task().id
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mechanism": DeviceMechanism(clip=1.0, noise_multiplier=1.01)},
+        {"statistics": (COUNT,)},
+        {"aggregation": AggregationPolicy(corrupt_share=0.05, dropout_share=0.3, min_survivors=2, modulus_bits=16)},
+        {"rounds": 11},
+    ],
+)
+def test_every_field_is_part_of_the_identity(change: dict[str, Any]) -> None:
+    assert make_task(**change).id != make_task().id
+
+
+def test_the_order_of_statistics_is_part_of_the_identity() -> None:
+    assert make_task(statistics=(COUNT, LOSS)).id != make_task(statistics=(LOSS, COUNT)).id
 
 
 @pytest.mark.parametrize("place", range(0, len(SIGNED), 11))
@@ -71,3 +96,56 @@ def test_a_budget_needs_noise() -> None:
 def test_ngram_ranges_that_would_drop_features(lengths: tuple[int, int]) -> None:
     with pytest.raises(ValidationError, match="the shorter one first"):
         FeatureSpec(word_ngrams=lengths)
+
+
+def test_statistics_lengthen_the_contribution_and_widen_its_bound() -> None:
+    task = make_task(statistics=(COUNT, LOSS), mechanism=DeviceMechanism(clip=3.0, noise_multiplier=1.0))
+    assert task.length == task.model.dimension + 2
+    assert task.contribution_bound == pytest.approx(3.0 * (1 + 0.75**2 + 1.0) ** 0.5)
+
+
+def test_a_statistic_that_occurs_twice_is_refused() -> None:
+    with pytest.raises(ValidationError, match="statistics: expected distinct names, got examples, examples"):
+        make_task(statistics=(COUNT, COUNT))
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"modulus_bits": 7}, "modulus_bits"),
+        ({"modulus_bits": 33}, "modulus_bits"),
+        ({"shards": 0}, "shards"),
+        ({"min_survivors": 1}, "min_survivors"),
+        ({"security_bits": 29}, "security_bits"),
+        ({"corrupt_share": 0.5}, "corrupt_share"),
+    ],
+)
+def test_a_policy_out_of_range_is_refused_by_name(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        AggregationPolicy.model_validate({"min_survivors": 2, "modulus_bits": 16, **change})
+    assert [error["loc"] for error in caught.value.errors()] == [(field,)]
+
+
+def test_shards_share_the_cohort() -> None:
+    """The largest one is a draw from the largest cohort by lots, wherever the cohort comes from."""
+
+    def sharded(participation: PoissonParticipation | BoundedParticipation, shards: int) -> TaskSpec:
+        policy = AggregationPolicy(min_survivors=2, modulus_bits=16, shards=shards)
+        return make_task(participation=participation, aggregation=policy)
+
+    drawn, fixed = (
+        PoissonParticipation(population=10_000, sampling_rate=0.1),
+        BoundedParticipation(cohort=1_000, max_participations=3),
+    )
+    for participation in (drawn, fixed):
+        largest = participation.largest_cohort
+        assert sharded(participation, 1).largest_shard == largest
+        assert sharded(participation, 4).shard_cohort == 250
+        assert sharded(participation, 4).largest_shard == largest_draw(largest, 250 / largest)
+        assert 250 + 6 * 250**0.5 < sharded(participation, 4).largest_shard < 500
+    assert drawn.largest_cohort == largest_draw(10_000, 0.1) > 1_000
+    assert fixed.largest_cohort == 1_000
+
+
+def test_no_draw_is_larger_than_the_population() -> None:
+    assert largest_draw(5, 0.9) == largest_draw(5, 1.0) == 5

@@ -15,7 +15,15 @@ RECEIPT = issue_receipt(Charge(task=TASK.id, round=1, event=round_event(TASK), t
 
 
 def release(*values: float, survivors: int = 3, cohort: int = 4) -> Release:
-    return Release(np.array(values, np.float32), survivors, cohort, 1.0, RECEIPT)
+    return Release(
+        values=np.array(values, np.float32),
+        statistics={},
+        survivors=survivors,
+        cohort=cohort,
+        noise_std=1.0,
+        noise_multiplier=1.0,
+        receipt=RECEIPT,
+    )
 
 
 def test_the_divisor_is_the_expected_cohort_whoever_came() -> None:

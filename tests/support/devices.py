@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from fl_client.device import Device, Train
 from fl_client.store import DeviceStore, MemoryStore
+from privacy.mechanism import Mechanism
 from privacy.randomness import Origin, Randomness
-from privacy.secagg import Server, Stage
-from privacy.secagg.client import Trust
-from privacy.secagg.identity import enrol
+from privacy.secagg import Convener, Server, Stage
+from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol
+from privacy.secagg.keys import DeviceKeys
+from privacy.secagg.policy import DevicePolicy, Trust
 from privacy.signing import Signer
 from privacy.states import Total, Update
 from privacy.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
@@ -22,6 +24,9 @@ from tests.support.tasks import make_task
 
 WEIGHTS = np.linspace(-1, 1, 8, dtype=np.float32)
 STAGES = tuple(Stage)
+NOW = 1_800_000_000
+LATER = NOW + 1_000_000
+ANY_TASK = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0)
 
 Tap = Callable[[bytes], None]
 
@@ -31,7 +36,7 @@ def noiseless_task(max_participations: int = 100, **changes: object) -> TaskSpec
     sections: dict[str, object] = {
         "mechanism": DeviceMechanism(clip=0.6, noise_multiplier=0),
         "participation": BoundedParticipation(cohort=6, max_participations=max_participations),
-        "aggregation": AggregationPolicy(corrupt_share=0.0, dropout_share=0.34, min_survivors=2),
+        "aggregation": AggregationPolicy(corrupt_share=0.0, dropout_share=0.34, min_survivors=2, modulus_bits=32),
         "budget": Budget(delta=1e-5),
     }
     return make_task(WEIGHTS.size, **{**sections, **changes})
@@ -53,18 +58,20 @@ class Tapped:
 
 @dataclass
 class Fleet:
-    """`size` devices; device i learns `deltas[i]`, unless `trains` says otherwise."""
+    """`size` devices; device i learns `deltas[i]`, unless `trains` says otherwise. Revocation lists can be replaced."""
 
     size: int = 6
     task: TaskSpec = field(default_factory=noiseless_task)
     trains: Mapping[int, Train] = field(default_factory=dict)
     stores: dict[int, DeviceStore] = field(default_factory=dict)
     tap: Tap = lambda _: None
+    policy: DevicePolicy = ANY_TASK
 
     def __post_init__(self) -> None:
         self.seed = SeedTree.root(11)
         self.operator = Signer.from_seed(self.seed.child("operator").key())
         self.authority = Signer.from_seed(self.seed.child("authority").key())
+        self.revocations = self.list_revoked(1)
         self.deltas = np.random.default_rng(0).normal(0, 0.3, (self.size, WEIGHTS.size)).astype(np.float32)
         for index in range(self.size):
             self.stores.setdefault(index, MemoryStore())
@@ -73,16 +80,23 @@ class Fleet:
 
     def device(self, index: int) -> Device:
         """Device `index` as it is after a restart: its memory is what its store has."""
-        own = self.seed.child("device", index)
-        identity = Signer.from_seed(own.child("identity").key())
+        own, keys = self.seed.child("device", index), self.keys(index)
         return Device(
-            identity=identity,
-            certificate=enrol(self.authority, self.task.population, identity.public),
-            trust=Trust(self.operator.public, self.authority.public),
+            keys=keys,
+            certificate=enrol(self.authority, self.task.population, EnrolmentRequest.by(keys), LATER),
+            trust=Trust(self.operator.public, self.authority.public, self.policy),
             store=self.stores[index],
             train=self.trains.get(index, lambda task, weights, rng: Update(self.deltas[index].copy())),  # noqa: ARG005
             randomness_for=lambda stage, request: Tapped(own.child(stage, request).stream(), self.tap),
+            clock=lambda: NOW,
         )
+
+    def keys(self, index: int) -> DeviceKeys:
+        return DeviceKeys.from_seed(self.seed.child("device", index, "identity").key())
+
+    def list_revoked(self, number: int, *indices: int) -> Revocations:
+        revoked = frozenset(self.keys(index).identity.public for index in indices)
+        return Revocations.signed(self.authority, self.task.population, number, LATER, revoked)
 
     def restart(self) -> None:
         self.devices = {index: self.device(index) for index in self.devices}
@@ -90,19 +104,24 @@ class Fleet:
     def server(self, number: int) -> Server:
         return Server(
             task=self.task,
-            operator=self.operator,
-            authority_public=self.authority.public,
+            convener=self.convener,
             round_number=number,
             weights=WEIGHTS,
             devices=range(self.size),
+            now=NOW,
         )
 
+    @property
+    def convener(self) -> Convener:
+        return Convener(self.operator, self.authority.public, self.revocations)
+
     def run(self, number: int = 1, *, between: Callable[[], None] = lambda: None) -> Total:
-        """A whole round; `between` is called before every message."""
+        """A whole round of one shard; `between` is called before every message."""
         server = self.server(number)
         for stage in STAGES:
             self.exchange(server, stage, between)
-        return server.total()
+        [total] = server.totals()
+        return total
 
     def run_until(self, last: Stage, number: int = 1) -> Server:
         """A round up to but without `last`."""
@@ -116,10 +135,18 @@ class Fleet:
         for index, request in server.requests().items():
             between()
             try:
-                server.receive(index, self.devices[index].handle(stage, request))
+                server.receive(index, self.devices[index].handle(stage, request.body))
             except Exception as error:
                 self.failures[index, stage] = error
         server.advance()
+
+    def decoded(self, total: Total) -> NDArray[np.float64]:
+        return Mechanism.for_cohort(self.task, total.cohort).decode(total)
+
+    def rounding(self, total: Total) -> float:
+        """How far from the plain sum a coordinate may be: each survivor rounds each of `length` rotated ones."""
+        scale = Mechanism.for_cohort(self.task, total.cohort).scale
+        return float(total.survivors * np.sqrt(self.task.length) / scale)
 
     def expected(self, survivors: list[int]) -> NDArray[np.float64]:
         """The oracle: the plain sum of the clipped updates."""
