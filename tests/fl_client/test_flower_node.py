@@ -24,7 +24,7 @@ from fl_client.flower import FleetConnection, NodeContext, client_app
 from fl_client.node import EmbeddedNode, NodeError, NotAdmitted, Unreachable, Withdrawn
 from fl_server.pki import make_loopback_tls
 from privacy.secagg import Refused
-from tests.support.grids import FakeGrid, body_of, node_context
+from tests.support.grids import FakeGrid, body_of, node_context, request_content
 
 PRIVATE = "the user's own words"
 
@@ -271,15 +271,29 @@ def message_to(stage: str, content: RecordDict) -> Message:
 
 def test_a_simulated_device_keeps_its_state_also_when_it_refuses() -> None:
     app, context = client_app(Counter), node_context(partition=2)
-    content = RecordDict({"havenfl": ConfigRecord({"body": b"x"})})
+    content = request_content(b"x", b"y")
     replies = [app(message_to(stage, content), context) for stage in ("advertise", "share", "unmask")]
-    assert body_of(replies[0]) == b"advertise 2 1 x"
+    assert body_of(replies[0]) == b"advertise 2 1 xy"
     assert replies[1].error.reason == "the second"
-    assert body_of(replies[2]) == b"unmask 2 3 x"
+    assert body_of(replies[2]) == b"unmask 2 3 xy"
 
 
-def test_a_message_without_a_body_is_an_error_and_not_a_crash() -> None:
-    assert client_app(Counter)(message_to("share", RecordDict()), node_context()).has_error()
+@pytest.mark.parametrize(
+    "content",
+    [
+        RecordDict(),
+        RecordDict({"havenfl": ConfigRecord({"body": b"own"})}),
+        RecordDict({"havenfl.common": ConfigRecord({"body": b"common"})}),
+        RecordDict({"havenfl": ConfigRecord({"body": b"own"}), "havenfl.common": ConfigRecord({"body": "text"})}),
+        RecordDict({"havenfl": ConfigRecord({"body": b"own"}), "havenfl.common": ConfigRecord({})}),
+    ],
+)
+def test_a_message_without_one_of_its_parts_is_an_error_and_not_a_crash(content: RecordDict) -> None:
+    """It is withdrawn before the device has seen anything of it."""
+    context = node_context()
+    answer = client_app(Counter)(message_to("share", content), context)
+    assert answer.error.reason == "failed: Withdrawn"
+    assert context.state.config_records["havenfl"]["snapshot"] == b"0"
 
 
 def test_state_does_not_show() -> None:

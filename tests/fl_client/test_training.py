@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fl_client import models
-from fl_client.training import Examples, LocalTrainer, TrainingError
+from fl_client.training import STATISTICS, Examples, LocalTrainer, TrainingError
 from privacy.randomness import Randomness, uniform_unit
-from privacy.task import TaskSpec
+from privacy.task import Statistic, TaskSpec
 from simulations.randomness import SeedTree
 from tests.support.learning import (
     BUCKETS,
@@ -288,6 +288,54 @@ def test_it_trains_without_a_warning(architecture: str, size: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         update(task, crowd(size))
+
+
+# Statistics.
+
+
+def reporting(task: TaskSpec, *names: str) -> TaskSpec:
+    return task.model_copy(update={"statistics": tuple(Statistic(name=one, bound=64.0, share=0.1) for one in names)})
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_statistics_are_those_of_the_model_that_was_received(seed: int) -> None:
+    """Against NumPy, on the whole data once, whatever the steps draw from it."""
+    task, data = reporting(learning_task(steps=5, sampling_rate=0.5), *STATISTICS), crowd(13, seed, scale=0.1)
+    weights = np.random.default_rng(seed).normal(0, 1, BUCKETS + 1).astype(np.float32)
+    found = LocalTrainer(task).train(weights, data, stream(seed)).statistics
+    logits = np.hstack([data.features.dense(), np.ones((13, 1))]) @ weights.astype(np.float64)
+    losses = np.logaddexp(0, logits) - data.labels * logits
+    assert found["examples"] == 13
+    assert found["loss"] == pytest.approx(losses.sum(), rel=1e-5)
+    assert found["correct"] == ((logits > 0) == (data.labels == 1)).sum()
+    assert 0 < found["correct"] < 13
+
+
+def test_training_is_the_same_with_statistics_as_without() -> None:
+    task, data = learning_task(steps=3, sampling_rate=0.5, message_noise=1.0), crowd(6)
+    np.testing.assert_array_equal(update(reporting(task, "loss", "correct"), data), update(task, data))
+
+
+def test_a_device_without_messages_reports_zeros() -> None:
+    task = reporting(learning_task(), *STATISTICS)
+    found = LocalTrainer(task).train(start_of(task), NOBODY, stream()).statistics
+    assert found == {"examples": 0.0, "loss": 0.0, "correct": 0.0}
+
+
+def test_nothing_is_computed_that_no_task_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> dict[str, float]:
+        raise AssertionError("statistics were computed")
+
+    monkeypatch.setattr(LocalTrainer, "_statistics", never)
+    task = learning_task()
+    assert LocalTrainer(task).train(start_of(task), crowd(3), stream()).statistics == {}
+    with pytest.raises(AssertionError, match="were computed"):
+        update(reporting(task, "loss"), crowd(3))
+
+
+def test_a_statistic_that_nobody_computes_is_refused_before_training() -> None:
+    with pytest.raises(TrainingError, match="statistics: expected examples, loss, correct, got age, sex"):
+        LocalTrainer(reporting(learning_task(), "sex", "loss", "age"))
 
 
 def test_repr_shows_no_example() -> None:

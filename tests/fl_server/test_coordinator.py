@@ -10,17 +10,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fl_client.store import MemoryStore, TaskRecord
+from fl_client.store import Memory, MemoryStore, TaskRecord
 from fl_server.checkpoint import CheckpointError, CheckpointFile
 from fl_server.coordinator import Coordinator, CoordinatorError, Ended, RoundReport
 from fl_server.ledger_store import SqliteLedgerStore
+from fl_server.records import RecordLog
 from fl_server.transport import NodeId, Reply
 from privacy.ledger import Ledger
 from privacy.ledger_entries import Abandoned, Charged, Entry, Released
-from privacy.secagg import Stage
+from privacy.secagg import Request, Stage
 from privacy.task import Budget, DeviceMechanism
 from strategies.fedavg import FedAvgM, ModelState
-from tests.support.devices import Fleet, noiseless_task
+from tests.support.devices import NOW, Fleet, noiseless_task
 
 
 class Crash(BaseException):
@@ -40,11 +41,11 @@ class FaultyTransport:
     def nodes(self) -> Sequence[NodeId]:
         return range(self.fleet.size)
 
-    def exchange(self, stage: str, requests: Mapping[NodeId, bytes], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
+    def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
         for node, request in requests.items():
             try:
                 self.fault(stage, node)
-                yield Reply(node, self.fleet.devices[node].handle(stage, request))
+                yield Reply(node, self.fleet.devices[node].handle(stage, request.body))
             except Exception as error:
                 yield Reply(node, None, str(error))
 
@@ -73,18 +74,20 @@ class Bench:
             SqliteLedgerStore(self.path / "ledger.db"), self.fleet.operator, self.fleet.task.budget, lambda: "now"
         )
         self.checkpoints = CheckpointFile(self.path / "checkpoint", self.fleet.task.id)
+        self.records = RecordLog(self.path / "rounds.jsonl", self.fleet.operator)
 
     def coordinator(self, fault: Fault = lambda _stage, _node: None) -> Coordinator:
         return Coordinator(
             task=self.fleet.task,
-            operator=self.fleet.operator,
-            authority_public=self.fleet.authority.public,
+            convener=self.fleet.convener,
             transport=FaultyTransport(self.fleet, fault),
             ledger=self.ledger,
             strategy=FedAvgM(1.0, 0.5, self.fleet.task.participation.expected_cohort),
             checkpoints=self.checkpoints,
+            records=self.records,
             randomness_for=lambda number: self.fleet.seed.child("cohort", number).stream(),
             observer=self.watcher,
+            clock=lambda: NOW,
             stage_timeout=1.0,
         )
 
@@ -229,5 +232,5 @@ def _directory(base: Path, name: str) -> Path:
 
 def _memory_before(fleet: Fleet, number: int) -> MemoryStore:
     store = MemoryStore()
-    store.save(fleet.task.id, TaskRecord(number - 1, number - 1))
+    store.save(Memory({fleet.task.id: TaskRecord(number - 1, number - 1)}, {fleet.task.population: 1}))
     return store

@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 
 from fl_server.flower import GridTransport, RunConfig, server_app
+from privacy.secagg import Request
 
 SIZES = (0, 1, 70_000, 6_000_000)
 """Bytes; flwr splits arrays at 5 MiB, and records not at all."""
+NO, KILL = Request(b"no", b""), Request(b"", b"kill")
 
 
 def main(transport: GridTransport, config: RunConfig) -> None:
@@ -18,8 +20,8 @@ def main(transport: GridTransport, config: RunConfig) -> None:
     found = {
         "nodes": nodes,
         "echoed": [_echoes(transport, size) for size in SIZES],
-        "refused": {reply.node: reply.error for reply in transport.exchange("echo", dict.fromkeys(nodes, b"no"), 30)},
-        "unknown": [(r.node, r.body, r.error) for r in transport.exchange("share", {12345: b""}, 30)],
+        "refused": {reply.node: reply.error for reply in transport.exchange("echo", dict.fromkeys(nodes, NO), 30)},
+        "unknown": [(r.node, r.body, r.error) for r in transport.exchange("share", {12345: NO}, 30)],
         "killed": _killed(transport),
     }
     Path(str(config["out"])).write_text(json.dumps(found))
@@ -27,16 +29,16 @@ def main(transport: GridTransport, config: RunConfig) -> None:
 
 def _echoes(transport: GridTransport, size: int) -> list[int]:
     """The devices that sent back what they were sent."""
-    bodies = {node: f"{node}".encode() + b"\xff" * size for node in transport.nodes()}
-    return [
-        reply.node for reply in transport.exchange("input", bodies, 60) if reply.body == b"input" + bodies[reply.node]
-    ]
+    common = b"\xff" * size
+    requests = {node: Request(f"{node}".encode(), common) for node in transport.nodes()}
+    replies = transport.exchange("input", requests, 60)
+    return [reply.node for reply in replies if reply.body == b"input" + requests[reply.node].body]
 
 
 def _killed(transport: GridTransport) -> dict[str, object]:
     """An exchange in which one device falls silent."""
     started = time.monotonic()
-    replies = list(transport.exchange("unmask", dict.fromkeys(transport.nodes(), b"kill"), 4.0))
+    replies = list(transport.exchange("unmask", dict.fromkeys(transport.nodes(), KILL), 4.0))
     return {"replies": [reply.node for reply in replies], "seconds": time.monotonic() - started}
 
 

@@ -64,11 +64,24 @@ class FakeGrid(Grid):
 
 
 def echo(message: Message) -> list[Message]:
-    return [reply(message, body_of(message))]
+    return [reply(message, body_of(message) + common_of(message))]
 
 
 def body_of(message: Message) -> bytes:
-    body = message.content.config_records["havenfl"]["body"]
+    """A reply, or a request's own part."""
+    return _bytes_of(message, "havenfl")
+
+
+def common_of(message: Message) -> bytes:
+    return _bytes_of(message, "havenfl.common")
+
+
+def request_content(own: bytes, common: bytes) -> RecordDict:
+    return RecordDict({"havenfl": ConfigRecord({"body": own}), "havenfl.common": ConfigRecord({"body": common})})
+
+
+def _bytes_of(message: Message, record: str) -> bytes:
+    body = message.content.config_records[record]["body"]
     if not isinstance(body, bytes):
         raise TypeError("expected bytes")
     return body
