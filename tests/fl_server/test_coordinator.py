@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fl_client.device import Train
 from fl_client.store import Memory, MemoryStore, TaskRecord
 from fl_server.checkpoint import CheckpointError, CheckpointFile
 from fl_server.coordinator import Coordinator, CoordinatorError, Ended, RoundReport
@@ -18,8 +19,13 @@ from fl_server.records import RecordLog
 from fl_server.transport import NodeId, Reply
 from privacy.ledger import Ledger
 from privacy.ledger_entries import Abandoned, Charged, Entry, Released
+from privacy.randomness import Randomness
 from privacy.secagg import Request, Stage
-from privacy.task import Budget, DeviceMechanism
+from privacy.secagg.messages import Members
+from privacy.secagg.record import FIRST, RoundRecord, line_digest, open_record
+from privacy.secagg.shard import total_transcript
+from privacy.states import Update, joint_transcript
+from privacy.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, Statistic, TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 from tests.support.devices import NOW, Fleet, noiseless_task
 
@@ -93,6 +99,13 @@ class Bench:
 
     def bodies(self) -> list[object]:
         return [Entry.model_validate_json(raw).body for raw in self.ledger.entries()]
+
+    def log(self) -> list[RoundRecord]:
+        """The reviewer's log, each line verified to follow the one before."""
+        lines = (self.path / "rounds.jsonl").read_bytes().splitlines()
+        records = [open_record(line, self.fleet.operator.public) for line in lines]
+        assert [one.previous for one in records] == [FIRST, *map(line_digest, lines)][: len(lines)]
+        return records
 
     def count(self, kind: type) -> int:
         return sum(isinstance(body, kind) for body in self.bodies())
@@ -170,6 +183,7 @@ def test_a_crash_in_any_stage_and_a_restart_end_like_a_run_in_peace(tmp_path: Pa
     result = restarted.coordinator().run(START)
     np.testing.assert_array_equal(result.state.weights, expected.state.weights)
     assert restarted.ledger.entries() == peace.ledger.entries()
+    assert restarted.log() == peace.log()
 
 
 @pytest.mark.parametrize("where", ["checkpoint", "ledger"])
@@ -195,6 +209,7 @@ def test_a_crash_between_checkpoint_and_mark_is_settled_on_start(
     restarted = Bench(war.path, war.fleet)
     np.testing.assert_array_equal(restarted.coordinator().run(START).state.weights, expected.state.weights)
     assert restarted.ledger.entries() == peace.ledger.entries()
+    assert restarted.log() == peace.log()
 
 
 def test_the_budget_ends_the_run_before_it_is_exceeded(tmp_path: Path) -> None:
@@ -222,6 +237,108 @@ def test_checkpoints_of_another_task_and_damaged_ones_are_refused(bench: Bench, 
     (tmp_path / "checkpoint").write_bytes((tmp_path / "checkpoint").read_bytes()[:50])
     with pytest.raises(CheckpointError, match="expected a checkpoint"):
         bench.checkpoints.load()
+
+
+# Shards.
+
+
+@pytest.fixture
+def sharded(tmp_path: Path) -> Bench:
+    """Forty devices in two shards; in each, a third may drop out."""
+    task = noiseless_task(
+        rounds=2,
+        participation=BoundedParticipation(cohort=40, max_participations=9),
+        aggregation=AggregationPolicy(
+            corrupt_share=0.0, dropout_share=0.34, min_survivors=4, modulus_bits=32, shards=2
+        ),
+    )
+    bench = Bench(tmp_path, Fleet(40, task))
+    sizes = [len(bench.fleet.shard(shard, number)) for shard in (0, 1) for number in (1, 2)]
+    assert min(sizes) >= 10
+    assert bench.fleet.shard(0, 1) != bench.fleet.shard(0, 2)
+    return bench
+
+
+def charged_for(record: RoundRecord) -> str:
+    """What the ledger should hold, recomputed from the reviewer's log."""
+    parts = [
+        total_transcript(bytes.fromhex(one.roster), Members(one.survivors), bytes.fromhex(one.sum_digest))
+        for one in record.shards
+    ]
+    return joint_transcript(parts)
+
+
+def is_mean_of(bench: Bench, weights: NDArray[np.float32], *rounds: list[int]) -> bool:
+    """Momentum 0.5 over the plain sums of these devices, divided by the expected 40."""
+    expected, velocity = np.zeros(8), np.zeros(8)
+    for devices in rounds:
+        velocity = 0.5 * velocity + bench.fleet.expected(devices) / 40
+        expected += velocity
+    return bool(np.abs(weights - expected).max() < 1e-4)
+
+
+def test_two_shards_are_summed_and_charged_together_once_a_round(sharded: Bench) -> None:
+    result = sharded.coordinator().run(START)
+    assert is_mean_of(sharded, result.state.weights, [*range(40)], [*range(40)])
+    assert (sharded.count(Charged), sharded.count(Released)) == (2, 2)
+    charges = [body.charge.transcript for body in sharded.bodies() if isinstance(body, Charged)]
+    assert charges == [charged_for(record) for record in sharded.log()]
+    assert [len(record.shards) for record in sharded.log()] == [2, 2]
+    assert [report.release and report.release.survivors for report in sharded.watcher.reports] == [40, 40]
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_shard_that_ends_early_leaves_the_others_sum(sharded: Bench, stage: Stage) -> None:
+    """Before the charge it is left out of it; while unmasking, it stays charged and nothing of it is released."""
+    lost, other = sharded.fleet.shard(0, 1), sharded.fleet.shard(1, 1)
+
+    def fault(at: str, node: NodeId) -> None:
+        if at == stage and not sharded.watcher.reports and node in lost[1:]:
+            raise ConnectionError("gone")
+
+    result = sharded.coordinator(fault).run(START)
+    assert is_mean_of(sharded, result.state.weights, other, [*range(40)])
+    first = sharded.log()[0]
+    charges = [body.charge.transcript for body in sharded.bodies() if isinstance(body, Charged)]
+    assert charges[0] == charged_for(first)
+    assert [one.shard for one in first.shards] == ([0, 1] if stage is Stage.UNMASK else [1])
+    assert list(first.ended) == ["0"]
+    assert stage in first.ended["0"]
+    released = sharded.watcher.reports[0].release
+    assert released is not None
+    assert (released.survivors, released.cohort) == (len(other), len(other))
+
+
+def test_a_round_without_a_shard_left_costs_nothing(sharded: Bench) -> None:
+    def fault(at: str, node: NodeId) -> None:
+        if at == Stage.INPUT and not sharded.watcher.reports and node >= 4:
+            raise ConnectionError("gone")
+
+    sharded.coordinator(fault).run(START)
+    assert [bool(report.aborted) for report in sharded.watcher.reports] == [True, False]
+    assert (sharded.count(Charged), sharded.count(Released)) == (1, 1)
+    first = sharded.log()[0]
+    assert (first.transcript, first.entry, first.shards) == (None, None, ())
+    assert set(first.ended) == {"0", "1"}
+
+
+# Statistics.
+
+
+def test_statistics_are_released_with_the_model(tmp_path: Path) -> None:
+    def reports(count: float) -> Train:
+        def train(task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:  # noqa: ARG001
+            return Update(np.zeros_like(weights), {"examples": count, "loss": 0.25 * count})
+
+        return train
+
+    counted = tuple(Statistic(name=name, bound=8.0, share=0.1) for name in ("examples", "loss"))
+    fleet = Fleet(task=noiseless_task(rounds=1, statistics=counted), trains={one: reports(one) for one in range(6)})
+    bench = Bench(tmp_path, fleet)
+    bench.coordinator(lose(Stage.INPUT, [5])).run(START)
+    released = bench.watcher.reports[0].release
+    assert released is not None
+    assert released.statistics == pytest.approx({"examples": 10.0, "loss": 2.5}, abs=1e-2)
 
 
 def _directory(base: Path, name: str) -> Path:

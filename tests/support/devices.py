@@ -13,7 +13,7 @@ from fl_client.store import DeviceStore, MemoryStore
 from privacy.mechanism import Mechanism
 from privacy.randomness import Origin, Randomness
 from privacy.secagg import Convener, Server, Stage
-from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol
+from privacy.secagg.identity import Certificate, EnrolmentRequest, Revocations, enrol
 from privacy.secagg.keys import DeviceKeys
 from privacy.secagg.policy import DevicePolicy, Trust
 from privacy.signing import Signer
@@ -80,10 +80,10 @@ class Fleet:
 
     def device(self, index: int) -> Device:
         """Device `index` as it is after a restart: its memory is what its store has."""
-        own, keys = self.seed.child("device", index), self.keys(index)
+        own = self.seed.child("device", index)
         return Device(
-            keys=keys,
-            certificate=enrol(self.authority, self.task.population, EnrolmentRequest.by(keys), LATER),
+            keys=self.keys(index),
+            certificate=self.certificate(index),
             trust=Trust(self.operator.public, self.authority.public, self.policy),
             store=self.stores[index],
             train=self.trains.get(index, lambda task, weights, rng: Update(self.deltas[index].copy())),  # noqa: ARG005
@@ -93,6 +93,9 @@ class Fleet:
 
     def keys(self, index: int) -> DeviceKeys:
         return DeviceKeys.from_seed(self.seed.child("device", index, "identity").key())
+
+    def certificate(self, index: int) -> Certificate:
+        return enrol(self.authority, self.task.population, EnrolmentRequest.by(self.keys(index)), LATER)
 
     def list_revoked(self, number: int, *indices: int) -> Revocations:
         revoked = frozenset(self.keys(index).identity.public for index in indices)
@@ -114,6 +117,11 @@ class Fleet:
     @property
     def convener(self) -> Convener:
         return Convener(self.operator, self.authority.public, self.revocations)
+
+    def shard(self, shard: int, number: int = 1) -> list[int]:
+        """The devices whose lots put them there in round `number`."""
+        header, shards = self.server(number).header, self.task.aggregation.shards
+        return [one for one in self.devices if header.shard_of(self.certificate(one), shards) == shard]
 
     def run(self, number: int = 1, *, between: Callable[[], None] = lambda: None) -> Total:
         """A whole round of one shard; `between` is called before every message."""
