@@ -12,6 +12,7 @@ import typer
 
 from fl_client.files import DeviceDirectory, DeviceFilesError
 from fl_client.node import EmbeddedNode, NodeError
+from fl_client.store import StoreError
 
 app = typer.Typer(
     name="fl-client",
@@ -33,8 +34,8 @@ Directories = Annotated[list[Path], typer.Argument(help="One directory a device.
 def init(directories: Directories) -> None:
     """Make devices: a directory each, with keys that never leave it.
 
-    The operator registers `node.key.pub` with the SuperLink, has `identity.pub` certified and returns
-    `enrolment.json`. Messages to train on go into `messages.csv`, with the columns text and label.
+    The enrolment authority answers `enrolment-request.bin` with `enrolment.json`; the operator registers
+    `node.key.pub` with the SuperLink. Messages to train on go into `messages.csv`, with the columns text and label.
 
     Example: [bold]fl-client init devices/alice devices/bob[/bold]
 
@@ -79,7 +80,7 @@ def run(
             )
             for device in map(DeviceDirectory, directories)
         ]
-    except (DeviceFilesError, NodeError) as error:
+    except (DeviceFilesError, NodeError, StoreError) as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(EXIT_USAGE) from error
     if not _run_until_stopped(nodes):

@@ -12,14 +12,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from pydantic import Field, ValidationError
 
+from fl_client.store import STORE_KEY_BYTES
 from privacy.canonical import Frozen
 from privacy.randomness import KEY_BYTES
-from privacy.secagg.identity import CERTIFICATE_BYTES
-from privacy.signing import PUBLIC_KEY_BYTES, Signer
+from privacy.secagg.identity import CERTIFICATE_BYTES, Certificate, EnrolmentRequest
+from privacy.secagg.keys import DeviceKeys
+from privacy.secagg.policy import DevicePolicy, Trust
+from privacy.signing import PUBLIC_KEY_BYTES
 
-_IDENTITY, _IDENTITY_PUBLIC = "identity.key", "identity.pub"
+_IDENTITY, _REQUEST, _ENROLMENT = "identity.key", "enrolment-request.bin", "enrolment.json"
 _NODE_KEY, _NODE_PUBLIC = "node.key", "node.key.pub"
-_ENROLMENT, _MEMORY, _MESSAGES = "enrolment.json", "memory.json", "messages.csv"
+_STORE_KEY, _MEMORY, _MESSAGES = "store.key", "memory.bin", "messages.csv"
 
 
 class DeviceFilesError(ValueError):
@@ -30,11 +33,21 @@ _Key = Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * PUBLIC_KEY_BYTES}}}$")]
 
 
 class Enrolment(Frozen):
-    """What the operator gives a device: its certificate, and the two public keys to trust; all in hex."""
+    """What the enrolment authority gives a device: its certificate, two public keys to trust (hex), its policy."""
 
     certificate: Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * CERTIFICATE_BYTES}}}$")]
     operator: _Key
     authority: _Key
+    policy: DevicePolicy
+
+    @property
+    def issued(self) -> Certificate:
+        """The certificate, decoded."""
+        return Certificate.decode(bytes.fromhex(self.certificate))
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(bytes.fromhex(self.operator), bytes.fromhex(self.authority), self.policy)
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,9 @@ class DeviceDirectory:
 
     @classmethod
     def create(cls, path: Path) -> DeviceDirectory:
-        """A new directory with fresh keys; `identity.pub` and `node.key.pub` are for the operator.
+        """A new directory with fresh keys.
+
+        `enrolment-request.bin` is for the enrolment authority, `node.key.pub` for the SuperLink's operator.
 
         Raises:
             DeviceFilesError: when the directory exists.
@@ -56,7 +71,8 @@ class DeviceDirectory:
             raise DeviceFilesError(f"{path}: expected a new path: {error.strerror or error}") from error
         seed = os.urandom(KEY_BYTES)
         _write_secret(path / _IDENTITY, seed)
-        (path / _IDENTITY_PUBLIC).write_text(Signer.from_seed(seed).public.hex() + "\n")
+        (path / _REQUEST).write_bytes(EnrolmentRequest.by(DeviceKeys.from_seed(seed)).encode())
+        _write_secret(path / _STORE_KEY, os.urandom(STORE_KEY_BYTES))
         node = ec.generate_private_key(ec.SECP384R1())
         _write_secret(path / _NODE_KEY, node.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
         public = node.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
@@ -68,20 +84,34 @@ class DeviceDirectory:
         """OpenSSH ECDSA key (P-384) that authenticates this device to the SuperLink."""
         return self.path / _NODE_KEY
 
-    def identity(self) -> Signer:
-        """Raises DeviceFilesError when the key is missing or damaged."""
-        return Signer.from_seed(self._read(_IDENTITY, KEY_BYTES))
+    def keys(self) -> DeviceKeys:
+        """Raises DeviceFilesError when the seed is missing or damaged."""
+        return DeviceKeys.from_seed(self._read(_IDENTITY, KEY_BYTES))
+
+    def store_key(self) -> bytes:
+        """Encrypts the device's memory; an application would keep it in the platform's keystore.
+
+        Raises:
+            DeviceFilesError: when it is missing or damaged.
+        """
+        return self._read(_STORE_KEY, STORE_KEY_BYTES)
 
     def enrolment(self) -> Enrolment:
-        """Raises DeviceFilesError when it is missing or damaged."""
+        """Raises DeviceFilesError when it is missing, damaged or another device's."""
+        data, keys = self._read(_ENROLMENT), self.keys()
         try:
-            return Enrolment.model_validate_json(self._read(_ENROLMENT))
+            enrolment = Enrolment.model_validate_json(data)
         except ValidationError as error:
             raise DeviceFilesError(f"{self.path / _ENROLMENT}: {error}") from error
+        if (enrolment.issued.identity, enrolment.issued.agreement) != (keys.identity.public, keys.agreement.public):
+            raise DeviceFilesError(
+                f"{self.path / _ENROLMENT}: expected a certificate of this device's keys, not others"
+            )
+        return enrolment
 
     @property
     def memory(self) -> Path:
-        """Where the device remembers which rounds it has answered."""
+        """Where the device remembers, encrypted, which rounds it has answered and how often it took part."""
         return self.path / _MEMORY
 
     def messages(self) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 
 import numpy as np
@@ -13,8 +14,6 @@ from fl_client.files import DeviceDirectory
 from fl_client.store import FileStore
 from fl_client.training import Examples, LocalTrainer
 from privacy.randomness import Randomness, SystemRandomness
-from privacy.secagg.client import Trust
-from privacy.secagg.identity import Certificate
 from privacy.states import Update
 from privacy.task import FeatureSpec, TaskSpec
 
@@ -24,15 +23,17 @@ def open_device(directory: DeviceDirectory) -> Device:
 
     Raises:
         DeviceFilesError: when a file is missing or damaged.
+        StoreError: when the device's memory is damaged or sealed under another key.
     """
     enrolment = directory.enrolment()
     return Device(
-        identity=directory.identity(),
-        certificate=Certificate.decode(bytes.fromhex(enrolment.certificate)),
-        trust=Trust(bytes.fromhex(enrolment.operator), bytes.fromhex(enrolment.authority)),
-        store=FileStore(directory.memory),
+        keys=directory.keys(),
+        certificate=enrolment.issued,
+        trust=enrolment.trust,
+        store=FileStore(directory.memory, directory.store_key()),
         train=_local_training(directory.messages()),
         randomness_for=_system_randomness,
+        clock=lambda: int(time.time()),
     )
 
 

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from fl_server.authority import (
+    DAY,
+    DEFAULT_POLICY,
+    Authority,
+    AuthorityError,
+    read_identity,
+    read_policy,
+    read_public_key,
+)
 from fl_server.dev import DevFederation
 from fl_server.processes import ProcessError
 from fl_server.provision import Scale
 
 app = typer.Typer(
     name="fl-server",
-    help="The aggregation server of a federation.",
+    help="The aggregation server of a federation, and its enrolment authority.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,10 +38,8 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
-
-@app.callback()
-def commands() -> None:
-    """The aggregation server of a federation."""
+AuthorityDirectory = Annotated[Path, typer.Option("--authority", help="Directory of the enrolment authority.")]
+ListDays = Annotated[int, typer.Option(min=1, max=365, help="How long devices accept the revocation list.")]
 
 
 @app.command()
@@ -59,6 +70,107 @@ def dev(
     except (ProcessError, OSError, ValueError) as error:
         _fail(str(error), EXIT_FAILED)
     typer.echo(f"published {version.name}: {version.path}")
+
+
+@app.command()
+def authority(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new directory; keep it from the server.")],
+    population: Annotated[str, typer.Option(help="The population it enrols, as in its tasks.")],
+    list_days: ListDays = 30,
+) -> None:
+    """Make an enrolment authority: its key, and a revocation list that revokes nobody yet.
+
+    The server gets copies of `authority.pub` and `revocations.bin`, and never `authority.key`.
+
+    Example: [bold]fl-server authority authority --population messenger[/bold]
+
+    Exit codes: 0 done, 1 failed, 2 bad input.
+    """
+    with _naming("DIR, --population"):
+        made = Authority.create(directory, population, _in_days(list_days))
+    typer.echo(f"authority {made.signer.public.hex()} of {made.population}: {directory}")
+
+
+@app.command()
+def enrol(
+    devices: Annotated[
+        list[Path],
+        typer.Argument(metavar="DEVICE_DIRECTORY_OR_REQUEST...", help="Made by `fl-client init`; one a directory."),
+    ],
+    authority_directory: AuthorityDirectory,
+    operator: Annotated[Path, typer.Option(help="The operator's public key: a file with 64 hex digits.")],
+    policy: Annotated[Path | None, typer.Option(help="The devices' policy, in JSON; see docs/enrolment.md.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long the certificates are valid.")] = 365,
+) -> None:
+    """Certify devices: check each `enrolment-request.bin`, write `enrolment.json` beside it. When one fails, none.
+
+    Examples:
+
+    [bold]fl-server enrol --authority authority --operator operator.pub devices/alice devices/bob[/bold]
+
+    [bold]fl-server enrol --authority authority --operator operator.pub --policy policy.json --days 90 alice[/bold]
+
+    Exit codes: 0 done, 1 failed, 2 bad input.
+    """
+    with _naming("--authority"):
+        opened = Authority.open(authority_directory)
+    with _naming("--operator"):
+        operator_key = read_public_key(operator)
+    with _naming("--policy"):
+        device_policy = read_policy(policy) if policy else DEFAULT_POLICY
+    with _naming("DEVICE_DIRECTORY_OR_REQUEST"):
+        certificates = opened.enrol(devices, operator_key, device_policy, _in_days(days))
+    for path, certificate in certificates.items():
+        typer.echo(f"{path}: {certificate.identity.hex()}, until {_date(certificate.not_after)}")
+
+
+@app.command()
+def revoke(
+    authority_directory: AuthorityDirectory,
+    identities: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[IDENTITY]...", help="Hex digits, or a request or directory."),
+    ] = None,
+    list_days: ListDays = 30,
+) -> None:
+    """Write the next revocation list, with these devices added; without any, renew the list before it runs out.
+
+    A device is named by the 64 hex digits that `enrol` printed, or by the path of its request or directory. The server
+    gets a copy of `revocations.bin`.
+
+    Examples:
+
+    [bold]fl-server revoke --authority authority devices/alice[/bold]
+
+    [bold]fl-server revoke --authority authority --list-days 60[/bold]
+
+    Exit codes: 0 done, 1 failed, 2 bad input.
+    """
+    with _naming("IDENTITY"):
+        revoked = frozenset(map(read_identity, identities or ()))
+    with _naming("--authority"):
+        revocations = Authority.open(authority_directory).revoke(revoked, _in_days(list_days))
+    number, count = revocations.number, len(revocations.identities)
+    typer.echo(f"revocation list {number}: {count} revoked, valid until {_date(revocations.valid_until)}")
+
+
+@contextmanager
+def _naming(argument: str) -> Iterator[None]:
+    """Ends the command when the authority finds `argument` wrong, or when the disk fails."""
+    try:
+        yield
+    except AuthorityError as error:
+        _fail(f"{argument}: {error}", EXIT_USAGE)
+    except OSError as error:
+        _fail(str(error), EXIT_FAILED)
+
+
+def _in_days(days: int) -> int:
+    return int(time.time()) + days * DAY
+
+
+def _date(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
 
 def _unwind_on(*numbers: signal.Signals) -> None:

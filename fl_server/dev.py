@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fl_server.authority import Authority
 from fl_server.fab import write_app
 from fl_server.processes import ProcessError, Processes
 from fl_server.provision import Scale, enrol_device, provision_server
@@ -17,7 +18,6 @@ from fl_server.registry import STABLE, ModelVersion, RegistryError, open_release
 from fl_server.service import ServerDirectory
 from fl_server.superlink import LocalSuperLink
 from privacy.secagg import Stage
-from privacy.signing import Signer
 
 Say = Callable[[str], None]
 
@@ -58,7 +58,7 @@ class DevFederation:
             self._train(processes, superlink)
             return self._published(processes)
 
-    def _start_devices(self, processes: Processes, superlink: LocalSuperLink, authority: Signer) -> None:
+    def _start_devices(self, processes: Processes, superlink: LocalSuperLink, authority: Authority) -> None:
         environment = superlink.cli.environment
         _make_devices(self.devices, environment)
         for device in self.devices:

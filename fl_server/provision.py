@@ -1,17 +1,20 @@
-"""A small federation's task, keys, enrolments and messages: what operators and users bring to a real one."""
+"""A small federation's task, keys, enrolments and messages: what operator, authority and users bring to a real one."""
 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fl_server.authority import DAY, Authority
 from fl_server.pki import write_secret
+from fl_server.registry import KEY_FILE
 from fl_server.service import ServerDirectory, Settings
 from privacy.accountant import noise_multiplier_for
-from privacy.canonical import canonical_json
+from privacy.mechanism import smallest_modulus, with_modulus
 from privacy.randomness import KEY_BYTES
-from privacy.secagg.identity import enrol
+from privacy.secagg.policy import DevicePolicy
 from privacy.signing import Signer
 from privacy.task import (
     AggregationPolicy,
@@ -29,6 +32,8 @@ _EPSILON, _DELTA = 8.0, 1e-5
 _DROPOUT_SHARE = 0.34
 """One of three devices may vanish."""
 _PATIENCE = 120.0
+_LIFETIME = 7 * DAY
+"""Of certificates and of the revocation list."""
 _SAMPLE_MESSAGES = (
     ("nobody wants you here, get lost", 1),
     ("you are a worthless idiot", 1),
@@ -61,9 +66,13 @@ def development_task(scale: Scale, population: str) -> TaskSpec:
         ValueError: when so many rounds cannot keep epsilon.
     """
     features = FeatureSpec()
-    survivors = scale.devices - int(_DROPOUT_SHARE * scale.devices)
     participation = BoundedParticipation(cohort=scale.devices, max_participations=scale.rounds)
-    return TaskSpec(
+    aggregation = AggregationPolicy(
+        dropout_share=_DROPOUT_SHARE,
+        min_survivors=scale.devices - int(_DROPOUT_SHARE * scale.devices),
+        modulus_bits=32,
+    )
+    task = TaskSpec(
         name="development",
         population=population,
         model=ModelSpec(
@@ -78,19 +87,34 @@ def development_task(scale: Scale, population: str) -> TaskSpec:
             steps=5, sampling_rate=1.0, expected_batch=8.0, learning_rate=8.0, message_clip=1.0, message_noise=0.0
         ),
         mechanism=DeviceMechanism(
-            clip=0.5, noise_multiplier=noise_multiplier_for(participation, scale.rounds, _EPSILON, _DELTA, survivors)
+            clip=0.5, noise_multiplier=noise_multiplier_for(participation, scale.rounds, _EPSILON, _DELTA, aggregation)
         ),
         participation=participation,
-        aggregation=AggregationPolicy(dropout_share=_DROPOUT_SHARE, min_survivors=survivors),
+        aggregation=aggregation,
         budget=Budget(epsilon=_EPSILON, delta=_DELTA),
         rounds=scale.rounds,
     )
+    return with_modulus(task, smallest_modulus(task))
 
 
-def provision_server(directory: ServerDirectory, scale: Scale) -> Signer:
-    """Write what the server needs into its directory; returns the enrolment authority, which it must not know."""
-    authority = Signer.from_seed(os.urandom(KEY_BYTES))
-    task = development_task(scale, population=f"development-{authority.public.hex()[:16]}")
+def development_policy(task: TaskSpec) -> DevicePolicy:
+    """What devices of so small a federation can insist on: of three, none can be assumed to be corrupt."""
+    return DevicePolicy(
+        min_noise_multiplier=task.mechanism.noise_multiplier,
+        min_survivors=2,
+        min_corrupt_share=0.0,
+    )
+
+
+def provision_server(directory: ServerDirectory, scale: Scale) -> Authority:
+    """Write what the server needs into its directory; returns the enrolment authority.
+
+    The authority's own directory is below the server's for convenience, and the server reads nothing in it.
+    """
+    population = f"development-{os.urandom(8).hex()}"
+    task = development_task(scale, population)
+    directory.path.mkdir(parents=True)
+    authority = Authority.create(directory.path / "authority", population, int(time.time()) + _LIFETIME)
     settings = Settings(
         learning_rate=1.0,
         momentum=0.9,
@@ -98,22 +122,19 @@ def provision_server(directory: ServerDirectory, scale: Scale) -> Signer:
         devices=scale.devices,
         patience=_PATIENCE,
     )
-    directory.path.mkdir(parents=True)
-    write_secret(directory.operator_key, os.urandom(KEY_BYTES))
-    directory.authority.write_text(authority.public.hex())
+    operator = os.urandom(KEY_BYTES)
+    write_secret(directory.operator_key, operator)
+    (directory.path / KEY_FILE).write_text(Signer.from_seed(operator).public.hex() + "\n")
+    directory.authority.write_bytes(authority.public_key.read_bytes())
+    directory.revocations.write_bytes(authority.revocations.read_bytes())
     directory.task.write_bytes(task.canonical())
     directory.settings.write_bytes(settings.canonical())
     return authority
 
 
-def enrol_device(device: Path, server: ServerDirectory, authority: Signer) -> None:
-    """Certify the device whose directory `fl-client init` has made, and give it some messages to train on."""
-    identity = bytes.fromhex((device / "identity.pub").read_text())
-    enrolment = {
-        "certificate": enrol(authority, server.read_task().population, identity).encode().hex(),
-        "operator": server.read_operator().public.hex(),
-        "authority": authority.public.hex(),
-    }
-    (device / "enrolment.json").write_bytes(canonical_json(enrolment))
+def enrol_device(device: Path, server: ServerDirectory, authority: Authority) -> None:
+    """Enrol the device whose directory `fl-client init` has made, and give it some messages to train on."""
+    operator, policy = server.read_operator().public, development_policy(server.read_task())
+    authority.enrol([device], operator, policy, int(time.time()) + _LIFETIME)
     lines = [f'"{text}",{label}\n' for text, label in _SAMPLE_MESSAGES]
     (device / "messages.csv").write_text("".join(["text,label\n", *lines]), encoding="utf-8")

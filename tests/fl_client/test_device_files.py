@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,12 @@ from typer.testing import CliRunner
 from fl_client.cli import app
 from fl_client.files import DeviceDirectory, DeviceFilesError
 from fl_client.host import open_device
+from fl_server.pki import make_loopback_tls
 from fl_server.provision import Scale, enrol_device, provision_server
 from fl_server.service import ServerDirectory
 from privacy.randomness import SystemRandomness
 from privacy.secagg import Refused
+from privacy.secagg.identity import EnrolmentRequest
 
 
 @pytest.fixture
@@ -28,17 +32,38 @@ def enrolled(tmp_path: Path) -> DeviceDirectory:
 
 def test_keys_are_fresh_and_readable_by_the_owner_alone(tmp_path: Path) -> None:
     first, second = (DeviceDirectory.create(tmp_path / name) for name in ("first", "second"))
-    assert first.identity().public != second.identity().public
-    for name in ("identity.key", "node.key"):
+    assert first.keys().identity.public != second.keys().identity.public
+    for name in ("identity.key", "store.key", "node.key"):
         assert (first.path / name).stat().st_mode & 0o777 == 0o600
         assert (first.path / name).read_bytes() != (second.path / name).read_bytes()
 
 
 def test_an_existing_directory_keeps_its_keys(enrolled: DeviceDirectory) -> None:
-    before = enrolled.identity().public
+    before = enrolled.keys().identity.public
     with pytest.raises(DeviceFilesError, match="expected a new path"):
         DeviceDirectory.create(enrolled.path)
-    assert enrolled.identity().public == before
+    assert enrolled.keys().identity.public == before
+
+
+def test_the_request_is_for_the_keys_of_this_device(tmp_path: Path) -> None:
+    device = DeviceDirectory.create(tmp_path / "device")
+    request = EnrolmentRequest.decode((device.path / "enrolment-request.bin").read_bytes())
+    assert request == EnrolmentRequest.by(device.keys())
+
+
+def test_another_devices_enrolment_is_refused(tmp_path: Path, enrolled: DeviceDirectory) -> None:
+    other = DeviceDirectory.create(tmp_path / "other")
+    (other.path / "enrolment.json").write_bytes((enrolled.path / "enrolment.json").read_bytes())
+    with pytest.raises(DeviceFilesError, match=r"other/enrolment\.json: expected a certificate of this device's keys"):
+        open_device(other)
+
+
+@pytest.mark.parametrize("change", [{"policy": None}, {"policy": {}}, {"operator": "00"}, {"extra": 1}])
+def test_an_enrolment_is_taken_whole_or_not_at_all(enrolled: DeviceDirectory, change: dict[str, object]) -> None:
+    path = enrolled.path / "enrolment.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DeviceFilesError, match=rf"enrolment\.json: (.|\n)*{next(iter(change))}"):
+        enrolled.enrolment()
 
 
 def test_an_enrolled_device_opens_and_refuses_a_stranger(enrolled: DeviceDirectory) -> None:
@@ -59,14 +84,14 @@ def test_a_device_without_messages_is_well(enrolled: DeviceDirectory) -> None:
     open_device(enrolled)
 
 
-@pytest.mark.parametrize("name", ["identity.key", "enrolment.json"])
+@pytest.mark.parametrize("name", ["identity.key", "store.key", "enrolment.json"])
 def test_a_missing_file_is_named_with_advice(enrolled: DeviceDirectory, name: str) -> None:
     (enrolled.path / name).unlink()
     with pytest.raises(DeviceFilesError, match=rf"{name}: .*fl-client init"):
         open_device(enrolled)
 
 
-@pytest.mark.parametrize("name", ["identity.key", "enrolment.json"])
+@pytest.mark.parametrize("name", ["identity.key", "store.key", "enrolment.json"])
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff" * 31])
 def test_a_damaged_file_is_named(enrolled: DeviceDirectory, name: str, data: bytes) -> None:
     (enrolled.path / name).write_bytes(data)
@@ -102,6 +127,14 @@ def test_run_checks_its_files_before_it_connects(tmp_path: Path) -> None:
     DeviceDirectory.create(tmp_path / "device")
     result = CliRunner().invoke(app, ["run", str(tmp_path / "device"), *options])
     assert (result.exit_code, "root_certificates" in result.output) == (2, True)
+
+
+def test_run_does_not_go_on_without_its_memory(enrolled: DeviceDirectory, tmp_path: Path) -> None:
+    superlink = make_loopback_tls(tmp_path, datetime.now(UTC)).authority
+    enrolled.memory.write_bytes(b"\xff" * 64)
+    options = ["--superlink", "127.0.0.1:1", "--root-certificates", str(superlink)]
+    result = CliRunner().invoke(app, ["run", str(enrolled.path), *options])
+    assert (result.exit_code, "memory.bin" in result.output) == (2, True)
 
 
 def test_help_shows_examples_and_exit_codes() -> None:
