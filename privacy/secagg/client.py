@@ -236,9 +236,9 @@ class Client:
             cohort = Cohort.of(roster, state.header, state.task)  # bounds how many signatures there are to verify
             for advert in roster.adverts:
                 admission.check(advert)
-            return cohort
         except (SignatureError, ParameterError, MechanismError) as error:
             raise self._refusal(str(error)) from error
+        return cohort
 
     def _require_live_holders(self, state: RoundState, cohort: Cohort, live: set[int]) -> None:
         """Whoever can recover this device's mask must include honest members with whom it shares masks."""
