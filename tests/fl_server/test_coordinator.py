@@ -43,11 +43,13 @@ class FaultyTransport:
 
     fleet: Fleet
     fault: Fault = lambda _stage, _node: None
+    sent: list[tuple[str, Mapping[NodeId, Request]]] = field(default_factory=list)
 
     def nodes(self) -> Sequence[NodeId]:
         return range(self.fleet.size)
 
     def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
+        self.sent.append((stage, requests))
         for node, request in requests.items():
             try:
                 self.fault(stage, node)
@@ -83,10 +85,11 @@ class Bench:
         self.records = RecordLog(self.path / "rounds.jsonl", self.fleet.operator)
 
     def coordinator(self, fault: Fault = lambda _stage, _node: None) -> Coordinator:
+        self.transport = FaultyTransport(self.fleet, fault)
         return Coordinator(
             task=self.fleet.task,
             convener=self.fleet.convener,
-            transport=FaultyTransport(self.fleet, fault),
+            transport=self.transport,
             ledger=self.ledger,
             strategy=FedAvgM(1.0, 0.5, self.fleet.task.participation.expected_cohort),
             checkpoints=self.checkpoints,
@@ -237,6 +240,19 @@ def test_checkpoints_of_another_task_and_damaged_ones_are_refused(bench: Bench, 
     (tmp_path / "checkpoint").write_bytes((tmp_path / "checkpoint").read_bytes()[:50])
     with pytest.raises(CheckpointError, match="expected a checkpoint"):
         bench.checkpoints.load()
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_all_devices_are_sent_one_object_and_a_part_of_their_own(bench: Bench, stage: Stage) -> None:
+    """The model is in what they share, so a round holds it once."""
+    bench.coordinator().run(START, lambda: len(bench.watcher.reports) == 1)
+    [requests] = [requests for at, requests in bench.transport.sent if at == stage]
+    assert len({id(one.common) for one in requests.values()}) == 1
+    assert all(one.body == one.own + one.common for one in requests.values())
+    own = {one.own for one in requests.values()}
+    assert len(own) == (6 if stage is Stage.INPUT else 1)
+    assert (START.tobytes() in requests[0].common) == (stage is Stage.INPUT)
+    assert repr(requests[0]) == "Request()"
 
 
 # Shards.

@@ -21,6 +21,8 @@ from fl_server.provision import Scale, enrol_device, provision_server
 from fl_server.registry import STABLE, open_release
 from fl_server.service import ServerDirectory, ServiceError, train
 from fl_server.transport import NodeId, Reply
+from privacy.secagg import Request
+from privacy.secagg.record import open_record
 
 
 class LocalTransport:
@@ -32,9 +34,9 @@ class LocalTransport:
     def nodes(self) -> list[NodeId]:
         return list(range(len(self.devices)))
 
-    def exchange(self, stage: str, requests: Mapping[NodeId, bytes], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
+    def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
         for node, request in requests.items():
-            yield Reply(node, self.devices[node].handle(stage, request))
+            yield Reply(node, self.devices[node].handle(stage, request.body))
 
 
 @pytest.fixture
@@ -56,6 +58,9 @@ def test_a_task_is_trained_published_and_told_round_by_round(
     publication = train(server, transport)
     assert [(line["round"], line["survivors"]) for line in server.lines()] == [(1, 3), (2, 3)]
     assert [line["epsilon"] for line in server.lines()] == sorted(line["epsilon"] for line in server.lines())
+    assert all(line["noise_multiplier"] >= server.read_task().mechanism.noise_multiplier for line in server.lines())
+    records = [open_record(line, server.read_operator().public) for line in server.records.read_bytes().splitlines()]
+    assert [(record.round, len(record.shards[0].survivors)) for record in records] == [(1, 3), (2, 3)]
     opened = open_release(server.release / STABLE, server.read_operator().public)
     assert opened.name == publication.version.name
     np.testing.assert_array_equal(opened.weights, publication.version.weights)
@@ -68,10 +73,10 @@ def test_started_again_after_its_end_it_asks_nobody_and_publishes_the_same(
     first = train(server, transport)
     again = train(server, LocalTransport([]))
     np.testing.assert_array_equal(again.version.weights, first.version.weights)
-    assert len(server.lines()) == 2
+    assert len(server.lines()) == len(server.records.read_bytes().splitlines()) == 2
 
 
-@pytest.mark.parametrize("name", ["settings.json", "task.json", "operator.key", "authority.pub"])
+@pytest.mark.parametrize("name", ["settings.json", "task.json", "operator.key", "authority.pub", "revocations.bin"])
 def test_a_missing_or_damaged_file_is_named(federation: tuple[ServerDirectory, LocalTransport], name: str) -> None:
     server, transport = federation
     (server.path / name).write_bytes(b"\xffdamaged")

@@ -19,6 +19,8 @@ from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.registry import open_release
 from privacy.ledger import SignedHead, verify
 from privacy.ledger_entries import Charged, Released
+from privacy.merkle import leaf_hash
+from privacy.secagg.record_check import Evidence, check_log
 from simulations.config import ConfigError, load_config
 from simulations.host import Authorities
 from simulations.randomness import SeedTree
@@ -50,6 +52,7 @@ def test_run_directory_holds_everything(finished: tuple[Path, dict[str, Any]]) -
         "curves.png",
         "ledger.db",
         "run.log",
+        "rounds.jsonl",
     ]
     assert set(expected) <= {path.name for path in run.iterdir()}
     assert json.loads((run / "summary.json").read_text()) == summary
@@ -79,12 +82,31 @@ def test_ledger_release_and_report_agree(finished: tuple[Path, dict[str, Any]]) 
     assert report["hypothetical"] is True
 
 
+def test_the_log_of_rounds_stands_up_to_a_reviewer(finished: tuple[Path, dict[str, Any]]) -> None:
+    run, _ = finished
+    lines = (run / "rounds.jsonl").read_bytes().splitlines()
+    task = prepare(load_config(run / "config.toml", {})).task
+    with SqliteLedgerStore(run / "ledger.db").transaction() as transaction:
+        raw, head = transaction.entries(0), SignedHead.model_validate_json(transaction.head() or b"")
+    entries = verify(raw, head, OPERATOR.public)
+    hashes = [leaf_hash(one).hex() for one in raw]
+    charges = {at: one.body.charge for at, one in zip(hashes, entries, strict=True) if isinstance(one.body, Charged)}
+    released = {one.body.charge_hash: one.body.model_digest for one in entries if isinstance(one.body, Released)}
+    evidence = Evidence(task, OPERATOR.public, Authorities(SeedTree.root(11)).authority.public, charges, released)
+    assert [check for check in check_log(lines, evidence) if not check.passed] == []
+    forged = check_log([lines[0], *lines[2:]], evidence)
+    assert not all(check.passed for check in forged)
+
+
 def test_same_seed_same_result_whatever_the_workers(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     run, _ = finished
     config = load_config(small_config(tmp_path), {"training.message_noise": 1.0})
     start(config, tmp_path / "again", force=False, workers=2)
     assert model_bytes(tmp_path / "again") == model_bytes(run)
     assert ledger_digest(tmp_path / "again") == ledger_digest(run)
+    assert [json.loads(line)["record"]["shards"] for line in (tmp_path / "again" / "rounds.jsonl").open()] == [
+        json.loads(line)["record"]["shards"] for line in (run / "rounds.jsonl").open()
+    ]
 
 
 def test_another_seed_another_result(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -112,6 +134,7 @@ def test_killed_at_any_moment_and_resumed_ends_the_same(tmp_path: Path) -> None:
     assert _fl_sim(*arguments, "--workers", "1").wait() == 0
     assert model_bytes(tmp_path / "war") == model_bytes(tmp_path / "peace")
     assert ledger_digest(tmp_path / "war") == ledger_digest(tmp_path / "peace")
+    assert (tmp_path / "war" / "rounds.jsonl").read_bytes() == (tmp_path / "peace" / "rounds.jsonl").read_bytes()
     rounds = [json.loads(line)["round"] for line in (tmp_path / "war" / "metrics.jsonl").read_text().splitlines()]
     assert rounds == [1, 2, 3, 4, 5]
 
@@ -137,6 +160,24 @@ def test_bounded_participation_charges_the_worst_device(tmp_path: Path) -> None:
     assert outcome.summary is not None
     # Two Gaussians of noise multiplier 1: mu = sqrt(2), whatever the rounds; 6.07 at delta 1e-3 by Balle and Wang.
     assert outcome.summary["device_epsilon"] == pytest.approx(_exact_gaussian(np.sqrt(2), 1e-3), rel=1e-4)
+
+
+def test_a_sharded_cohort_reports_its_statistics(tmp_path: Path) -> None:
+    """Without noise they are exact: no two rounds draw the same devices, so neither do the counts agree."""
+    extra = 'shards = 2\nstatistics = ["examples", "loss", "correct"]\n'
+    overrides = {"privacy.noise_multiplier": 0.0, "server.modulus_bits": 32}
+    config = load_config(small_config(tmp_path, rounds=2, extra=extra), overrides)
+    outcome = start(config, tmp_path / "run", force=False, workers=2)
+    assert outcome.summary is not None
+    for line in [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]:
+        found = line["statistics"]
+        assert found["examples"] == pytest.approx(round(found["examples"]), abs=0.02)
+        assert line["cohort"] <= found["examples"]
+        assert 0 <= found["correct"] <= found["examples"] + 0.02
+        if line["round"] == 1:  # of the untrained model, which says 1/2 to everything
+            assert found["loss"] == pytest.approx(found["examples"] * np.log(2), rel=1e-3)
+    records = [json.loads(line)["record"] for line in (tmp_path / "run" / "rounds.jsonl").open()]
+    assert [len(record["shards"]) for record in records] == [2, 2]
 
 
 def _exact_gaussian(mu: float, delta: float) -> float:
