@@ -26,6 +26,7 @@ from privacy.mechanism import MechanismError, Release, release
 from privacy.randomness import Randomness
 from privacy.sampling import draw_cohort
 from privacy.secagg import Aborted, Convener, Server
+from privacy.signing import SignatureError
 from privacy.task import TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 
@@ -90,7 +91,7 @@ class Coordinator:
         self,
         *,
         task: TaskSpec,
-        convener: Convener,
+        convener: Callable[[], Convener],
         transport: Transport,
         ledger: Ledger,
         strategy: FedAvgM,
@@ -103,6 +104,7 @@ class Coordinator:
     ) -> None:
         """
         Args:
+            convener: asked in every round, since revocation lists are replaced while a task runs.
             randomness_for: a round's number to the randomness of its cohort.
             clock: Unix time in seconds, for certificates.
             stage_timeout: seconds that devices have for each stage.
@@ -127,7 +129,8 @@ class Coordinator:
             should_stop: asked between rounds.
 
         Raises:
-            CoordinatorError: when several rounds in a row end without a release.
+            CoordinatorError: when several rounds in a row end without a release, or devices would refuse every round
+                because the authority's revocation list is out of date.
         """
         current = self._checkpoints.load() or Checkpoint(0, ModelState.start(initial))
         self._settle(current)
@@ -147,22 +150,26 @@ class Coordinator:
 
     def _one_round(self, before: Checkpoint) -> Checkpoint:
         number = before.round + 1
-        devices = draw_cohort(self._task.participation, self._transport.nodes(), self._randomness_for(number))
-        server = Server(
-            task=self._task,
-            convener=self._convener,
-            round_number=number,
-            weights=before.state.weights,
-            devices=devices,
-            now=self._clock(),
-        )
-        running = Round(server, self._transport, self._timeout)
+        running = Round(self._server(number, before.state), self._transport, self._timeout)
         try:
             outcome = running.run(lambda transcript: self._ledger.reserve(self._charge(number, transcript)))
             released = release(self._task, outcome.totals, outcome.charged, outcome.receipt)
         except (Aborted, MechanismError) as error:
             return self._commit(self._abort(before, running, str(error)[:_REASON_LENGTH]))
         return self._commit(self._step(before, running, released))
+
+    def _server(self, number: int, state: ModelState) -> Server:
+        try:
+            return Server(
+                task=self._task,
+                convener=self._convener(),
+                round_number=number,
+                weights=state.weights,
+                devices=draw_cohort(self._task.participation, self._transport.nodes(), self._randomness_for(number)),
+                now=self._clock(),
+            )
+        except SignatureError as error:
+            raise CoordinatorError(f"{error}; the last complete round is kept") from error
 
     def _step(self, before: Checkpoint, running: Round, released: Release) -> Checkpoint:
         number, state = before.round + 1, self._strategy.step(before.state, released)

@@ -140,7 +140,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
     ledger = Ledger(SqliteLedgerStore(directory.ledger), operator, task.budget, _now)
     coordinator = Coordinator(
         task=task,
-        convener=directory.read_convener(),
+        convener=directory.read_convener,
         transport=transport,
         ledger=ledger,
         strategy=FedAvgM(settings.learning_rate, settings.momentum, task.participation.expected_cohort),

@@ -136,7 +136,7 @@ def _coordinator(
     keys, server, task = Authorities(prepared.seeds), prepared.config.server, prepared.task
     return Coordinator(
         task=task,
-        convener=keys.convener(task.population),
+        convener=lambda: keys.convener(task.population),
         transport=transport,
         ledger=ledger,
         strategy=FedAvgM(server.learning_rate, server.momentum, task.participation.expected_cohort),

@@ -58,9 +58,13 @@ class Server:
             weights: float32[d], the model that the devices will train.
             devices: whom to invite.
             now: Unix time in seconds; certificates are judged by it.
+
+        Raises:
+            SignatureError: when the revocation list is not the authority's or out of date: no device would answer.
         """
         self._task = task
         self._admission = Admission(task.population, convener.authority_public, convener.revocations, now)
+        self._admission.check_list()
         self._weights = weights.astype("<f4").tobytes()
         self.header = Header(bytes.fromhex(task.id), round_number, sha256(self._weights))
         signature = convener.operator.sign(HEADER_DOMAIN, self.header.encode())
