@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_what_was_saved_last_is_remembered(
                 store.save(save)
             else:
                 state = save
-                store.save_round(lambda save=save: save)
+                store.save_round(partial(bytes, save))
     for store in (file_store(path), in_process):
         assert (store.load(), store.load_round()) == (memory, state)
 

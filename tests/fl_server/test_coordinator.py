@@ -27,7 +27,7 @@ from privacy.secagg.shard import total_transcript
 from privacy.states import Update, joint_transcript
 from privacy.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, Statistic, TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
-from tests.support.devices import NOW, Fleet, noiseless_task
+from tests.support.devices import LATER, NOW, Fleet, noiseless_task
 
 
 class Crash(BaseException):
@@ -77,6 +77,7 @@ class Bench:
     fleet: Fleet
 
     def __post_init__(self) -> None:
+        self.now = NOW
         self.watcher = Watcher()
         self.ledger = Ledger(
             SqliteLedgerStore(self.path / "ledger.db"), self.fleet.operator, self.fleet.task.budget, lambda: "now"
@@ -88,7 +89,7 @@ class Bench:
         self.transport = FaultyTransport(self.fleet, fault)
         return Coordinator(
             task=self.fleet.task,
-            convener=self.fleet.convener,
+            convener=lambda: self.fleet.convener,
             transport=self.transport,
             ledger=self.ledger,
             strategy=FedAvgM(1.0, 0.5, self.fleet.task.participation.expected_cohort),
@@ -96,7 +97,7 @@ class Bench:
             records=self.records,
             randomness_for=lambda number: self.fleet.seed.child("cohort", number).stream(),
             observer=self.watcher,
-            clock=lambda: NOW,
+            clock=lambda: self.now,
             stage_timeout=1.0,
         )
 
@@ -240,6 +241,29 @@ def test_checkpoints_of_another_task_and_damaged_ones_are_refused(bench: Bench, 
     (tmp_path / "checkpoint").write_bytes((tmp_path / "checkpoint").read_bytes()[:50])
     with pytest.raises(CheckpointError, match="expected a checkpoint"):
         bench.checkpoints.load()
+
+
+def test_a_device_that_is_revoked_between_two_rounds_is_left_out_of_the_second(bench: Bench) -> None:
+    def revoke_after_the_first() -> bool:
+        if len(bench.watcher.reports) == 1:
+            bench.fleet.revocations = bench.fleet.list_revoked(2, 4)
+        return False
+
+    bench.coordinator().run(START, revoke_after_the_first)
+    assert [report.release and report.release.survivors for report in bench.watcher.reports] == [6, 5, 5]
+    assert bench.fleet.stores[0].load().revocations == {bench.fleet.task.population: 2}
+
+
+def test_a_revocation_list_that_runs_out_stops_the_run_and_keeps_what_was_released(bench: Bench) -> None:
+    def age_after_the_first() -> bool:
+        bench.now = LATER + 1 if bench.watcher.reports else NOW
+        return False
+
+    with pytest.raises(CoordinatorError, match=r"the list is out of date; .*; the last complete round is kept"):
+        bench.coordinator().run(START, age_after_the_first)
+    assert (bench.count(Charged), bench.count(Released)) == (1, 1)
+    bench.now = NOW
+    assert bench.coordinator().run(START).ended is Ended.COMPLETE
 
 
 @pytest.mark.parametrize("stage", Stage)

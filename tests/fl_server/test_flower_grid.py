@@ -152,7 +152,12 @@ def test_few_replies_are_held_at_a_time() -> None:
 
 def test_requests_reach_devices_unchanged_and_in_two_parts() -> None:
     seen: list[tuple[bytes, bytes]] = []
-    grid = FakeGrid({1: lambda message: seen.append((body_of(message), common_of(message))) or echo(message)})
+
+    def watched(message: Message) -> list[Message]:
+        seen.append((body_of(message), common_of(message)))
+        return echo(message)
+
+    grid = FakeGrid({1: watched})
     request = Request(bytes(range(256)) * 1000, b"\xff" * 70_000)
     assert list(transport(grid).exchange("input", {1: request}, 5)) == [Reply(1, request.own + request.common)]
     assert seen == [(request.own, request.common)]

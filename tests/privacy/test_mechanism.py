@@ -15,7 +15,7 @@ from privacy.events import round_event
 from privacy.mechanism import Mechanism, MechanismError, release, smallest_modulus, with_modulus
 from privacy.randomness import SystemRandomness
 from privacy.receipt import Charge, Receipt, issue_receipt
-from privacy.secagg.packing import pack, unpack
+from privacy.secagg.packing import pack, unpack, word_type
 from privacy.secagg.params import parameters
 from privacy.states import Encoded, Total, Update, joint_transcript
 from privacy.task import (
@@ -356,16 +356,23 @@ def test_aligned_updates_of_the_largest_cohort_stay_in_the_modulus(dimension: in
         encoded = [chosen.encode(update, rotation, rng).integers for _ in range(8)]
         exact = np.sum(encoded, axis=0)
         reached = max(reached, int(np.abs(exact).max()))
-        words = np.sum([pack(one, bits) for one in encoded], axis=0, dtype=pack(exact, bits).dtype)
+        words = np.add.reduce([pack(one, bits) for one in encoded], axis=0, dtype=word_type(bits))
         np.testing.assert_array_equal(unpack(words, bits, exact.size), exact)
     assert 0.2 * half < reached < half
 
 
-def default_task(dimension: int = 16_385, noise: float = 0.63, cohort: float = 64, **aggregation: float) -> TaskSpec:
+def default_task(dimension: int = 16_385, noise: float = 0.63, cohort: int = 64, **aggregation: int) -> TaskSpec:
     """What `fl-sim run` does with its defaults; `cohort` devices of a thousand times as many are expected."""
     participation = PoissonParticipation(population=1_000, sampling_rate=cohort / 1_000)
-    policy = {"corrupt_share": 0.05, "dropout_share": 0.1, "min_survivors": cohort // 4}
-    return task_of(noise=noise, dimension=dimension, participation=participation, **{**policy, **aggregation})
+    aggregation.setdefault("min_survivors", cohort // 4)
+    return task_of(
+        noise=noise,
+        dimension=dimension,
+        participation=participation,
+        corrupt_share=0.05,
+        dropout_share=0.1,
+        **aggregation,
+    )
 
 
 def rounding_cost(task: TaskSpec, bits: int) -> float:
