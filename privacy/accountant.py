@@ -53,7 +53,7 @@ class Spend:
 
     Attributes:
         epsilon: an upper bound, rounded up to four decimals; inf where nothing can be promised.
-        slack: the part of delta that pays for cohorts too small to release.
+        slack: the part of delta that pays for cohorts too small or too large to release.
         second_epsilon: the second accountant's, looser, upper bound.
         discrepancy: how far below `epsilon` the accountant's own lower bound is.
     """
@@ -201,7 +201,7 @@ def _event(participation: Participation, noise_multiplier: float, aggregation: A
     return BoundedGaussian(task="", noise_multiplier=noise_multiplier, max_participations=limit)
 
 
-_NOTHING = Bracket(math.inf, math.inf, math.inf, "none: delta is used up by cohorts too small to release")
+_NOTHING = Bracket(math.inf, math.inf, math.inf, "none: delta is used up by cohorts of a size that cannot release")
 
 
 def _upper(counts: Counter[Event], delta: float) -> float:

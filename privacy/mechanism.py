@@ -5,7 +5,7 @@ has L2 norm at most `norm_bound`, enforced after rotation and rounding in exact 
 the sensitivity of the sum. Each device adds a discrete Gaussian per coordinate, of a variance that lets the share of
 devices assumed honest and present reach noise_multiplier * norm_bound alone. Their sum is within
 10 h exp(-pi^2 sigma^2) of one discrete Gaussian per coordinate (Kairouz, Liu and Steinke 2021, Theorem 1): below
-2^-200 for sigma >= 4. Leaving the modulus costs accuracy, never privacy.
+2^-3000 for sigma >= 16. Leaving the modulus costs accuracy, never privacy.
 
 The grid and the noise of the sum do not depend on how many devices came: a Poisson cohort's size stays hidden in a
 release, as its amplification requires. Only drop-outs add to the noise that is left out of the account.
@@ -31,7 +31,8 @@ _SIGMA = 448
 """Finer noise, in integer steps a device, is of use only where the rounding of many coordinates asks for it."""
 _ROUNDING_STEPS = 16
 """A bound of so many steps over the square root of the length makes rounding cost 0.05%: fine enough for any model."""
-_MIN_VARIANCE = 16
+_MIN_VARIANCE = 256
+"""A device's variance is a whole number: from here on rounding it changes the noise of a sum by less than 0.4%."""
 _WRAP_BITS = 40
 """Some coordinate of the sum leaves the modulus with probability below 2^-40."""
 _UNNOISED_STEPS = 1 << 20

@@ -138,6 +138,9 @@ def _mechanism(task: TaskSpec, facts: RunFacts) -> MechanismPart:
         name="distributed discrete Gaussian noise on the securely aggregated sum of clipped updates",
         dimension=task.model.dimension,
         clip=_number(task.mechanism.clip),
+        statistics=tuple(statistic.name for statistic in task.statistics),
+        modulus_bits=task.aggregation.modulus_bits,
+        shards=task.aggregation.shards,
         noise_multiplier_planned=_number(task.mechanism.noise_multiplier),
         noise_multiplier_realised=None if realised is None else _number(realised),
     )

@@ -34,6 +34,10 @@ class MechanismPart(Frozen):
     name: str
     dimension: int
     clip: Number
+    statistics: tuple[str, ...]
+    """What devices add to their update, inside the same noise; `noise_multiplier` counts on both."""
+    modulus_bits: int
+    shards: int
     noise_multiplier_planned: Number
     noise_multiplier_realised: Number | None
 
@@ -79,7 +83,7 @@ class DeviceSpend(Frozen):
     epsilon: Number
     delta: Number
     slack: Number
-    """The part of delta that pays for cohorts too small to release."""
+    """The part of delta that pays for cohorts too small or too large to release."""
     accountant: str
     second_accountant: str
     second_epsilon: Number

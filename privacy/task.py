@@ -98,7 +98,8 @@ class DeviceMechanism(Frozen):
     clip: float = Field(gt=0)
     """L2 bound of a device's whole update."""
     noise_multiplier: float = Field(ge=0)
-    """Standard deviation of the honest survivors' noise in the sum, over `clip`."""
+    """Standard deviation of the honest survivors' noise in the sum, over what a device may contribute: `clip`, and the
+    statistics if there are any."""
 
 
 class Statistic(Frozen):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fl_client.models import model_spec
 from privacy.accountant import noise_multiplier_for
-from privacy.mechanism import MechanismError, smallest_modulus, with_modulus
+from privacy.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
+from privacy.secagg.params import ParameterError, parameters
 from privacy.task import (
     AggregationPolicy,
     BoundedParticipation,
@@ -65,9 +66,12 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
         randomness="seeded",
     )
     try:
-        return with_modulus(task, config.server.modulus_bits or smallest_modulus(task))
-    except MechanismError as error:
-        raise ConfigError(str(error)) from error
+        planned = with_modulus(task, config.server.modulus_bits or smallest_modulus(task))
+        Mechanism.for_cohort(planned, planned.largest_shard)
+        parameters(round(planned.shard_cohort), planned.aggregation)
+    except (MechanismError, ParameterError) as error:
+        raise ConfigError(f"server.{error}") from error
+    return planned
 
 
 def warnings_about(config: RunConfig, devices: int) -> list[str]:

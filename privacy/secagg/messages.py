@@ -39,7 +39,7 @@ class Stage(StrEnum):
 
 
 class _Kind:
-    HEADER, INVITATION, ADVERT, ROSTER, SHARES, INPUT_REQUEST, INPUT_COMMON = range(1, 8)
+    HEADER, INVITATION, ADVERT, ROSTER, SHARES, INPUT_REQUEST, MODEL = range(1, 8)
     MASKED, MEMBERS, ECHO, ECHOES, REVEALED = range(8, 13)
 
 
@@ -206,21 +206,22 @@ class InputRequest:
     weights: bytes = field(repr=False)
 
     def encode_own(self) -> bytes:
-        """The part that differs from device to device; the common part follows it."""
+        """The part that differs from device to device; the model, which is the same for all, follows it."""
         writer = Writer(_Kind.INPUT_REQUEST)
         _write_dealt(writer, self.dealt)
-        return writer.done()
+        return writer.var(Members(self.dealers).encode()).done()
 
-    def encode_common(self) -> bytes:
-        return Writer(_Kind.INPUT_COMMON).var(Members(self.dealers).encode()).var(self.weights).done()
+    @staticmethod
+    def encode_model(weights: bytes) -> bytes:
+        return Writer(_Kind.MODEL).var(weights).done()
 
     @classmethod
     def decode(cls, data: bytes) -> InputRequest:
         reader = Reader(data, _Kind.INPUT_REQUEST)
-        dealt = _read_dealt(reader)
-        common = Reader(reader.rest(), _Kind.INPUT_COMMON)
-        request = cls(dealt, Members.decode(common.var()).places, common.var())
-        common.end()
+        dealt, dealers = _read_dealt(reader), Members.decode(reader.var())
+        model = Reader(reader.rest(), _Kind.MODEL)
+        request = cls(dealt, dealers.places, model.var())
+        model.end()
         return request
 
 

@@ -21,6 +21,9 @@ from privacy.task import TaskSpec
 
 _T = TypeVar("_T")
 
+_CLOSE = 1e-9
+"""What floating point may make of a noise multiplier."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -168,7 +171,7 @@ def _noise(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
     except MechanismError as error:
         return f"round {record.round}: {error}"
     least = evidence.task.mechanism.noise_multiplier
-    if abs(expected - shard.noise_multiplier) > 1e-9 * expected or expected < least:
+    if abs(expected - shard.noise_multiplier) > _CLOSE * expected or expected < least * (1 - _CLOSE):
         return f"round {record.round}: expected {expected}, at least {least}, got {shard.noise_multiplier}"
     return ""
 

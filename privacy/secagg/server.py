@@ -18,7 +18,7 @@ from privacy.secagg.cohort import Admission, verify_advert
 from privacy.secagg.errors import Aborted, Rejected, WireError
 from privacy.secagg.identity import Revocations
 from privacy.secagg.keys import require_usable
-from privacy.secagg.messages import HEADER_DOMAIN, Advert, Header, Invitation, Stage
+from privacy.secagg.messages import HEADER_DOMAIN, Advert, Header, InputRequest, Invitation, Stage
 from privacy.secagg.params import ParameterError
 from privacy.secagg.shard import Member, Request, Shard
 from privacy.signing import SignatureError, Signer
@@ -65,8 +65,9 @@ class Server:
         self._task = task
         self._admission = Admission(task.population, convener.authority_public, convener.revocations, now)
         self._admission.check_list()
-        self._weights = weights.astype("<f4").tobytes()
-        self.header = Header(bytes.fromhex(task.id), round_number, sha256(self._weights))
+        flat = weights.astype("<f4").tobytes()
+        self._model = InputRequest.encode_model(flat)
+        self.header = Header(bytes.fromhex(task.id), round_number, sha256(flat))
         signature = convener.operator.sign(HEADER_DOMAIN, self.header.encode())
         signed_task = sign_task(task, convener.operator)
         self._invitation = Invitation(signed_task, self.header, signature, convener.revocations).encode()
@@ -175,7 +176,7 @@ class Server:
         for number in range(count):
             adverts = {member: self._adverts[member] for member, lot in lots.items() if lot == number}
             try:
-                self._shards[number] = Shard(self._task, self.header, adverts, self._weights)
+                self._shards[number] = Shard(self._task, self.header, adverts, self._model)
             except (ParameterError, MechanismError) as error:
                 self._end(number, f"{Stage.ADVERTISE}: {error}")
         self._shard_of = lots

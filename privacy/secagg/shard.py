@@ -56,9 +56,15 @@ class Request:
 class Shard:
     """Stages share to unmask of one shard: send `requests()`, give each reply to `receive`, then `advance()`."""
 
-    def __init__(self, task: TaskSpec, header: Header, adverts: Mapping[Member, Advert], weights: bytes) -> None:
-        """Raises ParameterError or MechanismError when so many devices cannot run the task's policy."""
-        self._task, self._header, self._weights = task, header, weights
+    def __init__(self, task: TaskSpec, header: Header, adverts: Mapping[Member, Advert], model: bytes) -> None:
+        """
+        Args:
+            model: encoded once for all shards, as the end of every input request.
+
+        Raises:
+            ParameterError, MechanismError: when so many devices cannot run the task's policy.
+        """
+        self._task, self._header, self._model = task, header, model
         members = sorted(adverts, key=lambda member: adverts[member].identity)
         self._index = {member: place for place, member in enumerate(members)}
         self.cohort = Cohort.of(Roster(tuple(adverts[member] for member in members)), header, task)
@@ -205,7 +211,7 @@ class Shard:
     def _dealt_to(self, member: Member) -> bytes:
         me = self._index[member]
         dealt = {dealer: boxes[me] for dealer, boxes in sorted(self._dealt.items()) if me in boxes}
-        return InputRequest(dealt, (), b"").encode_own()
+        return InputRequest(dealt, tuple(sorted(self._dealt)), b"").encode_own()
 
     def _common_part(self) -> bytes:
         """What all devices are sent in this stage."""
@@ -213,7 +219,7 @@ class Shard:
             case Stage.SHARE:
                 return Roster(self.cohort.adverts).encode()
             case Stage.INPUT:
-                return InputRequest({}, tuple(sorted(self._dealt)), self._weights).encode_common()
+                return self._model
             case Stage.ECHO:
                 return self.survivors.encode()
             case _:

@@ -136,7 +136,7 @@ def test_statistics_widen_the_sensitivity_by_their_shares_and_cost_noise() -> No
 
 @given(
     cohort=st.integers(2, 400),
-    noise=st.floats(0.05, 20),
+    noise=st.floats(0.3, 20),
     corrupt=st.floats(0, 0.3),
     dropout=st.floats(0, 0.3),
     bits=st.sampled_from([21, 32]),
@@ -148,7 +148,7 @@ def test_noise_of_the_devices_counted_on_is_at_least_the_tasks(
     chosen = mechanism(task, cohort)
     assert chosen.honest == pytest.approx(cohort * (1 - corrupt - dropout))
     assert math.sqrt(chosen.variance * chosen.honest) >= noise * chosen.norm_bound * (1 - 1e-12)
-    assert noise * (1 - 1e-12) <= chosen.noise_multiplier <= noise * 1.04
+    assert noise * (1 - 1e-12) <= chosen.noise_multiplier <= noise * 1.002
     assert chosen.noise_std >= noise * task.contribution_bound * (1 - 1e-12)
 
 
@@ -158,7 +158,7 @@ def test_no_more_devices_are_counted_on_than_the_protocol_leaves(cohort: int, co
     assert mechanism(task, cohort).honest <= parameters(cohort, task.aggregation).honest_survivors + 1e-6
 
 
-@given(st.integers(8, 400), st.integers(8, 400), st.sampled_from([16, 32]))
+@given(st.integers(8, 400), st.integers(8, 400), st.sampled_from([21, 32]))
 def test_a_release_does_not_tell_how_many_devices_came(one: int, other: int, bits: int) -> None:
     """Same grid, same sensitivity, same noise in the sum, but for a device's variance being an integer."""
     task = task_of(participation=HUNDRED, modulus_bits=bits, min_survivors=8)
@@ -167,7 +167,7 @@ def test_a_release_does_not_tell_how_many_devices_came(one: int, other: int, bit
     assert (few.scale, few.norm_bound) == (many.scale, many.norm_bound)
     integral = 1 / min(few.variance, many.variance)
     assert few.noise_std**2 == pytest.approx(many.noise_std**2, rel=1.1 * integral)
-    assert integral < 0.01
+    assert integral < 0.004
     assert min(few.noise_std, many.noise_std) >= 1.0
 
 
@@ -382,8 +382,9 @@ def rounding_cost(task: TaskSpec, bits: int) -> float:
 def test_the_default_task_needs_16_bits() -> None:
     task = default_task()
     assert smallest_modulus(task) == 16
-    assert rounding_cost(task, 12) > 1.01
     assert rounding_cost(task, 16) < 1.001
+    with pytest.raises(MechanismError, match="too coarse for the noise"):
+        rounding_cost(task, 12)
 
 
 @pytest.mark.parametrize(("cohort", "noise", "cost"), [(500, 2.0, 1.059), (64, 2.0, 1.053), (64, 1.0, 1.013)])
