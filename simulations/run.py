@@ -122,8 +122,10 @@ def _run_locked(prepared: Prepared, directory: RunDirectory, workers: int, log: 
     log.info("%s after round %d", result.ended, result.round)
     if result.ended is Ended.STOPPED:
         return Outcome(directory, None)
-    outputs = Outputs(prepared.config, prepared.task, prepared.data, directory)
-    return Outcome(directory, outputs.write(result, ledger, Authorities(prepared.seeds).operator, scorer))
+    keys, outputs = Authorities(prepared.seeds), Outputs(prepared.config, prepared.task, prepared.data, directory)
+    directory.write("operator.pub", f"{keys.operator.public.hex()}\n")
+    directory.write("authority.pub", f"{keys.authority.public.hex()}\n")
+    return Outcome(directory, outputs.write(result, ledger, keys.operator, scorer))
 
 
 def _coordinator(

@@ -223,7 +223,7 @@ class Shard:
             case Stage.ECHO:
                 return self.survivors.encode()
             case _:
-                return encode_echoes(self._echoes)
+                return encode_echoes(dict(sorted(self._echoes.items())[: self.cohort.params.quorum]))
 
     def _empty_sum(self) -> Words:
         bits, length = self._task.aggregation.modulus_bits, self._task.length

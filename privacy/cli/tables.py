@@ -1,0 +1,55 @@
+"""What the terminal shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.table import Table
+
+from privacy.checks import Check
+from privacy.planning import Plan
+
+_ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
+    ("noise multiplier", lambda one: f"{one.noise_multiplier:g}"),
+    ("epsilon of all rounds", lambda one: f"{one.epsilon:.4f} at delta {one.delta:g}"),
+    ("shards", lambda one: f"{one.shards} of {one.shard_cohort} devices"),
+    ("bits a coordinate", lambda one: str(one.bits)),
+    ("rounding adds to the sensitivity", lambda one: f"{one.rounding_cost - 1:.2%}"),
+    ("holders of a device's shares, k", lambda one: str(one.holders)),
+    ("threshold, t", lambda one: str(one.threshold)),
+    ("quorum of echoes", lambda one: str(one.quorum)),
+    ("survivors required in a shard", lambda one: str(one.survivors_required)),
+    ("masks a device", lambda one: str(one.masks)),
+    ("noise a device, in steps of the grid", lambda one: f"{one.noise_steps:.1f}"),
+    ("noise a device, in weights", lambda one: f"{one.noise_device:.3g}"),
+    ("noise in the mean, in weights", lambda one: f"{one.noise_mean:.3g}"),
+    ("expected error of the mean, in clips", lambda one: f"{one.error_over_clip:.3g}"),
+    ("upload a device and round", lambda one: _bytes(one.upload)),
+    ("download a device and round", lambda one: _bytes(one.download)),
+    ("corrupt share to assume of a shard", lambda one: _share(one.shard_corrupt_share)),
+)
+_MARKS = {True: "[green]ok[/green]", False: "[red]FAILED[/red]", None: "[yellow]not verified[/yellow]"}
+
+
+def plans_table(plans: Sequence[Plan]) -> Table:
+    """A column a plan."""
+    table = Table("", *(f"cohort {one.cohort}" for one in plans))
+    for name, show in _ROWS:
+        table.add_row(name, *map(show, plans))
+    return table
+
+
+def checks_table(checks: Sequence[Check]) -> Table:
+    """A line a check."""
+    table = Table("", "check", "found")
+    for check in checks:
+        table.add_row(_MARKS[check.passed], check.name, check.detail)
+    return table
+
+
+def _bytes(size: int) -> str:
+    return f"{size:,} B"
+
+
+def _share(share: float | None) -> str:
+    return "as given" if share is None else f"{share:.3f}"

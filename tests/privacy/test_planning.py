@@ -1,0 +1,94 @@
+"""Plans against rounds that really run, and against independent tails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from privacy.planning import Goal, plan, shard_corrupt_share
+from privacy.secagg import Stage
+from privacy.secagg.messages import encode_echo
+from privacy.task import AggregationPolicy, BoundedParticipation, DeviceMechanism
+from tests.support.federation import Federation
+from tests.support.tasks import make_task
+
+GOAL = Goal(cohort=64, rounds=30, dimension=16_385, clip=0.5, delta=1e-5, epsilon=8.0, population=1_000)
+
+
+def test_the_demonstration() -> None:
+    """1,000 devices, 64 expected: the figures of the run itself."""
+    found = plan(GOAL)
+    assert (found.noise_multiplier, found.epsilon, found.bits) == (0.63, 7.952, 16)
+    assert (found.holders, found.threshold, found.survivors_required, found.masks) == (64, 34, 58, 64)
+
+
+@pytest.mark.parametrize("cohort", [12, 135])
+def test_bytes_are_those_of_a_real_round(cohort: int) -> None:
+    """Means over the devices, for on a random graph some are drawn more often than others."""
+    goal = replace(GOAL, cohort=cohort, dimension=500, participation="bounded", max_participations=1)
+    task = make_task(
+        500,
+        participation=BoundedParticipation(cohort=cohort, max_participations=1),
+        mechanism=DeviceMechanism(clip=0.5, noise_multiplier=plan(goal).noise_multiplier),
+        aggregation=AggregationPolicy(min_survivors=cohort // 4, modulus_bits=plan(goal).bits),
+    )
+    federation = Federation(cohort, task=task)
+    up, down = np.zeros(cohort), np.zeros(cohort)
+
+    def sent(stage: Stage, device: int, message: bytes) -> bytes:  # noqa: ARG001
+        up[device] += len(message)
+        return message
+
+    def received(stage: Stage, device: int, message: bytes) -> bytes:
+        down[device] += len(message) if stage is not Stage.ADVERTISE else 0
+        return message
+
+    federation.run(requests=received, replies=sent)
+    assert len(encode_echo(bytes(64))) == 69
+    assert plan(goal).upload == pytest.approx(up.mean(), rel=0.001)
+    assert plan(goal).download == pytest.approx(down.mean(), rel=0.01)
+
+
+def test_masks_are_those_of_a_real_round() -> None:
+    federation = Federation(135, task=make_task(aggregation=AggregationPolicy(min_survivors=2, modulus_bits=32)))
+    federation.run(until=Stage.INPUT)
+    states = [client._state for client in federation.clients]
+    masks = [len(state.partners) + 1 for state in states if state is not None]
+    goal = replace(GOAL, cohort=135, participation="bounded")
+    assert plan(goal).masks == pytest.approx(np.mean(masks), rel=0.02)
+
+
+def test_noise_in_the_mean_follows_the_multiplier() -> None:
+    found = plan(GOAL)
+    assert found.noise_mean == pytest.approx(0.63 * 0.5 / 64, rel=0.01)
+    assert found.error_over_clip == pytest.approx(found.noise_mean * 16_385**0.5 / 0.5)
+
+
+@pytest.mark.parametrize(("share", "size", "shards"), [(0.05, 400, 25), (0.01, 333, 3), (0.1, 512, 100)])
+def test_the_share_of_a_shard_is_the_smallest_with_a_small_enough_tail(share: float, size: int, shards: int) -> None:
+    count = round(shard_corrupt_share(share, size, shards, 40) * size)
+    tails = [shards * 2.0**64 * binom.sf(count + more, size, share) for more in (0, -1)]
+    assert tails[0] <= 2.0**-40 < tails[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"population": None}, "population: expected at least the cohort's 64 devices"),
+        ({"population": 63}, "population: expected at least"),
+        ({"noise_multiplier": 1.0}, "expected either epsilon or noise_multiplier"),
+        ({"epsilon": None}, "expected either epsilon or noise_multiplier"),
+        ({"epsilon": 0.001, "rounds": 1_000_000}, "epsilon: 0.001"),
+        ({"bits": 8}, "modulus_bits"),
+        ({"shards": 1, "cohort": 5_000, "population": 10**6}, r"aggregation\.shards"),
+        ({"corrupt_share": 0.45, "dropout_share": 0.45}, "lower corrupt_share or dropout_share"),
+        ({"corrupt_share": 0.7}, "corrupt_share"),
+        ({"dimension": 0}, "shape"),
+    ],
+)
+def test_what_cannot_be_planned_names_what_to_change(change: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        plan(replace(GOAL, **change))  # type: ignore[arg-type]
