@@ -99,7 +99,7 @@ class Federation:
         client, rng = self.clients[device], self.seed.child("rng", stage, device).stream()
         match stage:
             case Stage.ADVERTISE:
-                return client.advertise(request, Seen(self.number - 1), NOW, rng)
+                return client.advertise(request, Seen(self.number - 1), NOW, rng)[0]
             case Stage.SHARE:
                 return client.share(request, rng)
             case Stage.INPUT:
