@@ -2,7 +2,7 @@
 
 Coordinate j of a word is its integer times 2^(j * width). A negative one borrows from its neighbour above, so the
 packing of a sum is the sum of the packings, and unpacking from below undoes every borrow. Exact while each sum stays
-within -2^(width - 1) and 2^(width - 1) - 1.
+within -2^(width - 1) and 2^(width - 1) - 1; beyond, it wraps and moves its neighbour above by one.
 """
 
 from __future__ import annotations
