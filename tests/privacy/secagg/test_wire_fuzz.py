@@ -1,0 +1,146 @@
+"""Hostile bytes: every decoder answers with its own error or with a message that encodes to the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from privacy.secagg import Stage
+from privacy.secagg.errors import WireError
+from privacy.secagg.identity import EnrolmentRequest, Revocations
+from privacy.secagg.messages import (
+    Advert,
+    Header,
+    InputRequest,
+    Invitation,
+    Members,
+    Roster,
+    decode_dealt,
+    decode_echo,
+    decode_echoes,
+    decode_masked,
+    decode_revealed,
+    encode_dealt,
+    encode_echo,
+    encode_echoes,
+    encode_masked,
+    encode_revealed,
+)
+from privacy.secagg.state import RoundState
+from privacy.signing import SignatureError
+from privacy.task import TaskError
+from tests.support.federation import Federation
+
+Decoder = Callable[[bytes], bytes]
+"""Decodes, and encodes again."""
+
+
+@lru_cache(maxsize=1)
+def samples() -> dict[str, bytes]:
+    """One honest message of each kind."""
+    federation, found = Federation(4), dict[str, bytes]()
+
+    def request(stage: Stage, _: int, message: bytes) -> bytes:
+        return found.setdefault(f"{stage} request", message)
+
+    def reply(stage: Stage, device: int, message: bytes) -> bytes:
+        if device == 0:
+            found[f"{stage} reply"] = message
+        return message
+
+    for stage in Stage:
+        federation.exchange(stage, lambda at, i, m: request(at, i, m) if i == 0 else m, reply)
+        found[f"state after {stage}"] = federation.clients[0].snapshot()
+        federation.server.advance()
+    found["header"] = federation.server.header.encode()
+    found["revocations"] = federation.revocations.encode()
+    found["enrolment request"] = EnrolmentRequest.by(federation.keys(0)).encode()
+    return found
+
+
+def _input_request(data: bytes) -> bytes:
+    message = InputRequest.decode(data)
+    return message.encode_own() + InputRequest.encode_model(message.weights)
+
+
+def _state(data: bytes) -> bytes:
+    return RoundState.decode(data, Federation(4).operator.public).encode()
+
+
+DECODERS: dict[str, Decoder] = {
+    "advertise request": lambda data: Invitation.decode(data).encode(),
+    "advertise reply": lambda data: Advert.decode(data).encode(),
+    "share request": lambda data: Roster.decode(data).encode(),
+    "share reply": lambda data: encode_dealt(decode_dealt(data)),
+    "input request": _input_request,
+    "input reply": lambda data: encode_masked(decode_masked(data, 32, 8)),
+    "echo request": lambda data: Members.decode(data).encode(),
+    "echo reply": lambda data: encode_echo(decode_echo(data)),
+    "unmask request": lambda data: encode_echoes(decode_echoes(data)),
+    "unmask reply": lambda data: encode_revealed(decode_revealed(data)),
+    "state after share": _state,
+    "state after input": _state,
+    "state after echo": _state,
+    "header": lambda data: Header.decode(data).encode(),
+    "revocations": lambda data: Revocations.decode(data).encode(),
+    "enrolment request": lambda data: EnrolmentRequest.decode(data).encode(),
+}
+KINDS = pytest.mark.parametrize("kind", DECODERS)
+
+
+def takes(kind: str, data: bytes) -> bool:
+    """False when it is refused as it should be; whatever is taken has one encoding."""
+    try:
+        again = DECODERS[kind](data)
+    except (WireError, SignatureError, TaskError):
+        return False
+    assert again == data
+    return True
+
+
+@KINDS
+def test_honest_messages_have_one_encoding(kind: str) -> None:
+    assert takes(kind, samples()[kind])
+
+
+@KINDS
+@given(data=st.binary(max_size=400))
+def test_noise_is_refused(kind: str, data: bytes) -> None:
+    assert not takes(kind, data)
+
+
+@KINDS
+@settings(max_examples=60)
+@given(data=st.data())
+def test_mutations_are_refused_or_have_one_encoding(kind: str, data: st.DataObject) -> None:
+    message = bytearray(samples()[kind])
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(message)))
+        end = data.draw(st.integers(start, min(len(message), start + 40)))
+        message[start:end] = data.draw(st.binary(max_size=12))
+    takes(kind, bytes(message))
+
+
+@KINDS
+@settings(max_examples=30)
+@given(data=st.data())
+def test_counts_that_lie_allocate_nothing(kind: str, data: st.DataObject) -> None:
+    """Four bytes of 255 anywhere: a count of four thousand million must end at the bytes that are there."""
+    message = bytearray(samples()[kind])
+    place = data.draw(st.integers(5, len(message) - 4))
+    message[place : place + 4] = b"\xff" * 4
+    takes(kind, bytes(message))
+
+
+@KINDS
+def test_every_truncation_and_every_kind_is_refused(kind: str) -> None:
+    message = samples()[kind]
+    step = max(1, len(message) // 60)
+    assert not any(takes(kind, message[:cut]) for cut in range(0, len(message), step))
+    assert not takes(kind, message + b"\x00")
+    assert not takes(kind, message[:4] + bytes([message[4] ^ 64]) + message[5:])
+    assert not takes(kind, b"hfl\x01" + message[4:])
