@@ -26,6 +26,7 @@ def round_line(report: RoundReport) -> dict[str, Any]:
         "noise_std": release.noise_std if release else 0.0,
         "noise_multiplier": release.noise_multiplier if release else None,
         "statistics": dict(release.statistics) if release else {},
+        "statistics_noise_std": dict(release.statistics_noise_std) if release else {},
     }
 
 

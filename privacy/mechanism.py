@@ -58,12 +58,14 @@ class Release:
     Attributes:
         values: float32[d], the sum of the clipped updates plus noise, in the units of the model's weights.
         statistics: noisy sums of the devices' statistics, by name.
+        statistics_noise_std: lower bound of the standard deviation of each one's noise.
         noise_std: lower bound of the noise's standard deviation per coordinate, from the honest survivors alone.
         noise_multiplier: the same over the sensitivity: what the charge may count on.
     """
 
     values: NDArray[np.float32] = field(repr=False)
     statistics: Mapping[str, float]
+    statistics_noise_std: Mapping[str, float]
     survivors: int
     cohort: int
     noise_std: float
@@ -180,16 +182,16 @@ def release(task: TaskSpec, totals: Sequence[Total], charged: Sequence[str], rec
     shards = [Mechanism.for_cohort(task, total.cohort) for total in totals]
     summed = np.sum([shard.decode(total) for shard, total in zip(shards, totals, strict=True)], axis=0)
     dimension = task.model.dimension
-    units = [task.mechanism.clip * one.share / one.bound for one in task.statistics]
+    units = {one.name: task.mechanism.clip * one.share / one.bound for one in task.statistics}
+    noise_std = math.sqrt(sum(shard.noise_std**2 for shard in shards))
+    measured = zip(units.items(), summed[dimension:], strict=True)
     return Release(
         values=summed[:dimension].astype(np.float32),
-        statistics={
-            one.name: float(value / unit)
-            for one, value, unit in zip(task.statistics, summed[dimension:], units, strict=True)
-        },
+        statistics={name: float(value / unit) for (name, unit), value in measured},
+        statistics_noise_std={name: noise_std / unit for name, unit in units.items()},
         survivors=sum(total.survivors for total in totals),
         cohort=sum(total.cohort for total in totals),
-        noise_std=math.sqrt(sum(shard.noise_std**2 for shard in shards)),
+        noise_std=noise_std,
         noise_multiplier=min(shard.noise_multiplier for shard in shards),
         receipt=receipt,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 MAX_SEED = 2**63 - 1
@@ -85,6 +85,13 @@ class ServerConfig(_Section):
     statistics_share: float = Field(default=0.1, gt=0, le=1)
     """L2 sensitivity of each statistic over the clip: what it adds to the noise on the model."""
 
+    @field_validator("statistics")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("expected each statistic once")
+        return names
+
     @property
     def fewest_survivors(self) -> int:
         """In each shard."""
@@ -112,6 +119,11 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _cohort_can_survive(self) -> RunConfig:
+        if self.server.shard_count > self.server.cohort // 2:
+            raise ValueError(
+                f"server.shards: expected at most half of server.cohort ({self.server.cohort}), "
+                f"got {self.server.shard_count}"
+            )
         shard = self.server.cohort // self.server.shard_count
         if self.server.fewest_survivors > shard:
             raise ValueError(

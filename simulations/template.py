@@ -39,5 +39,10 @@ learning_rate = 20.0
 momentum = 0.7
 corrupt_share = 0.05           # that secure aggregation withstands, working with the server
 dropout_share = 0.1            # that may vanish in a round
-# min_survivors = 16           # default: a quarter of the cohort
+# min_survivors = 16           # in each shard; default: a quarter of it
+# modulus_bits = 16            # of the masked sum, a coordinate; default: the fewest at which rounding costs under 1%
+# shards = 1                   # sums that a cohort is split into; default: one up to 750 devices, then of about 400
+# statistics = ["examples", "loss", "correct"]  # inside the masked sum, as noisy as the model: for large cohorts
+# statistics_bound = 64        # a device's statistic is cut to this
+# statistics_share = 0.1       # of the clip, for each: what they add to the noise on the model
 """

@@ -299,6 +299,8 @@ def test_shards_are_summed_under_one_receipt_for_all_of_them() -> None:
     spread = released.noise_std / math.sqrt(0.8)
     assert np.abs(released.values - expected).max() < 6 * spread
     assert released.statistics["examples"] == pytest.approx(150, abs=6 * spread * 50 / 0.2)
+    clip, bound, share = task.mechanism.clip, COUNT.bound, COUNT.share
+    assert released.statistics_noise_std == {"examples": pytest.approx(released.noise_std * bound / (share * clip))}
     assert (released.survivors, released.cohort) == (15, 15)
     shards = [mechanism(task, size) for size in (4, 5, 6)]
     assert released.noise_std == pytest.approx(math.sqrt(sum(one.noise_std**2 for one in shards)))

@@ -51,5 +51,9 @@ def test_statistics_are_named_bounded_and_paid_for() -> None:
     found = [(one.name, one.bound, one.share) for one in task.statistics]
     assert found == [("loss", 32.0, 0.2), ("examples", 32.0, 0.2)]
     assert task.contribution_bound == pytest.approx(0.5 * (1 + 2 * 0.2**2) ** 0.5)
+    with pytest.raises(ConfigError, match=r"server\.statistics: expected each statistic once"):
+        config(server__statistics=["loss", "loss"])
+    with pytest.raises(ConfigError, match=r"server\.shards: expected at most half of server\.cohort \(64\), got 33"):
+        config(server__shards=33)
     with pytest.raises(ConfigError, match=r"server\.statistics"):
         config(server__statistics=["age"])

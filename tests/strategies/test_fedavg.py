@@ -18,6 +18,7 @@ def release(*values: float, survivors: int = 3, cohort: int = 4) -> Release:
     return Release(
         values=np.array(values, np.float32),
         statistics={},
+        statistics_noise_std={},
         survivors=survivors,
         cohort=cohort,
         noise_std=1.0,
