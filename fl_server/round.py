@@ -13,6 +13,9 @@ from privacy.secagg import Rejected, Server, Stage
 from privacy.secagg.record import RoundRecord, ShardRecord, charged_shards
 from privacy.states import Total, joint_transcript
 
+_REASON_LENGTH = 200
+"""Of what a device gives as its reason: it may be anything."""
+
 
 @dataclass(frozen=True)
 class RoundFacts:
@@ -103,7 +106,7 @@ class Round:
         for reply in self.transport.exchange(stage, requests, self.stage_timeout):
             silent -= 1
             if reply.body is None:
-                self._refusals[f"{stage}: {reply.error}"] += 1
+                self._refusals[f"{stage}: {reply.error[:_REASON_LENGTH]}"] += 1
             else:
                 self._take(stage, reply.node, reply.body)
         if silent:

@@ -184,7 +184,7 @@ class Client:
         self._require_live_holders(state, cohort, members)
         state.survivors = survivors.places
         state.stage = Stage.UNMASK
-        return encode_echo(self._own.identity.sign(ECHO_DOMAIN, survivors.signed_part(cohort.transcript)))
+        return encode_echo(self._own.identity.sign(ECHO_DOMAIN, cohort.echo_of(survivors)))
 
     def unmask(self, request: bytes) -> bytes:
         """One share per dealer, of one kind; then the round's secrets are gone."""

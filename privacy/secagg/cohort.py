@@ -44,9 +44,13 @@ class Cohort:
         order = np.argsort(uniform_words(rng, count - 1, np.uint64), kind="stable")[: self.params.degree]
         return tuple(sorted((order + (order >= me)).tolist()))
 
+    def echo_of(self, survivors: Members) -> bytes:
+        """What a member signs for a survivor set."""
+        return survivors.signed_part(self.transcript, self.params.cohort)
+
     def verify_echo(self, member: int, survivors: Members, signature: bytes) -> None:
         """Raises SignatureError unless the member signed this survivor set for this cohort."""
-        verify_once(self.adverts[member].identity, ECHO_DOMAIN, survivors.signed_part(self.transcript), signature)
+        verify_once(self.adverts[member].identity, ECHO_DOMAIN, self.echo_of(survivors), signature)
 
 
 @dataclass(frozen=True)

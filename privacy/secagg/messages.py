@@ -258,8 +258,9 @@ class Members:
         _require_ascending(places)
         return cls(places)
 
-    def signed_part(self, transcript: bytes) -> bytes:
-        return transcript + sha256(self.encode())
+    def signed_part(self, transcript: bytes, cohort: int) -> bytes:
+        """What an echo signs; with the cohort's size, so that a record of the round cannot understate it."""
+        return transcript + cohort.to_bytes(4, "little") + sha256(self.encode())
 
 
 def encode_echo(signature: bytes) -> bytes:

@@ -94,8 +94,11 @@ def _transcript(record: RoundRecord) -> str:
 
 
 def _shard_transcript(shard: ShardRecord) -> str:
-    survivors = Members(shard.survivors)
-    return total_transcript(bytes.fromhex(shard.roster), survivors, bytes.fromhex(shard.sum_digest))
+    return total_transcript(_echo_of(shard), bytes.fromhex(shard.sum_digest))
+
+
+def _echo_of(shard: ShardRecord) -> bytes:
+    return Members(shard.survivors).signed_part(bytes.fromhex(shard.roster), shard.cohort)
 
 
 def _charged(record: RoundRecord, charges: Mapping[str, Charge]) -> str:
@@ -153,7 +156,7 @@ def _quorum(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
         return f"round {record.round}: expected echoes of {shard.quorum} devices, got {len(identities)}"
     if not set(certificates) <= set(shard.survivors):
         return f"round {record.round}: an echo of a device that is not in the sum"
-    signed = Members(shard.survivors).signed_part(bytes.fromhex(shard.roster))
+    signed = _echo_of(shard)
     try:
         for echo in shard.echoes:
             certificate = certificates[echo.place]

@@ -95,7 +95,7 @@ class Shard:
     @property
     def transcript(self) -> str:
         """Hex digest of cohort, survivor set and masked sum: what is about to be unmasked, and nothing else."""
-        return total_transcript(self.cohort.transcript, self.survivors, self.sum_digest)
+        return total_transcript(self.cohort.echo_of(self.survivors), self.sum_digest)
 
     def requests(self) -> dict[Member, Request]:
         """What to send to whom in this stage."""
@@ -236,6 +236,9 @@ class Shard:
         return self._stage
 
 
-def total_transcript(cohort: bytes, survivors: Members, sum_digest: bytes) -> str:
-    """Hex digest that a shard's charge is bound to: anyone can recompute it from a round's record."""
-    return sha256(b"havenfl/secagg/total/2", survivors.signed_part(cohort), sum_digest).hex()
+def total_transcript(echo: bytes, sum_digest: bytes) -> str:
+    """Hex digest that a shard's charge is bound to, of what the survivors signed and the masked sum.
+
+    Anyone can recompute it from a round's record.
+    """
+    return sha256(b"havenfl/secagg/total/3", echo, sum_digest).hex()

@@ -302,7 +302,9 @@ def sharded(tmp_path: Path) -> Bench:
 def charged_for(record: RoundRecord) -> str:
     """What the ledger should hold, recomputed from the reviewer's log."""
     parts = [
-        total_transcript(bytes.fromhex(one.roster), Members(one.survivors), bytes.fromhex(one.sum_digest))
+        total_transcript(
+            Members(one.survivors).signed_part(bytes.fromhex(one.roster), one.cohort), bytes.fromhex(one.sum_digest)
+        )
         for one in record.shards
     ]
     return joint_transcript(parts)

@@ -469,9 +469,9 @@ def test_a_split_view_of_the_survivors() -> None:
 
 
 def _echoes(federation: Federation, told: dict[int, Members]) -> dict[int, bytes]:
-    transcript = federation.server.shards[0].cohort.transcript
+    cohort = federation.server.shards[0].cohort
     return {
-        place(federation, device): federation.keys(device).identity.sign(ECHO_DOMAIN, members.signed_part(transcript))
+        place(federation, device): federation.keys(device).identity.sign(ECHO_DOMAIN, cohort.echo_of(members))
         for device, members in told.items()
     }
 
