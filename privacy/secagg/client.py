@@ -8,27 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from cryptography.exceptions import InvalidTag
 from numpy.typing import NDArray
 
 from privacy.canonical import sha256
 from privacy.mechanism import Mechanism, MechanismError
 from privacy.randomness import Randomness
 from privacy.secagg import keys, shamir
-from privacy.secagg.cohort import Admission, Cohort, repeated_key, verify_advert
+from privacy.secagg.cohort import Admission, Cohort, repeated_key
+from privacy.secagg.dealing import Dealing
 from privacy.secagg.errors import Refused, WireError
 from privacy.secagg.identity import Certificate, verify_once
-from privacy.secagg.keys import Agreements, Channel, DeviceKeys, KeyPair, share_tags
+from privacy.secagg.keys import Agreements, DeviceKeys, KeyPair, LowOrderKey
 from privacy.secagg.masking import add_masks
 from privacy.secagg.messages import (
     ADVERT_DOMAIN,
     ECHO_DOMAIN,
     HEADER_DOMAIN,
     Advert,
-    Dealt,
     InputRequest,
     Invitation,
     Members,
@@ -48,7 +48,9 @@ from privacy.signing import SignatureError
 from privacy.states import Encoded
 from privacy.task import TaskError, TaskSpec, open_task
 
-Parsed = TypeVar("Parsed")
+_T = TypeVar("_T")
+
+_NO = (WireError, SignatureError, TaskError, PolicyError, ParameterError, MechanismError, LowOrderKey)
 
 
 @dataclass(frozen=True)
@@ -135,14 +137,9 @@ class Client:
         """Shamir shares of both secrets, sealed to each of this device's holders."""
         state = self._enter(Stage.SHARE)
         cohort = state.cohort = self._check_roster(state, self._parse(Roster.decode, request))
-        me = cohort.index(self._own.identity.public)
-        state.holders = cohort.draw_holders(me, rng)
-        pairs = shamir.split([state.self_secret, state.mask.secret], cohort.params.threshold, state.holders, rng)
-        by_holder = {to: (own, mask) for to, (own, mask) in zip(state.holders, pairs, strict=True)}
-        if me in by_holder:
-            state.held[me] = by_holder.pop(me)
+        dealt = self._attempt(lambda: self._dealing(state, cohort).deal(rng))
         state.stage = Stage.INPUT
-        return encode_dealt({to: self._deal(state, cohort, (me, to), pair) for to, pair in by_holder.items()})
+        return encode_dealt(dealt)
 
     def open_input(self, request: bytes) -> NDArray[np.float32]:
         """Take in the shares dealt to this device, and return the model to train: float32[d]."""
@@ -155,7 +152,8 @@ class Client:
         self._require(set(message.dealt) <= dealers - {me}, "shares from a member who dealt none")
         self._require(len(dealers) >= cohort.params.survivors_required, "fewer dealers than devices that must survive")
         self._require_live_holders(state, cohort, dealers)
-        self._take_shares(state, cohort, message.dealt)
+        dealing = self._dealing(state, cohort)
+        self._attempt(lambda: dealing.take(message.dealt), "a key that its device did not sign")
         state.dealers = message.dealers
         return self._open_model(state, message.weights)
 
@@ -166,7 +164,7 @@ class Client:
         expected = (state.task.length,)
         self._require(encoded.integers.shape == expected, "an update of another length than the task's")
         words = pack(encoded.integers, state.task.aggregation.modulus_bits)
-        add_masks(words, *self._mask_seeds(state, cohort))
+        add_masks(words, *self._attempt(self._dealing(state, cohort).mask_seeds))
         state.stage = Stage.ECHO
         return encode_masked(words)
 
@@ -204,22 +202,17 @@ class Client:
     # Checks: each refuses by wiping first.
 
     def _verified_task(self, invitation: Invitation) -> TaskSpec:
-        header = invitation.header
-        try:
-            task = open_task(invitation.signed_task, self._trust.operator)
-            verify_once(self._trust.operator, HEADER_DOMAIN, header.encode(), invitation.signature)
-        except (TaskError, SignatureError) as error:
-            raise self._refusal(str(error)) from error
+        header, operator = invitation.header, self._trust.operator
+        task = self._attempt(lambda: open_task(invitation.signed_task, operator))
+        self._attempt(lambda: verify_once(operator, HEADER_DOMAIN, header.encode(), invitation.signature))
         self._require(header.task_id.hex() == task.id, "a round of another task than the one it came with")
         return task
 
     def _check_invitation(self, invitation: Invitation, seen: Seen, now: int) -> TaskSpec:
         task, header = self._verified_task(invitation), invitation.header
-        try:
-            self._trust.policy.check(task)
-            Admission(task.population, self._trust.authority, invitation.revocations, now).check_list()
-        except (SignatureError, PolicyError) as error:
-            raise self._refusal(str(error)) from error
+        self._attempt(lambda: self._trust.policy.check(task))
+        admission = Admission(task.population, self._trust.authority, invitation.revocations, now)
+        self._attempt(admission.check_list)
         self._require(header.round > seen.last_round, f"round {header.round}, after round {seen.last_round}")
         self._require(header.round <= task.rounds, f"round {header.round} of a task of {task.rounds}")
         number = invitation.revocations.number
@@ -232,12 +225,10 @@ class Client:
         shards = {state.header.shard_of(one.certificate, state.task.aggregation.shards) for one in roster.adverts}
         self._require(len(shards) == 1, "a cohort whose members' lots put them into other shards")
         admission = Admission(state.task.population, self._trust.authority, state.revocations, state.admitted_at)
-        try:
-            cohort = Cohort.of(roster, state.header, state.task)  # bounds how many signatures there are to verify
-            for advert in roster.adverts:
-                admission.check(advert)
-        except (SignatureError, ParameterError, MechanismError) as error:
-            raise self._refusal(str(error)) from error
+        cohort = self._attempt(lambda: Cohort.of(roster, state.header, state.task))
+        # By now their number is known to be small.
+        for advert in roster.adverts:
+            self._attempt(partial(admission.check, advert))
         return cohort
 
     def _require_live_holders(self, state: RoundState, cohort: Cohort, live: set[int]) -> None:
@@ -255,13 +246,13 @@ class Client:
         self._require(set(echoes) <= set(state.survivors), "an echo from outside the survivor set")
         self._require(len(echoes) >= cohort.params.quorum, "fewer echoes than the quorum")
         survivors = Members(state.survivors)
-        try:
-            for member in sorted(echoes)[: cohort.params.quorum]:
-                cohort.verify_echo(member, survivors, echoes[member])
-        except SignatureError as error:
-            raise self._refusal(f"an echo of another survivor set: {error}") from error
+        for member in sorted(echoes)[: cohort.params.quorum]:
+            self._attempt(
+                partial(cohort.verify_echo, member, survivors, echoes[member]), "an echo of another survivor set"
+            )
 
-    # The work.
+    def _dealing(self, state: RoundState, cohort: Cohort) -> Dealing:
+        return Dealing(state, cohort, cohort.index(self._own.identity.public), self._agreements)
 
     def _own_advert(self, state: RoundState) -> Advert:
         """This device's advert, made anew from its secrets: Ed25519 signatures are deterministic."""
@@ -269,69 +260,6 @@ class Client:
         commitment = keys.commitment(state.self_secret, identity.public)
         advert = Advert(self._certificate, state.mask.public, commitment, signature=b"")
         return replace(advert, signature=identity.sign(ADVERT_DOMAIN, advert.signed_part(state.header)))
-
-    def _deal(self, state: RoundState, cohort: Cohort, route: tuple[int, int], pair: tuple[bytes, bytes]) -> Dealt:
-        sealed = self._channel(state, cohort, route).seal(b"".join(pair))
-        return Dealt(sealed, *share_tags(cohort.transcript, route, pair))
-
-    def _take_shares(self, state: RoundState, cohort: Cohort, dealt: Mapping[int, Dealt]) -> None:
-        """Keep the shares that open and are what their dealers vouch for.
-
-        A dealer of garbage must not silence this device. A box that opens proves that its dealer saw this very roster;
-        any other member to share a mask with has to have signed its key.
-        """
-        me = cohort.index(self._own.identity.public)
-        partners = (set(state.holders) | set(dealt)) - {me}
-        for dealer, one in dealt.items():
-            try:
-                pair = self._open(state, cohort, (dealer, me), one)
-            except InvalidTag:
-                continue
-            partners.discard(dealer)
-            if pair:
-                state.held[dealer] = pair
-        self._require_signed(state, cohort, partners)
-        state.partners = tuple(sorted((set(state.holders) | set(dealt)) - {me}))
-
-    def _open(
-        self, state: RoundState, cohort: Cohort, route: tuple[int, int], dealt: Dealt
-    ) -> tuple[bytes, bytes] | None:
-        """None when the dealer itself lied about what is inside."""
-        dealer, me = route
-        plain = self._channel(state, cohort, (me, dealer)).unseal(dealt.sealed)
-        pair = plain[: shamir.SHARE_BYTES], plain[shamir.SHARE_BYTES :]
-        return pair if share_tags(cohort.transcript, route, pair) == (dealt.own_tag, dealt.mask_tag) else None
-
-    def _require_signed(self, state: RoundState, cohort: Cohort, members: set[int]) -> None:
-        try:
-            for member in members:
-                verify_advert(cohort.adverts[member], state.header)
-        except SignatureError as error:
-            raise self._refusal(f"a key that its device did not sign: {error}") from error
-
-    def _mask_seeds(self, state: RoundState, cohort: Cohort) -> tuple[list[bytes], list[bytes]]:
-        """Seeds to add and to subtract: of two members the lower one adds what the higher one subtracts."""
-        me, live = cohort.index(self._own.identity.public), set(state.dealers)
-        plus, minus = [keys.self_mask_seed(state.self_secret, cohort.transcript, me)], list[bytes]()
-        for other in state.partners:
-            if other in live:
-                shared = self._agree(state.mask.agree, cohort.adverts[other].mask_public)
-                seed = keys.pair_mask_seed(shared, cohort.transcript, me, other)
-                (plus if me < other else minus).append(seed)
-        return plus, minus
-
-    def _channel(self, state: RoundState, cohort: Cohort, route: tuple[int, int]) -> Channel:
-        me, other = route
-        if other not in state.channels:
-            shared = self._agree(self._agreements.with_, cohort.adverts[other].certificate.agreement)
-            state.channels[other] = Channel.between(shared, cohort.transcript, me, other)
-        return state.channels[other]
-
-    def _agree(self, agree: Callable[[bytes], bytes], public_key: bytes) -> bytes:
-        try:
-            return agree(public_key)
-        except ValueError as error:
-            raise self._refusal("a public key of low order") from error
 
     @property
     def _live(self) -> RoundState:
@@ -350,11 +278,20 @@ class Client:
             raise self._refusal("a request before the cohort was known")
         return state, state.cohort
 
-    def _parse(self, decode: Callable[[bytes], Parsed], data: bytes) -> Parsed:
+    def _parse(self, decode: Callable[[bytes], _T], data: bytes) -> _T:
+        return self._attempt(lambda: decode(data))
+
+    def _attempt(self, work: Callable[[], _T], unsigned: str = "") -> _T:
+        """What the protocol's own rules say no to ends the round for this device; anything else is a defect.
+
+        Args:
+            unsigned: what a signature that does not verify means here.
+        """
         try:
-            return decode(data)
-        except WireError as error:
-            raise self._refusal(str(error)) from error
+            return work()
+        except _NO as error:
+            named = unsigned and isinstance(error, SignatureError)
+            raise self._refusal(f"{unsigned}: {error}" if named else str(error)) from error
 
     def _require(self, condition: bool, reason: str) -> None:
         if not condition:

@@ -84,7 +84,7 @@ def enrol(authority: Signer, population: str, request: EnrolmentRequest, not_aft
     """Certify one device for one population until the Unix time `not_after`.
 
     Raises:
-        ValueError: when its agreement key is of low order.
+        LowOrderKey: when its agreement key is of low order.
     """
     require_usable(request.agreement)
     statement = _statement(population, request.identity, request.agreement, not_after)

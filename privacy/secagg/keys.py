@@ -21,6 +21,10 @@ _NONCE_BYTES = 12
 _REMEMBERED = 4_096
 
 
+class LowOrderKey(ValueError):
+    """A public key that makes every shared secret the same."""
+
+
 class KeyPair:
     """An X25519 key pair, loaded once: loading costs as much as agreeing."""
 
@@ -37,13 +41,16 @@ class KeyPair:
         """The shared secret with the holder of `public_key`.
 
         Raises:
-            ValueError: for a public key of low order, whose result everybody knows.
+            LowOrderKey: when everybody knows the result.
         """
-        return self._private.exchange(X25519PublicKey.from_public_bytes(public_key))
+        try:
+            return self._private.exchange(X25519PublicKey.from_public_bytes(public_key))
+        except ValueError as error:
+            raise LowOrderKey("a public key of low order") from error
 
 
 def require_usable(public_key: bytes) -> None:
-    """Raises ValueError for a public key of low order: whoever meets one stops, so it must not reach a cohort."""
+    """Raises LowOrderKey for one: whoever meets it stops, so it must not reach a cohort."""
     _PROBE.agree(public_key)
 
 
@@ -76,7 +83,7 @@ class Agreements:
     _known: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict, repr=False)
 
     def with_(self, public_key: bytes) -> bytes:
-        """The shared secret. Raises ValueError for a public key of low order."""
+        """The shared secret. Raises LowOrderKey for a public key of low order."""
         if public_key in self._known:
             self._known.move_to_end(public_key)
             return self._known[public_key]

@@ -34,7 +34,7 @@ def test_x25519() -> None:
 )
 def test_low_order_points_are_not_usable(point: str) -> None:
     """The points of RFC 7748, section 6.1's all-zero check, as listed at https://cr.yp.to/ecdh.html#validate."""
-    with pytest.raises(ValueError, match="shared key"):
+    with pytest.raises(ValueError, match="low order"):
         require_usable(bytes.fromhex(point))
 
 
