@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from privacy.secagg import Refused, Seen, Server, Stage
+from privacy.secagg import Convener, Refused, Seen, Server, Stage
 from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol
 from privacy.secagg.messages import (
     ECHO_DOMAIN,
@@ -392,6 +392,27 @@ def test_an_input_of_another_length_is_refused_by_the_device_itself() -> None:
         federation.clients[0].masked_input(Encoded(np.zeros(7, np.int64)))
 
 
+def test_an_input_before_the_shares_were_opened() -> None:
+    federation = before(Stage.INPUT)
+    with pytest.raises(Refused, match="an input before the shares were opened"):
+        federation.clients[0].masked_input(Encoded(federation.inputs[0]))
+    assert federation.clients[0].snapshot() == b""
+
+
+@pytest.mark.parametrize("weights", [np.zeros(9, np.float32), np.zeros(7, np.float32), np.zeros(0, np.float32)])
+def test_an_announced_model_of_another_length(weights: np.ndarray) -> None:  # type: ignore[type-arg]
+    federation = Federation(10)
+    federation.server = Server(
+        task=federation.task,
+        convener=Convener(federation.operator, federation.authority.public, federation.revocations),
+        round_number=1,
+        weights=weights,
+        devices=range(10),
+        now=NOW,
+    )
+    refuses(before(Stage.INPUT, federation), Stage.INPUT, request_of(federation), "a model of another length")
+
+
 # -- survivors and echoes
 
 
@@ -494,6 +515,15 @@ def test_too_few_echoes(count: int) -> None:
     federation = before(Stage.UNMASK)
     echoes = decode_echoes(request_of(federation))
     refuses(federation, Stage.UNMASK, encode_echoes(dict(list(echoes.items())[:count])), "fewer echoes than the quorum")
+
+
+def test_an_echo_of_a_member_that_is_not_in_the_sum() -> None:
+    federation = before(Stage.UNMASK, _with_a_drop_out())
+    echoes, lost = decode_echoes(request_of(federation)), place(federation, 4)
+    cohort, survivors = federation.server.shards[0].cohort, federation.server.shards[0].survivors
+    signed = federation.keys(4).identity.sign(ECHO_DOMAIN, cohort.echo_of(survivors))
+    lie = encode_echoes({**dict(list(echoes.items())[1:]), lost: signed})
+    refuses(federation, Stage.UNMASK, lie, "an echo from outside the survivor set")
 
 
 def test_a_forged_echo() -> None:
