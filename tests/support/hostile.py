@@ -1,0 +1,50 @@
+"""Requests of a lying server, and what a device must do with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from privacy.secagg import Refused, Stage
+from privacy.secagg.messages import (
+    Advert,
+)
+from tests.support.federation import Federation
+
+Adverts = tuple[Advert, ...]
+
+
+def refuses(federation: Federation, stage: Stage, request: bytes, reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        federation.step(stage, 0, request)
+    assert federation.clients[0].snapshot() == b""
+    with pytest.raises(Refused):
+        federation.step(stage, 0, request)
+
+
+def before(stage: Stage, federation: Federation | None = None) -> Federation:
+    """A federation whose next exchange is `stage`."""
+    federation = federation or Federation(10)
+    if stage is not Stage.ADVERTISE:
+        federation.run(until=list(Stage)[list(Stage).index(stage) - 1])
+    return federation
+
+
+def request_of(federation: Federation, device: int = 0) -> bytes:
+    return federation.server.requests()[device].body
+
+
+def place(federation: Federation, device: int = 0) -> int:
+    return federation.server.shards[0]._index[device]
+
+
+def others(federation: Federation) -> list[int]:
+    return [one for one in range(federation.devices) if one != place(federation)]
+
+
+def forge(adverts: Adverts, victim: int, **changes: object) -> Adverts:
+    return tuple(
+        replace(advert, **changes) if number == victim else advert  # type: ignore[arg-type]
+        for number, advert in enumerate(adverts)
+    )
