@@ -7,9 +7,7 @@ from dataclasses import replace
 import pytest
 
 from privacy.secagg import Refused, Stage
-from privacy.secagg.messages import (
-    Advert,
-)
+from privacy.secagg.messages import Advert
 from tests.support.federation import Federation
 
 Adverts = tuple[Advert, ...]
