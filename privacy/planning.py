@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from scipy.stats import binom
 
 from privacy.accountant import noise_multiplier_for, spend
 from privacy.events import round_event
 from privacy.mechanism import Mechanism, smallest_modulus, with_modulus
-from privacy.secagg.messages import Advert, Dealt, Members, Roster, encode_dealt, encode_echo, encode_revealed
+from privacy.rotation import spread
+from privacy.secagg.keys import SEAL_OVERHEAD, TAG_BYTES
+from privacy.secagg.messages import (
+    Advert,
+    Dealt,
+    InputRequest,
+    Members,
+    Roster,
+    encode_dealt,
+    encode_echo,
+    encode_echoes,
+    encode_masked,
+    encode_revealed,
+)
 from privacy.secagg.packing import word_count, word_type
 from privacy.secagg.params import Parameters, parameters
 from privacy.secagg.shamir import SHARE_BYTES
@@ -34,6 +49,8 @@ _ONE_SHARD, _SHARD = 750, 400
 _GRINDING_BITS = 64
 """An operator may try so many task ids, in bits, until the lots suit it."""
 _MOST_BITS = 32
+_THOUSANDTHS = 1_000
+_DEALT = Dealt(bytes(2 * SHARE_BYTES + SEAL_OVERHEAD), bytes(TAG_BYTES), bytes(TAG_BYTES))
 
 
 @dataclass(frozen=True)
@@ -68,18 +85,27 @@ class Plan:
     epsilon: float
     delta: float
     bits: int
+    headroom: float
+    """Half the modulus over the standard deviation of a coordinate of the sum, should all devices pull one way."""
     rounding_cost: float
     holders: int
     threshold: int
     quorum: int
     survivors_required: int
+    security_bits: int | None
+    """Holders drawn at random betray some device with probability at most 2^-security_bits a round; None: nothing is
+    drawn."""
+    failure_bits: int | None
+    """Drop-outs as assumed spoil a round with probability at most 2^-failure_bits; None: never."""
     masks: int
     noise_steps: float
     """Standard deviation of one device's noise, in steps of the grid."""
     noise_device: float
     """The same in the units of the model's weights."""
+    noise_sum: float
+    """Of the sum of all devices, in the units of the model's weights: more than the honest share that is charged."""
     noise_mean: float
-    """Of the mean update, drop-outs aside."""
+    """The same over the cohort."""
     error_over_clip: float
     """Expected length of the noise in the mean update, over the clip."""
     upload: int
@@ -99,7 +125,8 @@ def plan(goal: Goal) -> Plan:
     cohort = round(task.shard_cohort)
     params, mechanism = parameters(cohort, task.aggregation), Mechanism.for_cohort(task, cohort)
     spent = spend([round_event(task)] * goal.rounds, goal.delta)
-    noise_mean = mechanism.noise_std * math.sqrt(task.aggregation.shards) / goal.cohort
+    noise_device = math.sqrt(mechanism.variance) / mechanism.scale
+    noise_sum = noise_device * math.sqrt(goal.cohort)
     return Plan(
         cohort=goal.cohort,
         shards=task.aggregation.shards,
@@ -108,40 +135,63 @@ def plan(goal: Goal) -> Plan:
         epsilon=spent.epsilon,
         delta=spent.delta,
         bits=task.aggregation.modulus_bits,
+        headroom=_headroom(mechanism, cohort),
         rounding_cost=mechanism.rounding_cost,
         holders=params.degree,
         threshold=params.threshold,
         quorum=params.quorum,
         survivors_required=params.survivors_required,
+        security_bits=None if params.complete else task.aggregation.security_bits,
+        failure_bits=None if params.complete else task.aggregation.failure_bits,
         masks=_masks(params),
         noise_steps=math.sqrt(mechanism.variance),
-        noise_device=math.sqrt(mechanism.variance) / mechanism.scale,
-        noise_mean=noise_mean,
-        error_over_clip=noise_mean * math.sqrt(goal.dimension) / goal.clip,
+        noise_device=noise_device,
+        noise_sum=noise_sum,
+        noise_mean=noise_sum / goal.cohort,
+        error_over_clip=noise_sum / goal.cohort * math.sqrt(goal.dimension) / goal.clip,
         upload=_upload(task, params),
         download=_download(task, params),
-        shard_corrupt_share=_shard_share(task, cohort),
+        shard_corrupt_share=_shard_share(task, goal.cohort),
     )
 
 
-def shard_corrupt_share(fleet_share: float, shard_cohort: int, shards: int, security_bits: int) -> float:
-    """The corrupt share to assume of every shard when `fleet_share` of a cohort is corrupt and lots are drawn.
+def shard_corrupt_share(fleet_share: float, cohort: int, shards: int, security_bits: int) -> float:
+    """The corrupt share to assume of every shard when `fleet_share` of `cohort` devices is corrupt and lots are drawn.
 
-    The corrupt members of one shard are then at most binomial, and an operator may try 2^64 task ids for lots that suit
-    it: so this is the smallest c / n with shards * 2^64 * P[Bin(n, fleet_share) > c] <= 2^-security_bits.
+    Each of the K = floor(fleet_share * cohort) corrupt devices falls into a given shard with probability 1 / shards,
+    and so does each honest one: they number X ~ Bin(K, 1 / shards) and, independently, Y ~ Bin(cohort - K, 1 / shards).
+    A share c of the shard's X + Y devices is exceeded when c Y < (1 - c) X, so with probability
+
+        sum over x of P[X = x] P[Y < x (1 - c) / c],
+
+    which falls as c grows. The union bound over the shards, and over 2^64 task ids that an operator may try for lots
+    that suit it, asks for at most 2^-(security_bits + 64) / shards. Whoever chose the cohort must not have known the
+    lots.
+
+    Returns:
+        The smallest such c in thousandths, to be put into the task.
     """
+    corrupt = math.floor(fleet_share * cohort + 1e-9)
     goal = 2.0 ** -(security_bits + _GRINDING_BITS) / shards
-    most = next(count for count in range(shard_cohort + 1) if binom.sf(count, shard_cohort, fleet_share) <= goal)
-    return most / shard_cohort
+    drawn = np.arange(1, corrupt + 1)
+    of_corrupt = binom.pmf(drawn, corrupt, 1 / shards)
+
+    def fits(share: int) -> bool:
+        too_few = (drawn * (_THOUSANDTHS - share) - 1) // share
+        return bool(of_corrupt @ binom.cdf(too_few, cohort - corrupt, 1 / shards) <= goal)
+
+    shares = range(1, _THOUSANDTHS)
+    return (1 + bisect_left(shares, True, key=fits)) / _THOUSANDTHS
 
 
 def _task(goal: Goal) -> TaskSpec:
-    participation, shards = _participation(goal), goal.shards or _shards(goal.cohort)
+    participation = _participation(goal)
+    shards = _shards(goal.cohort) if goal.shards is None else goal.shards
     aggregation = AggregationPolicy(
         corrupt_share=goal.corrupt_share,
         dropout_share=goal.dropout_share,
-        min_survivors=goal.min_survivors or max(2, goal.cohort // shards // 4),
-        modulus_bits=goal.bits or _MOST_BITS,
+        min_survivors=_quarter(goal.cohort, shards) if goal.min_survivors is None else goal.min_survivors,
+        modulus_bits=_MOST_BITS if goal.bits is None else goal.bits,
         shards=shards,
     )
     task = TaskSpec(
@@ -158,7 +208,7 @@ def _task(goal: Goal) -> TaskSpec:
         budget=Budget(delta=goal.delta),
         rounds=goal.rounds,
     )
-    return task if goal.bits else with_modulus(task, smallest_modulus(task))
+    return with_modulus(task, smallest_modulus(task)) if goal.bits is None else task
 
 
 def _participation(goal: Goal) -> Participation:
@@ -170,15 +220,26 @@ def _participation(goal: Goal) -> Participation:
 
 
 def _noise(goal: Goal, participation: Participation, aggregation: AggregationPolicy) -> float:
-    if (goal.epsilon is None) == (goal.noise_multiplier is None):
-        raise ValueError("epsilon: expected either epsilon or noise_multiplier")
-    if goal.noise_multiplier is not None:
+    if goal.noise_multiplier is not None and goal.epsilon is None:
         return goal.noise_multiplier
-    return noise_multiplier_for(participation, goal.rounds, goal.epsilon or 0.0, goal.delta, aggregation)
+    if goal.epsilon is None or goal.noise_multiplier is not None:
+        raise ValueError("epsilon: expected either epsilon or noise_multiplier")
+    return noise_multiplier_for(participation, goal.rounds, goal.epsilon, goal.delta, aggregation)
 
 
 def _shards(cohort: int) -> int:
     return 1 if cohort <= _ONE_SHARD else -(-cohort // _SHARD)
+
+
+def _quarter(cohort: int, shards: int) -> int:
+    return max(2, cohort // max(1, shards) // 4)
+
+
+def _headroom(mechanism: Mechanism, cohort: int) -> float:
+    """The rotation spreads a sum of norm n * bound over the coordinates; `rotation.spread` says how evenly."""
+    pulled = cohort * mechanism.norm_bound / math.sqrt(spread(mechanism.task.length))
+    half = 2.0 ** (mechanism.task.aggregation.modulus_bits - 1)
+    return half / math.hypot(pulled, math.sqrt(mechanism.variance * cohort))
 
 
 def _shard_share(task: TaskSpec, cohort: int) -> float | None:
@@ -198,22 +259,23 @@ def _masks(params: Parameters) -> int:
 
 
 def _upload(task: TaskSpec, params: Parameters) -> int:
-    dealt = {member: Dealt(bytes(2 * SHARE_BYTES + 16), bytes(16), bytes(16)) for member in range(_dealt(params))}
-    revealed = dict.fromkeys(range(params.degree), bytes(SHARE_BYTES))
     bits = task.aggregation.modulus_bits
-    masked = 9 + word_count(bits, task.length) * word_type(bits).itemsize
-    echo = encode_echo(bytes(SIGNATURE_BYTES))
-    return Advert.BYTES + len(encode_dealt(dealt)) + masked + len(echo) + len(encode_revealed(revealed))
+    revealed = dict.fromkeys(range(params.degree), bytes(SHARE_BYTES))
+    masked = len(encode_masked(np.empty(0, word_type(bits)))) + word_count(bits, task.length) * word_type(bits).itemsize
+    echo = len(encode_echo(bytes(SIGNATURE_BYTES)))
+    return Advert.BYTES + len(encode_dealt(_dealt(params))) + masked + echo + len(encode_revealed(revealed))
 
 
 def _download(task: TaskSpec, params: Parameters) -> int:
     """Task and revocation list aside, which are as long as their contents."""
+    everyone = tuple(range(params.cohort))
     roster = len(Roster(()).encode()) + params.cohort * Advert.BYTES
-    members = len(Members(tuple(range(params.cohort))).encode())
-    dealt = _dealt(params) * 120
-    echoes = params.quorum * (4 + SIGNATURE_BYTES)
-    return roster + dealt + members + 4 * task.model.dimension + members + echoes
+    own = len(InputRequest(_dealt(params), everyone, b"").encode_own())
+    model = len(InputRequest.encode_model(b"")) + 4 * task.model.dimension
+    echoes = encode_echoes(dict.fromkeys(range(params.quorum), bytes(SIGNATURE_BYTES)))
+    return roster + own + model + len(Members(everyone).encode()) + len(echoes)
 
 
-def _dealt(params: Parameters) -> int:
-    return params.cohort - 1 if params.complete else params.degree
+def _dealt(params: Parameters) -> dict[int, Dealt]:
+    """What a device deals, and on average is dealt."""
+    return dict.fromkeys(range(params.cohort - 1 if params.complete else params.degree), _DEALT)

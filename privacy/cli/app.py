@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from privacy.cli.evidence import EvidenceError, read_evidence
-from privacy.cli.tables import checks_table, plans_table
+from privacy.cli.tables import checks_table, plan_fields, plans_table
 from privacy.cli.verify import verify_all
 from privacy.planning import Goal, plan
 
@@ -59,9 +60,13 @@ def plan_command(
     max_participations: Annotated[int, typer.Option(min=1, help="Of one device, under bounded.")] = 1,
     corrupt_share: Annotated[float, typer.Option(help="Share of a cohort that may work with the server.")] = 0.05,
     dropout_share: Annotated[float, typer.Option(help="Share of a cohort that may vanish.")] = 0.1,
-    min_survivors: Annotated[int | None, typer.Option(help="In a shard. Default: a quarter of it.")] = None,
-    shards: Annotated[int | None, typer.Option(help="Default: one up to 750 devices, then of about 400.")] = None,
-    bits: Annotated[int | None, typer.Option(help="Of the modulus, 8 to 32. Default: the fewest that do.")] = None,
+    min_survivors: Annotated[int | None, typer.Option(min=2, help="In a shard. Default: a quarter of it.")] = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Default: one up to 750 devices, then of about 400.")
+    ] = None,
+    bits: Annotated[
+        int | None, typer.Option(min=8, max=32, help="Of the modulus. Default: the fewest that do.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What a cohort costs before anything runs: noise, bits, thresholds, bytes and expected error.
@@ -101,9 +106,9 @@ def plan_command(
             for size in cohort
         ]
     except ValueError as error:
-        _fail(str(error))
+        _fail(_by_option(error))
     if as_json:
-        typer.echo(json.dumps({"plans": [asdict(one) for one in plans]}))
+        typer.echo(json.dumps({"plans": [plan_fields(one) for one in plans]}, allow_nan=False))
     else:
         Console(width=_width()).print(plans_table(plans))
 
@@ -144,6 +149,18 @@ def verify(
         Console(width=_width()).print(checks_table(checks))
     if not passed:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _by_option(error: ValueError) -> str:
+    """The message with the option's name for the field's."""
+    message = str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        message = f"{first['loc'][0]}: {first['msg']}, got {first['input']}"
+    field, _, rest = message.partition(": ")
+    name = "bits" if field == "modulus_bits" else field
+    known = {one.name for one in fields(Goal)}
+    return f"--{name.replace('_', '-')}: {rest}" if name in known else message
 
 
 def _width() -> int | None:

@@ -68,17 +68,26 @@ def read_evidence(
 
 
 def _read_ledger(path: Path) -> tuple[list[bytes], list[bytes]]:
-    """Read-only, so that a reviewer cannot change the evidence."""
     if not path.is_file():
         raise EvidenceError(f"--ledger: no file {path}")
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(_read_only(path.resolve()), uri=True)) as connection:
             rows = connection.execute("SELECT entry, head FROM ledger_entries ORDER BY seq").fetchall()
     except sqlite3.Error as error:
         raise EvidenceError(f"--ledger: expected a ledger in SQLite at {path}: {error}") from error
     if not all(isinstance(entry, bytes) and isinstance(head, bytes) for entry, head in rows):
         raise EvidenceError(f"--ledger: expected rows of bytes in {path}")
     return [entry for entry, _ in rows], [head for _, head in rows]
+
+
+def _read_only(path: Path) -> str:
+    """The ledger is never written, so that a reviewer cannot change the evidence.
+
+    Without a write-ahead log beside it, SQLite would make one, and fail where it may not: unless the file is said to be
+    immutable (https://www.sqlite.org/wal.html#read_only_databases).
+    """
+    alone = not path.with_name(f"{path.name}-wal").exists()
+    return f"{path.as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
 
 
 def _public_key(option: str, given: str) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 from rich.table import Table
 
@@ -14,14 +16,18 @@ _ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("epsilon of all rounds", lambda one: f"{one.epsilon:.4f} at delta {one.delta:g}"),
     ("shards", lambda one: f"{one.shards} of {one.shard_cohort} devices"),
     ("bits a coordinate", lambda one: str(one.bits)),
+    ("half the modulus, in deviations of the sum", lambda one: f"{one.headroom:.1f}"),
     ("rounding adds to the sensitivity", lambda one: f"{one.rounding_cost - 1:.2%}"),
     ("holders of a device's shares, k", lambda one: str(one.holders)),
     ("threshold, t", lambda one: str(one.threshold)),
     ("quorum of echoes", lambda one: str(one.quorum)),
     ("survivors required in a shard", lambda one: str(one.survivors_required)),
+    ("a device is betrayed, in a round", lambda one: _chance(one.security_bits)),
+    ("drop-outs as assumed spoil a round", lambda one: _chance(one.failure_bits)),
     ("masks a device", lambda one: str(one.masks)),
     ("noise a device, in steps of the grid", lambda one: f"{one.noise_steps:.1f}"),
     ("noise a device, in weights", lambda one: f"{one.noise_device:.3g}"),
+    ("noise in the sum, in weights", lambda one: f"{one.noise_sum:.3g}"),
     ("noise in the mean, in weights", lambda one: f"{one.noise_mean:.3g}"),
     ("expected error of the mean, in clips", lambda one: f"{one.error_over_clip:.3g}"),
     ("upload a device and round", lambda one: _bytes(one.upload)),
@@ -39,6 +45,11 @@ def plans_table(plans: Sequence[Plan]) -> Table:
     return table
 
 
+def plan_fields(one: Plan) -> dict[str, object]:
+    """The plan for JSON, which has no infinity: an epsilon of null promises nothing."""
+    return {**asdict(one), "epsilon": one.epsilon if math.isfinite(one.epsilon) else None}
+
+
 def checks_table(checks: Sequence[Check]) -> Table:
     """A line a check."""
     table = Table("", "check", "found")
@@ -49,6 +60,10 @@ def checks_table(checks: Sequence[Check]) -> Table:
 
 def _bytes(size: int) -> str:
     return f"{size:,} B"
+
+
+def _chance(bits: int | None) -> str:
+    return "never" if bits is None else f"at most 2^-{bits}"
 
 
 def _share(share: float | None) -> str:

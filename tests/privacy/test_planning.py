@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, hypergeom
 
 from privacy.planning import Goal, plan, shard_corrupt_share
 from privacy.secagg import Stage
@@ -61,17 +61,26 @@ def test_masks_are_those_of_a_real_round() -> None:
     assert plan(goal).masks == pytest.approx(np.mean(masks), rel=0.02)
 
 
-def test_noise_in_the_mean_follows_the_multiplier() -> None:
+def test_noise_in_the_mean_is_of_every_device_and_no_less_than_what_is_charged() -> None:
     found = plan(GOAL)
-    assert found.noise_mean == pytest.approx(0.63 * 0.5 / 64, rel=0.01)
+    assert found.noise_sum == pytest.approx(found.noise_device * 64**0.5)
+    assert found.noise_mean == pytest.approx(found.noise_sum / 64)
+    assert 1.0 < found.noise_sum / (0.63 * 0.5) < 1.2
     assert found.error_over_clip == pytest.approx(found.noise_mean * 16_385**0.5 / 0.5)
 
 
-@pytest.mark.parametrize(("share", "size", "shards"), [(0.05, 400, 25), (0.01, 333, 3), (0.1, 512, 100)])
-def test_the_share_of_a_shard_is_the_smallest_with_a_small_enough_tail(share: float, size: int, shards: int) -> None:
-    count = round(shard_corrupt_share(share, size, shards, 40) * size)
-    tails = [shards * 2.0**64 * binom.sf(count + more, size, share) for more in (0, -1)]
-    assert tails[0] <= 2.0**-40 < tails[1]
+@pytest.mark.parametrize(("share", "cohort", "shards"), [(0.05, 10_000, 25), (0.01, 900, 3), (0.1, 51_200, 100)])
+def test_the_share_of_a_shard_is_the_smallest_with_a_small_enough_tail(share: float, cohort: int, shards: int) -> None:
+    """By another way than the planner's: first how large a shard is, then how many of those are corrupt."""
+    sizes, corrupt = np.arange(1, cohort + 1), round(share * cohort)
+    chance = binom.pmf(sizes, cohort, 1 / shards)
+
+    def tail(least: float) -> float:
+        exceeded = hypergeom.sf(np.floor(least * sizes + 1e-9), cohort, corrupt, sizes)
+        return float(shards * 2.0**64 * (chance @ exceeded))
+
+    found = shard_corrupt_share(share, cohort, shards, 40)
+    assert tail(found) <= 2.0**-40 < tail(found - 0.001)
 
 
 @pytest.mark.parametrize(
