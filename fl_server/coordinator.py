@@ -20,7 +20,6 @@ from fl_server.records import RecordLog
 from fl_server.round import Round, RoundFacts
 from fl_server.transport import Transport
 from privacy.canonical import sha256
-from privacy.events import round_event
 from privacy.ledger import BudgetExhausted, Charge, Ledger
 from privacy.mechanism import MechanismError, Release, release
 from privacy.randomness import Randomness
@@ -203,4 +202,4 @@ class Coordinator:
             self._ledger.released(receipt, sha256(last.state.weights.astype("<f4").tobytes()).hex())
 
     def _charge(self, number: int, transcript: str) -> Charge:
-        return Charge(task=self._task.id, round=number, event=round_event(self._task), transcript=transcript)
+        return Charge.of(self._task, number, transcript)

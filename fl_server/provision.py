@@ -11,7 +11,7 @@ from fl_server.authority import DAY, Authority
 from fl_server.pki import write_secret
 from fl_server.registry import KEY_FILE
 from fl_server.service import ServerDirectory, Settings
-from privacy.accountant import noise_multiplier_for
+from privacy.calibration import noise_multiplier_for
 from privacy.mechanism import smallest_modulus, with_modulus
 from privacy.randomness import KEY_BYTES
 from privacy.secagg.policy import DevicePolicy

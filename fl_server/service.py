@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -137,7 +136,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         LedgerInvalid, ReportError, AccountantsDisagree: when the privacy claim cannot be recomputed.
     """
     task, settings, operator = directory.read_task(), directory.read_settings(), directory.read_operator()
-    ledger = Ledger(SqliteLedgerStore(directory.ledger), operator, task.budget, _now)
+    ledger = Ledger(SqliteLedgerStore(directory.ledger), operator, task.population, task.budget, _now)
     coordinator = Coordinator(
         task=task,
         convener=directory.read_convener,
@@ -148,7 +147,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         records=RecordLog(directory.records, operator),
         randomness_for=lambda _: SystemRandomness(),
         observer=_MetricsFile(directory.metrics),
-        clock=lambda: int(time.time()),
+        clock=_now,
         stage_timeout=settings.stage_timeout,
     )
     result = coordinator.run(np.zeros(task.model.dimension, np.float32))
@@ -184,5 +183,5 @@ def _parsed(path: Path, parse: Callable[[bytes], _T]) -> _T:
         raise ServiceError(f"{path}: {error}") from error
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def _now() -> int:
+    return int(time.time())

@@ -9,13 +9,10 @@ what is released, as long as neither the draw nor the cohort's size is: never ag
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
-from functools import lru_cache
-
-from scipy.stats import binom
 
 from privacy.composition import (
     RDP_NAME,
@@ -24,27 +21,35 @@ from privacy.composition import (
     Composition,
     Sampled,
     bracket,
-    rdp_epsilon,
     upper_bound,
 )
-from privacy.events import BoundedGaussian, Event, PoissonGaussian
-from privacy.task import AggregationPolicy, LocalTraining, Participation, PoissonParticipation, largest_draw
+from privacy.events import Event
+from privacy.exposure import compose, slack
+from privacy.second_opinion import second_opinion
+from privacy.task import LocalTraining
 
 __all__ = [
     "AccountantsDisagree",
+    "Events",
     "Spend",
+    "confirmed_spend",
     "message_level_epsilon",
-    "noise_multiplier_for",
+    "privacy_curve",
+    "rounds_left",
     "spend",
     "spend_by_round",
-    "truncation_slack",
+    "within",
 ]
+
+Events = Iterable[Event] | Mapping[Event, int]
+"""Events, or how often each happened: their order costs nothing."""
 
 _QUANTUM = Decimal("0.0001")
 _CURVE_POINTS = 64
-_COARSENESS = 16
-_LARGEST_NOISE = 100_000
-"""In hundredths."""
+_QUICK = 16
+"""Wider grid for a quick answer: epsilon grows by about 0.1%."""
+_FAR = 1_000_000
+"""Rounds; nobody plans for more."""
 
 
 @dataclass(frozen=True)
@@ -54,33 +59,105 @@ class Spend:
     Attributes:
         epsilon: an upper bound, rounded up to four decimals; inf where nothing can be promised.
         slack: the part of delta that pays for cohorts too small or too large to release.
-        second_epsilon: the second accountant's, looser, upper bound.
-        discrepancy: how far below `epsilon` the accountant's own lower bound is.
+        mu: of all unsampled Gaussians, which compose exactly; None where some rounds were sampled.
+        second_epsilon: the second accountant's upper bound.
+        discrepancy: how far below `epsilon` the highest lower bound is.
     """
 
     epsilon: float
     delta: float
     slack: float
+    mu: float | None
     accountant: str
     second_accountant: str
     second_epsilon: float
     discrepancy: float
 
 
-def spend(events: Sequence[Event], delta: float) -> Spend:
+def spend(events: Events, delta: float) -> Spend:
     """What the events cost together, at device level.
 
     Raises:
         ValueError: when delta is not between 0 and 1.
         AccountantsDisagree: when the two accountants contradict each other.
     """
-    _check_delta(delta)
+    check_delta(delta)
     counts = Counter(events)
-    slack = _slack(counts)
-    found = bracket(_compose(counts), delta - slack) if slack < delta else _NOTHING
-    epsilon = _rounded_up(found.upper)
+    lost, composition = slack(counts), compose(counts)
+    found = bracket(composition, delta - lost) if lost < delta else _NOTHING
+    epsilon = rounded_up(found.upper)
     gap = 0.0 if math.isinf(epsilon) else max(0.0, epsilon - found.lower)
-    return Spend(epsilon, delta, slack, found.accountant, RDP_NAME, found.second, gap)
+    mu = None if composition.sampled else composition.mu
+    return Spend(epsilon, delta, lost, mu, found.accountant, RDP_NAME, found.second, gap)
+
+
+def confirmed_spend(events: Events, delta: float) -> Spend:
+    """`spend` with an independent accountant as the second one: seconds, where `spend` takes a fraction of one.
+
+    Raises:
+        ValueError: when delta is not between 0 and 1.
+        AccountantsDisagree: when any two accountants contradict each other.
+    """
+    found = spend(events, delta)
+    if math.isinf(found.epsilon):
+        return found
+    counts = Counter(events)
+    composition, left = compose(counts), delta - slack(counts)
+    second = second_opinion(composition, left, bracket(composition, left))
+    gap = min(found.discrepancy, max(0.0, found.epsilon - second.lower))
+    return replace(found, second_accountant=second.accountant, second_epsilon=second.upper, discrepancy=gap)
+
+
+def within(events: Events, delta: float, epsilon: float) -> bool:
+    """Whether the events cost at most epsilon; the same answer as from `spend`, sooner where there is room.
+
+    Raises:
+        ValueError: when delta is not between 0 and 1.
+        AccountantsDisagree: when the two accountants contradict each other.
+    """
+    check_delta(delta)
+    counts = Counter(events)
+    left = delta - slack(counts)
+    if left <= 0:
+        return epsilon == math.inf
+    composition = compose(counts)
+    quick = bracket(composition, left, _QUICK).upper
+    return rounded_up(quick) <= epsilon or rounded_up(bracket(composition, left).upper) <= epsilon
+
+
+def rounds_left(events: Events, more: Event, delta: float, epsilon: float) -> int:
+    """How many more times `more` may happen before epsilon is exceeded; at most a million.
+
+    Raises:
+        ValueError: when delta is not between 0 and 1.
+        AccountantsDisagree: when the two accountants contradict each other.
+    """
+    spent = Counter(events)
+
+    def fits(times: int) -> bool:
+        return within(spent + Counter({more: times}), delta, epsilon)
+
+    if not fits(1):
+        return 0
+    low, high = 1, 2
+    while high < _FAR and fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def privacy_curve(events: Events, deltas: Sequence[float]) -> list[float]:
+    """Epsilon at each delta, by the first accountant alone: for drawing.
+
+    Raises:
+        ValueError: when a delta is not between 0 and 1.
+    """
+    for delta in deltas:
+        check_delta(delta)
+    counts = Counter(events)
+    return [_upper(counts, delta) for delta in deltas]
 
 
 def spend_by_round(events: Sequence[Event], delta: float) -> list[float]:
@@ -91,26 +168,13 @@ def spend_by_round(events: Sequence[Event], delta: float) -> list[float]:
     Raises:
         ValueError: when delta is not between 0 and 1.
     """
-    _check_delta(delta)
+    check_delta(delta)
     points = min(len(events), _CURVE_POINTS)
     curve: list[float] = []
     for point in range(1, points + 1):
         stop = math.ceil(len(events) * point / points)
         curve += [_upper(Counter(events[:stop]), delta)] * (stop - len(curve))
     return curve
-
-
-def truncation_slack(participation: Participation, min_survivors: int, rounds: int, shards: int = 1) -> float:
-    """The delta that rounds with too few devices to release, or too many, may cost; 0 without amplification.
-
-    Whether a round releases depends on the draw, which ideal Poisson sampling hides. Given how many other devices are
-    in its shard, only one device too few or too many shows whether this device takes part; every other shard is ideal,
-    or silent either way. So delta grows by at most rounds * P[Bin(population - 1, rate / shards) is out of range].
-    Drop-outs are taken not to depend on the draw.
-    """
-    if not isinstance(participation, PoissonParticipation):
-        return 0.0
-    return rounds * _out_of_range(participation.population, participation.sampling_rate / shards, min_survivors)
 
 
 def message_level_epsilon(training: LocalTraining, participations: int, delta: float) -> float:
@@ -123,144 +187,28 @@ def message_level_epsilon(training: LocalTraining, participations: int, delta: f
         ValueError: when participations is negative or delta is not between 0 and 1.
         AccountantsDisagree: when the two accountants contradict each other.
     """
-    _check_delta(delta)
+    check_delta(delta)
     if participations < 0:
         raise ValueError(f"participations: expected 0 or more, got {participations}")
     step = Sampled(training.sampling_rate, training.message_noise)
     composition = Composition.of(0.0, [(step, training.steps * participations)])
-    return _rounded_up(bracket(composition, delta).upper)
-
-
-def noise_multiplier_for(
-    participation: Participation, rounds: int, epsilon: float, delta: float, aggregation: AggregationPolicy
-) -> float:
-    """The smallest noise multiplier, in hundredths, with which `rounds` rounds spend at most epsilon at delta.
-
-    Raises:
-        ValueError: when an argument is out of range, or no noise multiplier up to 1,000 is enough.
-        AccountantsDisagree: when the two accountants contradict each other about the result.
-    """
-    _check_goal(rounds, epsilon, delta)
-    left = delta - truncation_slack(participation, aggregation.min_survivors, rounds, aggregation.shards)
-    if left <= 0:
-        raise ValueError(
-            f"min_survivors: expected so few that smaller cohorts are unlikely at delta {delta}, "
-            f"got {aggregation.min_survivors}; "
-            f"lower it or draw larger cohorts"
-        )
-
-    def planned(hundredths: int) -> Counter[Event]:
-        return Counter({_event(participation, hundredths / 100, aggregation): rounds})
-
-    chosen = _smallest_noise(lambda hundredths: _compose(planned(hundredths)), left, epsilon)
-    if chosen is None or spend(list(planned(chosen).elements()), delta).epsilon > epsilon:
-        raise ValueError(
-            f"epsilon: {epsilon} at delta {delta} cannot be kept over {rounds} rounds with a noise multiplier up to "
-            f"{_LARGEST_NOISE // 100}; raise epsilon or lower the rounds"
-        )
-    return chosen / 100
-
-
-def _smallest_noise(composed: Callable[[int], Composition], delta: float, epsilon: float) -> int | None:
-    """In hundredths. The second accountant gives an upper end, a coarse grid the place, the fine grid the answer."""
-
-    def fits(hundredths: int, coarseness: int = 1) -> bool:
-        return _rounded_up(upper_bound(composed(hundredths), delta, coarseness)) <= epsilon
-
-    enough = _first(lambda hundredths: rdp_epsilon(composed(hundredths), delta) <= epsilon, 0, _LARGEST_NOISE)
-    if enough == _LARGEST_NOISE and not fits(enough):
-        return None
-    below = int(enough * 0.93)
-    while below and fits(below, _COARSENESS):
-        enough, below = below, int(below * 0.93)
-    enough = _first(lambda hundredths: fits(hundredths, _COARSENESS), below, enough)
-    below, step = enough - 1, 1
-    while below and fits(below):
-        enough, below, step = below, max(0, below - 2 * step), 2 * step
-    return _first(fits, below, enough)
-
-
-def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The first of low + 1 to high for which `holds`, once true, stays true; high when none before it."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
-
-
-def _event(participation: Participation, noise_multiplier: float, aggregation: AggregationPolicy) -> Event:
-    if isinstance(participation, PoissonParticipation):
-        return PoissonGaussian(
-            population=participation.population,
-            sampling_rate=participation.sampling_rate,
-            noise_multiplier=noise_multiplier,
-            min_survivors=aggregation.min_survivors,
-            shards=aggregation.shards,
-        )
-    limit = participation.max_participations
-    return BoundedGaussian(task="", noise_multiplier=noise_multiplier, max_participations=limit)
+    return rounded_up(bracket(composition, delta).upper)
 
 
 _NOTHING = Bracket(math.inf, math.inf, math.inf, "none: delta is used up by cohorts of a size that cannot release")
 
 
 def _upper(counts: Counter[Event], delta: float) -> float:
-    left = delta - _slack(counts)
-    return _rounded_up(upper_bound(_compose(counts), left)) if left > 0 else math.inf
+    left = delta - slack(counts)
+    return rounded_up(upper_bound(compose(counts), left)) if left > 0 else math.inf
 
 
-def _slack(counts: Counter[Event]) -> float:
-    return sum(
-        times * _out_of_range(event.population, event.sampling_rate / event.shards, event.min_survivors)
-        for event, times in counts.items()
-        if isinstance(event, PoissonGaussian)
-    )
-
-
-@lru_cache(maxsize=256)
-def _out_of_range(population: int, rate: float, min_survivors: int) -> float:
-    """P[Bin(population - 1, rate)] below min_survivors or beyond what the modulus is made for, rounded up."""
-    others = binom(population - 1, rate)
-    too_few, too_many = others.cdf(min_survivors - 1), others.sf(largest_draw(population, rate) - 1)
-    return float(too_few + too_many) * (1 + 1e-9)
-
-
-def _compose(counts: Counter[Event]) -> Composition:
-    sampled: list[tuple[Sampled, int]] = []
-    bounded: dict[str, list[tuple[BoundedGaussian, int]]] = defaultdict(list)
-    for event, times in counts.items():
-        if isinstance(event, PoissonGaussian):
-            sampled.append((Sampled(event.sampling_rate, event.noise_multiplier), times))
-        else:
-            bounded[event.task].append((event, times))
-    return Composition.of(sum(map(_worst_mu_squared, bounded.values())), sampled)
-
-
-def _worst_mu_squared(rounds: Iterable[tuple[BoundedGaussian, int]]) -> float:
-    """Of the device that takes part in the rounds of one task with the least noise, as often as it may."""
-    ordered = sorted(rounds, key=lambda item: item[0].noise_multiplier)
-    left = max(event.max_participations for event, _ in ordered)
-    mu_squared = 0.0
-    for event, times in ordered:
-        taken = min(left, times)
-        if taken:
-            mu_squared += taken / event.noise_multiplier**2 if event.noise_multiplier else math.inf
-        left -= taken
-    return mu_squared
-
-
-def _rounded_up(epsilon: float) -> float:
+def rounded_up(epsilon: float) -> float:
+    """To four decimals; inf remains."""
     return float(Decimal(epsilon).quantize(_QUANTUM, ROUND_CEILING)) if math.isfinite(epsilon) else math.inf
 
 
-def _check_delta(delta: float) -> None:
+def check_delta(delta: float) -> None:
+    """Raises: ValueError, when delta is not between 0 and 1."""
     if not 0 < delta < 1:
         raise ValueError(f"delta: expected more than 0 and less than 1, got {delta}")
-
-
-def _check_goal(rounds: int, epsilon: float, delta: float) -> None:
-    _check_delta(delta)
-    if rounds < 1:
-        raise ValueError(f"rounds: expected 1 or more, got {rounds}")
-    if not 0 < epsilon < math.inf:
-        raise ValueError(f"epsilon: expected more than 0 and finite, got {epsilon}")

@@ -87,8 +87,8 @@ class Bracket:
 
 
 @lru_cache(maxsize=256)
-def bracket(composition: Composition, delta: float) -> Bracket:
-    """Epsilon at delta, by two accountants.
+def bracket(composition: Composition, delta: float, coarseness: int = 1) -> Bracket:
+    """Epsilon at delta, by two accountants; on a grid wider by `coarseness` sooner, and with bounds further apart.
 
     Raises:
         AccountantsDisagree: when they contradict each other.
@@ -97,9 +97,15 @@ def bracket(composition: Composition, delta: float) -> Bracket:
         return Bracket(math.inf, math.inf, math.inf, EXACT_NAME)
     second = rdp_epsilon(composition, delta)
     if not composition.sampled:
-        return _agreed(Bracket(*epsilon_bracket(composition.mu, delta), second, EXACT_NAME), _TOLERANCE)
-    lower, upper = (_pld_epsilon(composition, delta, pessimistic, 1) for pessimistic in (False, True))
-    return _agreed(Bracket(lower, upper, second, PLD_NAME), _TOLERANCE + _grid(second) * composition.rounds)
+        return _agreed(Bracket(*epsilon_bracket(composition.mu, delta), second, EXACT_NAME), _TOLERANCE, _TOLERANCE)
+    lower, upper = (_pld_epsilon(composition, delta, pessimistic, coarseness) for pessimistic in (False, True))
+    widest = _TOLERANCE + _grid(second) * coarseness * composition.rounds
+    return _agreed(Bracket(lower, upper, second, PLD_NAME), widest, _TOLERANCE if coarseness == 1 else widest)
+
+
+def grid_bracket(composition: Composition, delta: float) -> tuple[float, float]:
+    """Lower and upper bound on the grid, also where there is a closed form."""
+    return _pld_epsilon(composition, delta, False, 1), _pld_epsilon(composition, delta, True, 1)
 
 
 @lru_cache(maxsize=1024)
@@ -127,8 +133,9 @@ def rdp_epsilon(composition: Composition, delta: float) -> float:
     return float(accountant.get_epsilon(delta))
 
 
-def _agreed(found: Bracket, widest: float) -> Bracket:
-    ordered = found.lower <= found.upper + _TOLERANCE and found.upper <= found.second + _TOLERANCE
+def _agreed(found: Bracket, widest: float, above: float) -> Bracket:
+    """`above`: how far the upper bound may lie over the second accountant's, which is not on a grid."""
+    ordered = found.lower <= min(found.upper, found.second) + _TOLERANCE and found.upper <= found.second + above
     if not ordered or not found.upper - found.lower <= widest:
         raise AccountantsDisagree(
             f"epsilon: expected lower <= upper <= second bound within {widest:.4f}, got {found.lower:.6f}, "

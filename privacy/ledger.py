@@ -8,7 +8,6 @@ who rewrites history that nobody else has a head of, or who shows an old head.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -17,7 +16,6 @@ from pydantic import Field, ValidationError
 
 from privacy.accountant import Spend, spend
 from privacy.canonical import Frozen
-from privacy.events import Event
 from privacy.ledger_entries import (
     Abandoned,
     Body,
@@ -31,11 +29,13 @@ from privacy.ledger_entries import (
     Opened,
     ReceiptRefused,
     Released,
+    Uncharged,
 )
+from privacy.limits import BudgetExhausted, check_charge, first_overspent
 from privacy.receipt import Charge, Receipt, issue_receipt
 from privacy.signing import SignatureError, Signer
 from privacy.signing import verify as verify_signature
-from privacy.task import Budget
+from privacy.task import Budget, Purpose
 
 __all__ = [
     "BudgetExhausted",
@@ -53,23 +53,6 @@ __all__ = [
 ]
 
 _DOMAIN = "havenfl/ledger-head/1"
-
-
-class BudgetExhausted(LedgerError):
-    """A charge would exceed the budget.
-
-    Attributes:
-        spent: epsilon so far.
-        would_make: epsilon with the charge.
-        budget: what may be spent.
-    """
-
-    def __init__(self, spent: float, would_make: float, budget: Budget) -> None:
-        self.spent, self.would_make, self.budget = spent, would_make, budget
-        super().__init__(
-            f"budget: epsilon {spent} of {budget.epsilon} is spent at delta {budget.delta}, and this round would make "
-            f"it {would_make}; nothing of it was unmasked"
-        )
 
 
 class SignedHead(Frozen):
@@ -127,20 +110,29 @@ class Ledger:
     Not to be shared between threads. Same store, signer, clock readings and charges: same bytes.
     """
 
-    def __init__(self, store: LedgerStore, signer: Signer, budget: Budget, clock: Callable[[], str]) -> None:
+    def __init__(
+        self, store: LedgerStore, signer: Signer, population: str, budget: Budget, clock: Callable[[], int]
+    ) -> None:
         """Open the ledger, or start it in an empty store.
 
+        Args:
+            population: whose devices' budget this is.
+            clock: Unix time in seconds.
+
         Raises:
-            LedgerInvalid: when the store holds another signer's or budget's ledger, or a damaged one.
+            LedgerInvalid: when the store holds another signer's, population's or budget's ledger, or a damaged one.
         """
         self._store, self._signer, self._budget, self._clock = store, signer, budget, clock
         self._fold = Fold()
-        opened = Opened(public_key=signer.public.hex(), budget=budget)
+        opened = Opened(public_key=signer.public.hex(), population=population, budget=budget)
         with self._synchronised() as transaction:
             if self._fold.opened is None:
                 self._append(transaction, opened)
         if self._fold.opened != opened:
-            raise LedgerInvalid(f"entry 0: expected the ledger of this signer and budget {budget}, got another's")
+            raise LedgerInvalid(
+                f"entry 0: expected the ledger of this signer, of population {population} and budget {budget}, "
+                "got another's"
+            )
 
     def reserve(self, charge: Charge) -> Receipt:
         """Pay for a round; call it before unmasking, and unmask only what the receipt's transcript fixes.
@@ -156,7 +148,7 @@ class Ledger:
             before = self._fold.latest.get((charge.task, charge.round))
             if before is not None and self._is_replay(before, charge):
                 return issue_receipt(self._fold.accounts[before].charge, before)
-            self._check_budget(charge.event)
+            check_charge(self._fold, self._budget, charge.event, self._now())
             if before is not None and self._fold.is_open(before):
                 self._append(transaction, Abandoned(charge_hash=before, reason="superseded by another transcript"))
             self._append(transaction, Charged(charge=charge))
@@ -199,7 +191,12 @@ class Ledger:
     def spent(self) -> Spend:
         """What all charges cost together at the budget's delta."""
         with self._synchronised():
-            return spend(self._fold.events(), self._budget.delta)
+            return spend(self._fold.counts, self._budget.delta)
+
+    def declare_uncharged(self, purpose: Purpose, what: str, why: str) -> None:
+        """Record a use of the population's data that no charge covers; every later report names it."""
+        with self._synchronised() as transaction:
+            self._append(transaction, Uncharged(purpose=purpose, what=what, why=why))
 
     def entries(self) -> tuple[bytes, ...]:
         """All entries, as canonical JSON."""
@@ -228,21 +225,19 @@ class Ledger:
             _parsed_head(transaction.head()).check(self._fold, self._signer.public)
 
     def _append(self, transaction: LedgerTransaction, body: Body) -> None:
-        entry = Entry(seq=self._fold.size, previous=self._fold.tail, time=self._clock(), body=body)
+        entry = Entry(seq=self._fold.size, previous=self._fold.tail, time=self._now(), body=body)
         raw = entry.canonical()
         self._fold.take(raw)
         head = SignedHead.of(self._fold.size, self._fold.frontier.root(), self._signer)
         transaction.append(entry.seq, raw, head.canonical())
 
+    def _now(self) -> int:
+        """A clock that was set back must not let charges leave a window, nor reorder entries."""
+        return max(self._clock(), self._fold.time)
+
     def _is_replay(self, charge_hash: str, charge: Charge) -> bool:
         account = self._fold.accounts[charge_hash]
         return account.charge == charge and not account.abandoned
-
-    def _check_budget(self, event: Event) -> None:
-        events = self._fold.events()
-        with_it = spend([*events, event], self._budget.delta)
-        if self._budget.epsilon is not None and with_it.epsilon > self._budget.epsilon:
-            raise BudgetExhausted(spend(events, self._budget.delta).epsilon, with_it.epsilon, self._budget)
 
 
 def verify(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tuple[Entry, ...]:
@@ -260,18 +255,14 @@ def verify(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tup
     head.check(fold, public_key)
     if fold.opened is None or fold.opened.public_key != public_key.hex():
         raise LedgerInvalid("entry 0: expected a ledger opened by this key, got another's")
-    _check_never_overspent(fold, fold.opened.budget)
+    over = first_overspent(fold, fold.opened.budget)
+    if over is not None:
+        account, limit = over
+        raise LedgerInvalid(
+            f"entry {account.seq}: expected at most epsilon {limit.epsilon} in {limit.span}, "
+            "got more with this charge"
+        )
     return parsed
-
-
-def _check_never_overspent(fold: Fold, budget: Budget) -> None:
-    """Epsilon only grows, so the last one tells; the culprit is searched for only when it is too large."""
-    limit, events = budget.epsilon, fold.events()
-    if limit is None or spend(events, budget.delta).epsilon <= limit:
-        return
-    culprit = bisect_left(range(len(events)), True, key=lambda i: spend(events[: i + 1], budget.delta).epsilon > limit)
-    account = list(fold.accounts.values())[culprit]
-    raise LedgerInvalid(f"entry {account.seq}: expected at most epsilon {limit} spent, got more with this charge")
 
 
 def _parsed_head(raw: bytes | None) -> SignedHead:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -11,7 +13,7 @@ from privacy.canonical import Frozen
 from privacy.events import Event
 from privacy.merkle import Frontier, leaf_hash
 from privacy.receipt import Charge
-from privacy.task import Budget
+from privacy.task import Budget, Purpose
 
 GENESIS = "0" * 64
 """What the first entry names as its predecessor."""
@@ -39,9 +41,10 @@ class Opened(Frozen):
     """The first entry: whose ledger it is, and what may be spent."""
 
     kind: Literal["opened"] = "opened"
-    schema_id: Literal["havenfl/ledger/1"] = "havenfl/ledger/1"
+    schema_id: Literal["havenfl/ledger/2"] = "havenfl/ledger/2"
     public_key: Digest
     """Ed25519 public key, in hex."""
+    population: str = Field(min_length=1, max_length=64)
     budget: Budget
 
 
@@ -70,7 +73,17 @@ class Abandoned(Frozen):
     reason: str = Field(min_length=1, max_length=1000)
 
 
-Body = Annotated[Opened | Charged | Released | Abandoned, Field(discriminator="kind")]
+class Uncharged(Frozen):
+    """Something that used the population's data and is not in any charge: named, so that no report can forget it."""
+
+    kind: Literal["uncharged"] = "uncharged"
+    purpose: Purpose
+    what: str = Field(min_length=1, max_length=1000)
+    why: str = Field(min_length=1, max_length=1000)
+    """Why it costs nothing, or why its cost is not known."""
+
+
+Body = Annotated[Opened | Charged | Released | Abandoned | Uncharged, Field(discriminator="kind")]
 
 
 class Entry(Frozen):
@@ -79,8 +92,8 @@ class Entry(Frozen):
     seq: int = Field(ge=0)
     previous: Digest
     """Leaf hash of the entry before."""
-    time: str
-    """When, as the ledger's clock puts it."""
+    time: int = Field(ge=0)
+    """Unix time in seconds by the ledger's clock, and never before the entry before."""
     body: Body
 
 
@@ -90,6 +103,7 @@ class Account:
 
     charge: Charge
     seq: int
+    time: int
     model_digest: str | None = None
     abandoned: bool = False
 
@@ -99,14 +113,19 @@ class Fold:
     """The state after a prefix of the entries.
 
     Attributes:
+        time: of the last entry.
         accounts: by the leaf hash of the charge's entry, in order.
+        counts: how often each event was charged, whatever became of it.
         latest: leaf hash of the last charge of each (task, round).
     """
 
     frontier: Frontier = field(default_factory=Frontier)
     tail: str = GENESIS
     opened: Opened | None = None
+    time: int = 0
     accounts: dict[str, Account] = field(default_factory=dict)
+    counts: Counter[Event] = field(default_factory=Counter)
+    uncharged: list[Uncharged] = field(default_factory=list)
     latest: dict[tuple[str, int], str] = field(default_factory=dict)
 
     @property
@@ -114,9 +133,10 @@ class Fold:
         """How many entries were taken."""
         return self.frontier.size
 
-    def events(self) -> list[Event]:
-        """All that was charged, whatever became of it, in order."""
-        return [account.charge.event for account in self.accounts.values()]
+    def charged_since(self, time: int) -> Counter[Event]:
+        """What was charged at `time` or later."""
+        latest_first = reversed(self.accounts.values())
+        return Counter(one.charge.event for one in takewhile(lambda one: one.time >= time, latest_first))
 
     def take(self, raw: bytes) -> Entry:
         """Check one entry against the state, and advance.
@@ -131,7 +151,7 @@ class Fold:
         except LedgerError as error:
             raise LedgerInvalid(f"entry {self.size}: {error}") from error
         self.frontier.append(leaf)
-        self.tail = leaf.hex()
+        self.tail, self.time = leaf.hex(), entry.time
         return entry
 
     def _parsed(self, raw: bytes) -> Entry:
@@ -145,6 +165,8 @@ class Fold:
             raise LedgerInvalid(f"entry {self.size}: expected seq {self.size}, got {entry.seq}")
         if entry.previous != self.tail:
             raise LedgerInvalid(f"entry {self.size}: expected previous {self.tail}, got {entry.previous}")
+        if entry.time < self.time:
+            raise LedgerInvalid(f"entry {self.size}: expected a time of {self.time} or later, got {entry.time}")
         return entry
 
     def _apply(self, entry: Entry, leaf: str) -> None:
@@ -154,7 +176,9 @@ class Fold:
         if isinstance(body, Opened):
             self.opened = body
         elif isinstance(body, Charged):
-            self._charge(body.charge, entry.seq, leaf)
+            self._charge(body.charge, entry, leaf)
+        elif isinstance(body, Uncharged):
+            self.uncharged.append(body)
         elif isinstance(body, Released):
             self.check_release(body.charge_hash, body.model_digest)
             self.accounts[body.charge_hash].model_digest = body.model_digest
@@ -162,11 +186,14 @@ class Fold:
             self.check_abandon(body.charge_hash)
             self.accounts[body.charge_hash].abandoned = True
 
-    def _charge(self, charge: Charge, seq: int, leaf: str) -> None:
+    def _charge(self, charge: Charge, entry: Entry, leaf: str) -> None:
+        if self.opened is not None and charge.population != self.opened.population:
+            raise LedgerInvalid(f"expected population {self.opened.population}, got {charge.population}")
         before = self.latest.get((charge.task, charge.round))
         if before is not None and self.is_open(before):
             raise LedgerInvalid(f"round {charge.round} has an open charge in entry {self.accounts[before].seq}")
-        self.accounts[leaf] = Account(charge, seq)
+        self.accounts[leaf] = Account(charge, entry.seq, entry.time)
+        self.counts[charge.event] += 1
         self.latest[charge.task, charge.round] = leaf
 
     def is_open(self, charge_hash: str) -> bool:

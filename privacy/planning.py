@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from scipy.stats import binom
 
-from privacy.accountant import noise_multiplier_for, spend
+from privacy.accountant import spend
+from privacy.calibration import noise_multiplier_for
 from privacy.events import round_event
 from privacy.mechanism import Mechanism, smallest_modulus, with_modulus
 from privacy.rotation import spread

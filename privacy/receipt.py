@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from privacy.canonical import Frozen
-from privacy.events import Event
+from privacy.events import Event, round_event
+from privacy.task import Purpose, TaskSpec
 
 _LEDGER_ONLY = object()
 
@@ -17,10 +18,24 @@ class Charge(Frozen):
 
     task: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Id of the task."""
+    population: str = Field(min_length=1, max_length=64)
     round: int = Field(ge=1)
+    purpose: Purpose
     event: Event
     transcript: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Hex SHA-256 that fixes the masked sum and its survivor set: what unmasking would reveal."""
+
+    @classmethod
+    def of(cls, task: TaskSpec, number: int, transcript: str) -> Charge:
+        """For round `number` of the task."""
+        return cls(
+            task=task.id,
+            population=task.population,
+            round=number,
+            purpose=task.purpose,
+            event=round_event(task),
+            transcript=transcript,
+        )
 
 
 @dataclass(frozen=True)

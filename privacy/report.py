@@ -96,7 +96,7 @@ class _History:
     charges: dict[str, Charge]
     released: list[str]
     abandoned: int
-    last_entry: str
+    last_entry: int
 
     @classmethod
     def of(cls, task: TaskSpec, raw: Sequence[bytes], entries: Sequence[Entry]) -> _History:
@@ -215,7 +215,7 @@ def _provenance(task: TaskSpec, history: _History, head: SignedHead, public_key:
         task_name=task.name,
         ledger_head=head,
         ledger_key=public_key.hex(),
-        last_entry=history.last_entry,
+        last_entry=words.moment(history.last_entry),
         model_digest=history.released[-1] if history.released else None,
         versions=dict(sorted(facts.versions.items())),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from privacy.task import PoissonParticipation, TaskSpec
 
 CLAIM = (
@@ -72,6 +74,11 @@ MINIMISATION = (
     "The server learns a sum over at least {min_survivors} devices, or nothing.",
     "The ledger and this report hold no device identifiers.",
 )
+
+
+def moment(seconds: int) -> str:
+    """Unix time as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def holds_against(spec: TaskSpec) -> str:

@@ -167,11 +167,32 @@ class AggregationPolicy(Frozen):
     """Drop-outs within `dropout_share` spoil a round with probability at most 2^-failure_bits."""
 
 
+class Window(Frozen):
+    """What may be spent within any so many days. It forgets what is older: not a lifetime guarantee."""
+
+    epsilon: float = Field(gt=0)
+    days: int = Field(ge=1, le=36_500)
+
+    @property
+    def seconds(self) -> int:
+        return self.days * 86_400
+
+
 class Budget(Frozen):
     """What one population may spend over its life, at device level. No epsilon means: report, do not limit."""
 
     epsilon: float | None = Field(default=None, gt=0)
     delta: float = Field(gt=0, lt=1)
+    window: Window | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything that a charge could exceed."""
+        return self.epsilon is not None or self.window is not None
+
+
+Purpose = Literal["training", "tuning", "evaluation", "analytics"]
+"""What a round is run for. All cost the same: the devices cannot tell them apart."""
 
 
 class TaskSpec(Frozen):
@@ -180,6 +201,8 @@ class TaskSpec(Frozen):
     version: Literal[1] = 1
     name: str = Field(min_length=1, max_length=64)
     population: str = Field(min_length=1, max_length=64)
+    """Whose devices these are; all tasks of a population share one ledger and one budget."""
+    purpose: Purpose = "training"
     model: ModelSpec
     features: FeatureSpec
     training: LocalTraining
@@ -194,7 +217,7 @@ class TaskSpec(Frozen):
 
     @model_validator(mode="after")
     def _limited_only_with_noise(self) -> TaskSpec:
-        if self.budget.epsilon is not None and self.mechanism.noise_multiplier == 0:
+        if self.budget.limited and self.mechanism.noise_multiplier == 0:
             raise ValueError("mechanism.noise_multiplier: a budget of epsilon needs noise, got 0")
         return self
 

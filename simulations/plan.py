@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fl_client.models import model_spec
-from privacy.accountant import noise_multiplier_for
+from privacy.calibration import noise_multiplier_for
 from privacy.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
 from privacy.secagg.params import ParameterError, parameters
 from privacy.task import (

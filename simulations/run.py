@@ -36,9 +36,6 @@ from simulations.rundir import RunDirectory
 from simulations.scorer import Scorer
 from strategies.fedavg import FedAvgM
 
-SIMULATED_TIME = "1970-01-01T00:00:00Z"
-"""The ledger's clock stands still in a simulation, so that the same run writes the same ledger."""
-
 
 class RunError(RuntimeError):
     """A run that failed on its way; its last complete round is kept and can be resumed."""
@@ -153,7 +150,9 @@ def _coordinator(
 
 def _ledger(prepared: Prepared, directory: RunDirectory) -> Ledger:
     operator = Authorities(prepared.seeds).operator
-    return Ledger(SqliteLedgerStore(directory.ledger), operator, prepared.task.budget, lambda: SIMULATED_TIME)
+    return Ledger(
+        SqliteLedgerStore(directory.ledger), operator, prepared.task.population, prepared.task.budget, simulated_time
+    )
 
 
 def _initial_weights(prepared: Prepared) -> NDArray[np.float32]:

@@ -80,7 +80,11 @@ class Bench:
         self.now = NOW
         self.watcher = Watcher()
         self.ledger = Ledger(
-            SqliteLedgerStore(self.path / "ledger.db"), self.fleet.operator, self.fleet.task.budget, lambda: "now"
+            SqliteLedgerStore(self.path / "ledger.db"),
+            self.fleet.operator,
+            self.fleet.task.population,
+            self.fleet.task.budget,
+            lambda: NOW,
         )
         self.checkpoints = CheckpointFile(self.path / "checkpoint", self.fleet.task.id)
         self.records = RecordLog(self.path / "rounds.jsonl", self.fleet.operator)

@@ -36,12 +36,14 @@ for number in range(int(sys.argv[2]), int(sys.argv[2]) + 10_000):
 
 
 def ledger(path: Path) -> Ledger:
-    return Ledger(SqliteLedgerStore(path), SIGNER, Budget(delta=1e-6), lambda: "now")
+    return Ledger(SqliteLedgerStore(path), SIGNER, "demo", Budget(delta=1e-6), lambda: 0)
 
 
 def charge(number: int) -> Charge:
     event = BoundedGaussian(task=TASK, noise_multiplier=4.0, max_participations=3)
-    return Charge(task=TASK, round=number, event=event, transcript=f"{number:064x}")
+    return Charge(
+        task=TASK, population="demo", purpose="training", round=number, event=event, transcript=f"{number:064x}"
+    )
 
 
 def writer(path: Path, first: int) -> subprocess.Popen[str]:

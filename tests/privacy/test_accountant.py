@@ -10,17 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy import accountant, composition
+from privacy import composition, exposure, second_opinion
 from privacy.accountant import (
     AccountantsDisagree,
+    confirmed_spend,
     message_level_epsilon,
-    noise_multiplier_for,
+    privacy_curve,
+    rounds_left,
     spend,
     spend_by_round,
-    truncation_slack,
+    within,
 )
+from privacy.calibration import noise_multiplier_for
 from privacy.composition import Bracket, Composition
-from privacy.events import BoundedGaussian, PoissonGaussian
+from privacy.events import BoundedGaussian, Event, PoissonGaussian
+from privacy.exposure import truncation_slack
 from privacy.gaussian import epsilon_bracket, log_delta
 from privacy.task import AggregationPolicy, BoundedParticipation, LocalTraining, PoissonParticipation, largest_draw
 
@@ -168,7 +172,7 @@ def test_delta_out_of_range_is_named(delta: float) -> None:
 )
 def test_disagreement_fails_closed(wrong: Bracket) -> None:
     with pytest.raises(AccountantsDisagree):
-        composition._agreed(wrong, 0.1)
+        composition._agreed(wrong, 0.1, 0.001)
 
 
 def test_a_second_accountant_below_the_first_stops_everything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +203,7 @@ def test_the_largest_draw_is_exceeded_with_next_to_no_probability(population: in
 def test_too_many_devices_cost_slack_as_too_few_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shard beyond what the modulus is made for releases nothing, which tells of a draw as well."""
     participation = PoissonParticipation(population=203, sampling_rate=0.1)
-    monkeypatch.setattr(accountant, "largest_draw", lambda population, rate: 30)  # noqa: ARG005
+    monkeypatch.setattr(exposure, "largest_draw", lambda population, rate: 30)  # noqa: ARG005
     expected = 4 * out_of_range(202, 0.1, 1, 30)
     assert expected > 0.03
     assert truncation_slack(participation, 1, 4) == pytest.approx(expected, rel=1e-8)
@@ -269,6 +273,48 @@ def test_a_long_curve_is_an_upper_bound_everywhere() -> None:
     assert len(curve) == 200
     assert all(curve[i - 1] >= spend(events[:i], 1e-6).epsilon for i in range(1, 201))
     assert curve[-1] == spend(events, 1e-6).epsilon
+
+
+MIXED = [poisson(0.01, 1.0)] * 100 + [bounded(20.0, 40)] * 60
+
+
+@pytest.mark.parametrize("events", [[poisson(0.01, 1.0)] * 1000, [bounded(4.0, 10)] * 20, MIXED])
+def test_an_independent_accountant_confirms_the_spend(events: list[Event]) -> None:
+    confirmed, found = confirmed_spend(events, 1e-6), spend(events, 1e-6)
+    assert confirmed.epsilon == found.epsilon
+    assert confirmed.second_accountant not in (found.accountant, found.second_accountant)
+    assert confirmed.second_epsilon == pytest.approx(found.epsilon, abs=0.05)
+    assert 0 <= confirmed.discrepancy < 0.05
+
+
+def test_an_independent_accountant_that_says_otherwise_stops_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(second_opinion, "_prv", lambda *_: (3.0, 3.1))
+    with pytest.raises(AccountantsDisagree, match="nothing may be released"):
+        confirmed_spend([poisson(0.02, 1.0)] * 7, 1e-6)
+
+
+@given(st.integers(1, 300), st.floats(0.6, 4.0))
+@settings(max_examples=15, deadline=None)
+def test_within_is_what_the_spend_says(times: int, noise: float) -> None:
+    events = [poisson(0.02, round(noise, 1))] * times
+    epsilon = spend(events, 1e-6).epsilon
+    assert within(events, 1e-6, epsilon)
+    assert not within(events, 1e-6, epsilon - 0.0001)
+
+
+@pytest.mark.parametrize("event", [poisson(0.02, 1.0), bounded(20.0, 10_000)])
+def test_rounds_left_are_the_most_that_fit(event: Event) -> None:
+    spent = [event] * 50
+    left = rounds_left(spent, event, 1e-6, 4.0)
+    assert left > 0
+    assert within(spent + [event] * left, 1e-6, 4.0)
+    assert not within(spent + [event] * (left + 1), 1e-6, 4.0)
+    assert rounds_left(spent + [event] * (left + 1), event, 1e-6, 4.0) == 0
+
+
+def test_the_privacy_curve_is_the_spend_at_each_delta() -> None:
+    deltas = [1e-8, 1e-6, 1e-4]
+    assert privacy_curve(MIXED, deltas) == [spend(MIXED, delta).epsilon for delta in deltas]
 
 
 @pytest.mark.parametrize("epsilon", [0.5, 8.0])

@@ -3,8 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -23,11 +22,12 @@ from privacy.ledger import (
     SignedHead,
     verify,
 )
-from privacy.ledger_entries import Entry
+from privacy.ledger_entries import Entry, Uncharged
 from privacy.merkle import Frontier, leaf_hash
 from privacy.receipt import issue_receipt
 from privacy.signing import Signer
 from privacy.task import Budget
+from tests.support.stores import DiskFullError, MemoryStore
 
 TASK = "ab" * 32
 MODEL, OTHER_MODEL = "01" * 32, "02" * 32
@@ -36,51 +36,17 @@ SIGNER = Signer.from_seed(b"\x07" * 32)
 BUDGET = Budget(epsilon=8.0, delta=1e-6)
 
 
-class DiskFullError(OSError):
-    pass
-
-
-class MemoryStore:
-    """A `LedgerStore` whose next commit can be made to fail."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple[bytes, bytes]] = []
-        self.full = False
-
-    @contextmanager
-    def transaction(self) -> Iterator[MemoryStore]:
-        before = list(self.rows)
-        try:
-            yield self
-            if self.full and self.rows != before:
-                raise DiskFullError
-        except BaseException:
-            self.rows = before
-            raise
-
-    def entries(self, start: int) -> Sequence[bytes]:
-        return [entry for entry, _ in self.rows[start:]]
-
-    def head(self) -> bytes | None:
-        return self.rows[-1][1] if self.rows else None
-
-    def append(self, seq: int, entry: bytes, head: bytes) -> None:
-        if seq != len(self.rows):
-            raise ValueError(f"seq: expected {len(self.rows)}, got {seq}")
-        self.rows.append((entry, head))
-
-
-def ticking() -> Callable[[], str]:
+def ticking() -> Callable[[], int]:
     ticks = itertools.count()
-    return lambda: f"t{next(ticks)}"
+    return lambda: next(ticks)
 
 
 def opened(store: MemoryStore | None = None, budget: Budget = BUDGET) -> Ledger:
-    return Ledger(MemoryStore() if store is None else store, SIGNER, budget, ticking())
+    return Ledger(MemoryStore() if store is None else store, SIGNER, "demo", budget, ticking())
 
 
 def charge(number: int, transcript: str = "cd" * 32, event: Event = EVENT) -> Charge:
-    return Charge(task=TASK, round=number, event=event, transcript=transcript)
+    return Charge(task=TASK, population="demo", round=number, purpose="training", event=event, transcript=transcript)
 
 
 def kinds(ledger: Ledger) -> list[str]:
@@ -97,7 +63,7 @@ def test_a_round_is_charged_then_released() -> None:
     ledger.released(receipt, MODEL)
     assert kinds(ledger) == ["opened", "charge", "released"]
     assert receipt.entry_hash == leaf_hash(ledger.entries()[1]).hex()
-    assert [entry.time for entry in check(ledger)] == ["t0", "t1", "t2"]
+    assert [entry.time for entry in check(ledger)] == [0, 2, 3]
 
 
 def test_the_charge_is_durable_before_the_receipt_exists() -> None:
@@ -226,7 +192,7 @@ def test_a_store_of_another_budget_or_signer_is_refused() -> None:
     with pytest.raises(LedgerInvalid, match="budget"):
         opened(store, Budget(epsilon=9.0, delta=1e-6))
     with pytest.raises(LedgerInvalid, match="signature"):
-        Ledger(store, Signer.from_seed(b"\x08" * 32), BUDGET, ticking())
+        Ledger(store, Signer.from_seed(b"\x08" * 32), "demo", BUDGET, ticking())
 
 
 def test_a_damaged_store_is_refused_on_opening() -> None:
@@ -246,7 +212,7 @@ def resigned(bodies: Sequence[dict[str, object]]) -> tuple[list[bytes], SignedHe
     previous, frontier = "0" * 64, Frontier()
     for seq, body in enumerate(bodies):
         filled = {key: previous if value == "PREVIOUS" else value for key, value in body.items()}
-        entries.append(canonical_json({"seq": seq, "previous": previous, "time": "t", "body": filled}))
+        entries.append(canonical_json({"seq": seq, "previous": previous, "time": 0, "body": filled}))
         leaf = leaf_hash(entries[-1])
         previous = leaf.hex()
         frontier.append(leaf)
@@ -255,10 +221,12 @@ def resigned(bodies: Sequence[dict[str, object]]) -> tuple[list[bytes], SignedHe
 
 OPENED = {
     "kind": "opened",
-    "schema_id": "havenfl/ledger/1",
+    "schema_id": "havenfl/ledger/2",
     "public_key": SIGNER.public.hex(),
-    "budget": {"epsilon": 1.3, "delta": 1e-6},
+    "population": "demo",
+    "budget": {"epsilon": 1.3, "delta": 1e-6, "window": None},
 }
+WINDOWED = {"epsilon": None, "delta": 1e-6, "window": {"epsilon": 1.3, "days": 30}}
 CHARGE = {"kind": "charge", "charge": charge(1).model_dump(mode="json")}
 RELEASED = {"kind": "released", "charge_hash": "PREVIOUS", "model_digest": MODEL}
 
@@ -277,6 +245,8 @@ def test_the_forger_forges_right() -> None:
         ([OPENED, CHARGE, CHARGE], r"entry 2: round 1 has an open charge in entry 1"),
         ([OPENED, CHARGE, RELEASED, CHARGE], r"entry 3: expected at most epsilon 1\.3"),
         ([OPENED, {**CHARGE, "refund": True}], r"entry 1: .*refund"),
+        ([{**OPENED, "population": "another"}, CHARGE], r"entry 1: expected population another, got demo"),
+        ([{**OPENED, "budget": WINDOWED}, CHARGE, RELEASED, CHARGE], r"entry 3: .* epsilon 1\.3 in any 30 days"),
         ([{**OPENED, "public_key": "00" * 32}], r"entry 0: expected a ledger opened by this key"),
     ],
 )
@@ -353,3 +323,31 @@ def test_a_head_must_be_signed_and_of_these_entries() -> None:
         verify(ledger.entries(), SignedHead.of(head.size, b"\x00" * 32, SIGNER), SIGNER.public)
     with pytest.raises(LedgerInvalid, match="signature"):
         verify(ledger.entries(), head.model_copy(update={"size": head.size - 1}), SIGNER.public)
+
+
+def test_a_signed_entry_before_its_predecessor_is_found() -> None:
+    (first, second), _ = resigned([OPENED, CHARGE])
+    later = canonical_json({**json.loads(first), "time": 10})
+    chained = canonical_json({**json.loads(second), "previous": leaf_hash(later).hex()})
+    frontier = Frontier()
+    frontier.append(leaf_hash(later))
+    frontier.append(leaf_hash(chained))
+    with pytest.raises(LedgerInvalid, match="entry 1: expected a time of 10 or later, got 0"):
+        verify([later, chained], SignedHead.of(2, frontier.root(), SIGNER), SIGNER.public)
+
+
+def test_another_population_cannot_be_charged_here() -> None:
+    ledger = opened()
+    with pytest.raises(LedgerInvalid, match="expected population demo, got staff"):
+        ledger.reserve(charge(1).model_copy(update={"population": "staff"}))
+    assert kinds(ledger) == ["opened"]
+
+
+def test_what_is_not_charged_is_named_and_costs_nothing() -> None:
+    ledger = opened()
+    ledger.declare_uncharged("tuning", "12 runs on public data", "no device took part")
+    assert ledger.spent().epsilon == 0
+    assert kinds(ledger) == ["opened", "uncharged"]
+    assert check(ledger)[1].body == Uncharged(
+        purpose="tuning", what="12 runs on public data", why="no device took part"
+    )

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from privacy import dgauss
-from privacy.events import round_event
 from privacy.mechanism import Mechanism, MechanismError, release, smallest_modulus, with_modulus
 from privacy.randomness import SystemRandomness
 from privacy.receipt import Charge, Receipt, issue_receipt
@@ -65,7 +64,7 @@ def mechanism(task: TaskSpec | None = None, cohort: int = 10) -> Mechanism:
 
 def receipt(transcript: str = TRANSCRIPT) -> Receipt:
     task = make_task()
-    return issue_receipt(Charge(task=task.id, round=1, event=round_event(task), transcript=transcript), "00" * 32)
+    return issue_receipt(Charge.of(task, 1, transcript), "00" * 32)
 
 
 def total(encoded: Sequence[Encoded], transcript: str = TRANSCRIPT, rotation: bytes = ROTATION) -> Total:

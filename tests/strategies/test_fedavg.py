@@ -4,14 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.events import round_event
 from privacy.mechanism import Release
 from privacy.receipt import Charge, issue_receipt
 from strategies.fedavg import FedAvgM, ModelState
 from tests.support.tasks import make_task
 
 TASK = make_task()
-RECEIPT = issue_receipt(Charge(task=TASK.id, round=1, event=round_event(TASK), transcript="ab" * 32), "00" * 32)
+RECEIPT = issue_receipt(Charge.of(TASK, 1, "ab" * 32), "00" * 32)
 
 
 def release(*values: float, survivors: int = 3, cohort: int = 4) -> Release:

@@ -9,8 +9,10 @@ from privacy.ledger_entries import Entry
 
 
 def read_ledger(server: ServerDirectory) -> Ledger:
-    budget = server.read_task().budget
-    return Ledger(SqliteLedgerStore(server.ledger), server.read_operator(), budget, lambda: "2026-01-01T00:00:00+00:00")
+    task = server.read_task()
+    return Ledger(
+        SqliteLedgerStore(server.ledger), server.read_operator(), task.population, task.budget, lambda: 1_767_225_600
+    )
 
 
 def verified_entries(server: ServerDirectory) -> tuple[Entry, ...]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import pytest
 
 from privacy.checks import Check
-from privacy.events import round_event
 from privacy.receipt import Charge
 from privacy.secagg import Stage
 from privacy.secagg.record import FIRST, RecordError, RoundRecord, charged_shards, line_digest, open_record, sign_record
@@ -54,7 +53,7 @@ def record_of(number: int) -> tuple[RoundRecord, Charge, Federation]:
     federation.run(until=Stage.ECHO, replies=lambda at, i, m: None if at is Stage.INPUT and i in drop else m)
     server = federation.server
     transcript = joint_transcript(server.transcripts)
-    charge = Charge(task=TASK.id, round=number, event=round_event(TASK), transcript=transcript)
+    charge = Charge.of(TASK, number, transcript)
     record = RoundRecord(
         previous=FIRST,
         task=TASK.id,

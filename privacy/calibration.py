@@ -1,0 +1,95 @@
+"""The least noise that keeps a plan within its budget."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+
+from privacy.accountant import check_delta, rounded_up, spend
+from privacy.composition import Composition, rdp_epsilon, upper_bound
+from privacy.events import BoundedGaussian, Event, PoissonGaussian
+from privacy.exposure import compose, truncation_slack
+from privacy.task import AggregationPolicy, Participation, PoissonParticipation
+
+_COARSENESS = 16
+_LARGEST_NOISE = 100_000
+"""In hundredths."""
+
+
+def noise_multiplier_for(
+    participation: Participation, rounds: int, epsilon: float, delta: float, aggregation: AggregationPolicy
+) -> float:
+    """The smallest noise multiplier, in hundredths, with which `rounds` rounds spend at most epsilon at delta.
+
+    Raises:
+        ValueError: when an argument is out of range, or no noise multiplier up to 1,000 is enough.
+        AccountantsDisagree: when the two accountants contradict each other about the result.
+    """
+    _check_goal(rounds, epsilon, delta)
+    left = delta - truncation_slack(participation, aggregation.min_survivors, rounds, aggregation.shards)
+    if left <= 0:
+        raise ValueError(
+            f"min_survivors: expected so few that smaller cohorts are unlikely at delta {delta}, "
+            f"got {aggregation.min_survivors}; "
+            f"lower it or draw larger cohorts"
+        )
+
+    def planned(hundredths: int) -> Counter[Event]:
+        return Counter({_event(participation, hundredths / 100, aggregation): rounds})
+
+    chosen = _smallest_noise(lambda hundredths: compose(planned(hundredths)), left, epsilon)
+    if chosen is None or spend(planned(chosen), delta).epsilon > epsilon:
+        raise ValueError(
+            f"epsilon: {epsilon} at delta {delta} cannot be kept over {rounds} rounds with a noise multiplier up to "
+            f"{_LARGEST_NOISE // 100}; raise epsilon or lower the rounds"
+        )
+    return chosen / 100
+
+
+def _smallest_noise(composed: Callable[[int], Composition], delta: float, epsilon: float) -> int | None:
+    """In hundredths. The second accountant gives an upper end, a coarse grid the place, the fine grid the answer."""
+
+    def fits(hundredths: int, coarseness: int = 1) -> bool:
+        return rounded_up(upper_bound(composed(hundredths), delta, coarseness)) <= epsilon
+
+    enough = _first(lambda hundredths: rdp_epsilon(composed(hundredths), delta) <= epsilon, 0, _LARGEST_NOISE)
+    if enough == _LARGEST_NOISE and not fits(enough):
+        return None
+    below = int(enough * 0.93)
+    while below and fits(below, _COARSENESS):
+        enough, below = below, int(below * 0.93)
+    enough = _first(lambda hundredths: fits(hundredths, _COARSENESS), below, enough)
+    below, step = enough - 1, 1
+    while below and fits(below):
+        enough, below, step = below, max(0, below - 2 * step), 2 * step
+    return _first(fits, below, enough)
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The first of low + 1 to high for which `holds`, once true, stays true; high when none before it."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def _event(participation: Participation, noise_multiplier: float, aggregation: AggregationPolicy) -> Event:
+    if isinstance(participation, PoissonParticipation):
+        return PoissonGaussian(
+            population=participation.population,
+            sampling_rate=participation.sampling_rate,
+            noise_multiplier=noise_multiplier,
+            min_survivors=aggregation.min_survivors,
+            shards=aggregation.shards,
+        )
+    limit = participation.max_participations
+    return BoundedGaussian(task="", noise_multiplier=noise_multiplier, max_participations=limit)
+
+
+def _check_goal(rounds: int, epsilon: float, delta: float) -> None:
+    check_delta(delta)
+    if rounds < 1:
+        raise ValueError(f"rounds: expected 1 or more, got {rounds}")
+    if not 0 < epsilon < math.inf:
+        raise ValueError(f"epsilon: expected more than 0 and finite, got {epsilon}")
