@@ -67,13 +67,17 @@ class SignedHead(Frozen):
         """Sign a tree of `size` leaves with the 32-byte `root`."""
         return cls(size=size, root=root.hex(), signature=signer.sign(_DOMAIN, _head_message(size, root)).hex())
 
-    def check(self, fold: Fold, public_key: bytes) -> None:
-        """Raises: LedgerInvalid, when the head is not the signer's or not of these entries."""
+    def check_signature(self, public_key: bytes) -> None:
+        """Raises: LedgerInvalid, when the head is not the signer's."""
         try:
             message = _head_message(self.size, bytes.fromhex(self.root))
             verify_signature(public_key, _DOMAIN, message, bytes.fromhex(self.signature))
         except SignatureError as error:
             raise LedgerInvalid(f"head of {self.size} entries: {error}") from error
+
+    def check(self, fold: Fold, public_key: bytes) -> None:
+        """Raises: LedgerInvalid, when the head is not the signer's or not of these entries."""
+        self.check_signature(public_key)
         if self.size != fold.size:
             raise LedgerInvalid(f"head: expected {self.size} entries, got {fold.size}")
         if self.root != fold.frontier.root().hex():
@@ -259,8 +263,7 @@ def verify(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tup
     if over is not None:
         account, limit = over
         raise LedgerInvalid(
-            f"entry {account.seq}: expected at most epsilon {limit.epsilon} in {limit.span}, "
-            "got more with this charge"
+            f"entry {account.seq}: expected at most epsilon {limit.epsilon} in {limit.span}, got more with this charge"
         )
     return parsed
 
