@@ -19,10 +19,10 @@ from fl_server.checkpoint import Checkpoint, CheckpointFile
 from fl_server.records import RecordLog
 from fl_server.round import Round, RoundFacts
 from fl_server.transport import Transport
-from privacy.canonical import sha256
 from privacy.ledger import BudgetExhausted, Charge, Ledger
 from privacy.mechanism import MechanismError, Release, release
 from privacy.randomness import Randomness
+from privacy.release_files import model_digest
 from privacy.sampling import draw_cohort
 from privacy.secagg import Aborted, Convener, Server
 from privacy.signing import SignatureError
@@ -199,7 +199,7 @@ class Coordinator:
         if last.aborted:
             self._ledger.abandoned(receipt, last.aborted)
         else:
-            self._ledger.released(receipt, sha256(last.state.weights.astype("<f4").tobytes()).hex())
+            self._ledger.released(receipt, model_digest(last.state.weights))
 
     def _charge(self, number: int, transcript: str) -> Charge:
         return Charge.of(self._task, number, transcript)

@@ -15,19 +15,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 
 from fl_server.checkpoint import sync_directory, write_atomically
 from privacy.canonical import canonical_json, sha256
+from privacy.release_files import (
+    CARD_FILE,
+    MODEL_FILE,
+    REPORT_FILE,
+    STATEMENT_FILE,
+    TASK_FILE,
+    pack_tensors,
+    unpack_tensors,
+)
 from privacy.signing import SignatureError, Signer, key_id
 from privacy.statement import open_statement, sign_statement
-from privacy.task import ModelSpec, TaskSpec
+from privacy.task import TaskSpec
 
-MODEL_FILE = "model.safetensors"
-TASK_FILE = "task.json"
-CARD_FILE = "card.json"
-REPORT_FILE = "report.json"
-STATEMENT_FILE = "statement.dsse.json"
 KEY_FILE = "operator.pub"
 STABLE = "stable"
 
@@ -129,20 +132,6 @@ def open_release(path: Path, public_key: bytes | None = None) -> ModelVersion:
     task = TaskSpec.model_validate_json(files[TASK_FILE])
     weights = unpack_tensors(files[MODEL_FILE], task.model)
     return ModelVersion(path.name, path, task, weights, json.loads(files[CARD_FILE]), predicate)
-
-
-def pack_tensors(weights: NDArray[np.float32], model: ModelSpec) -> bytes:
-    """float32[d] as named tensors."""
-    ends = np.cumsum([parameter.size for parameter in model.parameters])
-    pieces = np.split(weights, ends[:-1])
-    named = zip(model.parameters, pieces, strict=True)
-    return save({parameter.name: piece.reshape(parameter.shape) for parameter, piece in named})
-
-
-def unpack_tensors(data: bytes, model: ModelSpec) -> NDArray[np.float32]:
-    """The flat vector, float32[d], of what `pack_tensors` made."""
-    tensors = load(data)
-    return np.concatenate([tensors[parameter.name].reshape(-1) for parameter in model.parameters])
 
 
 def _files(contents: ReleaseContents) -> dict[str, bytes]:

@@ -49,6 +49,7 @@ __all__ = [
     "Receipt",
     "ReceiptRefused",
     "SignedHead",
+    "replay",
     "verify",
 ]
 
@@ -247,13 +248,26 @@ class Ledger:
 def verify(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tuple[Entry, ...]:
     """Recompute a whole ledger and return its parsed entries.
 
-    Checked: canonical form, numbers, chain, Merkle root, signature, each release paid by exactly one charge of its
-    own, and the budget after every charge.
+    Checked: canonical form, numbers, chain, times, Merkle root, signature, population, each release paid by exactly one
+    charge of its own, and the budget after every charge.
 
     Raises:
         LedgerInvalid: naming the first entry that is wrong.
         AccountantsDisagree: when the spend cannot be recomputed.
     """
+    return _verified(entries, head, public_key)[0]
+
+
+def replay(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> Fold:
+    """`verify`, for what the entries add up to.
+
+    Raises:
+        LedgerInvalid, AccountantsDisagree: as `verify`.
+    """
+    return _verified(entries, head, public_key)[1]
+
+
+def _verified(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tuple[tuple[Entry, ...], Fold]:
     fold = Fold()
     parsed = tuple(fold.take(raw) for raw in entries)
     head.check(fold, public_key)
@@ -265,7 +279,7 @@ def verify(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tup
         raise LedgerInvalid(
             f"entry {account.seq}: expected at most epsilon {limit.epsilon} in {limit.span}, got more with this charge"
         )
-    return parsed
+    return parsed, fold
 
 
 def _parsed_head(raw: bytes | None) -> SignedHead:

@@ -74,6 +74,16 @@ def first_overspent(fold: Fold, budget: Budget) -> tuple[Account, Limit] | None:
     return _first_in_window(accounts, budget.window, budget.delta)
 
 
+def worst_in_window(fold: Fold, window: Window, delta: float) -> float:
+    """Epsilon of the costliest window so far.
+
+    Raises:
+        AccountantsDisagree: when no epsilon can be stated.
+    """
+    distinct = {frozenset(counts.items()): counts for _, counts in _fullest(list(fold.accounts.values()), window)}
+    return max((spend(counts, delta).epsilon for counts in distinct.values()), default=0.0)
+
+
 def _windowed(window: Window, counts: Counter[Event]) -> Limit:
     return Limit(f"any {window.days} days", window.epsilon, counts)
 

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Context, Decimal
 
 from privacy import report_words as words
-from privacy.accountant import Spend, message_level_epsilon, spend, spend_by_round
-from privacy.events import Event, round_event
-from privacy.ledger import Charge, SignedHead, verify
-from privacy.ledger_entries import Abandoned, Charged, Entry, Released
-from privacy.merkle import leaf_hash
+from privacy.accountant import Spend, confirmed_spend, message_level_epsilon, privacy_curve, spend_by_round
+from privacy.events import Event, PoissonGaussian, round_event
+from privacy.ledger import SignedHead, replay
+from privacy.ledger_entries import Account, Fold
+from privacy.limits import worst_in_window
 from privacy.report_html import render_html
 from privacy.report_model import (
+    Amplification,
     AtDelta,
+    AuditPart,
     Claim,
     CompositionPart,
     DeviceSpend,
@@ -26,16 +28,20 @@ from privacy.report_model import (
     MessageSpend,
     ParticipationPart,
     Provenance,
+    PurposeCount,
     RandomnessPart,
     RoundCounts,
     SpendPart,
+    UnchargedUse,
+    WindowSpend,
     json_schema,
 )
-from privacy.task import BoundedParticipation, PoissonParticipation, TaskSpec
+from privacy.task import BoundedParticipation, Budget, PoissonParticipation, TaskSpec
 
 __all__ = ["EpsilonReport", "ReportError", "RoundCounts", "RunFacts", "build_report", "json_schema", "render_html"]
 
-_OTHER_DELTAS = (Decimal(10), Decimal("0.1"), Decimal("0.01"))
+_STATED = tuple(Decimal(factor) for factor in ("0.01", "0.1", "1", "10"))
+_DRAWN = tuple(Decimal(f"{digits}e{power}") for power in range(-6, 2) for digits in (1, 3))
 """Times the task's delta."""
 _UP = Context(prec=3, rounding=ROUND_CEILING)
 
@@ -52,11 +58,13 @@ class RunFacts:
         rounds: realised sizes; left out of the report where the claim needs them secret.
         least_noise_multiplier: over the released rounds, from the devices assumed honest; None before a release.
         versions: of what ran, by name.
+        audits: of this run's release and of the code that made it.
     """
 
     rounds: Sequence[RoundCounts] = ()
     least_noise_multiplier: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    audits: Sequence[AuditPart] = ()
 
 
 def build_report(
@@ -69,48 +77,33 @@ def build_report(
         ReportError: when the ledger charged this task for something else, or less noise was realised than charged.
         AccountantsDisagree: when no epsilon can be stated.
     """
-    history = _History.of(task, entries, verify(entries, head, public_key))
-    _check(task, history, facts)
-    events = history.events
-    device = spend(events, task.budget.delta)
+    fold = replay(entries, head, public_key)
+    own = [account for account in fold.accounts.values() if account.charge.task == task.id]
+    _check(task, fold, own, facts)
+    device = confirmed_spend(fold.counts, task.budget.delta)
     return EpsilonReport(
         hypothetical=task.randomness == "seeded",
         claim=_claim(task, device),
         mechanism=_mechanism(task, facts),
-        participation=_participation(task, history, facts),
-        spend=SpendPart(device=_device(events, device), message=_message(task)),
-        composition=_composition(task, events),
+        participation=_participation(task, own, facts),
+        spend=SpendPart(device=_device(fold, device), message=_message(task), window=_window(task.budget, fold)),
+        composition=_composition(task, fold),
+        audit=tuple(facts.audits),
         not_protected=words.NOT_PROTECTED,
         not_verified=words.not_verified(task),
         minimisation=tuple(line.format(min_survivors=task.aggregation.min_survivors) for line in words.MINIMISATION),
         randomness=_randomness(task),
-        provenance=_provenance(task, history, head, public_key, facts),
+        provenance=_provenance(task, fold, own, head, facts),
     )
 
 
-@dataclass(frozen=True)
-class _History:
-    """The whole ledger's events, for what a device has paid, and what became of this task's charges."""
-
-    events: list[Event]
-    charges: dict[str, Charge]
-    released: list[str]
-    abandoned: int
-    last_entry: int
-
-    @classmethod
-    def of(cls, task: TaskSpec, raw: Sequence[bytes], entries: Sequence[Entry]) -> _History:
-        bodies = [entry.body for entry in entries]
-        charged = [(leaf_hash(line).hex(), body) for line, body in zip(raw, bodies, strict=True)]
-        everyone = {name: body.charge for name, body in charged if isinstance(body, Charged)}
-        own = {name: charge for name, charge in everyone.items() if charge.task == task.id}
-        released = [body.model_digest for body in bodies if isinstance(body, Released) and body.charge_hash in own]
-        abandoned = sum(isinstance(body, Abandoned) and body.charge_hash in own for body in bodies)
-        return cls([charge.event for charge in everyone.values()], own, released, abandoned, entries[-1].time)
-
-
-def _check(task: TaskSpec, history: _History, facts: RunFacts) -> None:
-    if any(charge.event != round_event(task) for charge in history.charges.values()):
+def _check(task: TaskSpec, fold: Fold, own: Sequence[Account], facts: RunFacts) -> None:
+    opened = fold.opened
+    if opened is None or (opened.population, opened.budget) != (task.population, task.budget):
+        raise ReportError(
+            f"ledger: expected that of population {task.population} with budget {task.budget}, got another's"
+        )
+    if any(account.charge.event != round_event(task) for account in own):
         raise ReportError(f"ledger: expected every round of task {task.id} charged as the task says, got another event")
     planned, realised = task.mechanism.noise_multiplier, facts.least_noise_multiplier
     if realised is not None and realised < planned * (1 - 1e-9):
@@ -146,7 +139,7 @@ def _mechanism(task: TaskSpec, facts: RunFacts) -> MechanismPart:
     )
 
 
-def _participation(task: TaskSpec, history: _History, facts: RunFacts) -> ParticipationPart:
+def _participation(task: TaskSpec, own: Sequence[Account], facts: RunFacts) -> ParticipationPart:
     plan = task.participation
     sampled = plan if isinstance(plan, PoissonParticipation) else None
     bounded = plan if isinstance(plan, BoundedParticipation) else None
@@ -160,29 +153,53 @@ def _participation(task: TaskSpec, history: _History, facts: RunFacts) -> Partic
         dropout_share=_number(task.aggregation.dropout_share),
         min_survivors=task.aggregation.min_survivors,
         rounds_planned=task.rounds,
-        rounds_charged=len(history.charges),
-        rounds_released=len(history.released),
-        rounds_abandoned=history.abandoned,
+        rounds_charged=len(own),
+        rounds_released=sum(account.model_digest is not None for account in own),
+        rounds_abandoned=sum(account.abandoned for account in own),
         realised=tuple(facts.rounds) if bounded else None,
         withheld=words.WITHHELD if sampled else None,
     )
 
 
-def _device(events: Sequence[Event], device: Spend) -> DeviceSpend:
-    stated = Decimal(repr(device.delta))
-    deltas = sorted(float(stated * factor) for factor in _OTHER_DELTAS if stated * factor < 1)
+def _device(fold: Fold, device: Spend) -> DeviceSpend:
+    events = [account.charge.event for account in fold.accounts.values()]
     return DeviceSpend(
         epsilon=_number(device.epsilon),
         delta=_number(device.delta),
         slack=_short(device.slack),
+        mu=None if device.mu is None else _number(device.mu),
+        rho=None if device.mu is None else _number(device.mu**2 / 2),
+        rounding=words.ROUNDING,
         accountant=device.accountant,
         second_accountant=device.second_accountant,
         second_epsilon=_number(_ceiling(device.second_epsilon)),
         discrepancy=_short(device.discrepancy),
-        at_deltas=tuple(
-            AtDelta(delta=_number(delta), epsilon=_number(spend(events, delta).epsilon)) for delta in deltas
-        ),
+        at_deltas=_points(fold, _times(device.delta, _STATED)),
+        curve=_points(fold, _times(device.delta, _DRAWN)),
         by_charge=tuple(_number(epsilon) for epsilon in spend_by_round(events, device.delta)),
+    )
+
+
+def _times(delta: float, factors: Sequence[Decimal]) -> list[float]:
+    return [float(Decimal(repr(delta)) * factor) for factor in factors if Decimal(repr(delta)) * factor < 1]
+
+
+def _points(fold: Fold, deltas: Sequence[float]) -> tuple[AtDelta, ...]:
+    epsilons = privacy_curve(fold.counts, deltas)
+    return tuple(
+        AtDelta(delta=_number(delta), epsilon=_number(epsilon)) for delta, epsilon in zip(deltas, epsilons, strict=True)
+    )
+
+
+def _window(budget: Budget, fold: Fold) -> WindowSpend | None:
+    window = budget.window
+    if window is None:
+        return None
+    return WindowSpend(
+        statement=words.WINDOW.format(days=window.days),
+        days=window.days,
+        limit=_number(window.epsilon),
+        epsilon=_number(worst_in_window(fold, window, budget.delta)),
     )
 
 
@@ -199,9 +216,30 @@ def _message(task: TaskSpec) -> MessageSpend:
     )
 
 
-def _composition(task: TaskSpec, events: Sequence[Event]) -> CompositionPart:
-    counts = tuple(EventCount(event=event, times=times) for event, times in Counter(events).items())
-    return CompositionPart(statement=words.composition(task), events=counts)
+def _composition(task: TaskSpec, fold: Fold) -> CompositionPart:
+    purposes = Counter(account.charge.purpose for account in fold.accounts.values())
+    return CompositionPart(
+        statement=words.composition(task),
+        population=task.population,
+        tasks=len({account.charge.task for account in fold.accounts.values()}),
+        events=tuple(EventCount(event=event, times=times) for event, times in fold.counts.items()),
+        purposes=tuple(PurposeCount(purpose=purpose, charges=purposes[purpose]) for purpose in sorted(purposes)),
+        uncharged=tuple(UnchargedUse(purpose=use.purpose, what=use.what, why=use.why) for use in fold.uncharged),
+        amplification=_amplification(fold.counts),
+    )
+
+
+def _amplification(counts: Counter[Event]) -> tuple[Amplification, ...]:
+    return tuple(
+        Amplification(
+            rounds=times,
+            sampling_rate=_number(event.sampling_rate),
+            proof=words.POISSON_PROOF,
+            relies_on=words.POISSON_RELIES_ON,
+        )
+        for event, times in counts.items()
+        if isinstance(event, PoissonGaussian)
+    )
 
 
 def _randomness(task: TaskSpec) -> RandomnessPart:
@@ -209,14 +247,15 @@ def _randomness(task: TaskSpec) -> RandomnessPart:
     return RandomnessPart(origin=task.randomness, statement=words.HYPOTHETICAL if seeded else words.SYSTEM_RANDOMNESS)
 
 
-def _provenance(task: TaskSpec, history: _History, head: SignedHead, public_key: bytes, facts: RunFacts) -> Provenance:
+def _provenance(task: TaskSpec, fold: Fold, own: Sequence[Account], head: SignedHead, facts: RunFacts) -> Provenance:
+    released = [account.model_digest for account in own if account.model_digest is not None]
     return Provenance(
         task=task.id,
         task_name=task.name,
         ledger_head=head,
-        ledger_key=public_key.hex(),
-        last_entry=words.moment(history.last_entry),
-        model_digest=history.released[-1] if history.released else None,
+        ledger_key=fold.opened.public_key if fold.opened else "",
+        last_entry=words.moment(fold.time),
+        model_digest=released[-1] if released else None,
         versions=dict(sorted(facts.versions.items())),
     )
 

@@ -28,7 +28,6 @@ class _Chart:
     """Coordinates for the template's SVG, in user units."""
 
     path: str
-    dots: tuple[Point, ...]
     x_ticks: tuple[_Tick, ...]
     y_ticks: tuple[_Tick, ...]
     budget_y: float | None
@@ -63,18 +62,17 @@ def _by_charge(report: EpsilonReport) -> _Chart | None:
     budget = report.claim.budget_epsilon
     points = [(0.0, 0.0), *((float(number), value) for number, value in enumerate(values, 1))]
     ticks = {count: str(count) for count in (0, *_round_steps(len(values)))}
-    return _chart(points, ticks, None if budget is None else float(budget), "charged rounds", dots=False)
+    return _chart(points, ticks, None if budget is None else float(budget), "charged rounds")
 
 
 def _by_delta(report: EpsilonReport) -> _Chart | None:
-    device = report.spend.device
-    pairs = [(device.delta, device.epsilon), *((point.delta, point.epsilon) for point in device.at_deltas)]
-    finite = {math.log10(float(delta)): (delta, float(epsilon)) for delta, epsilon in pairs if epsilon != "inf"}
+    points = [(math.log10(float(one.delta)), float(one.epsilon)) for one in report.spend.device.curve]
+    finite = [point for point in points if math.isfinite(point[1])]
     if len(finite) < 2:
         return None
-    points = [(place, epsilon) for place, (_, epsilon) in sorted(finite.items())]
-    labels = {place: _superscript(delta) for place, (delta, _) in finite.items()}
-    return _chart(points, labels, None, "δ", dots=True)
+    stated = {math.log10(float(one.delta)): _superscript(one.delta) for one in report.spend.device.at_deltas}
+    labels = {at: label for at, label in stated.items() if finite[0][0] <= at <= finite[-1][0]}
+    return _chart(finite, labels, None, "δ")
 
 
 def _chart(
@@ -82,8 +80,6 @@ def _chart(
     x_ticks: dict[float, str] | dict[int, str],
     budget: float | None,
     x_title: str,
-    *,
-    dots: bool,
 ) -> _Chart:
     y_ticks = _scale(max(*(y for _, y in points), budget or 0.0))
     first, last, top = points[0][0], points[-1][0], y_ticks[-1]
@@ -96,7 +92,6 @@ def _chart(
     placed = [place(point) for point in points]
     return _Chart(
         path="M" + " L".join(f"{x},{y}" for x, y in placed),
-        dots=tuple(placed) if dots else (),
         x_ticks=tuple(_Tick(place((at, 0.0))[0], label) for at, label in sorted(x_ticks.items())),
         y_ticks=tuple(_Tick(place((first, at))[1], f"{at:g}") for at in y_ticks),
         budget_y=None if budget is None else place((first, budget))[1],

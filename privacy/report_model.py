@@ -11,6 +11,7 @@ from privacy.events import Event
 from privacy.ledger import SignedHead
 from privacy.ledger_entries import Digest
 from privacy.randomness import Origin
+from privacy.task import Purpose
 
 Number = Annotated[str, Field(pattern=r"^(inf|\d+(\.\d+)?(e[+-]?\d+)?)$")]
 
@@ -78,17 +79,26 @@ class AtDelta(Frozen):
 
 
 class DeviceSpend(Frozen):
-    """What everything charged so far costs one device."""
+    """What everything charged so far costs one device.
+
+    `mu` is that of the one Gaussian mechanism that all charges amount to, and `rho` its zero-concentrated DP, mu^2 / 2;
+    both are missing where rounds were sampled, for then no single number says it all.
+    """
 
     epsilon: Number
     delta: Number
     slack: Number
     """The part of delta that pays for cohorts too small or too large to release."""
+    mu: Number | None
+    rho: Number | None
+    rounding: str
     accountant: str
     second_accountant: str
     second_epsilon: Number
     discrepancy: Number
     at_deltas: tuple[AtDelta, ...]
+    curve: tuple[AtDelta, ...]
+    """The privacy curve from cautious to bold, by the first accountant alone."""
     by_charge: tuple[Number, ...]
     """Epsilon after each charge, in order; a charge that led to no release counts as well."""
 
@@ -103,11 +113,22 @@ class MessageSpend(Frozen):
     all_participations: Number
 
 
+class WindowSpend(Frozen):
+    """What was spent within any so many days."""
+
+    statement: str
+    days: int
+    limit: Number
+    epsilon: Number
+    """Of the costliest window so far."""
+
+
 class SpendPart(Frozen):
-    """Two guarantees, stated apart."""
+    """Two guarantees, stated apart, and what a window of days has seen of the first."""
 
     device: DeviceSpend
     message: MessageSpend
+    window: WindowSpend | None
 
 
 class EventCount(Frozen):
@@ -117,11 +138,57 @@ class EventCount(Frozen):
     times: int = Field(ge=1)
 
 
+class PurposeCount(Frozen):
+    """What rounds were run for."""
+
+    purpose: Purpose
+    charges: int = Field(ge=1)
+
+
+class UnchargedUse(Frozen):
+    """What used the population's data outside any charge, by the ledger's own word."""
+
+    purpose: Purpose
+    what: str
+    why: str
+
+
+class Amplification(Frozen):
+    """Rounds whose cost counts on the randomness of who takes part, and what proves that they may."""
+
+    rounds: int = Field(ge=1)
+    sampling_rate: Number
+    proof: str
+    relies_on: str
+
+
 class CompositionPart(Frozen):
     """What was composed, enough for anyone to recompute epsilon."""
 
     statement: str
+    population: str
+    tasks: int = Field(ge=0)
+    """Models or variants of one that were trained on this population, and composed here."""
     events: tuple[EventCount, ...]
+    purposes: tuple[PurposeCount, ...]
+    uncharged: tuple[UnchargedUse, ...]
+    amplification: tuple[Amplification, ...]
+
+
+class AuditPart(Frozen):
+    """One attack on the mechanism as it ran, or on the code that ran."""
+
+    name: str
+    statement: str
+    trials: int = Field(ge=1)
+    confidence: Number
+    epsilon_bound: Number | None
+    """Certified: the true epsilon is at least this, but for 1 - confidence. It can refute the claim, never prove it."""
+    epsilon_estimate: Number | None
+    """An estimate, and no bound."""
+    epsilon_claimed: Number
+    delta: Number
+    passed: bool
 
 
 class RandomnessPart(Frozen):
@@ -147,7 +214,7 @@ class Provenance(Frozen):
 class EpsilonReport(Frozen):
     """What a run has cost its devices, and what that does not cover."""
 
-    schema_id: Literal["havenfl/epsilon-report/1"] = "havenfl/epsilon-report/1"
+    schema_id: Literal["havenfl/epsilon-report/2"] = "havenfl/epsilon-report/2"
     hypothetical: bool
     """True when the noise can be recomputed, so that the claim only says what real randomness would have given."""
     claim: Claim
@@ -155,6 +222,7 @@ class EpsilonReport(Frozen):
     participation: ParticipationPart
     spend: SpendPart
     composition: CompositionPart
+    audit: tuple[AuditPart, ...]
     not_protected: tuple[str, ...]
     not_verified: tuple[str, ...]
     minimisation: tuple[str, ...]

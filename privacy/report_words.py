@@ -38,6 +38,20 @@ _COMPOSITION = (
 _EXTRA_POISSON = " A device is in each round with the stated probability."
 _EXTRA_BOUNDED = " The device charged for is one that takes part as often as its own limit allows."
 
+ROUNDING = "Epsilon is rounded up to four decimals, and every bound on the way is an upper one."
+WINDOW = (
+    "What any device has spent within any {days} days. Not a lifetime guarantee: what is older is left out, though "
+    "nobody forgets it. The window goes by the server’s clock."
+)
+POISSON_PROOF = (
+    "Poisson subsampling of the Gaussian mechanism: the dominating pair of Zhu, Dong and Wang (2022), Theorem 11, "
+    "composed as privacy loss distributions (Koskela et al. 2020; Doroshenko et al. 2022)."
+)
+POISSON_RELIES_ON = (
+    "The server drew each cohort itself, independently for every device, and told nobody. Check-ins that devices "
+    "choose the time of give no amplification, and none is claimed for them."
+)
+
 MESSAGE = (
     "A second, separate guarantee for one message on a device, from noise in local training. It holds even against "
     "someone who sees that device’s own updates, and it is weak where a device holds few messages. It must never be "
@@ -54,8 +68,7 @@ NOT_PROTECTED = (
     "The model against poisoning. Devices that cheat can spoil the sum; secure aggregation hides their "
     "contribution too.",
     "Users whose labelled messages were held out to measure quality or choose a threshold. That use is not charged.",
-    "Choices made by comparing several runs on the same devices. Tuning is charged only where each run is in this "
-    "ledger.",
+    "Choices made by comparing runs on the same devices that this ledger neither charges nor names.",
     "A person with several devices. The unit is one device, not one human being.",
 )
 _NOT_VERIFIED_POISSON = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -29,21 +28,14 @@ def sign_statement(digests: Mapping[str, str], predicate: Mapping[str, Any], sig
         "predicate": dict(predicate),
     }
     payload = canonical_json(statement)
-    signature = signer.sign_envelope(_pre_authentication(payload))
-    return canonical_json(
-        {
-            "payloadType": PAYLOAD_TYPE,
-            "payload": base64.b64encode(payload).decode(),
-            "signatures": [{"keyid": key_id(signer.public), "sig": base64.b64encode(signature).decode()}],
-        }
-    )
+    return _envelope(payload, signer.sign_envelope(_pre_authentication(payload)), signer.public)
 
 
 def open_statement(envelope: bytes, public_key: bytes) -> tuple[dict[str, str], dict[str, Any]]:
     """The digests and the predicate of a statement that `public_key` signed.
 
     Raises:
-        SignatureError: when it is not such a statement.
+        SignatureError: when it is not such a statement, to the byte: what the signature does not cover is not free.
     """
     try:
         outer = json.loads(envelope)
@@ -51,12 +43,25 @@ def open_statement(envelope: bytes, public_key: bytes) -> tuple[dict[str, str], 
         signature = base64.b64decode(outer["signatures"][0]["sig"], validate=True)
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, _pre_authentication(payload))
         statement = json.loads(payload)
-        if statement["_type"] != _STATEMENT_TYPE or statement["predicateType"] != _PREDICATE_TYPE:
-            raise SignatureError(f"statement: expected {_PREDICATE_TYPE}, got {statement['predicateType']}")
-        digests = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
-        return digests, statement["predicate"]
-    except (InvalidSignature, binascii.Error, KeyError, IndexError, TypeError, json.JSONDecodeError) as error:
+        digests = {str(subject["name"]): str(subject["digest"]["sha256"]) for subject in statement["subject"]}
+        kind, predicate = (statement["_type"], statement["predicateType"]), dict(statement["predicate"])
+    except (InvalidSignature, KeyError, IndexError, TypeError, ValueError) as error:
         raise SignatureError(f"statement: not signed by key {key_id(public_key)}, or damaged") from error
+    if kind != (_STATEMENT_TYPE, _PREDICATE_TYPE):
+        raise SignatureError(f"statement: expected {_PREDICATE_TYPE}, got {kind[1]}")
+    if envelope != _envelope(payload, signature, public_key):
+        raise SignatureError("statement: expected the one canonical envelope of its payload, got another encoding")
+    return digests, predicate
+
+
+def _envelope(payload: bytes, signature: bytes, public_key: bytes) -> bytes:
+    return canonical_json(
+        {
+            "payloadType": PAYLOAD_TYPE,
+            "payload": base64.b64encode(payload).decode(),
+            "signatures": [{"keyid": key_id(public_key), "sig": base64.b64encode(signature).decode()}],
+        }
+    )
 
 
 def _pre_authentication(payload: bytes) -> bytes:

@@ -49,7 +49,7 @@ class Outputs:
             facts=run_facts(lines, _PACKAGES),
             operator=operator,
         )
-        self.directory.write("report.json", publication.report.model_dump_json(indent=2) + "\n")
+        self.directory.write("report.json", publication.report.canonical().decode())
         self.directory.write("report.html", render_html(publication.report))
         draw_curves(lines, self.task.budget.epsilon, self.directory.curves)
         summary = {

@@ -6,13 +6,17 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
+from privacy.canonical import Frozen
 from privacy.ledger import SignedHead
+from privacy.release_files import CARD_FILE, MODEL_FILE, REPORT_FILE, STATEMENT_FILE, TASK_FILE
 from privacy.report_model import EpsilonReport
 from privacy.signing import PUBLIC_KEY_BYTES
 from privacy.task import TaskSpec
+from privacy.witness import Checkpoint
 
 
 class EvidenceError(ValueError):
@@ -26,15 +30,20 @@ class Files:
     Attributes:
         entries, heads: of the ledger, in order; a head is stored with each entry.
         lines: of the round log; None when there is none to check.
+        release: every file of a release directory, by name.
     """
 
     operator: bytes
     entries: list[bytes]
     heads: list[bytes]
-    task: TaskSpec | None
-    authority: bytes | None
-    lines: list[bytes] | None
-    report: EpsilonReport | None
+    task: TaskSpec | None = None
+    authority: bytes | None = None
+    lines: list[bytes] | None = None
+    report: EpsilonReport | None = None
+    report_bytes: bytes = b""
+    release: dict[str, bytes] | None = None
+    checkpoint: Checkpoint | None = None
+    witness: bytes | None = None
 
     @property
     def head(self) -> SignedHead | None:
@@ -45,29 +54,71 @@ class Files:
             return None
 
 
-def read_evidence(
-    *, ledger: Path, operator: str, task: Path | None, log: Path | None, authority: str | None, report: Path | None
-) -> Files:
-    """Read every file.
+@dataclass(frozen=True)
+class Paths:
+    """Where the files are, by the name of their option; all but ledger and operator's key may be missing."""
+
+    ledger: Path
+    operator: str
+    task: Path | None = None
+    log: Path | None = None
+    authority: str | None = None
+    report: Path | None = None
+    release: Path | None = None
+    checkpoint: Path | None = None
+    witness: str | None = None
+
+
+def read_evidence(paths: Paths) -> Files:
+    """Read every file. A release brings its own task and report, unless others are given.
 
     Raises:
         EvidenceError: naming the option.
     """
-    if log is not None and (task is None or authority is None):
+    release = None if paths.release is None else _read_release(paths.release)
+    task_bytes = _optional("--task", paths.task, release, TASK_FILE)
+    report_bytes = _optional("--report", paths.report, release, REPORT_FILE)
+    if paths.log is not None and (task_bytes is None or paths.authority is None):
         raise EvidenceError("--log: needs --task and --authority as well")
-    entries, heads = _read_ledger(ledger)
+    if (paths.checkpoint is None) != (paths.witness is None):
+        raise EvidenceError("--checkpoint: needs --witness as well, and the other way round")
+    entries, heads = read_ledger(paths.ledger)
     return Files(
-        operator=_public_key("--operator", operator),
+        operator=read_public_key("--operator", paths.operator),
         entries=entries,
         heads=heads,
-        task=None if task is None else _parse_task(task),
-        authority=None if authority is None else _public_key("--authority", authority),
-        lines=None if log is None else _lines(log),
-        report=None if report is None else _parse_report(report),
+        task=None if task_bytes is None else _parse("--task", TaskSpec, task_bytes),
+        authority=None if paths.authority is None else read_public_key("--authority", paths.authority),
+        lines=None if paths.log is None else _lines(paths.log),
+        report=None if report_bytes is None else _parse("--report", EpsilonReport, report_bytes),
+        report_bytes=report_bytes or b"",
+        release=release,
+        checkpoint=None if paths.checkpoint is None else read_checkpoint(paths.checkpoint),
+        witness=None if paths.witness is None else read_public_key("--witness", paths.witness),
     )
 
 
-def _read_ledger(path: Path) -> tuple[list[bytes], list[bytes]]:
+def read_report(option: str, path: Path) -> EpsilonReport:
+    """Raises: EvidenceError, naming the option."""
+    return _parse(option, EpsilonReport, _read(option, path))
+
+
+def read_task(option: str, path: Path) -> TaskSpec:
+    """Raises: EvidenceError, naming the option."""
+    return _parse(option, TaskSpec, _read(option, path))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Raises: EvidenceError."""
+    return _parse("--checkpoint", Checkpoint, _read("--checkpoint", path))
+
+
+def read_ledger(path: Path) -> tuple[list[bytes], list[bytes]]:
+    """Entries and heads, in order, without writing anything.
+
+    Raises:
+        EvidenceError: when there is no ledger.
+    """
     if not path.is_file():
         raise EvidenceError(f"--ledger: no file {path}")
     try:
@@ -90,8 +141,12 @@ def _read_only(path: Path) -> str:
     return f"{path.as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
 
 
-def _public_key(option: str, given: str) -> bytes:
-    """Hex, or a file that holds it."""
+def read_public_key(option: str, given: str) -> bytes:
+    """Hex, or a file that holds it.
+
+    Raises:
+        EvidenceError: naming the option.
+    """
     text = given
     if not _is_key(given):
         try:
@@ -107,18 +162,30 @@ def _is_key(text: str) -> bool:
     return len(text) == 2 * PUBLIC_KEY_BYTES and all(digit in "0123456789abcdef" for digit in text)
 
 
-def _parse_task(path: Path) -> TaskSpec:
-    try:
-        return TaskSpec.model_validate_json(_read("--task", path))
-    except ValidationError as error:
-        raise EvidenceError(f"--task: expected a task in JSON at {path}: {error}") from error
+_Record = TypeVar("_Record", bound=Frozen)
 
 
-def _parse_report(path: Path) -> EpsilonReport:
+def _parse(option: str, kind: type[_Record], data: bytes) -> _Record:
     try:
-        return EpsilonReport.model_validate_json(_read("--report", path))
+        return kind.model_validate_json(data)
     except ValidationError as error:
-        raise EvidenceError(f"--report: expected an epsilon report in JSON at {path}: {error}") from error
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise EvidenceError(f"{option}: expected a {kind.__name__} in JSON; {place}: {first['msg']}") from error
+
+
+def _optional(option: str, path: Path | None, release: dict[str, bytes] | None, name: str) -> bytes | None:
+    if path is not None:
+        return _read(option, path)
+    return None if release is None else release[name]
+
+
+def _read_release(path: Path) -> dict[str, bytes]:
+    names = (MODEL_FILE, TASK_FILE, CARD_FILE, REPORT_FILE, STATEMENT_FILE)
+    missing = [name for name in names if not (path / name).is_file()]
+    if missing:
+        raise EvidenceError(f"--release: expected a release directory, but {path} has no {missing[0]}")
+    return {one.name: one.read_bytes() for one in sorted(path.iterdir()) if one.is_file()}
 
 
 def _lines(path: Path) -> list[bytes]:

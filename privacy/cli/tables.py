@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
 from rich.table import Table
 
 from privacy.checks import Check
 from privacy.planning import Plan
+from privacy.report_diff import Change
 
 _ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("noise multiplier", lambda one: f"{one.noise_multiplier:g}"),
@@ -55,6 +56,30 @@ def checks_table(checks: Sequence[Check]) -> Table:
     table = Table("", "check", "found")
     for check in checks:
         table.add_row(_MARKS[check.passed], check.name, check.detail)
+    return table
+
+
+def budget_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """A line a limit."""
+    table = Table("population", "over", "spent", "limit", "charges", "rounds left")
+    for row in rows:
+        spent, limit, left = row["spent"], row["limit"], row["rounds_left"]
+        table.add_row(
+            str(row["population"]),
+            str(row["span"]),
+            f"epsilon {spent} at delta {row['delta']:g}" if spent is not None else "no finite epsilon",
+            "none" if limit is None else f"epsilon {limit}",
+            str(row["charges"]),
+            "no limit" if left is None else str(left),
+        )
+    return table
+
+
+def changes_table(changes: Sequence[Change]) -> Table:
+    """A line a change."""
+    table = Table("where", "before", "after")
+    for change in changes:
+        table.add_row(change.place, change.before or "-", change.after or "-")
     return table
 
 

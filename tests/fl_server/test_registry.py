@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fl_server import registry as registry_module
-from fl_server.registry import MODEL_FILE, Registry, RegistryError, ReleaseContents, open_release
+from fl_server.registry import Registry, RegistryError, ReleaseContents, open_release
+from privacy.release_files import MODEL_FILE
 from privacy.signing import Signer
 from privacy.task import ModelSpec, ParameterSpec
 from tests.support.tasks import make_task

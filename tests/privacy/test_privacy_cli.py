@@ -14,23 +14,18 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from fl_server.ledger_store import SqliteLedgerStore
+from privacy.accountant import spend
 from privacy.cli.app import app
+from privacy.events import BoundedGaussian
+from privacy.ledger import Charge, Ledger
+from privacy.signing import Signer
+from privacy.task import Budget, Window
 from simulations.config import load_config
 from simulations.run import start
 from tests.support.runs import small_config
 
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("reviewed")
-    start(load_config(small_config(path, rounds=3), {}), path / "run", force=False, workers=1)
-    return path / "run"
-
-
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    return Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
+SIGNER = Signer.from_seed(b"\x07" * 32)
 
 
 def verify(run: Path, *more: str) -> Result:
@@ -40,6 +35,7 @@ def verify(run: Path, *more: str) -> Result:
         "--authority": run / "authority.pub",
         "--task": run / "release" / "stable" / "task.json",
         "--log": run / "rounds.jsonl",
+        "--release": run / "release" / "stable",
         "--report": run / "report.json",
     }
     arguments = [str(part) for pair in files.items() for part in pair]
@@ -59,14 +55,19 @@ def test_an_honest_run_passes(run: Path) -> None:
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert found["passed"] is True
-    assert len(found["checks"]) == 18
-    assert all(check["passed"] for check in found["checks"])
+    assert len(found["checks"]) == 27
+    unverified = {check["name"] for check in found["checks"] if check["passed"] is None}
+    assert unverified == {
+        "ledger: continues what a witness saw",
+        "report: audit",
+        "report: sizes of cohorts, realised noise, versions",
+    }
 
 
 def test_the_table_has_a_line_a_check(run: Path) -> None:
     result = verify(run)
     assert result.exit_code == 0
-    assert result.stdout.count("ok") >= 18
+    assert result.stdout.count("ok") >= 24
 
 
 def test_what_was_not_given_is_not_verified(run: Path) -> None:
@@ -165,7 +166,7 @@ REAL = ["--ledger", "{run}/ledger.db", "--operator", "ab" * 32]
         (["--ledger", "{run}/ledger.db", "--operator", "ab"], "--operator: expected 64 hex digits"),
         (["--ledger", "{run}/ledger.db", "--operator", "{run}/report.json"], "--operator: expected 64 hex digits"),
         ([*REAL, "--log", "x"], "--log: needs --task and --authority"),
-        ([*REAL, "--task", "{run}/report.json"], "--task: expected a task"),
+        ([*REAL, "--task", "{run}/report.json"], "--task: expected a TaskSpec"),
         ([*REAL, "--report", "{run}/summary.json"], "--report: expected"),
         ([*REAL, "--report", "none.json"], "--report: none.json"),
     ],
@@ -193,3 +194,125 @@ def test_plan_says_what_to_change() -> None:
 def test_a_reviewer_needs_neither_torch_nor_flwr() -> None:
     script = "import sys, privacy.cli.app; sys.exit(bool({'torch', 'flwr', 'grpc', 'ray'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_report_is_recomputed_from_the_ledger_alone(run: Path) -> None:
+    result = invoke(
+        "report", "--ledger", run / "ledger.db", "--operator", run / "operator.pub",
+        "--task", run / "release/stable/task.json", "--html", run / "again.html", "--out", run / "again.json",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    again, published = (json.loads((run / name).read_bytes()) for name in ("again.json", "report.json"))
+    assert again["spend"] == published["spend"]
+    assert again["mechanism"]["noise_multiplier_realised"] is None
+    assert "What nobody verified" in (run / "again.html").read_text()
+
+
+def test_a_report_can_be_drawn_again_and_exported(run: Path) -> None:
+    result = invoke("report", "--report", run / "report.json", "--registry", run / "entry.json", "--curator", "ACME")
+    assert result.exit_code == 0
+    entry = json.loads((run / "entry.json").read_bytes())
+    published = json.loads((run / "report.json").read_bytes())
+    assert set(entry) == {"url_slug", "status", "deployment"}
+    assert set(entry["deployment"]) == {
+        "product", "dp_flavor", "privacy_loss", "model", "accounting", "implementation"
+    }  # fmt: skip
+    assert entry["deployment"]["product"]["data_curators"] == ["ACME"]
+    assert entry["deployment"]["privacy_loss"]["privacy_parameters"] == {
+        "epsilon": published["claim"]["epsilon"],
+        "delta": published["claim"]["delta"],
+    }
+
+
+def test_a_report_needs_a_source() -> None:
+    result = invoke("report", "--ledger", "ledger.db")
+    assert result.exit_code == 2
+    assert "--ledger, --operator and --task" in result.stderr
+
+
+def test_a_ledger_that_does_not_verify_gives_no_report(run: Path) -> None:
+    key = run / "wrong.pub"
+    key.write_text("ab" * 32)
+    task = run / "release/stable/task.json"
+    result = invoke(
+        "report", "--ledger", run / "ledger.db", "--operator", key, "--task", task, "--out", run / "no.json"
+    )
+    assert result.exit_code == 1
+    assert not (run / "no.json").exists()
+
+
+def test_a_diff_names_every_change_and_only_those(run: Path) -> None:
+    same = invoke("diff", run / "report.json", run / "report.json")
+    assert (same.exit_code, same.stdout) == (0, "The two reports are the same.\n")
+    report = json.loads((run / "report.json").read_bytes())
+    report["claim"]["epsilon"] = "1.5"
+    report["spend"]["device"]["by_charge"].append("9")
+    report["composition"]["uncharged"] = [{"purpose": "tuning", "what": "x", "why": "y"}]
+    (run / "other.json").write_text(json.dumps(report))
+    found = invoke("diff", run / "report.json", run / "other.json", "--json")
+    assert found.exit_code == 1
+    changes = {change["place"]: change for change in json.loads(found.stdout)["changes"]}
+    assert set(changes) == {
+        "claim.epsilon",
+        "spend.device.by_charge",
+        "composition.uncharged.0.purpose",
+        "composition.uncharged.0.what",
+        "composition.uncharged.0.why",
+    }
+    assert changes["claim.epsilon"]["after"] == "1.5"
+    assert changes["composition.uncharged.0.what"]["before"] is None
+    assert invoke("diff", run / "report.json", run / "rounds.jsonl").exit_code == 2
+
+
+def test_the_budget_counts_the_rounds_that_are_left(run: Path, tmp_path: Path) -> None:
+    unlimited = invoke("budget", "--ledger", run / "ledger.db", "--operator", run / "operator.pub", "--json")
+    assert unlimited.exit_code == 0
+    assert json.loads(unlimited.stdout)["limits"][0]["rounds_left"] is None
+    event = BoundedGaussian(task="ab" * 32, noise_multiplier=4.0, max_participations=1_000)
+    budget = Budget(epsilon=8.0, delta=1e-6, window=Window(epsilon=4.0, days=30))
+    ledger = Ledger(SqliteLedgerStore(tmp_path / "l.db"), SIGNER, "demo", budget, lambda: 0)
+    ledger.reserve(
+        Charge(task="ab" * 32, population="demo", round=1, purpose="training", event=event, transcript="cd" * 32)
+    )
+    arguments = ["budget", "--ledger", tmp_path / "l.db", "--operator", SIGNER.public.hex()]
+    rows = json.loads(invoke(*arguments, "--json").stdout)["limits"]
+    assert [row["span"] for row in rows] == ["the population's life", "any 30 days"]
+    for row, limit in zip(rows, (8.0, 4.0), strict=True):
+        left = row["rounds_left"]
+        assert spend([event] * (1 + left), 1e-6).epsilon <= limit < spend([event] * (2 + left), 1e-6).epsilon
+    assert "any 30 days" in invoke(*arguments).stdout
+
+
+def test_keys_are_private_never_overwritten_and_never_shown(tmp_path: Path) -> None:
+    path = tmp_path / "witness.key"
+    made = invoke("keys", "new", path)
+    secret = path.read_bytes()
+    assert path.stat().st_mode & 0o077 == 0
+    assert secret.hex() not in made.stdout
+    assert made.stdout.split()[0] == Signer.from_seed(secret).public.hex()
+    again = invoke("keys", "new", path)
+    assert again.exit_code == 2
+    assert path.read_bytes() == secret
+    shown = json.loads(invoke("keys", "show", tmp_path / "witness.key.pub", "--json").stdout)
+    assert shown["public_key"] == Signer.from_seed(secret).public.hex()
+
+
+def test_a_witness_needs_a_key_a_ledger_and_its_own_memory(run: Path) -> None:
+    invoke("keys", "new", run / "w.key")
+    good = {"--ledger": run / "ledger.db", "--operator": run / "operator.pub", "--key": run / "w.key"}
+
+    def witness(**changes: object) -> Result:
+        options = {**good, "--checkpoint": run / "c.json", **{f"--{name}": value for name, value in changes.items()}}
+        return invoke("witness", *(part for pair in options.items() for part in pair))
+
+    assert witness().exit_code == 0
+    assert witness().exit_code == 0
+    assert witness(key=run / "report.json").exit_code == 2
+    assert witness(ledger=run / "none.db").exit_code == 2
+    assert witness(checkpoint=run / "report.json").exit_code == 2
+    invoke("keys", "new", run / "other.key")
+    assert witness(key=run / "other.key").exit_code == 1

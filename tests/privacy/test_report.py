@@ -86,7 +86,7 @@ def test_every_figure_is_recomputed_from_the_ledger(participation: Participation
     assert expected.slack <= float(device.slack) <= 1.01 * expected.slack
     assert len(device.by_charge) == ROUNDS
     assert device.by_charge[-1] == device.epsilon
-    assert [point.delta for point in device.at_deltas] == ["1e-07", "1e-06", "0.0001"]
+    assert [point.delta for point in device.at_deltas] == ["1e-07", "1e-06", "1e-05", "0.0001"]
     for point in device.at_deltas:
         assert float(point.epsilon) == spend([round_event(task)] * ROUNDS, float(point.delta)).epsilon
     assert report.composition.events[0].times == ROUNDS
@@ -184,7 +184,7 @@ def test_the_json_follows_the_shipped_schema(participation: Participation) -> No
     assert shipped == json_schema()
     document = json.loads(report_of(task_with(participation)).canonical())
     jsonschema.Draft202012Validator(shipped).validate(document)
-    assert document["schema_id"] == "havenfl/epsilon-report/1"
+    assert document["schema_id"] == "havenfl/epsilon-report/2"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**document, "claim": {**document["claim"], "epsilon": "about 2"}}, shipped)
 

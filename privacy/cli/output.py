@@ -1,0 +1,32 @@
+"""How every command speaks: one JSON object, or a table; and how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+def show(table: Table) -> None:
+    """As wide as the terminal; wide enough for a line a check where there is none."""
+    Console(width=None if "COLUMNS" in os.environ or Console().is_terminal else 160).print(table)
+
+
+def show_json(value: dict[str, Any]) -> None:
+    """One object on one line."""
+    typer.echo(json.dumps(value, allow_nan=False))
+
+
+def fail(message: str) -> NoReturn:
+    """Bad input: says so, and ends with 2."""
+    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
+    raise typer.Exit(EXIT_USAGE)

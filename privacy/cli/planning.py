@@ -1,0 +1,100 @@
+"""`fl-privacy plan`."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from privacy.cli.output import Json, fail, show, show_json
+from privacy.cli.tables import plan_fields, plans_table
+from privacy.planning import Goal, plan
+
+
+class Kind(StrEnum):
+    """How devices come into a cohort."""
+
+    POISSON = "poisson"
+    BOUNDED = "bounded"
+
+
+def plan_command(
+    *,
+    cohort: Annotated[list[int], typer.Option(min=2, help="Devices expected in a round; give it again to compare.")],
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the task.")] = 100,
+    dimension: Annotated[int, typer.Option(min=1, help="Parameters of the model.")] = 16_385,
+    clip: Annotated[float, typer.Option(help="L2 bound of a device's update.")] = 0.5,
+    epsilon: Annotated[float | None, typer.Option(help="What all rounds may spend. Default: 8.")] = None,
+    noise_multiplier: Annotated[float | None, typer.Option(help="Instead of --epsilon.")] = None,
+    delta: Annotated[float, typer.Option(help="For epsilon.")] = 1e-6,
+    participation: Annotated[Kind, typer.Option(help="Drawn in secret, or nothing random claimed.")] = Kind.POISSON,
+    population: Annotated[int | None, typer.Option(help="Devices to draw from, under poisson.")] = None,
+    max_participations: Annotated[int, typer.Option(min=1, help="Of one device, under bounded.")] = 1,
+    corrupt_share: Annotated[float, typer.Option(help="Share of a cohort that may work with the server.")] = 0.05,
+    dropout_share: Annotated[float, typer.Option(help="Share of a cohort that may vanish.")] = 0.1,
+    min_survivors: Annotated[int | None, typer.Option(min=2, help="In a shard. Default: a quarter of it.")] = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Default: one up to 750 devices, then of about 400.")
+    ] = None,
+    bits: Annotated[
+        int | None, typer.Option(min=8, max=32, help="Of the modulus. Default: the fewest that do.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a cohort costs before anything runs: noise, bits, thresholds, bytes and expected error.
+
+    Examples:
+
+    [bold]fl-privacy plan --cohort 200 --population 100000 --epsilon 8[/bold]
+
+    [bold]fl-privacy plan --cohort 64 --cohort 1000 --cohort 10000 --population 10000000 --dimension 1000000[/bold]
+
+    [bold]fl-privacy plan --cohort 500 --participation bounded --max-participations 4 --epsilon 6 --json[/bold]
+
+    Exit codes: 0 planned, 2 no such plan: the message names what to change.
+    """
+    budget = 8.0 if epsilon is None and noise_multiplier is None else epsilon
+    try:
+        plans = [
+            plan(
+                Goal(
+                    cohort=size,
+                    rounds=rounds,
+                    dimension=dimension,
+                    clip=clip,
+                    delta=delta,
+                    epsilon=budget,
+                    noise_multiplier=noise_multiplier,
+                    participation=participation.value,
+                    population=population,
+                    max_participations=max_participations,
+                    corrupt_share=corrupt_share,
+                    dropout_share=dropout_share,
+                    min_survivors=min_survivors,
+                    shards=shards,
+                    bits=bits,
+                )
+            )
+            for size in cohort
+        ]
+    except ValueError as error:
+        fail(_by_option(error))
+    if as_json:
+        show_json({"plans": [plan_fields(one) for one in plans]})
+    else:
+        show(plans_table(plans))
+
+
+def _by_option(error: ValueError) -> str:
+    """The message with the option's name for the field's."""
+    message = str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        message = f"{first['loc'][0]}: {first['msg']}, got {first['input']}"
+    field, _, rest = message.partition(": ")
+    name = "bits" if field == "modulus_bits" else field
+    known = {one.name for one in fields(Goal)}
+    return f"--{name.replace('_', '-')}: {rest}" if name in known else message

@@ -1,0 +1,169 @@
+"""`fl-privacy report`, `diff` and `budget`: the figures, drawn, compared and looked ahead."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from privacy.accountant import AccountantsDisagree, rounds_left, spend
+from privacy.cli.evidence import EvidenceError, Files, Paths, read_evidence, read_report
+from privacy.cli.output import EXIT_FAILED, Json, fail, show, show_json
+from privacy.cli.tables import budget_table, changes_table
+from privacy.cli.verifying import Ledger, Operator
+from privacy.events import round_event
+from privacy.ledger import LedgerInvalid, SignedHead, replay
+from privacy.ledger_entries import Fold
+from privacy.limits import limits
+from privacy.registry_entry import registry_entry
+from privacy.report import ReportError, RunFacts, build_report, render_html
+from privacy.report_diff import diff_reports
+from privacy.report_model import EpsilonReport
+
+
+def report(
+    *,
+    ledger: Annotated[Path | None, typer.Option(help="Recompute from this; needs --operator and --task.")] = None,
+    operator: Annotated[str | None, typer.Option(help="The operator's public key: hex, or a file of it.")] = None,
+    task: Annotated[Path | None, typer.Option(help="The task's JSON, as in a release.")] = None,
+    source: Annotated[Path | None, typer.Option("--report", help="Draw this report instead, as it stands.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the page for readers here.")] = None,
+    registry: Annotated[Path | None, typer.Option(help="Write a record for the OpenDP registry here.")] = None,
+    curator: Annotated[str | None, typer.Option(help="Who answers for the data, for --registry.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON here instead of to standard output.")] = None,
+) -> None:
+    """The epsilon report: recomputed from a ledger, or drawn from a report's JSON.
+
+    Recomputed, it holds what the ledger proves and nothing that only the server knows: cohorts' sizes, realised noise.
+
+    Examples:
+
+    [bold]fl-privacy report --ledger ledger.db --operator operator.pub --task task.json --html report.html[/bold]
+
+    [bold]fl-privacy report --report runs/demo/report.json --html report.html --registry deployment.json[/bold]
+
+    Exit codes: 0 written, 1 the ledger does not verify, 2 bad input.
+    """
+    try:
+        found = _read_or_build(source, ledger, operator, task)
+    except EvidenceError as error:
+        fail(str(error))
+    if html is not None:
+        html.write_text(render_html(found), encoding="utf-8")
+    if registry is not None:
+        registry.write_text(json.dumps(registry_entry(found, curator), indent=2, ensure_ascii=False) + "\n")
+    if out is not None:
+        out.write_bytes(found.canonical())
+    elif html is None and registry is None:
+        typer.echo(found.canonical().decode())
+
+
+def _read_or_build(source: Path | None, ledger: Path | None, operator: str | None, task: Path | None) -> EpsilonReport:
+    if source is not None:
+        return read_report("--report", source)
+    if ledger is None or operator is None or task is None:
+        raise EvidenceError("--report: expected a report, or else --ledger, --operator and --task")
+    files = read_evidence(Paths(ledger=ledger, operator=operator, task=task))
+    if files.task is None or files.head is None:
+        raise EvidenceError("--ledger: expected a signed head with the last entry, got none")
+    try:
+        return build_report(files.task, files.entries, files.head, files.operator, RunFacts())
+    except (LedgerInvalid, AccountantsDisagree, ReportError) as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(EXIT_FAILED) from error
+
+
+def diff(
+    before: Annotated[Path, typer.Argument(help="An epsilon report, report.json.")],
+    after: Annotated[Path, typer.Argument(help="Another one.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """What changed from one report to another.
+
+    Examples:
+
+    [bold]fl-privacy diff monday/report.json friday/report.json[/bold]
+
+    Exit codes: 0 nothing changed, 1 something did, 2 bad input.
+    """
+    try:
+        changes = diff_reports(read_report("before", before), read_report("after", after))
+    except EvidenceError as error:
+        fail(str(error))
+    if as_json:
+        show_json({"same": not changes, "changes": [asdict(change) for change in changes]})
+    elif changes:
+        show(changes_table(changes))
+    else:
+        typer.echo("The two reports are the same.")
+    if changes:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def budget(
+    *,
+    ledger: Ledger,
+    operator: Operator,
+    task: Annotated[Path | None, typer.Option(help="Whose rounds to count. Default: the last charged.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a population has spent, what is left, and how many more rounds that is.
+
+    Examples:
+
+    [bold]fl-privacy budget --ledger runs/demo/ledger.db --operator runs/demo/operator.pub[/bold]
+
+    Exit codes: 0 shown, 1 the ledger does not verify or nothing is left, 2 bad input.
+    """
+    try:
+        files = read_evidence(Paths(ledger=ledger, operator=operator, task=task))
+    except EvidenceError as error:
+        fail(str(error))
+    rows = _budget_rows(files, _replayed(files, files.head))
+    if as_json:
+        show_json({"limits": rows})
+    else:
+        show(budget_table(rows))
+    if any(row["rounds_left"] == 0 for row in rows):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _replayed(files: Files, head: SignedHead | None) -> Fold:
+    if head is None:
+        fail("--ledger: expected a signed head with the last entry, got none")
+    try:
+        return replay(files.entries, head, files.operator)
+    except (LedgerInvalid, AccountantsDisagree) as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(EXIT_FAILED) from error
+
+
+def _budget_rows(files: Files, fold: Fold) -> list[dict[str, object]]:
+    """A row a limit. A window is looked at as of the ledger's last entry."""
+    if fold.opened is None:
+        fail("--ledger: expected a ledger, got an empty one")
+    delta = fold.opened.budget.delta
+    last = next((account.charge.event for account in reversed(fold.accounts.values())), None)
+    event = last if files.task is None else round_event(files.task)
+    rows: list[dict[str, object]] = []
+    for limit in limits(fold, fold.opened.budget, fold.time):
+        spent = spend(limit.counts, delta).epsilon
+        unlimited = math.isinf(limit.epsilon)
+        left = None if unlimited or event is None else rounds_left(limit.counts, event, delta, limit.epsilon)
+        rows.append(
+            {
+                "population": fold.opened.population,
+                "span": limit.span,
+                "delta": delta,
+                "spent": spent if math.isfinite(spent) else None,
+                "limit": None if unlimited else limit.epsilon,
+                "charges": limit.counts.total(),
+                "rounds_left": left,
+            }
+        )
+    return rows

@@ -1,0 +1,25 @@
+"""One finished run for all who review it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from simulations.config import load_config
+from simulations.run import start
+from tests.support.runs import small_config
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("reviewed")
+    start(load_config(small_config(path, rounds=3), {}), path / "run", force=False, workers=1)
+    return path / "run"
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
