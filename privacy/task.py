@@ -31,6 +31,17 @@ def _rising(lengths: tuple[int, int]) -> tuple[int, int]:
 NgramRange = Annotated[tuple[int, int], AfterValidator(_rising)]
 """Shortest and longest n-gram."""
 
+
+def _drawn_by_the_server(who: str) -> str:
+    if who != "server":
+        raise ValueError(
+            "expected `server`: amplification is claimed only for cohorts that the server draws, every device by "
+            "a coin that nobody else sees. Devices that check in when they please are not a random cohort; use bounded "
+            f"participation, which claims none. Got {who}"
+        )
+    return who
+
+
 Share = Annotated[float, Field(ge=0, lt=0.5)]
 
 
@@ -118,6 +129,7 @@ class PoissonParticipation(Frozen):
     kind: Literal["poisson"] = "poisson"
     population: int = Field(ge=1)
     sampling_rate: float = Field(gt=0, le=1)
+    drawn_by: Annotated[str, AfterValidator(_drawn_by_the_server)] = "server"
 
     @property
     def expected_cohort(self) -> float:

@@ -11,6 +11,8 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from privacy.task import Purpose
+
 MAX_SEED = 2**63 - 1
 _ONE_SHARD, _SHARD = 750, 400
 
@@ -46,6 +48,27 @@ class PrivacyConfig(_Section):
     participation: Literal["poisson", "bounded"] = "poisson"
     max_participations: int = Field(default=6, ge=1)
     """How often one device takes part at most, under `bounded`."""
+    window_epsilon: float | None = Field(default=None, gt=0)
+    """What may be spent within any `window_days`, besides the budget for life."""
+    window_days: int | None = Field(default=None, ge=1, le=36_500)
+    ledger: Path | None = None
+    """One ledger for several runs on the same devices, with one seed and budget. Default: one of the run's own."""
+
+    @field_validator("participation", mode="before")
+    @classmethod
+    def _drawn_by_the_server(cls, kind: object) -> object:
+        if kind in ("check-in", "check_in"):
+            raise ValueError(
+                "devices that check in when they please are no random cohort, so nothing is amplified; "
+                "expected `bounded`, or `poisson` where the server draws"
+            )
+        return kind
+
+    @model_validator(mode="after")
+    def _whole_window(self) -> PrivacyConfig:
+        if (self.window_epsilon is None) != (self.window_days is None):
+            raise ValueError("window_epsilon: expected together with window_days")
+        return self
 
 
 class TrainingConfig(_Section):
@@ -110,6 +133,8 @@ class RunConfig(_Section):
     """One federation, from data to published model."""
 
     name: str = Field(default="abuse", min_length=1, max_length=64)
+    purpose: Purpose = "training"
+    """What the run is for: a tuning run is charged like any other, and named in reports."""
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
     """One seed gives one run. Without one, a fresh one is drawn and written to the run directory."""
     data: DataConfig = DataConfig()

@@ -17,6 +17,7 @@ from privacy.task import (
     PoissonParticipation,
     Statistic,
     TaskSpec,
+    Window,
 )
 from simulations.config import ConfigError, RunConfig
 
@@ -45,6 +46,7 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
     task = TaskSpec(
         name=config.name,
         population=f"simulation-{fingerprint[:16]}",
+        purpose=config.purpose,
         model=model_spec(ARCHITECTURE, features),
         features=features,
         training=LocalTraining(
@@ -61,7 +63,7 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
         statistics=_statistics(config),
         participation=participation,
         aggregation=aggregation,
-        budget=Budget(epsilon=_budget(config), delta=config.privacy.delta),
+        budget=Budget(epsilon=_budget(config), delta=config.privacy.delta, window=_window(config)),
         rounds=config.server.rounds,
         randomness="seeded",
     )
@@ -126,6 +128,11 @@ def _noise_multiplier(config: RunConfig, participation: Participation, aggregati
         )
     except ValueError as error:
         raise ConfigError(f"--epsilon: {error}") from error
+
+
+def _window(config: RunConfig) -> Window | None:
+    epsilon, days = config.privacy.window_epsilon, config.privacy.window_days
+    return None if epsilon is None or days is None else Window(epsilon=epsilon, days=days)
 
 
 def _budget(config: RunConfig) -> float | None:

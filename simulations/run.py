@@ -150,9 +150,8 @@ def _coordinator(
 
 def _ledger(prepared: Prepared, directory: RunDirectory) -> Ledger:
     operator = Authorities(prepared.seeds).operator
-    return Ledger(
-        SqliteLedgerStore(directory.ledger), operator, prepared.task.population, prepared.task.budget, simulated_time
-    )
+    path = prepared.config.privacy.ledger or directory.ledger
+    return Ledger(SqliteLedgerStore(path), operator, prepared.task.population, prepared.task.budget, simulated_time)
 
 
 def _initial_weights(prepared: Prepared) -> NDArray[np.float32]:

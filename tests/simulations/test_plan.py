@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from privacy.mechanism import Mechanism, smallest_modulus
+from privacy.task import PoissonParticipation, Window
 from simulations.config import ConfigError, RunConfig, load_config
 from simulations.plan import plan_task
 
@@ -57,3 +58,20 @@ def test_statistics_are_named_bounded_and_paid_for() -> None:
         config(server__shards=33)
     with pytest.raises(ConfigError, match=r"server\.statistics"):
         config(server__statistics=["age"])
+
+
+def test_a_window_and_a_purpose_are_part_of_the_task() -> None:
+    task = plan_task(config(privacy__window_epsilon=2.0, privacy__window_days=30, purpose="tuning"), 1_000, DATA)
+    assert task.budget.window == Window(epsilon=2.0, days=30)
+    assert task.purpose == "tuning"
+    with pytest.raises(ConfigError, match=r"privacy: window_epsilon: expected together with window_days"):
+        config(privacy__window_epsilon=2.0)
+    with pytest.raises(ConfigError, match="purpose"):
+        config(purpose="fun")
+
+
+def test_check_ins_amplify_nothing() -> None:
+    with pytest.raises(ConfigError, match=r"privacy\.participation: devices that check in when they please"):
+        config(privacy__participation="check-in")
+    with pytest.raises(ValueError, match=r"drawn_by\n.*expected `server`: amplification is claimed only"):
+        PoissonParticipation(population=100, sampling_rate=0.1, drawn_by="devices")

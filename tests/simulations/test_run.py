@@ -269,3 +269,21 @@ def _await(process: subprocess.Popen[str], path: Path, written: int = 0) -> None
     while not (path.exists() and path.stat().st_size > written) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_runs_on_one_population_share_a_ledger_and_its_budget(tmp_path: Path) -> None:
+    """A tuning run is composed with what follows it, named in its report, and leaves it less to spend."""
+    shared = {"privacy.ledger": str(tmp_path / "shared.db"), "privacy.epsilon": 3.5}
+    tuning = load_config(small_config(tmp_path, rounds=1), {**shared, "purpose": "tuning"})
+    training = load_config(small_config(tmp_path, rounds=2), {**shared, "server.learning_rate": 10.0})
+    start(tuning, tmp_path / "first", force=False, workers=1)
+    outcome = start(training, tmp_path / "second", force=False, workers=1)
+    assert outcome.summary is not None
+    report = json.loads((tmp_path / "second" / "report.json").read_text())
+    assert report["composition"]["tasks"] == 2
+    assert report["composition"]["purposes"] == [
+        {"charges": 1, "purpose": "training"},
+        {"charges": 1, "purpose": "tuning"},
+    ]
+    assert outcome.summary["ended"] == "budget exhausted"
+    assert not (tmp_path / "second" / "ledger.db").exists()
