@@ -50,6 +50,7 @@ class CheckpointFile:
         facts = {
             "task": self._task_id,
             "round": checkpoint.round,
+            "clip": checkpoint.state.clip,
             "transcript": checkpoint.transcript,
             "aborted": checkpoint.aborted,
         }
@@ -72,7 +73,7 @@ class CheckpointFile:
         if facts["task"] != self._task_id:
             raise CheckpointError(f"{self._path}: belongs to task {facts['task'][:16]}, not to {self._task_id[:16]}")
         extra = {name.removeprefix("extra."): values for name, values in tensors.items() if name.startswith("extra.")}
-        state = ModelState(tensors["weights"], tensors["momentum"])
+        state = ModelState(tensors["weights"], tensors["momentum"], facts["clip"])
         return Checkpoint(facts["round"], state, facts["transcript"], facts["aborted"], extra)
 
 

@@ -131,7 +131,7 @@ class Coordinator:
             CoordinatorError: when several rounds in a row end without a release, or devices would refuse every round
                 because the authority's revocation list is out of date.
         """
-        current = self._checkpoints.load() or Checkpoint(0, ModelState.start(initial))
+        current = self._checkpoints.load() or Checkpoint(0, ModelState.start(initial, self._task.mechanism.clip))
         self._settle(current)
         self._records.keep_to(current.round)
         failures = 0
@@ -152,7 +152,8 @@ class Coordinator:
         running = Round(self._server(number, before.state), self._transport, self._timeout)
         try:
             outcome = running.run(lambda transcript: self._ledger.reserve(self._charge(number, transcript)))
-            released = release(self._task, outcome.totals, outcome.charged, outcome.receipt)
+            clipped = self._task.with_clip(before.state.clip)
+            released = release(clipped, outcome.totals, outcome.charged, outcome.receipt)
         except (Aborted, MechanismError) as error:
             return self._commit(self._abort(before, running, str(error)[:_REASON_LENGTH]))
         return self._commit(self._step(before, running, released))
@@ -164,6 +165,7 @@ class Coordinator:
                 convener=self._convener(),
                 round_number=number,
                 weights=state.weights,
+                clip=state.clip,
                 devices=draw_cohort(self._task.participation, self._transport.nodes(), self._randomness_for(number)),
                 now=self._clock(),
             )

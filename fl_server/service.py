@@ -142,7 +142,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         convener=directory.read_convener,
         transport=transport,
         ledger=ledger,
-        strategy=FedAvgM(settings.learning_rate, settings.momentum, task.participation.expected_cohort),
+        strategy=FedAvgM.of(task, settings.learning_rate, settings.momentum),
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
         records=RecordLog(directory.records, operator),
         randomness_for=lambda _: SystemRandomness(),

@@ -59,6 +59,8 @@ class Release:
         values: float32[d], the sum of the clipped updates plus noise, in the units of the model's weights.
         statistics: noisy sums of the devices' statistics, by name.
         statistics_noise_std: lower bound of the standard deviation of each one's noise.
+        within_clip: noisy sum over the devices of 1/2 for an update within the clip and -1/2 for another; None where
+            the clip does not adapt.
         noise_std: lower bound of the noise's standard deviation per coordinate, from the honest survivors alone.
         noise_multiplier: the same over the sensitivity: what the charge may count on.
     """
@@ -66,6 +68,7 @@ class Release:
     values: NDArray[np.float32] = field(repr=False)
     statistics: Mapping[str, float]
     statistics_noise_std: Mapping[str, float]
+    within_clip: float | None
     survivors: int
     cohort: int
     noise_std: float
@@ -113,7 +116,8 @@ class Mechanism:
         Raises:
             MechanismError: when the update is not finite or has another length, or a statistic is missing.
         """
-        contribution = np.concatenate([self._clipped(update.delta), self._statistics(update.statistics)])
+        within, clipped = self._clipped(update.delta)
+        contribution = np.concatenate([clipped, self._statistics(update.statistics), self._bit(within)])
         integers = self._round(rotate(contribution, rotation), rng)
         if self.variance:
             integers += dgauss.sample(self.variance, integers.size, rng)
@@ -138,7 +142,8 @@ class Mechanism:
         """By which factor rounding widens the sensitivity."""
         return self.norm_bound / (self.scale * self.task.contribution_bound)
 
-    def _clipped(self, delta: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _clipped(self, delta: NDArray[np.float32]) -> tuple[bool, NDArray[np.float64]]:
+        """Whether the update was within the clip, and the update within it."""
         dimension = self.task.model.dimension
         if delta.shape != (dimension,):
             raise MechanismError(f"update: expected float32[{dimension}], got shape {delta.shape}")
@@ -146,7 +151,8 @@ class Mechanism:
         norm = float(np.linalg.norm(exact))
         if not math.isfinite(norm):
             raise MechanismError("update: expected finite numbers, got NaN or infinity")
-        return exact * min(1.0, self.task.mechanism.clip / norm) if norm else exact
+        clip = self.task.mechanism.clip
+        return norm <= clip, exact * min(1.0, clip / norm) if norm else exact
 
     def _statistics(self, given: Mapping[str, float]) -> NDArray[np.float64]:
         wanted = self.task.statistics
@@ -155,6 +161,13 @@ class Mechanism:
             raise MechanismError(f"statistics: expected a finite {', '.join(missing)}, got none")
         parts = [min(max(given[one.name], 0.0), one.bound) / one.bound * one.share for one in wanted]
         return np.array(parts, np.float64) * self.task.mechanism.clip
+
+    def _bit(self, within: bool) -> NDArray[np.float64]:
+        """Plus or minus its share of the clip; nothing where the clip does not adapt."""
+        adaptive = self.task.mechanism.adaptive
+        if adaptive is None:
+            return np.empty(0)
+        return np.array([adaptive.share if within else -adaptive.share]) * self.task.mechanism.clip
 
     def _round(self, rotated: NDArray[np.float64], rng: Randomness) -> NDArray[np.int64]:
         """Conditional stochastic rounding (Kairouz, Liu and Steinke 2021, Algorithm 1)."""
@@ -171,6 +184,7 @@ def release(task: TaskSpec, totals: Sequence[Total], charged: Sequence[str], rec
     """Decode the sum of a round's shards, which the ledger has charged together.
 
     Args:
+        task: as it is in this round: `TaskSpec.with_clip` where the clip adapts.
         charged: the transcripts of all shards that the receipt is for; some may have ended without a total.
 
     Raises:
@@ -181,20 +195,26 @@ def release(task: TaskSpec, totals: Sequence[Total], charged: Sequence[str], rec
         raise MechanismError("receipt: expected one for this very sum, got one for another")
     shards = [Mechanism.for_cohort(task, total.cohort) for total in totals]
     summed = np.sum([shard.decode(total) for shard, total in zip(shards, totals, strict=True)], axis=0)
-    dimension = task.model.dimension
+    dimension, count = task.model.dimension, len(task.statistics)
     units = {one.name: task.mechanism.clip * one.share / one.bound for one in task.statistics}
     noise_std = math.sqrt(sum(shard.noise_std**2 for shard in shards))
-    measured = zip(units.items(), summed[dimension:], strict=True)
+    measured = zip(units.items(), summed[dimension : dimension + count], strict=True)
     return Release(
         values=summed[:dimension].astype(np.float32),
         statistics={name: float(value / unit) for (name, unit), value in measured},
         statistics_noise_std={name: noise_std / unit for name, unit in units.items()},
+        within_clip=_within_clip(task, float(summed[-1])),
         survivors=sum(total.survivors for total in totals),
         cohort=sum(total.cohort for total in totals),
         noise_std=noise_std,
         noise_multiplier=min(shard.noise_multiplier for shard in shards),
         receipt=receipt,
     )
+
+
+def _within_clip(task: TaskSpec, last: float) -> float | None:
+    adaptive = task.mechanism.adaptive
+    return None if adaptive is None else last / (2 * adaptive.share * task.mechanism.clip)
 
 
 def smallest_modulus(task: TaskSpec) -> int:

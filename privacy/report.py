@@ -131,6 +131,7 @@ def _mechanism(task: TaskSpec, facts: RunFacts) -> MechanismPart:
         name="distributed discrete Gaussian noise on the securely aggregated sum of clipped updates",
         dimension=task.model.dimension,
         clip=_number(task.mechanism.clip),
+        clip_adapts=task.mechanism.adaptive is not None,
         statistics=tuple(statistic.name for statistic in task.statistics),
         modulus_bits=task.aggregation.modulus_bits,
         shards=task.aggregation.shards,

@@ -35,6 +35,8 @@ class MechanismPart(Frozen):
     name: str
     dimension: int
     clip: Number
+    """L2 bound of a device's update; of the first round, if it adapts."""
+    clip_adapts: bool
     statistics: tuple[str, ...]
     """What devices add to their update, inside the same noise; `noise_multiplier` counts on both."""
     modulus_bits: int

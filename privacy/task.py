@@ -103,14 +103,30 @@ class LocalTraining(Frozen):
     """Noise multiplier: each step's summed gradient gets N(0, (message_noise * C)^2)."""
 
 
+class AdaptiveClip(Frozen):
+    """The clip follows a quantile of the updates' norms (Andrew et al. 2021, Algorithm 1).
+
+    Each device adds one bit, whether its update was within the clip, centred to plus or minus one half, to its masked
+    vector: it is under the same noise and in the same charge as everything else.
+    """
+
+    quantile: float = Field(default=0.5, gt=0, lt=1)
+    """The share of updates that should be within the clip."""
+    learning_rate: float = Field(default=0.2, gt=0, le=1)
+    """The clip is multiplied by exp(-learning_rate * (share within - quantile)) after each round."""
+    share: float = Field(default=0.1, gt=0, le=1)
+    """L2 sensitivity of the scaled bit, over `clip`."""
+
+
 class DeviceMechanism(Frozen):
     """Clip of one device's update, and noise on the sum of a round."""
 
     clip: float = Field(gt=0)
-    """L2 bound of a device's whole update."""
+    """L2 bound of a device's whole update; of the first round, if it adapts."""
+    adaptive: AdaptiveClip | None = None
     noise_multiplier: float = Field(ge=0)
     """Standard deviation of the honest survivors' noise in the sum, over what a device may contribute: `clip`, and the
-    statistics if there are any."""
+    statistics and the clip's own bit if there are any."""
 
 
 class Statistic(Frozen):
@@ -242,13 +258,15 @@ class TaskSpec(Frozen):
 
     @property
     def length(self) -> int:
-        """Coordinates of what a device contributes: its update, then its statistics."""
-        return self.model.dimension + len(self.statistics)
+        """Coordinates of what a device contributes: its update, its statistics, and the clip's bit if it adapts."""
+        return self.model.dimension + len(self.statistics) + (self.mechanism.adaptive is not None)
 
     @property
     def contribution_bound(self) -> float:
         """L2 bound of what a device contributes, before rounding, in the units of the model's weights."""
-        return self.mechanism.clip * math.sqrt(1 + sum(statistic.share**2 for statistic in self.statistics))
+        adaptive = self.mechanism.adaptive
+        shares = [statistic.share for statistic in self.statistics] + ([adaptive.share] if adaptive else [])
+        return self.mechanism.clip * math.sqrt(1 + sum(share**2 for share in shares))
 
     @property
     def shard_cohort(self) -> float:
@@ -260,6 +278,10 @@ class TaskSpec(Frozen):
         """Devices in one shard that the modulus is made for; more come with probability below 2^-40."""
         cohort, shards = self.participation.largest_cohort, self.aggregation.shards
         return cohort if shards == 1 else largest_draw(cohort, self.shard_cohort / cohort)
+
+    def with_clip(self, clip: float) -> TaskSpec:
+        """The task in a round whose clip is this; noise and sensitivity, in steps of the grid, do not change."""
+        return self.model_copy(update={"mechanism": self.mechanism.model_copy(update={"clip": clip})})
 
     @property
     def id(self) -> str:

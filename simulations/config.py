@@ -45,6 +45,9 @@ class PrivacyConfig(_Section):
     noise_multiplier: float | None = Field(default=None, ge=0, le=1_000)
     delta: float = Field(default=1e-5, gt=0, lt=0.5)
     clip: float = Field(default=0.5, gt=0, le=1e6)
+    """L2 bound of a device's update; of the first round, if it adapts."""
+    clip_quantile: float | None = Field(default=None, gt=0, lt=1)
+    """Let the clip follow this quantile of the updates' norms; one bit a device pays for it, under the same noise."""
     participation: Literal["poisson", "bounded"] = "poisson"
     max_participations: int = Field(default=6, ge=1)
     """How often one device takes part at most, under `bounded`."""

@@ -7,6 +7,7 @@ from privacy.calibration import noise_multiplier_for
 from privacy.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
 from privacy.secagg.params import ParameterError, parameters
 from privacy.task import (
+    AdaptiveClip,
     AggregationPolicy,
     BoundedParticipation,
     Budget,
@@ -58,7 +59,9 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
             message_noise=training.message_noise,
         ),
         mechanism=DeviceMechanism(
-            clip=config.privacy.clip, noise_multiplier=_noise_multiplier(config, participation, aggregation)
+            clip=config.privacy.clip,
+            adaptive=_adaptive(config),
+            noise_multiplier=_noise_multiplier(config, participation, aggregation),
         ),
         statistics=_statistics(config),
         participation=participation,
@@ -128,6 +131,11 @@ def _noise_multiplier(config: RunConfig, participation: Participation, aggregati
         )
     except ValueError as error:
         raise ConfigError(f"--epsilon: {error}") from error
+
+
+def _adaptive(config: RunConfig) -> AdaptiveClip | None:
+    quantile = config.privacy.clip_quantile
+    return None if quantile is None else AdaptiveClip(quantile=quantile)
 
 
 def _window(config: RunConfig) -> Window | None:

@@ -138,7 +138,7 @@ def _coordinator(
         convener=lambda: keys.convener(task.population),
         transport=transport,
         ledger=ledger,
-        strategy=FedAvgM(server.learning_rate, server.momentum, task.participation.expected_cohort),
+        strategy=FedAvgM.of(task, server.learning_rate, server.momentum),
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
         records=RecordLog(directory.rounds, keys.operator),
         randomness_for=lambda number: prepared.seeds.child("cohort", number).stream(),

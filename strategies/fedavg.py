@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privacy.mechanism import Release
+from privacy.task import AdaptiveClip, TaskSpec
+
+_LEAST_CLIP, _MOST_CLIP = 1e-6, 1e6
 
 
 @dataclass(frozen=True, eq=False)
 class ModelState:
-    """The global model and what the optimiser remembers: float32[d] each."""
+    """The global model, what the optimiser remembers, float32[d] each, and the next round's clip."""
 
     weights: NDArray[np.float32] = field(repr=False)
     momentum: NDArray[np.float32] = field(repr=False)
+    clip: float
 
     @classmethod
-    def start(cls, weights: NDArray[np.float32]) -> ModelState:
-        return cls(weights, np.zeros_like(weights))
+    def start(cls, weights: NDArray[np.float32], clip: float) -> ModelState:
+        return cls(weights, np.zeros_like(weights), clip)
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,25 @@ class FedAvgM:
     learning_rate: float
     momentum: float
     expected_cohort: float
+    adaptive: AdaptiveClip | None = None
+
+    @classmethod
+    def of(cls, task: TaskSpec, learning_rate: float, momentum: float) -> FedAvgM:
+        """For the cohorts and the clip of a task."""
+        return cls(learning_rate, momentum, task.participation.expected_cohort, task.mechanism.adaptive)
 
     def step(self, state: ModelState, release: Release) -> ModelState:
         """The next global model; deterministic in float32."""
         mean = release.values / np.float32(self.expected_cohort)
         velocity = np.float32(self.momentum) * state.momentum + mean
         weights = state.weights + np.float32(self.learning_rate) * velocity
-        return ModelState(weights.astype(np.float32), velocity.astype(np.float32))
+        clip = self._next_clip(state.clip, release)
+        return ModelState(weights.astype(np.float32), velocity.astype(np.float32), clip)
+
+    def _next_clip(self, clip: float, release: Release) -> float:
+        """Andrew et al. 2021, Algorithm 1, geometric; the bits are centred, so that the divisor can be a constant."""
+        if self.adaptive is None or release.within_clip is None:
+            return clip
+        share = release.within_clip / self.expected_cohort + 0.5
+        step = self.adaptive.learning_rate * (min(max(share, 0.0), 1.0) - self.adaptive.quantile)
+        return min(max(clip * math.exp(-step), _LEAST_CLIP), _MOST_CLIP)

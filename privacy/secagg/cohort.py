@@ -29,7 +29,8 @@ class Cohort:
         """Raises ParameterError or MechanismError when this many devices cannot run the task's policy."""
         count = len(roster.adverts)
         params = parameters(count, task.aggregation)
-        return cls(roster.adverts, params, Mechanism.for_cohort(task, count), roster.transcript(header))
+        mechanism = Mechanism.for_cohort(task.with_clip(header.clip), count)
+        return cls(roster.adverts, params, mechanism, roster.transcript(header))
 
     def index(self, identity: bytes) -> int:
         """Raises ValueError when `identity` is not a member."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,6 +21,7 @@ from privacy.secagg.wire import Reader, Writer
 from privacy.signing import SIGNATURE_BYTES
 
 DIGEST_BYTES = 32
+_CLIP = struct.Struct("<d")
 _SEALED_BYTES = 2 * SHARE_BYTES + SEAL_OVERHEAD
 _DEALT_BYTES = _SEALED_BYTES + 2 * TAG_BYTES
 
@@ -51,14 +53,18 @@ class Header:
     task_id: bytes
     round: int
     model_digest: bytes
+    clip: float
+    """Of this round: the task's own, unless it adapts."""
 
     def encode(self) -> bytes:
-        return Writer(_Kind.HEADER).raw(self.task_id).u32(self.round).raw(self.model_digest).done()
+        writer = Writer(_Kind.HEADER).raw(self.task_id).u32(self.round).raw(self.model_digest)
+        return writer.raw(_CLIP.pack(self.clip)).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Header:
         reader = Reader(data, _Kind.HEADER)
-        header = cls(reader.raw(DIGEST_BYTES), reader.u32(), reader.raw(DIGEST_BYTES))
+        task_id, number, digest = reader.raw(DIGEST_BYTES), reader.u32(), reader.raw(DIGEST_BYTES)
+        header = cls(task_id, number, digest, float(_CLIP.unpack(reader.raw(_CLIP.size))[0]))
         reader.end()
         return header
 

@@ -49,6 +49,7 @@ class Server:
         convener: Convener,
         round_number: int,
         weights: NDArray[np.float32],
+        clip: float,
         devices: Sequence[Member],
         now: int,
     ) -> None:
@@ -56,6 +57,7 @@ class Server:
         Args:
             round_number: from 1.
             weights: float32[d], the model that the devices will train.
+            clip: of this round: the task's, or what it has adapted to.
             devices: whom to invite.
             now: Unix time in seconds; certificates are judged by it.
 
@@ -67,7 +69,7 @@ class Server:
         self._admission.check_list()
         flat = weights.astype("<f4").tobytes()
         self._model = InputRequest.encode_model(flat)
-        self.header = Header(bytes.fromhex(task.id), round_number, sha256(flat))
+        self.header = Header(bytes.fromhex(task.id), round_number, sha256(flat), clip)
         signature = convener.operator.sign(HEADER_DOMAIN, self.header.encode())
         signed_task = sign_task(task, convener.operator)
         self._invitation = Invitation(signed_task, self.header, signature, convener.revocations).encode()

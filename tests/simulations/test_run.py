@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.registry import open_release
@@ -287,3 +288,12 @@ def test_runs_on_one_population_share_a_ledger_and_its_budget(tmp_path: Path) ->
     ]
     assert outcome.summary["ended"] == "budget exhausted"
     assert not (tmp_path / "second" / "ledger.db").exists()
+
+
+def test_the_clip_adapts_and_is_kept(tmp_path: Path) -> None:
+    config = load_config(small_config(tmp_path, rounds=4), {"privacy.clip": 5.0, "privacy.clip_quantile": 0.5})
+    assert start(config, tmp_path / "run", force=False, workers=1).summary is not None
+    with safe_open(tmp_path / "run" / "checkpoint.safetensors", framework="numpy") as file:
+        clip = json.loads(file.metadata()["havenfl"])["clip"]
+    assert 0 < clip < 5.0
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["mechanism"]["clip_adapts"] is True

@@ -108,6 +108,7 @@ class Fleet:
         return Server(
             task=self.task,
             convener=self.convener,
+            clip=self.task.mechanism.clip,
             round_number=number,
             weights=WEIGHTS,
             devices=range(self.size),

@@ -36,6 +36,8 @@ class Federation:
     task: TaskSpec = field(default_factory=make_task)
     seed: SeedTree = field(default_factory=lambda: SeedTree.root(7))
     number: int = 1
+    clip: float | None = None
+    """Announced by the server; the task's own by default."""
     revoked: frozenset[int] = frozenset()
     policy: DevicePolicy = OPEN_POLICY
 
@@ -66,6 +68,7 @@ class Federation:
         return Server(
             task=self.task,
             convener=Convener(self.operator, self.authority.public, self.revocations),
+            clip=self.task.mechanism.clip if self.clip is None else self.clip,
             round_number=self.number,
             weights=np.zeros(self.task.model.dimension, np.float32),
             devices=devices,

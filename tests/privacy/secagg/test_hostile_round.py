@@ -104,6 +104,7 @@ def test_an_announced_model_of_another_length(weights: np.ndarray) -> None:  # t
     federation.server = Server(
         task=federation.task,
         convener=Convener(federation.operator, federation.authority.public, federation.revocations),
+        clip=federation.task.mechanism.clip,
         round_number=1,
         weights=weights,
         devices=range(10),

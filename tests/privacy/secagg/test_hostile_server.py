@@ -5,6 +5,7 @@ After a refusal the device has wiped its keys.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from privacy.secagg.messages import (
 )
 from privacy.secagg.policy import DevicePolicy
 from privacy.signing import Signer
-from privacy.task import AggregationPolicy, BoundedParticipation, DeviceMechanism, TaskSpec, sign_task
+from privacy.task import AdaptiveClip, AggregationPolicy, BoundedParticipation, DeviceMechanism, TaskSpec, sign_task
 from tests.support.federation import FOREVER, NOW, Federation
 from tests.support.hostile import Adverts, before, forge, others, place, refuses, request_of
 from tests.support.tasks import make_task
@@ -63,6 +64,18 @@ def test_an_old_round_again(last: int) -> None:
 def test_a_round_beyond_the_task() -> None:
     federation = Federation(10, number=11)
     refuses(federation, Stage.ADVERTISE, request_of(federation), "round 11 of a task of 10")
+
+
+def test_another_clip_than_the_tasks() -> None:
+    federation = Federation(10, clip=2.0)
+    refuses(federation, Stage.ADVERTISE, request_of(federation), "a clip that is none, or not the task's")
+
+
+@pytest.mark.parametrize("clip", [0.0, -1.0, math.nan, math.inf])
+def test_a_clip_that_is_none(clip: float) -> None:
+    adapting = make_task(mechanism=DeviceMechanism(clip=1.0, noise_multiplier=1.0, adaptive=AdaptiveClip()))
+    federation = Federation(10, task=adapting, clip=clip)
+    refuses(federation, Stage.ADVERTISE, request_of(federation), "a clip that is none, or not the task's")
 
 
 def test_a_second_invitation_within_a_round() -> None:
@@ -186,7 +199,7 @@ def test_a_cohort_that_the_modulus_cannot_hold() -> None:
     """The operator signs 8 bits; the devices recompute that the sum would not fit."""
     federation = Federation(10, task=narrow_task(32))
     narrow = narrow_task(8)
-    header = Header(bytes.fromhex(narrow.id), 1, federation.server.header.model_digest)
+    header = Header(bytes.fromhex(narrow.id), 1, federation.server.header.model_digest, narrow.mechanism.clip)
     invitation = Invitation(
         sign_task(narrow, federation.operator),
         header,
