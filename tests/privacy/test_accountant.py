@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import mpmath
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -372,3 +373,23 @@ def test_message_level_known_answers() -> None:
 def test_message_level_composes_over_participations() -> None:
     once, twice = (message_level_epsilon(training(0.2, 1.0), times, 1e-3) for times in (1, 2))
     assert once < twice < 2 * once
+
+
+def test_a_cohort_of_fixed_size_costs_more_than_a_sampled_one_and_no_more_than_is_charged() -> None:
+    """Drawn without replacement, n of N: given the others, a device's round is q N(x) + (1 - q) N(y) against
+    q N(0) + (1 - q) N(y), where y is the device that takes its place. With y = -x the tails show the device with no
+    factor q: Poisson's figure is too low, and only the unamplified one, which is charged, is safe.
+    """
+    rate, sigma, delta = 0.1, 1.0, 1e-6
+    z = np.linspace(-15.0, 15.0, 400_001)
+    density = lambda at: np.exp(-((z - at) ** 2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi))  # noqa: E731
+    with_it = rate * density(1.0) + (1 - rate) * density(-1.0)
+    without = rate * density(0.0) + (1 - rate) * density(-1.0)
+
+    def delta_of(epsilon: float) -> float:
+        return float(np.trapezoid(np.maximum(with_it - math.exp(epsilon) * without, 0.0), z))
+
+    sampled = spend([poisson(rate, sigma)], delta).epsilon
+    charged = spend([bounded(sigma, 1)], delta).epsilon
+    assert delta_of(sampled) > 100 * delta
+    assert delta_of(charged) <= delta
