@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -115,19 +116,25 @@ class Device:
         memory, now = self._store.load(), self._clock()
         task = self._client.open_task(request)
         record = memory.tasks.get(task.id, TaskRecord())
-        self._check_limit(task, record)
+        self._check_limits(task, record)
         seen = Seen(record.last_round, memory.revocations.get(task.population, 0))
         reply, seen = self._client.advertise(request, seen, now, rng)
-        remembered = memory.with_task(task.id, TaskRecord(seen.last_round, record.participations))
+        self._check_separation(task, record, seen.last_round)
+        remembered = memory.with_task(task.id, replace(record, last_round=seen.last_round))
         self._store.save(remembered.with_revocations(task.population, seen.revocations))
         return reply
 
-    def _check_limit(self, task: TaskSpec, record: TaskRecord) -> None:
+    def _check_limits(self, task: TaskSpec, record: TaskRecord) -> None:
         limits = [self._trust.policy.max_participations]
         if isinstance(task.participation, BoundedParticipation):
             limits.append(task.participation.max_participations)
         if any(limit is not None and record.participations >= limit for limit in limits):
             raise Refused(f"this device has taken part {record.participations} times, its limit in this task")
+
+    def _check_separation(self, task: TaskSpec, record: TaskRecord, number: int) -> None:
+        last, plan = record.last_participation, task.participation
+        if last is not None and isinstance(plan, BoundedParticipation) and number - last < plan.min_separation:
+            raise Refused(f"this device took part in round {last}, {plan.min_separation} rounds must lie between")
 
     def _input(self, request: bytes, rng: Randomness) -> bytes:
         weights = self._client.open_input(request)
@@ -137,7 +144,8 @@ class Device:
         memory = self._store.load()
         record = memory.tasks.get(task.id, TaskRecord())
         # Counted before it is sent: a crash in between must not grant one participation more.
-        self._store.save(memory.with_task(task.id, TaskRecord(record.last_round, record.participations + 1)))
+        counted = replace(record, participations=record.participations + 1, last_participation=record.last_round)
+        self._store.save(memory.with_task(task.id, counted))
         return masked
 
     def _new_client(self) -> Client:

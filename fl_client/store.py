@@ -26,6 +26,8 @@ class TaskRecord:
 
     last_round: int = 0
     participations: int = 0
+    last_participation: int | None = None
+    """The last round this device sent an input in."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +112,19 @@ class FileStore:
 
     def load(self) -> Memory:
         stored = self._read()
-        tasks = {name: TaskRecord(one.last_round, one.participations) for name, one in stored.tasks.items()}
+        tasks = {
+            name: TaskRecord(one.last_round, one.participations, one.last_participation)
+            for name, one in stored.tasks.items()
+        }
         return Memory(tasks, stored.revocations)
 
     def save(self, memory: Memory) -> None:
         tasks = {
-            name: _Record(last_round=one.last_round, participations=one.participations)
+            name: _Record(
+                last_round=one.last_round,
+                participations=one.participations,
+                last_participation=one.last_participation,
+            )
             for name, one in memory.tasks.items()
         }
         self._write(self._read().model_copy(update={"tasks": tasks, "revocations": dict(memory.revocations)}))
@@ -162,6 +171,7 @@ class _Record(Frozen):
 
     last_round: int = Field(ge=0)
     participations: int = Field(ge=0)
+    last_participation: int | None = None
 
 
 class _Stored(Frozen):

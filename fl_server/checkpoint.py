@@ -14,6 +14,8 @@ from safetensors.numpy import save
 
 from strategies.fedavg import ModelState
 
+_NOISE = "noise"
+
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be read, or is of another task."""
@@ -26,6 +28,7 @@ class Checkpoint:
     Attributes:
         transcript: of this round's sum, so that its charge can be settled after a crash; empty when none was charged.
         aborted: why the round gave no release; empty when it gave one.
+        noise: the memory of the server's correlated noise after this round; as secret as the noise.
         extra: arrays that the owner of the devices wants back, by name.
     """
 
@@ -34,6 +37,7 @@ class Checkpoint:
     transcript: str = ""
     aborted: str = ""
     extra: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    noise: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
 class CheckpointFile:
@@ -47,6 +51,7 @@ class CheckpointFile:
         """Returns once the checkpoint will survive a crash."""
         tensors = {"weights": checkpoint.state.weights, "momentum": checkpoint.state.momentum}
         extra = {f"extra.{name}": values for name, values in checkpoint.extra.items()}
+        noise = {} if checkpoint.noise is None else {_NOISE: checkpoint.noise}
         facts = {
             "task": self._task_id,
             "round": checkpoint.round,
@@ -54,7 +59,8 @@ class CheckpointFile:
             "transcript": checkpoint.transcript,
             "aborted": checkpoint.aborted,
         }
-        write_atomically(self._path, save({**tensors, **extra}, metadata={"havenfl": json.dumps(facts)}))
+        payload = save({**tensors, **extra, **noise}, metadata={"havenfl": json.dumps(facts)})
+        write_atomically(self._path, payload, mode=0o600)
 
     def load(self) -> Checkpoint | None:
         """The last checkpoint, or None when there is none yet.
@@ -74,14 +80,18 @@ class CheckpointFile:
             raise CheckpointError(f"{self._path}: belongs to task {facts['task'][:16]}, not to {self._task_id[:16]}")
         extra = {name.removeprefix("extra."): values for name, values in tensors.items() if name.startswith("extra.")}
         state = ModelState(tensors["weights"], tensors["momentum"], facts["clip"])
-        return Checkpoint(facts["round"], state, facts["transcript"], facts["aborted"], extra)
+        return Checkpoint(facts["round"], state, facts["transcript"], facts["aborted"], extra, tensors.get(_NOISE))
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, durably: after a crash the file holds the old bytes or the new ones."""
+def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Replace `path` by `data`, durably: after a crash the file holds the old bytes or the new ones.
+
+    Args:
+        mode: less what the process's umask takes away.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -8,7 +8,7 @@ first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from fl_server.checkpoint import Checkpoint, CheckpointFile
 from fl_server.records import RecordLog
 from fl_server.round import Round, RoundFacts
+from fl_server.server_noise import noise_of_round
 from fl_server.transport import Transport
 from privacy.ledger import BudgetExhausted, Charge, Ledger
 from privacy.mechanism import MechanismError, Release, release
 from privacy.randomness import Randomness
 from privacy.release_files import model_digest
-from privacy.sampling import draw_cohort
+from privacy.sampling import draw_cohort, whose_turn
 from privacy.secagg import Aborted, Convener, Server
 from privacy.signing import SignatureError
 from privacy.task import TaskSpec
@@ -97,6 +98,7 @@ class Coordinator:
         checkpoints: CheckpointFile,
         records: RecordLog,
         randomness_for: Callable[[int], Randomness],
+        noise_for: Callable[[int], Randomness],
         observer: Observer,
         clock: Callable[[], int],
         stage_timeout: float,
@@ -105,6 +107,7 @@ class Coordinator:
         Args:
             convener: asked in every round, since revocation lists are replaced while a task runs.
             randomness_for: a round's number to the randomness of its cohort.
+            noise_for: a round's number to the randomness of the noise, where the server adds it.
             clock: Unix time in seconds, for certificates.
             stage_timeout: seconds that devices have for each stage.
         """
@@ -116,6 +119,7 @@ class Coordinator:
         self._checkpoints = checkpoints
         self._records = records
         self._randomness_for = randomness_for
+        self._noise_for = noise_for
         self._observer = observer
         self._clock = clock
         self._timeout = stage_timeout
@@ -150,13 +154,16 @@ class Coordinator:
     def _one_round(self, before: Checkpoint) -> Checkpoint:
         number = before.round + 1
         running = Round(self._server(number, before.state), self._transport, self._timeout)
+        noise, memory = noise_of_round(self._task, number, before.noise, self._noise_for)
         try:
             outcome = running.run(lambda transcript: self._ledger.reserve(self._charge(number, transcript)))
             clipped = self._task.with_clip(before.state.clip)
-            released = release(clipped, outcome.totals, outcome.charged, outcome.receipt)
+            released = release(clipped, outcome.totals, outcome.charged, outcome.receipt, noise)
         except (Aborted, MechanismError) as error:
-            return self._commit(self._abort(before, running, str(error)[:_REASON_LENGTH]))
-        return self._commit(self._step(before, running, released))
+            ended = self._abort(before, running, str(error)[:_REASON_LENGTH])
+        else:
+            ended = self._step(before, running, released)
+        return self._commit(replace(ended, noise=memory))
 
     def _server(self, number: int, state: ModelState) -> Server:
         try:
@@ -166,11 +173,16 @@ class Coordinator:
                 round_number=number,
                 weights=state.weights,
                 clip=state.clip,
-                devices=draw_cohort(self._task.participation, self._transport.nodes(), self._randomness_for(number)),
+                devices=self._draw(number),
                 now=self._clock(),
             )
         except SignatureError as error:
             raise CoordinatorError(f"{error}; the last complete round is kept") from error
+
+    def _draw(self, number: int) -> list[int]:
+        participation = self._task.participation
+        present = whose_turn(participation, self._transport.nodes(), number)
+        return draw_cohort(participation, present, self._randomness_for(number))
 
     def _step(self, before: Checkpoint, running: Round, released: Release) -> Checkpoint:
         number, state = before.round + 1, self._strategy.step(before.state, released)

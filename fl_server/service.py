@@ -146,6 +146,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
         records=RecordLog(directory.records, operator),
         randomness_for=lambda _: SystemRandomness(),
+        noise_for=lambda _: SystemRandomness(),
         observer=_MetricsFile(directory.metrics),
         clock=_now,
         stage_timeout=settings.stage_timeout,

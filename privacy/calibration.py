@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from privacy.accountant import check_delta, rounded_up, spend
 from privacy.composition import Composition, rdp_epsilon, upper_bound
-from privacy.events import BoundedGaussian, Event, PoissonGaussian
+from privacy.correlation import Correlation
+from privacy.events import BoundedGaussian, CorrelatedGaussian, Event, PoissonGaussian
 from privacy.exposure import compose, truncation_slack
-from privacy.task import AggregationPolicy, Participation, PoissonParticipation
+from privacy.task import AggregationPolicy, BoundedParticipation, Participation, PoissonParticipation
 
 _COARSENESS = 16
 _LARGEST_NOISE = 100_000
@@ -18,9 +19,18 @@ _LARGEST_NOISE = 100_000
 
 
 def noise_multiplier_for(
-    participation: Participation, rounds: int, epsilon: float, delta: float, aggregation: AggregationPolicy
+    participation: Participation,
+    rounds: int,
+    epsilon: float,
+    delta: float,
+    aggregation: AggregationPolicy,
+    *,
+    correlation: Correlation | None = None,
 ) -> float:
     """The smallest noise multiplier, in hundredths, with which `rounds` rounds spend at most epsilon at delta.
+
+    Args:
+        correlation: of noise that the server adds over all the rounds.
 
     Raises:
         ValueError: when an argument is out of range, or no noise multiplier up to 1,000 is enough.
@@ -36,6 +46,8 @@ def noise_multiplier_for(
         )
 
     def planned(hundredths: int) -> Counter[Event]:
+        if correlation is not None and isinstance(participation, BoundedParticipation):
+            return Counter({_stream(participation, correlation, hundredths / 100, rounds): rounds})
         return Counter({_event(participation, hundredths / 100, aggregation): rounds})
 
     chosen = _smallest_noise(lambda hundredths: compose(planned(hundredths)), left, epsilon)
@@ -85,6 +97,19 @@ def _event(participation: Participation, noise_multiplier: float, aggregation: A
         )
     limit = participation.max_participations
     return BoundedGaussian(task="", noise_multiplier=noise_multiplier, max_participations=limit)
+
+
+def _stream(
+    participation: BoundedParticipation, correlation: Correlation, noise_multiplier: float, rounds: int
+) -> Event:
+    return CorrelatedGaussian(
+        task="",
+        correlation=correlation,
+        noise_multiplier=noise_multiplier,
+        horizon=rounds,
+        min_separation=participation.min_separation,
+        max_participations=participation.max_participations,
+    )
 
 
 def _check_goal(rounds: int, epsilon: float, delta: float) -> None:

@@ -7,6 +7,7 @@ noise all the same, so that a round's number says how far the stream has come.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +41,14 @@ class NoiseStream:
             ValueError: when the memory is not one of so many rounds.
         """
         stream = cls(correlation, memory.shape[-1])
-        if memory.shape != (_rows(correlation, drawn), stream._dimension) or not np.isfinite(memory).all():
-            raise ValueError(f"memory: expected {_rows(correlation, drawn)} finite vectors, got shape {memory.shape}")
+        if drawn < 0:
+            raise ValueError(f"drawn: expected 0 or more, got {drawn}")
+        fits = memory.dtype == np.float64 and memory.shape == (_rows(correlation, drawn), stream._dimension)
+        if not fits or not np.isfinite(memory).all():
+            raise ValueError(
+                f"memory: expected {_rows(correlation, drawn)} finite vectors of float64, "
+                f"got {memory.dtype} of shape {memory.shape}"
+            )
         stream.drawn, stream._memory = drawn, memory.copy()
         return stream
 
@@ -53,15 +60,25 @@ class NoiseStream:
         return self._memory.copy()
 
     def next(self, normals: Normals) -> Vector:
-        """What the noise of the next round adds to it, float64[d]."""
+        """The noise that the next round's sum gets, float64[d].
+
+        Raises:
+            ValueError: when `normals` gives anything but d numbers, which could spread one number over all places.
+        """
         if isinstance(self._correlation, BandedToeplitz):
-            noise = self._banded(self._correlation, normals())
+            noise = self._banded(self._correlation, self._fresh(normals))
         elif isinstance(self._correlation, BufferedLinearToeplitz):
-            noise = self._buffered(self._correlation, normals())
+            noise = self._buffered(self._correlation, self._fresh(normals))
         else:
             noise = self._tree(normals)
         self.drawn += 1
         return noise
+
+    def _fresh(self, normals: Normals) -> Vector:
+        drawn = normals()
+        if drawn.shape != (self._dimension,):
+            raise ValueError(f"normals: expected {self._dimension} numbers, got shape {drawn.shape}")
+        return drawn
 
     def _banded(self, correlation: BandedToeplitz, fresh: Vector) -> Vector:
         """n_t = z_t - sum_i c_i n_{t-i}; row i - 1 holds n_{t-i}."""
@@ -71,7 +88,7 @@ class NoiseStream:
         return noise
 
     def _buffered(self, correlation: BufferedLinearToeplitz, fresh: Vector) -> Vector:
-        """The same sum through buffers s_b <- decay_b s_b + n_t (Dvijotham et al. 2024, Algorithm 1)."""
+        """The same sum through buffers s_b <- decay_b s_b + n_t (Dvijotham et al. 2024)."""
         noise = fresh - np.asarray(correlation.scales) @ self._memory
         self._memory = np.asarray(correlation.decays)[:, None] * self._memory + noise
         return noise
@@ -82,13 +99,13 @@ class NoiseStream:
         A node is estimated from its own noise and its children's estimates, weighted by precision (Honaker 2015). The
         rows are the estimates of the nodes that the binary digits of `drawn` stand for, lowest digit first.
         """
-        estimate, level, kept = normals(), 0, list(self._memory)
+        estimate, level, kept = self._fresh(normals), 0, list(self._memory)
         noise = np.zeros(self._dimension)
         while self.drawn >> level & 1:
             sibling = kept.pop(0)
             noise -= sibling
             weight = _own_weight(level + 1)
-            estimate = weight * normals() + (1 - weight) * (sibling + estimate)
+            estimate = weight * self._fresh(normals) + (1 - weight) * (sibling + estimate)
             level += 1
         self._memory = np.stack([estimate, *kept])
         return noise + estimate
@@ -109,13 +126,30 @@ def secure_normals(rng: Randomness, dimension: int) -> Normals:
     return draw
 
 
-def tree_prefix_variances(rounds: int) -> Vector:
-    """Variance of a tree's noise in the sum of the first 1, 2, ... rounds, for z of unit variance: float64[rounds]."""
-    levels = rounds.bit_length()
-    digits = np.arange(1, rounds + 1)[:, None] >> np.arange(levels) & 1
-    return np.asarray(digits @ np.array([_node_variance(level) for level in range(levels)]), np.float64)
+def tree_prefix_variances(rounds: int, momentum: float = 0.0) -> Vector:
+    """Variance of a tree's noise in the sum of the first 1, 2, ... rounds, for z of unit variance: float64[rounds].
+
+    With momentum, of theta_t = momentum * theta_{t-1} + prefix_t: where momentum SGD stands after round t. The nodes
+    in a prefix are independent of one another, so theta's variance follows from its covariance with each.
+    """
+    variances, squared = np.zeros(rounds), 0.0
+    covariances: list[float] = []
+    """Of theta with the nodes that make up the prefix, lowest first."""
+    for drawn in range(rounds):
+        merged, level = 0.0, 0
+        while drawn >> level & 1:
+            merged = (1 - _own_weight(level + 1)) * (covariances.pop(0) + merged)
+            level += 1
+        covariances = [merged, *covariances]
+        heights = [height for height in range((drawn + 1).bit_length()) if drawn + 1 >> height & 1]
+        own = [_node_variance(height) for height in heights]
+        squared = momentum**2 * squared + 2 * momentum * sum(covariances) + sum(own)
+        covariances = [momentum * shared + alone for shared, alone in zip(covariances, own, strict=True)]
+        variances[drawn] = squared
+    return variances
 
 
+@cache
 def _node_variance(height: int) -> float:
     """Of a node's estimate: 1 / (1 / 1 + 1 / (2 v)) with v that of a child."""
     variance = 1.0
@@ -124,6 +158,7 @@ def _node_variance(height: int) -> float:
     return variance
 
 
+@cache
 def _own_weight(height: int) -> float:
     children = 2 * _node_variance(height - 1)
     return children / (1 + children)

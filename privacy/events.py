@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from privacy.canonical import Frozen
+from privacy.correlation import Correlation
 from privacy.task import PoissonParticipation, TaskSpec
 
 
@@ -38,12 +39,29 @@ class BoundedGaussian(Frozen):
     max_participations: int = Field(ge=1)
 
 
-Event = Annotated[PoissonGaussian | BoundedGaussian, Field(discriminator="kind")]
+class CorrelatedGaussian(Frozen):
+    """Gaussian noise correlated over the rounds of a task, on the sums of cohorts about which nothing is random."""
+
+    kind: Literal["correlated_gaussian"] = "correlated_gaussian"
+    task: str
+    correlation: Correlation
+    noise_multiplier: float = Field(ge=0)
+    """Standard deviation of the independent noise z over the L2 sensitivity of one round."""
+    horizon: int = Field(ge=1)
+    """Rounds that are paid for with this charge and those before it: it counts rounds, with or without a release."""
+    min_separation: int = Field(ge=1)
+    max_participations: int = Field(ge=1)
 
 
-def round_event(spec: TaskSpec) -> Event:
-    """What one round of the task is charged as."""
-    noise = spec.mechanism.noise_multiplier
+Event = Annotated[PoissonGaussian | BoundedGaussian | CorrelatedGaussian, Field(discriminator="kind")]
+
+_HORIZONS = 32
+"""In so many steps the horizon follows the rounds, so that a ledger holds few kinds of events."""
+
+
+def round_event(spec: TaskSpec, number: int) -> Event:
+    """What round `number` of the task is charged as."""
+    noise, correlation = spec.mechanism.noise_multiplier, spec.mechanism.correlation
     taking_part = spec.participation
     if isinstance(taking_part, PoissonParticipation):
         return PoissonGaussian(
@@ -53,4 +71,18 @@ def round_event(spec: TaskSpec) -> Event:
             min_survivors=spec.aggregation.min_survivors,
             shards=spec.aggregation.shards,
         )
+    if correlation is not None:
+        return CorrelatedGaussian(
+            task=spec.id,
+            correlation=correlation,
+            noise_multiplier=noise,
+            horizon=_horizon(spec.rounds, number),
+            min_separation=taking_part.min_separation,
+            max_participations=taking_part.max_participations,
+        )
     return BoundedGaussian(task=spec.id, noise_multiplier=noise, max_participations=taking_part.max_participations)
+
+
+def _horizon(rounds: int, number: int) -> int:
+    step = -(-rounds // _HORIZONS)
+    return min(rounds, -(-number // step) * step)

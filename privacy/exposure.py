@@ -10,7 +10,8 @@ from functools import lru_cache
 from scipy.stats import binom
 
 from privacy.composition import Composition, Sampled
-from privacy.events import BoundedGaussian, Event, PoissonGaussian
+from privacy.correlation import squared_sensitivity
+from privacy.events import BoundedGaussian, CorrelatedGaussian, Event, PoissonGaussian
 from privacy.task import Participation, PoissonParticipation, largest_draw
 
 
@@ -18,12 +19,17 @@ def compose(counts: Counter[Event]) -> Composition:
     """What the worst-placed device is exposed to by events that each happened so many times."""
     sampled: list[tuple[Sampled, int]] = []
     bounded: dict[str, list[tuple[BoundedGaussian, int]]] = defaultdict(list)
+    correlated: dict[CorrelatedGaussian, int] = defaultdict(int)
     for event, times in counts.items():
         if isinstance(event, PoissonGaussian):
             sampled.append((Sampled(event.sampling_rate, event.noise_multiplier), times))
-        else:
+        elif isinstance(event, BoundedGaussian):
             bounded[event.task].append((event, times))
-    return Composition.of(sum(map(_worst_mu_squared, bounded.values())), sampled)
+        elif times:
+            stream = event.model_copy(update={"horizon": 1})
+            correlated[stream] = max(correlated[stream], event.horizon)
+    mu_squared = sum(map(_worst_mu_squared, bounded.values()))
+    return Composition.of(mu_squared + sum(_correlated_mu_squared(*one) for one in correlated.items()), sampled)
 
 
 def slack(counts: Counter[Event]) -> float:
@@ -67,3 +73,11 @@ def _worst_mu_squared(rounds: Iterable[tuple[BoundedGaussian, int]]) -> float:
             mu_squared += taken / event.noise_multiplier**2 if event.noise_multiplier else math.inf
         left -= taken
     return mu_squared
+
+
+def _correlated_mu_squared(stream: CorrelatedGaussian, horizon: int) -> float:
+    """Of the worst device over all rounds that were paid for, the same for every charge of a stream."""
+    if not stream.noise_multiplier:
+        return math.inf
+    squared = squared_sensitivity(stream.correlation, horizon, stream.min_separation, stream.max_participations)
+    return squared / stream.noise_multiplier**2

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,16 @@ class Mechanism:
         """The sum in the units of the model's weights: float64[length]."""
         return unrotate(total.sums.astype(np.float64), total.rotation) / self.scale
 
+    def with_server_noise(self, total: Total, noise: NDArray[np.float64]) -> Total:
+        """The sum and a round's correlated noise, given as float64[length] before scaling.
+
+        Both lie on the integer grid before anything is computed from their sum, so that its low-order bits tell nothing
+        of the one or the other (Mironov 2012).
+        """
+        steps = self.task.mechanism.noise_multiplier * self.norm_bound
+        on_grid = np.rint(rotate(noise * steps, total.rotation)).astype(np.int64)
+        return replace(total, sums=total.sums + on_grid)
+
     @property
     def noise_std(self) -> float:
         """Standard deviation per coordinate of the honest devices' noise, in the units of the model's weights."""
@@ -180,24 +190,41 @@ class Mechanism:
         raise MechanismError(f"update: no rounding within the norm bound in {_ROUNDING_ATTEMPTS} attempts")
 
 
-def release(task: TaskSpec, totals: Sequence[Total], charged: Sequence[str], receipt: Receipt) -> Release:
+def release(
+    task: TaskSpec,
+    totals: Sequence[Total],
+    charged: Sequence[str],
+    receipt: Receipt,
+    noise: NDArray[np.float64] | None = None,
+) -> Release:
     """Decode the sum of a round's shards, which the ledger has charged together.
 
     Args:
         task: as it is in this round: `TaskSpec.with_clip` where the clip adapts.
         charged: the transcripts of all shards that the receipt is for; some may have ended without a total.
+        noise: float64[length], the round's correlated noise before scaling, if the task's server adds it.
 
     Raises:
-        MechanismError: when the receipt is for another sum.
+        MechanismError: when the receipt is for another sum, or noise is missing, or given where devices add it.
     """
     paid = receipt.charge.transcript == joint_transcript(charged)
     if not paid or not totals or not {total.transcript for total in totals} <= set(charged):
         raise MechanismError("receipt: expected one for this very sum, got one for another")
+    if len({total.rotation for total in totals}) > 1:
+        raise MechanismError("totals: expected shards of one round, got several rotations")
+    if (noise is None) != (task.mechanism.correlation is None):
+        raise MechanismError("noise: expected the server's if and only if the task is correlated")
     shards = [Mechanism.for_cohort(task, total.cohort) for total in totals]
-    summed = np.sum([shard.decode(total) for shard, total in zip(shards, totals, strict=True)], axis=0)
+    whole = replace(totals[0], sums=np.sum([total.sums for total in totals], axis=0))
+    noise_std = math.sqrt(sum(shard.noise_std**2 for shard in shards))
+    multiplier = min(shard.noise_multiplier for shard in shards)
+    if noise is not None:
+        whole = shards[0].with_server_noise(whole, noise)
+        noise_std = task.mechanism.noise_multiplier * shards[0].norm_bound / shards[0].scale
+        multiplier = task.mechanism.noise_multiplier
+    summed = shards[0].decode(whole)
     dimension, count = task.model.dimension, len(task.statistics)
     units = {one.name: task.mechanism.clip * one.share / one.bound for one in task.statistics}
-    noise_std = math.sqrt(sum(shard.noise_std**2 for shard in shards))
     measured = zip(units.items(), summed[dimension : dimension + count], strict=True)
     return Release(
         values=summed[:dimension].astype(np.float32),
@@ -207,7 +234,7 @@ def release(task: TaskSpec, totals: Sequence[Total], charged: Sequence[str], rec
         survivors=sum(total.survivors for total in totals),
         cohort=sum(total.cohort for total in totals),
         noise_std=noise_std,
-        noise_multiplier=min(shard.noise_multiplier for shard in shards),
+        noise_multiplier=multiplier,
         receipt=receipt,
     )
 
@@ -240,13 +267,18 @@ def with_modulus(task: TaskSpec, bits: int) -> TaskSpec:
     return task.model_copy(update={"aggregation": aggregation})
 
 
+def _device_noise(task: TaskSpec) -> float:
+    """The noise multiplier that devices reach together; none where the server adds the noise."""
+    return 0.0 if task.mechanism.correlation else task.mechanism.noise_multiplier
+
+
 def _honest_share(task: TaskSpec) -> float:
     return 1 - task.aggregation.corrupt_share - task.aggregation.dropout_share
 
 
 def _norm_bound(task: TaskSpec) -> float:
     """The finest grid on which the sum of the largest shard fits the modulus and the noise can be sampled."""
-    noise = task.mechanism.noise_multiplier
+    noise = _device_noise(task)
     fits = (_half_modulus(task) - _tail(task) * math.sqrt(task.largest_shard)) / _reach(task)
     if noise == 0:
         return min(fits, math.sqrt(_UNNOISED_STEPS**2 + task.length))
@@ -261,7 +293,7 @@ def _reach(task: TaskSpec) -> float:
     parameter n / sqrt(p) of it; no coordinate exceeds n of it in any case.
     """
     cohort, tail = task.largest_shard, _tail(task)
-    noise = task.mechanism.noise_multiplier / math.sqrt(_honest_share(task))
+    noise = _device_noise(task) / math.sqrt(_honest_share(task))
     rotated = cohort / math.sqrt(spread(task.length))
     return min(cohort + tail * noise, tail * math.hypot(rotated, noise))
 
@@ -275,11 +307,11 @@ def _half_modulus(task: TaskSpec) -> int:
 
 
 def _variance(task: TaskSpec, bound: float, honest: float) -> int:
-    return math.ceil((task.mechanism.noise_multiplier * bound) ** 2 / honest)
+    return math.ceil((_device_noise(task) * bound) ** 2 / honest)
 
 
 def _check_variance(variance: int, bound: float, task: TaskSpec) -> None:
-    if task.mechanism.noise_multiplier and variance < _MIN_VARIANCE:
+    if _device_noise(task) and variance < _MIN_VARIANCE:
         raise MechanismError(
             f"modulus_bits: {task.aggregation.modulus_bits} bits are too coarse for the noise of so many devices; "
             "use more bits"

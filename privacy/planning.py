@@ -125,7 +125,7 @@ def plan(goal: Goal) -> Plan:
     task = _task(goal)
     cohort = round(task.shard_cohort)
     params, mechanism = parameters(cohort, task.aggregation), Mechanism.for_cohort(task, cohort)
-    spent = spend([round_event(task)] * goal.rounds, goal.delta)
+    spent = spend([round_event(task, task.rounds)] * goal.rounds, goal.delta)
     noise_device = math.sqrt(mechanism.variance) / mechanism.scale
     noise_sum = noise_device * math.sqrt(goal.cohort)
     return Plan(

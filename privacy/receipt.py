@@ -33,7 +33,7 @@ class Charge(Frozen):
             population=task.population,
             round=number,
             purpose=task.purpose,
-            event=round_event(task),
+            event=round_event(task, number),
             transcript=transcript,
         )
 

@@ -103,7 +103,7 @@ def _check(task: TaskSpec, fold: Fold, own: Sequence[Account], facts: RunFacts) 
         raise ReportError(
             f"ledger: expected that of population {task.population} with budget {task.budget}, got another's"
         )
-    if any(account.charge.event != round_event(task) for account in own):
+    if any(account.charge.event != round_event(task, account.charge.round) for account in own):
         raise ReportError(f"ledger: expected every round of task {task.id} charged as the task says, got another event")
     planned, realised = task.mechanism.noise_multiplier, facts.least_noise_multiplier
     if realised is not None and realised < planned * (1 - 1e-9):
@@ -128,7 +128,7 @@ def _claim(task: TaskSpec, device: Spend) -> Claim:
 def _mechanism(task: TaskSpec, facts: RunFacts) -> MechanismPart:
     realised = facts.least_noise_multiplier
     return MechanismPart(
-        name="distributed discrete Gaussian noise on the securely aggregated sum of clipped updates",
+        name=words.mechanism(task),
         dimension=task.model.dimension,
         clip=_number(task.mechanism.clip),
         clip_adapts=task.mechanism.adaptive is not None,
@@ -150,6 +150,7 @@ def _participation(task: TaskSpec, own: Sequence[Account], facts: RunFacts) -> P
         population=sampled.population if sampled else None,
         sampling_rate=_number(sampled.sampling_rate) if sampled else None,
         max_participations=bounded.max_participations if bounded else None,
+        min_separation=bounded.min_separation if bounded else None,
         corrupt_share=_number(task.aggregation.corrupt_share),
         dropout_share=_number(task.aggregation.dropout_share),
         min_survivors=task.aggregation.min_survivors,

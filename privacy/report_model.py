@@ -61,6 +61,7 @@ class ParticipationPart(Frozen):
     population: int | None
     sampling_rate: Number | None
     max_participations: int | None
+    min_separation: int | None
     corrupt_share: Number
     dropout_share: Number
     min_survivors: int

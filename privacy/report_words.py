@@ -29,13 +29,29 @@ _AGAINST_BOUNDED = (
     "Whoever sees the released models, and the server itself as long as secure aggregation’s assumptions hold. "
     "Nothing is assumed secret about who takes part."
 )
+_AGAINST_CORRELATED = (
+    "Whoever sees the released models, and nobody who sees into the server: it alone adds the noise, it sees the exact "
+    "sum of every cohort, and it must keep its noise secret. Nothing is assumed secret about who takes part."
+)
+_DEVICES_NOISE = "distributed discrete Gaussian noise on the securely aggregated sum of clipped updates"
+_SERVERS_NOISE = (
+    "Gaussian noise, correlated from round to round ({kind}), that the server adds to the securely aggregated sum of "
+    "clipped updates"
+)
 WITHHELD = "The claim relies on the size of each cohort staying secret, so this report does not list the sizes."
 
 _COMPOSITION = (
-    "All charged rounds are composed together, those without a release included; epsilons are never added up. The "
-    "integer noise is accounted for as the continuous Gaussian that it follows, at thousands of steps per deviation."
+    "All charged rounds are composed together, those without a release included; epsilons are never added up."
+)
+_INTEGER = (
+    " The integer noise is accounted for as the continuous Gaussian that it follows, at thousands of steps per "
+    "deviation."
 )
 _EXTRA_POISSON = " A device is in each round with the stated probability."
+_EXTRA_CORRELATED = (
+    " All rounds of the task are one Gaussian mechanism, charged for the device that takes part as often and as "
+    "unfavourably as its limits allow."
+)
 _EXTRA_BOUNDED = " The device charged for is one that takes part as often as its own limit allows."
 
 ROUNDING = "Epsilon is rounded up to four decimals, and every bound on the way is an upper one."
@@ -75,6 +91,9 @@ _NOT_VERIFIED_POISSON = (
     "That the size of each cohort stayed secret. Grid and noise of a release are the same for any size, up to the "
     "noise that devices take with them when they drop out; the server, and each device of a cohort, does see the size.",
 )
+_NOT_VERIFIED_CORRELATED = (
+    "That the server added the noise it says, and kept it and the exact sums to itself. No device could see to it.",
+)
 _NOT_VERIFIED = (
     "That devices ran the published code, added their noise and kept to their limits.",
     "That no more than the assumed share of a cohort worked with the server, and that drop-outs did not depend on "
@@ -94,20 +113,36 @@ def moment(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
+def mechanism(spec: TaskSpec) -> str:
+    """Whose noise, and how."""
+    correlation = spec.mechanism.correlation
+    return _DEVICES_NOISE if correlation is None else _SERVERS_NOISE.format(kind=correlation.kind)
+
+
 def holds_against(spec: TaskSpec) -> str:
     """Towards whom the device’s figure holds."""
+    if spec.mechanism.correlation is not None:
+        return _AGAINST_CORRELATED
     return _AGAINST_POISSON if isinstance(spec.participation, PoissonParticipation) else _AGAINST_BOUNDED
 
 
 def not_verified(spec: TaskSpec) -> tuple[str, ...]:
     """What the figures take on trust."""
     sampled = isinstance(spec.participation, PoissonParticipation)
-    return _NOT_VERIFIED + (_NOT_VERIFIED_POISSON if sampled else ())
+    correlated = spec.mechanism.correlation is not None
+    more = (_NOT_VERIFIED_POISSON if sampled else ()) + (_NOT_VERIFIED_CORRELATED if correlated else ())
+    return _NOT_VERIFIED + more
 
 
 def composition(spec: TaskSpec) -> str:
     """How rounds were composed."""
-    return _COMPOSITION + (_EXTRA_POISSON if isinstance(spec.participation, PoissonParticipation) else _EXTRA_BOUNDED)
+    if spec.mechanism.correlation is not None:
+        return _COMPOSITION + _EXTRA_CORRELATED
+    return (
+        _COMPOSITION
+        + _INTEGER
+        + (_EXTRA_POISSON if isinstance(spec.participation, PoissonParticipation) else _EXTRA_BOUNDED)
+    )
 
 
 def warnings(spec: TaskSpec) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from privacy.canonical import sha256
 from privacy.randomness import Randomness, uniform_unit, uniform_words
 from privacy.task import Participation, PoissonParticipation
 
@@ -19,6 +20,22 @@ def draw_cohort(participation: Participation, devices: Sequence[int], rng: Rando
     if isinstance(participation, PoissonParticipation):
         return _poisson(devices, participation.sampling_rate, rng)
     return _uniform_subset(devices, participation.cohort, rng)
+
+
+def whose_turn(participation: Participation, devices: Sequence[int], number: int) -> list[int]:
+    """The devices that round `number` may draw from, so that nobody's rounds are closer than the task's separation.
+
+    Each device has a turn by the hash of its id, once in `min_separation` rounds: nothing needs to be remembered of
+    anyone. Devices see to it themselves as well.
+    """
+    if isinstance(participation, PoissonParticipation) or participation.min_separation == 1:
+        return list(devices)
+    turns = participation.min_separation
+    return [device for device in devices if _turn(device) % turns == number % turns]
+
+
+def _turn(device: int) -> int:
+    return int.from_bytes(sha256(b"havenfl/turn/1", device.to_bytes(16, "little", signed=True))[:8], "little")
 
 
 def _poisson(devices: Sequence[int], rate: float, rng: Randomness) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from privacy.canonical import Frozen, sha256
+from privacy.correlation import Correlation
 from privacy.randomness import Origin
 from privacy.signing import SIGNATURE_BYTES, SignatureError, Signer, verify
 
@@ -124,9 +125,12 @@ class DeviceMechanism(Frozen):
     clip: float = Field(gt=0)
     """L2 bound of a device's whole update; of the first round, if it adapts."""
     adaptive: AdaptiveClip | None = None
+    correlation: Correlation | None = None
+    """Noise that the server adds, correlated from round to round, where devices would add their own. Then the claim
+    does not hold against the server: it sees the exact sum of every round."""
     noise_multiplier: float = Field(ge=0)
     """Standard deviation of the honest survivors' noise in the sum, over what a device may contribute: `clip`, and the
-    statistics and the clip's own bit if there are any."""
+    statistics and the clip's own bit if there are any. With a correlation: of the independent z behind the noise."""
 
 
 class Statistic(Frozen):
@@ -163,6 +167,8 @@ class BoundedParticipation(Frozen):
     kind: Literal["bounded"] = "bounded"
     cohort: int = Field(ge=1)
     max_participations: int = Field(ge=1)
+    min_separation: int = Field(default=1, ge=1, le=1_000_000)
+    """A device that took part in a round takes part again so many rounds later at the earliest."""
 
     @property
     def expected_cohort(self) -> float:
@@ -247,6 +253,16 @@ class TaskSpec(Frozen):
     def _limited_only_with_noise(self) -> TaskSpec:
         if self.budget.limited and self.mechanism.noise_multiplier == 0:
             raise ValueError("mechanism.noise_multiplier: a budget of epsilon needs noise, got 0")
+        return self
+
+    @model_validator(mode="after")
+    def _correlated_alone(self) -> TaskSpec:
+        if self.mechanism.correlation is None:
+            return self
+        if self.participation.kind != "bounded":
+            raise ValueError("mechanism.correlation: expected bounded participation, which it counts on, got poisson")
+        if self.mechanism.adaptive or self.statistics:
+            raise ValueError("mechanism.correlation: expected no adaptive clip and no statistics beside it")
         return self
 
     @model_validator(mode="after")

@@ -51,6 +51,11 @@ class PrivacyConfig(_Section):
     participation: Literal["poisson", "bounded"] = "poisson"
     max_participations: int = Field(default=6, ge=1)
     """How often one device takes part at most, under `bounded`."""
+    min_separation: int = Field(default=1, ge=1, le=1_000_000)
+    """How many rounds a device sits out between two, less one, under `bounded`."""
+    noise: Literal["devices", "correlated"] = "devices"
+    """Who adds it: every device a share, or the server, correlated from round to round: less of it in the model, for a
+    claim that does not hold against the server."""
     window_epsilon: float | None = Field(default=None, gt=0)
     """What may be spent within any `window_days`, besides the budget for life."""
     window_days: int | None = Field(default=None, ge=1, le=36_500)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fl_client.models import model_spec
 from privacy.calibration import noise_multiplier_for
+from privacy.correlation import Correlation
 from privacy.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
 from privacy.secagg.params import ParameterError, parameters
 from privacy.task import (
@@ -21,6 +22,7 @@ from privacy.task import (
     Window,
 )
 from simulations.config import ConfigError, RunConfig
+from strategies.factorisation import best_correlation
 
 ARCHITECTURE = "hashed-linear"
 _DEFAULT_EPSILON = 8.0
@@ -44,6 +46,7 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
     """
     participation, aggregation = _participation(config, devices), _aggregation(config)
     features, training = feature_spec(config), config.training
+    correlation = _correlation(config)
     task = TaskSpec(
         name=config.name,
         population=f"simulation-{fingerprint[:16]}",
@@ -61,7 +64,8 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
         mechanism=DeviceMechanism(
             clip=config.privacy.clip,
             adaptive=_adaptive(config),
-            noise_multiplier=_noise_multiplier(config, participation, aggregation),
+            correlation=correlation,
+            noise_multiplier=_noise_multiplier(config, participation, aggregation, correlation),
         ),
         statistics=_statistics(config),
         participation=participation,
@@ -96,7 +100,15 @@ def _participation(config: RunConfig, devices: int) -> Participation:
         raise ConfigError(f"--cohort: expected at most the population's {devices} devices, got {cohort}")
     if config.privacy.participation == "poisson":
         return PoissonParticipation(population=devices, sampling_rate=cohort / devices)
-    return BoundedParticipation(cohort=cohort, max_participations=config.privacy.max_participations)
+    limits = config.privacy
+    if cohort * limits.min_separation > devices:
+        raise ConfigError(
+            f"privacy.min_separation: cohorts of {cohort} that are disjoint over {limits.min_separation} rounds need "
+            f"{cohort * limits.min_separation} devices, got {devices}"
+        )
+    return BoundedParticipation(
+        cohort=cohort, max_participations=limits.max_participations, min_separation=limits.min_separation
+    )
 
 
 def _statistics(config: RunConfig) -> tuple[Statistic, ...]:
@@ -118,7 +130,26 @@ def _aggregation(config: RunConfig) -> AggregationPolicy:
     )
 
 
-def _noise_multiplier(config: RunConfig, participation: Participation, aggregation: AggregationPolicy) -> float:
+def _correlation(config: RunConfig) -> Correlation | None:
+    limits, rounds = config.privacy, config.server.rounds
+    if limits.noise == "devices":
+        return None
+    if limits.participation == "poisson":
+        raise ConfigError("privacy.noise: correlated noise counts on limits: expected participation `bounded`")
+    if limits.clip_quantile is not None or config.server.statistics:
+        raise ConfigError("privacy.noise: correlated noise goes with neither clip_quantile nor statistics")
+    found = best_correlation(rounds, limits.min_separation, limits.max_participations)
+    if found is None:
+        raise ConfigError(
+            f"privacy.noise: with {limits.max_participations} participations {limits.min_separation} rounds apart, in "
+            f"{rounds} rounds, no correlation does better than independent noise; raise min_separation"
+        )
+    return found
+
+
+def _noise_multiplier(
+    config: RunConfig, participation: Participation, aggregation: AggregationPolicy, correlation: Correlation | None
+) -> float:
     if config.privacy.noise_multiplier is not None:
         return config.privacy.noise_multiplier
     try:
@@ -128,6 +159,7 @@ def _noise_multiplier(config: RunConfig, participation: Participation, aggregati
             _budget(config) or _DEFAULT_EPSILON,
             config.privacy.delta,
             aggregation,
+            correlation=correlation,
         )
     except ValueError as error:
         raise ConfigError(f"--epsilon: {error}") from error

@@ -142,6 +142,7 @@ def _coordinator(
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
         records=RecordLog(directory.rounds, keys.operator),
         randomness_for=lambda number: prepared.seeds.child("cohort", number).stream(),
+        noise_for=lambda number: prepared.seeds.child("server-noise", number).stream(),
         observer=observer,
         clock=simulated_time,
         stage_timeout=math.inf,

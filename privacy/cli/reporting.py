@@ -149,7 +149,7 @@ def _budget_rows(files: Files, fold: Fold) -> list[dict[str, object]]:
         fail("--ledger: expected a ledger, got an empty one")
     delta = fold.opened.budget.delta
     last = next((account.charge.event for account in reversed(fold.accounts.values())), None)
-    event = last if files.task is None else round_event(files.task)
+    event = last if files.task is None else round_event(files.task, files.task.rounds)
     rows: list[dict[str, object]] = []
     for limit in limits(fold, fold.opened.budget, fold.time):
         spent = spend(limit.counts, delta).epsilon

@@ -78,9 +78,10 @@ def _charged_as_planned(task: TaskSpec | None, fold: Fold) -> Check:
     own = [charge for charge in charges if charge.task == task.id]
     if not own:
         return Check(name, None, f"none of {len(charges)} charges is of task {task.id[:16]}")
-    wrong = [charge.round for charge in own if (charge.event, charge.purpose) != (round_event(task), task.purpose)]
-    if wrong:
-        return Check(name, False, f"round {wrong[0]}: expected {round_event(task)}, got another event")
+    for charge in own:
+        expected = round_event(task, charge.round)
+        if (charge.event, charge.purpose) != (expected, task.purpose):
+            return Check(name, False, f"round {charge.round}: expected {expected}, got another event")
     return Check(name, True, f"{len(own)} charges of this task, {len(charges) - len(own)} of others")
 
 

@@ -26,6 +26,8 @@ class DevicePolicy(Frozen):
     min_security_bits: int = Field(default=40, ge=30)
     max_participations: int | None = Field(default=None, ge=1)
     """In one task, whatever the task says; None leaves it to the task."""
+    accept_server_noise: bool = False
+    """Take part where the server is trusted to add the noise, and sees every round's exact sum."""
 
     def check(self, task: TaskSpec) -> None:
         """Raises PolicyError, naming the first limit that the task does not keep."""
@@ -39,6 +41,8 @@ class DevicePolicy(Frozen):
         for name, offered, least in limits:
             if offered < least:
                 raise PolicyError(f"policy: this device wants {name} of at least {least:g}, the task has {offered:g}")
+        if task.mechanism.correlation is not None and not self.accept_server_noise:
+            raise PolicyError("policy: this device adds noise itself, the task leaves it to the server")
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def check_log(lines: Sequence[bytes], evidence: Evidence) -> list[Check]:
         _each("secure aggregation: thresholds follow from the policy", shards, lambda one: _thresholds(*one, evidence)),
         _each("secure aggregation: enough survivors", shards, lambda one: _survivors(*one)),
         _each("secure aggregation: survivor sets signed by a quorum", shards, lambda one: _quorum(*one, evidence)),
-        _each("noise: at least what was charged", shards, lambda one: _noise(*one, evidence)),
+        _noise_of_all(shards, evidence),
         _each("models: each round trained the one released before it", _successions(own, evidence), lambda one: one),
     ]
 
@@ -166,6 +166,13 @@ def _quorum(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
     except SignatureError as error:
         return f"round {record.round}: {error}"
     return ""
+
+
+def _noise_of_all(shards: Sequence[tuple[RoundRecord, ShardRecord]], evidence: Evidence) -> Check:
+    name = "noise: at least what was charged"
+    if evidence.task.mechanism.correlation is not None:
+        return Check(name, None, "the server adds it, and nobody else can see whether it did")
+    return _each(name, shards, lambda one: _noise(*one, evidence))
 
 
 def _noise(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:

@@ -14,7 +14,7 @@ from privacy.mechanism import MechanismError
 from privacy.randomness import Randomness
 from privacy.secagg import Refused, Stage
 from privacy.states import Total, Update
-from privacy.task import PoissonParticipation, TaskSpec
+from privacy.task import BoundedParticipation, PoissonParticipation, TaskSpec
 from tests.support.devices import ANY_TASK, LATER, STAGES, WEIGHTS, Fleet, noiseless_task
 
 KEY = bytes(range(32))
@@ -99,7 +99,22 @@ def test_a_device_takes_part_as_often_as_the_task_allows_and_no_more(tmp_path: P
         with pytest.raises(Refused, match="taken part 2 times, its limit"):
             fleet.devices[index].handle("advertise", request.body)
         assert fleet.devices[index].snapshot() == b""
-        assert record(fleet, index) == TaskRecord(last_round=2, participations=2)
+        assert record(fleet, index) == TaskRecord(last_round=2, participations=2, last_participation=2)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_device_sits_out_the_rounds_that_its_task_sets_apart(tmp_path: Path, restarted: bool) -> None:
+    apart = BoundedParticipation(cohort=6, max_participations=9, min_separation=3)
+    fleet = Fleet(task=noiseless_task(participation=apart), stores=file_stores(tmp_path))
+    fleet.run(1)
+    for number in (2, 3):
+        if restarted:
+            fleet.restart()
+        for index, request in fleet.server(number).requests().items():
+            with pytest.raises(Refused, match="took part in round 1, 3 rounds must lie between"):
+                fleet.devices[index].handle("advertise", request.body)
+    fleet.run(4)
+    assert fleet.failures == {}
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -127,7 +142,9 @@ def test_a_restart_between_any_two_stages_changes_nothing(tmp_path: Path, before
     assert fleet.failures == {}
     assert is_sum(fleet, total, range(6))
     np.testing.assert_array_equal(total.sums, expected.sums)
-    assert [record(fleet, index) for index in range(6)] == [TaskRecord(last_round=1, participations=1)] * 6
+    assert [record(fleet, index) for index in range(6)] == [
+        TaskRecord(last_round=1, participations=1, last_participation=1)
+    ] * 6
     assert all(store.load_round() == b"" for store in fleet.stores.values())
 
 

@@ -18,7 +18,7 @@ NAMES = st.sampled_from(["a", "b", "task-ß"])
 RECORDS = st.builds(TaskRecord, st.integers(0, 1 << 53), st.integers(0, 1 << 53))
 MEMORIES = st.builds(Memory, st.dictionaries(NAMES, RECORDS), st.dictionaries(NAMES, st.integers(0, 1 << 32)))
 OLD = Memory({"task": TaskRecord(3, 1)}, {"population": 5})
-NEW = Memory({"task": TaskRecord(4, 2)}, {"population": 6})
+NEW = Memory({"task": TaskRecord(4, 2, 4)}, {"population": 6})
 SECRET = b"the mask key of this round " * 3
 
 
@@ -63,7 +63,7 @@ def test_one_change_of_a_memory_leaves_the_rest() -> None:
     changed = OLD.with_task("other", TaskRecord(1, 1)).with_revocations("elsewhere", 2)
     assert changed.tasks == {"task": TaskRecord(3, 1), "other": TaskRecord(1, 1)}
     assert changed.revocations == {"population": 5, "elsewhere": 2}
-    assert OLD.with_task("task", TaskRecord(4, 2)).with_revocations("population", 6) == NEW
+    assert OLD.with_task("task", TaskRecord(4, 2, 4)).with_revocations("population", 6) == NEW
     assert OLD.tasks == {"task": TaskRecord(3, 1)}
 
 

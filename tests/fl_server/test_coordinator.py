@@ -100,6 +100,7 @@ class Bench:
             checkpoints=self.checkpoints,
             records=self.records,
             randomness_for=lambda number: self.fleet.seed.child("cohort", number).stream(),
+            noise_for=lambda number: self.fleet.seed.child("noise", number).stream(),
             observer=self.watcher,
             clock=lambda: self.now,
             stage_timeout=1.0,

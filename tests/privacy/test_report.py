@@ -80,7 +80,7 @@ def report_of(task: TaskSpec, facts: RunFacts | None = None) -> EpsilonReport:
 def test_every_figure_is_recomputed_from_the_ledger(participation: Participation, shards: int) -> None:
     task = task_with(participation, aggregation=AggregationPolicy(min_survivors=5, modulus_bits=16, shards=shards))
     report = report_of(task)
-    expected = spend([round_event(task)] * ROUNDS, 1e-5)
+    expected = spend([round_event(task, 1)] * ROUNDS, 1e-5)
     device = report.spend.device
     assert float(device.epsilon) == float(report.claim.epsilon) == expected.epsilon
     assert expected.slack <= float(device.slack) <= 1.01 * expected.slack
@@ -88,7 +88,7 @@ def test_every_figure_is_recomputed_from_the_ledger(participation: Participation
     assert device.by_charge[-1] == device.epsilon
     assert [point.delta for point in device.at_deltas] == ["1e-07", "1e-06", "1e-05", "0.0001"]
     for point in device.at_deltas:
-        assert float(point.epsilon) == spend([round_event(task)] * ROUNDS, float(point.delta)).epsilon
+        assert float(point.epsilon) == spend([round_event(task, 1)] * ROUNDS, float(point.delta)).epsilon
     assert report.composition.events[0].times == ROUNDS
 
 
@@ -171,7 +171,7 @@ def test_facts_that_contradict_the_task_give_no_report() -> None:
     task = task_with()
     with pytest.raises(ReportError, match=r"least_noise_multiplier: expected at least the charged 1\.2, got 1\.19"):
         report_of(task, RunFacts(COUNTS, 1.19))
-    louder = round_event(task).model_copy(update={"noise_multiplier": 5.0})
+    louder = round_event(task, 1).model_copy(update={"noise_multiplier": 5.0})
     ledger = Ledger(MemoryStore(), SIGNER, task.population, task.budget, lambda: 0)
     ledger.reserve(Charge.of(task, 1, "ab" * 32).model_copy(update={"event": louder}))
     with pytest.raises(ReportError, match="charged as the task says"):

@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.registry import open_release
+from privacy.correlation import squared_sensitivity
 from privacy.ledger import SignedHead, verify
 from privacy.ledger_entries import Charged, Released
 from privacy.merkle import leaf_hash
@@ -297,3 +298,23 @@ def test_the_clip_adapts_and_is_kept(tmp_path: Path) -> None:
         clip = json.loads(file.metadata()["havenfl"])["clip"]
     assert 0 < clip < 5.0
     assert json.loads((tmp_path / "run" / "report.json").read_text())["mechanism"]["clip_adapts"] is True
+
+
+def test_correlated_noise_end_to_end(tmp_path: Path) -> None:
+    changes = {
+        "privacy.noise": "correlated",
+        "privacy.participation": "bounded",
+        "privacy.max_participations": 2,
+        "privacy.min_separation": 2,
+        "server.cohort": 15,
+    }
+    config = load_config(small_config(tmp_path, rounds=4), changes)
+    outcome = start(config, tmp_path / "run", force=False, workers=1)
+    assert outcome.summary is not None
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    task = prepare(config).task
+    assert task.mechanism.correlation is not None
+    squared = squared_sensitivity(task.mechanism.correlation, 4, 2, 2)
+    assert float(report["spend"]["device"]["mu"]) == pytest.approx(squared**0.5)
+    assert report["participation"]["rounds_released"] == 4
+    assert "nobody who sees into the server" in report["claim"]["holds_against"]
