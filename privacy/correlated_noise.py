@@ -133,8 +133,7 @@ def tree_prefix_variances(rounds: int, momentum: float = 0.0) -> Vector:
     in a prefix are independent of one another, so theta's variance follows from its covariance with each.
     """
     variances, squared = np.zeros(rounds), 0.0
-    covariances: list[float] = []
-    """Of theta with the nodes that make up the prefix, lowest first."""
+    covariances: list[float] = []  # of theta with the nodes in the prefix, lowest first
     for drawn in range(rounds):
         merged, level = 0.0, 0
         while drawn >> level & 1:

@@ -26,8 +26,8 @@ _MOST_ROUNDS = 1_000_000
 _ROUNDING = 1 + 1e-9
 """More than the rounding errors of a Toeplitz norm in `_MOST_ROUNDS` rounds.
 
-With u = 2^-53 and n rounds: a running sum S_p has, after p <= n steps, an error of at most 3 u sum_{q<=p} S_q, as step q
-takes away and adds what S_{q-1} and S_q contain. By Cauchy and Schwarz the vector of them is off by at most
+With u = 2^-53 and n rounds: a running sum S_p has, after p <= n steps, an error of at most 3 u sum_{q<=p} S_q, as step
+q takes away and adds what S_{q-1} and S_q contain. By Cauchy and Schwarz the vector of them is off by at most
 3 u (n + 1) / sqrt(2) of its norm, its square by 4.3 u (n + 1). Squaring and adding up costs (n + 1) u more; 64 buffers
 at most 160 u in the coefficients, and 128 u as their sum is compared with 1 in floats. Together below (6 n + 400) u,
 which is 6.7e-10.

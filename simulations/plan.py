@@ -138,7 +138,8 @@ def _correlation(config: RunConfig) -> Correlation | None:
         raise ConfigError("privacy.noise: correlated noise counts on limits: expected participation `bounded`")
     if limits.clip_quantile is not None or config.server.statistics:
         raise ConfigError("privacy.noise: correlated noise goes with neither clip_quantile nor statistics")
-    found = best_correlation(rounds, limits.min_separation, limits.max_participations)
+    schedule = (rounds, limits.min_separation, limits.max_participations)
+    found = best_correlation(*schedule, momentum=config.server.momentum)
     if found is None:
         raise ConfigError(
             f"privacy.noise: with {limits.max_participations} participations {limits.min_separation} rounds apart, in "

@@ -1,15 +1,17 @@
 """Which correlation suits a schedule: coefficients that make the noise in the running sums small.
 
-The error is the root mean square, over rounds, of the noise in the sum of all rounds so far, for a mechanism of mu = 1:
-sqrt(squared sensitivity * mean_t ||row t of A C^{-1}||^2), A the lower triangle of ones (Denisov et al. 2022). What a
-model has become is such a sum.
+The error is the root mean square, over rounds, of the noise in the model, for a mechanism of mu = 1:
+sqrt(squared sensitivity * mean_t ||row t of A C^{-1}||^2) (Denisov et al. 2022). A maps the rounds' sums to models of
+learning rate 1: without momentum the running sum, a lower triangle of ones; with it, A[t, s] = sum_{i<=t-s} momentum^i.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import reduce
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,100 +30,146 @@ from privacy.correlation import (
 
 _DECIMALS = 6
 """Of coefficients, cut downwards so that none rises above the one before."""
-_START = (0.95, 0.6)
+_FARTHEST = 20.0
+"""Of free parameters from 0: logistic and softmax values stay clear of 0 and 1."""
+_MOST_BANDS = 32
+"""Each band is a vector in the server's memory."""
+
+Parameters = NDArray[np.float64]
 
 
-def expected_error(correlation: Correlation, rounds: int, min_separation: int, max_participations: int) -> float:
-    """The error defined above."""
-    squared = squared_sensitivity(correlation, rounds, min_separation, max_participations)
-    return math.sqrt(squared * _mean_variance(correlation, rounds))
+@dataclass(frozen=True)
+class _Schedule:
+    rounds: int
+    min_separation: int
+    max_participations: int
+    momentum: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum: expected 0 or more and below 1, got {self.momentum}")
+
+    def error(self, correlation: Correlation) -> float:
+        squared = squared_sensitivity(correlation, self.rounds, self.min_separation, self.max_participations)
+        return math.sqrt(squared * _mean_variance(correlation, self.rounds, self.momentum))
 
 
-def optimal_banded(rounds: int, bands: int, min_separation: int, max_participations: int) -> BandedToeplitz:
+def expected_error(
+    correlation: Correlation, rounds: int, min_separation: int, max_participations: int, momentum: float = 0.0
+) -> float:
+    """The error defined above.
+
+    Raises:
+        ValueError: when a number of the schedule is below 1, or the momentum not in [0, 1).
+    """
+    return _Schedule(rounds, min_separation, max_participations, momentum).error(correlation)
+
+
+def optimal_banded(
+    rounds: int, bands: int, min_separation: int, max_participations: int, momentum: float = 0.0
+) -> BandedToeplitz:
     """The banded Toeplitz correlation of the least error, found by descent from the optimal square root.
 
     Raises:
-        ValueError: when there are fewer bands than 1 or more than rounds.
+        ValueError: when there are fewer bands than 1 or more than rounds, or as `expected_error`.
     """
     if not 1 <= bands <= rounds:
         raise ValueError(f"bands: expected 1 to {rounds}, got {bands}")
 
-    def build(free: NDArray[np.float64]) -> BandedToeplitz:
-        return BandedToeplitz(coefficients=(1.0, *_cut(np.cumprod(expit(free)))))
+    def build(free: Parameters) -> BandedToeplitz:
+        return BandedToeplitz(coefficients=(1.0, *np.cumprod(expit(free)).tolist()))
 
     ratios = (2 * np.arange(1, bands) - 1) / (2 * np.arange(1, bands))
-    found = _least(build, np.log(ratios / (1 - ratios)), rounds, min_separation, max_participations)
-    return build(found)
+    schedule = _Schedule(rounds, min_separation, max_participations, momentum)
+    found = _least(build, [np.log(ratios / (1 - ratios))], schedule)
+    return BandedToeplitz(coefficients=_cut(found.coefficients))
 
 
-def optimal_blt(rounds: int, buffers: int, min_separation: int, max_participations: int) -> BufferedLinearToeplitz:
-    """The correlation of so many buffers with the least error.
+def optimal_blt(
+    rounds: int, buffers: int, min_separation: int, max_participations: int, momentum: float = 0.0
+) -> BufferedLinearToeplitz:
+    """The correlation of at most so many buffers with the least error that descent from a few starts finds.
 
     Raises:
-        ValueError: when there is no buffer.
+        ValueError: when there is no buffer, or as `expected_error`.
     """
     if buffers < 1:
         raise ValueError(f"buffers: expected 1 or more, got {buffers}")
 
-    def build(free: NDArray[np.float64]) -> BufferedLinearToeplitz:
+    def build(free: Parameters) -> BufferedLinearToeplitz:
         weights = np.exp(np.append(free[:buffers], 0.0))
-        return BufferedLinearToeplitz(
-            scales=tuple(max(scale, 10.0**-_DECIMALS) for scale in _cut(weights[:-1] / weights.sum())),
-            decays=_cut(expit(free[buffers:])),
-        )
+        scales = weights[:-1] / weights.sum()
+        return BufferedLinearToeplitz(scales=tuple(scales.tolist()), decays=tuple(expit(free[buffers:]).tolist()))
 
-    slow = np.linspace(2.0, math.log(max(rounds, 8)), buffers)
-    start = np.concatenate([np.linspace(-1.0, -2.5, buffers), slow])
-    return build(_least(build, start, rounds, min_separation, max_participations))
+    scales, slowest = np.linspace(-1.0, -3.0, buffers), math.log(max(rounds, 8))
+    starts = [np.append(scales, np.linspace(fastest, slowest, buffers)) for fastest in (2.0, -1.0)]
+    return _serialisable(_least(build, starts, _Schedule(rounds, min_separation, max_participations, momentum)))
 
 
-def best_correlation(rounds: int, min_separation: int, max_participations: int) -> Correlation | None:
-    """The one with the least error of what is here; None where independent noise is no worse.
+def best_correlation(
+    rounds: int, min_separation: int, max_participations: int, momentum: float = 0.0
+) -> Correlation | None:
+    """The one with the least error of what is here; None where independent noise is no worse by a millionth.
 
-    Bands as many as the separation allows to stay apart, 32 at most; BLTs of 2 to 4 buffers; the tree.
+    Bands as many as the separation allows to stay apart, 32 at most; BLTs of 1 to 4 buffers; the tree.
+
+    Raises:
+        ValueError: as `expected_error`.
     """
-    schedule = (rounds, min_separation, max_participations)
-    bands = max(1, min(rounds, min_separation, 32))
+    schedule = (rounds, min_separation, max_participations, momentum)
+    error = _Schedule(*schedule).error
+    bands = max(1, min(rounds, min_separation, _MOST_BANDS))
     candidates: list[Correlation] = [
+        *(optimal_blt(rounds, buffers, *schedule[1:]) for buffers in (1, 2, 3, 4)),
         BinaryTree(),
-        optimal_banded(rounds, bands, min_separation, max_participations),
-        *(optimal_blt(rounds, buffers, min_separation, max_participations) for buffers in (2, 3, 4)),
+        optimal_banded(rounds, bands, *schedule[1:]),
     ]
-    best = min(candidates, key=lambda one: expected_error(one, *schedule))
-    independent = BandedToeplitz(coefficients=(1.0,))
-    return best if expected_error(best, *schedule) < expected_error(independent, *schedule) else None
+    best = min(candidates, key=error)
+    return best if error(best) * (1 + 1e-6) < error(BandedToeplitz(coefficients=(1.0,))) else None
 
 
-def _least(
-    build: Callable[[NDArray[np.float64]], Correlation],
-    start: NDArray[np.float64],
-    rounds: int,
-    min_separation: int,
-    max_participations: int,
-) -> NDArray[np.float64]:
-    if not start.size:
-        return start
-
-    def log_error(free: NDArray[np.float64]) -> float:
-        return math.log(expected_error(build(np.clip(free, -30, 30)), rounds, min_separation, max_participations))
-
-    found = minimize(log_error, start, method="L-BFGS-B", options={"maxiter": 200, "eps": 1e-3})
-    return np.clip(np.asarray(found.x if found.fun < log_error(start) else start, np.float64), -30, 30)
+_Sought = TypeVar("_Sought", BandedToeplitz, BufferedLinearToeplitz)
 
 
-def _cut(values: NDArray[np.floating]) -> tuple[float, ...]:
-    return tuple(float(value) for value in np.floor(values * 10**_DECIMALS) / 10**_DECIMALS)
+def _least(build: Callable[[Parameters], _Sought], starts: Sequence[Parameters], schedule: _Schedule) -> _Sought:
+    """What `build` makes of the parameters with the least error on the way down from the starts, or at one of them."""
+
+    def built(free: Parameters) -> _Sought:
+        return build(np.clip(free, -_FARTHEST, _FARTHEST))
+
+    def log_error(free: Parameters) -> float:
+        return math.log(schedule.error(built(free)))
+
+    ends: list[Parameters] = [_descend(log_error, start) for start in starts if start.size]
+    return built(min([*starts, *ends], key=log_error))
 
 
-def _mean_variance(correlation: Correlation, rounds: int) -> float:
-    """Of the noise in the running sums, for z of unit variance."""
+def _descend(log_error: Callable[[Parameters], float], start: Parameters) -> Parameters:
+    found = minimize(log_error, start, method="L-BFGS-B", options={"maxiter": 100, "eps": 1e-7, "ftol": 1e-8})
+    return np.asarray(found.x, np.float64)
+
+
+def _serialisable(found: BufferedLinearToeplitz) -> BufferedLinearToeplitz:
+    """Without the buffers whose scale is cut to 0."""
+    kept = [pair for pair in zip(_cut(found.scales), _cut(found.decays), strict=True) if pair[0] > 0]
+    scales, decays = zip(*(kept or [(10.0**-_DECIMALS, 0.0)]), strict=True)
+    return BufferedLinearToeplitz(scales=scales, decays=decays)
+
+
+def _cut(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(math.floor(value * 10**_DECIMALS) / 10**_DECIMALS for value in values)
+
+
+def _mean_variance(correlation: Correlation, rounds: int, momentum: float) -> float:
+    """Of the noise in the models, for z of unit variance."""
     if isinstance(correlation, BinaryTree):
-        return float(tree_prefix_variances(rounds).mean())
+        return float(tree_prefix_variances(rounds, momentum).mean())
     impulse = np.zeros(rounds)
     impulse[0] = 1
     numerator, denominator = _transfer(correlation)
     running = np.cumsum(lfilter(denominator, numerator, impulse))
-    return float(np.dot(running**2, np.arange(rounds, 0, -1)) / rounds)
+    weights = lfilter([1.0], [1.0, -momentum], running)
+    return float(np.dot(weights**2, np.arange(rounds, 0, -1)) / rounds)
 
 
 def _transfer(correlation: BandedToeplitz | BufferedLinearToeplitz) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -13,7 +13,7 @@ from privacy.correlation import (
     BinaryTree,
     BufferedLinearToeplitz,
     Correlation,
-    toeplitz_coefficients,
+    dense,
 )
 from simulations.randomness import SeedTree
 
@@ -28,16 +28,13 @@ def normals(seed: int, dimension: int = DIMENSION) -> Callable[[], NDArray[np.fl
     return lambda: rng.standard_normal(dimension)
 
 
-@pytest.mark.parametrize("correlation", [BANDED, BLT])
-def test_the_noise_is_the_inverse_applied(correlation: BandedToeplitz | BufferedLinearToeplitz) -> None:
-    column = toeplitz_coefficients(correlation, ROUNDS)
-    matrix = np.array([[column[i - j] if i >= j else 0.0 for j in range(ROUNDS)] for i in range(ROUNDS)])
-    fresh = [normals(1)() for _ in range(1)]
+@pytest.mark.parametrize("correlation", ALL[:-1])
+def test_the_noise_is_the_inverse_applied(correlation: Correlation) -> None:
     draw = normals(1)
-    fresh = [draw() for _ in range(ROUNDS)]
+    fresh = np.stack([draw() for _ in range(ROUNDS)])
     stream, given = NoiseStream(correlation, DIMENSION), normals(1)
     found = np.stack([stream.next(given) for _ in range(ROUNDS)])
-    np.testing.assert_allclose(found, np.linalg.solve(matrix, np.stack(fresh)), atol=1e-12)
+    np.testing.assert_allclose(found, np.linalg.solve(dense(correlation, ROUNDS), fresh), atol=1e-12)
 
 
 @pytest.mark.parametrize("correlation", ALL)
@@ -62,6 +59,10 @@ def test_a_memory_of_another_round_or_kind_is_refused(correlation: Correlation) 
         damaged[0, 0] = np.nan
         with pytest.raises(ValueError, match="finite"):
             NoiseStream.restored(correlation, 3, damaged)
+    with pytest.raises(ValueError, match="of float64, got float32"):
+        NoiseStream.restored(correlation, 3, stream.memory().astype(np.float32))
+    with pytest.raises(ValueError, match="drawn: expected 0 or more, got -3"):
+        NoiseStream.restored(correlation, -3, stream.memory())
     assert "0." not in repr(stream)
 
 
@@ -76,19 +77,38 @@ def test_the_trees_prefixes_have_the_variance_of_their_nodes() -> None:
     np.testing.assert_allclose(prefixes.var(axis=1), expected, rtol=5 * (2 / streams) ** 0.5)
 
 
-def test_a_tree_is_linear_in_what_it_was_given() -> None:
-    """The noised nodes explain every prefix: least squares over them leaves nothing (Honaker 2015)."""
-    rounds = 8
-    nodes = [(start, height) for height in range(4) for start in range(0, rounds, 1 << height)]
-    unit = np.zeros((rounds, len(nodes)))
-    calls = iter(range(len(nodes)))
-    stream = NoiseStream(BinaryTree(), len(nodes))
-    prefix = np.zeros(len(nodes))
-    for number in range(rounds):
-        prefix = prefix + stream.next(lambda: np.eye(len(nodes))[next(calls)])
-        unit[number] = prefix
-    assert next(calls, None) is None
-    np.testing.assert_allclose((unit**2).sum(axis=1), tree_prefix_variances(rounds))
+def prefixes_by_node(rounds: int) -> NDArray[np.float64]:
+    """How much of each node's z is in the noise of each prefix: float64[rounds, nodes], nodes as `dense` has them."""
+    complete = [(t, height) for t in range(1, rounds + 1) for height in range(t.bit_length()) if t % (1 << height) == 0]
+    by_height = sorted(range(len(complete)), key=lambda drawn: (complete[drawn][1], complete[drawn][0]))
+    one_each = iter(np.eye(len(complete)))
+    stream = NoiseStream(BinaryTree(), len(complete))
+    noise = np.cumsum([stream.next(lambda: next(one_each)) for _ in range(rounds)], axis=0)
+    assert next(one_each, None) is None
+    return noise[:, by_height]
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 7, 8, 21])
+def test_a_trees_release_is_a_function_of_its_noised_nodes(rounds: int) -> None:
+    """Nodes C x + z, decoded, give the prefix sums of x and the stream's noise: nothing but the nodes is released."""
+    decoder = prefixes_by_node(rounds)
+    np.testing.assert_allclose(decoder @ dense(BinaryTree(), rounds), np.tril(np.ones((rounds, rounds))), atol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_a_trees_variances_with_momentum(momentum: float) -> None:
+    rounds = 21
+    lags = np.arange(rounds)[:, None] - np.arange(rounds)
+    decayed = np.where(lags >= 0, momentum ** np.maximum(lags, 0), 0.0)
+    expected = ((decayed @ prefixes_by_node(rounds)) ** 2).sum(axis=1)
+    np.testing.assert_allclose(tree_prefix_variances(rounds, momentum), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("correlation", ALL)
+@pytest.mark.parametrize("shape", [(), (1,), (DIMENSION + 1,), (1, DIMENSION)])
+def test_one_number_is_never_spread_over_all_places(correlation: Correlation, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="normals: expected 3 numbers"):
+        NoiseStream(correlation, DIMENSION).next(lambda: np.ones(shape))
 
 
 def test_secure_normals_are_normal() -> None:
