@@ -1,0 +1,37 @@
+"""Durable stores of the privacy ledger: a file on a local disk (SQLite) or a database server (PostgreSQL)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fl_server.ledger_store.errors import LedgerStoreError
+from fl_server.ledger_store.postgres import PostgresLedgerStore
+from fl_server.ledger_store.sqlite import SqliteLedgerStore
+from privacy.ledger import LedgerStore
+
+__all__ = ["LedgerStoreError", "PostgresLedgerStore", "SqliteLedgerStore", "open_ledger_store"]
+
+_SQLITE, _POSTGRES = "sqlite:///", "postgresql://"
+
+
+def open_ledger_store(where: str | Path) -> LedgerStore:
+    """Open, create or migrate the ledger's store; it is there to be written: reviewers read the file instead.
+
+    Args:
+        where: a path, `sqlite:///path` (an absolute path has a fourth slash) or
+            `postgresql://user@host:port/database?sslmode=verify-full`, with libpq's parameters
+            (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS).
+
+    Raises:
+        LedgerStoreError: when it cannot be opened, is of a newer version, or lies on a network file system.
+    """
+    if isinstance(where, Path):
+        return SqliteLedgerStore(where)
+    if where.startswith(_SQLITE):
+        return SqliteLedgerStore(Path(where.removeprefix(_SQLITE)))
+    if where.startswith(_POSTGRES):
+        return PostgresLedgerStore(where)
+    scheme, separator, _ = where.partition("://")
+    if separator:
+        raise LedgerStoreError(f"ledger: expected a path, {_SQLITE}... or {_POSTGRES}..., got {scheme}://...")
+    return SqliteLedgerStore(Path(where))

@@ -1,0 +1,1 @@
+"""Alembic's scripts; `fl_server.ledger_store.migrate` runs them."""
