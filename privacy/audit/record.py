@@ -1,0 +1,92 @@
+"""What an audit found."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from privacy.canonical import Frozen
+
+Kind = Literal["mechanism-many-runs", "mechanism-one-run", "message-many-runs"]
+Method = Literal["gaussian", "any"]
+
+
+class AuditResult(Frozen):
+    """A certified lower bound of epsilon against the claimed upper one.
+
+    Attributes:
+        kind: what was run.
+        method: `gaussian` when the bound counts on a Gaussian curve, `any` when it holds for any mechanism.
+        trials: runs with the canary, and as many without; of one run, the canaries.
+        confidence: with which both bounds hold.
+        mu_bound: lower bound of the Gaussian differential privacy; None with method `any`.
+        epsilon_bound: lower bound of epsilon at delta.
+        epsilon_claimed: what the account counts for the same runs.
+        epsilon_estimate: from the scores' means and spread; an estimate, not a bound. None where there is no spread.
+        passed: the claim is at least the bound.
+    """
+
+    kind: Kind
+    method: Method
+    trials: int
+    confidence: float
+    mu_bound: float | None
+    epsilon_bound: float
+    delta: float
+    epsilon_claimed: float
+    epsilon_estimate: float | None
+    passed: bool
+
+    @property
+    def share(self) -> float:
+        """How much of the claim is certified; above 1 the claim is wrong."""
+        return self.epsilon_bound / self.epsilon_claimed
+
+    @property
+    def statement(self) -> str:
+        """The result in plain words."""
+        verdict = "The claim stands." if self.passed else "THE CLAIM IS REFUTED."
+        return (
+            f"{_WORDS[self.kind].format(trials=self.trials)}: at delta {self.delta:g}, epsilon is at least "
+            f"{self.epsilon_bound:.3f} with {self.confidence:.0%} confidence; claimed is at most "
+            f"{self.epsilon_claimed:.3f}. {verdict}"
+        )
+
+
+class Check(Frozen):
+    """One check of the battery; `line` says what was measured and what is allowed."""
+
+    name: str
+    passed: bool
+    line: str
+
+
+class Battery(Frozen):
+    """All checks; with probability `confidence` a correct mechanism passes every one of them."""
+
+    confidence: float
+    trials: int
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the checks that did not pass."""
+        return tuple(check.name for check in self.checks if not check.passed)
+
+    @property
+    def statement(self) -> str:
+        """The result in plain words."""
+        if self.passed:
+            return f"All {len(self.checks)} checks passed over {self.trials} runs each."
+        return f"FAILED: {', '.join(self.failed)}. A correct mechanism fails with at most {1 - self.confidence:.2%}."
+
+
+_WORDS: dict[Kind, str] = {
+    "mechanism-many-runs": "{trials:,} rounds with and {trials:,} without one device's largest update",
+    "mechanism-one-run": "One round of {trials:,} devices, each present or not by its own coin",
+    "message-many-runs": "{trials:,} local trainings with and {trials:,} without one message",
+}

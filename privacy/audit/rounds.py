@@ -1,0 +1,148 @@
+"""Audits of the mechanism: rounds of the shipped code, and what an observer of their sums can tell.
+
+The observer knows every other device's update, so those are zeros here: subtracting them changes nothing. The canary
+device contributes as much as the clip lets it, or nothing. A score is the decoded sum along the canary's direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.audit.bounds import certified_gaussian, check_share, estimated_mu
+from privacy.audit.one_run import correct_guesses, gaussian_mu, guesses_for
+from privacy.audit.pipeline import Audited, Pipeline, Shipped
+from privacy.audit.record import AuditResult, Kind
+from privacy.gaussian import epsilon_bracket
+from privacy.randomness import Randomness, uniform_unit
+from privacy.states import Update
+
+Floats = NDArray[np.float64]
+
+
+def audit_rounds(
+    audited: Audited,
+    trials: int,
+    rng: Randomness,
+    *,
+    delta: float | None = None,
+    confidence: float = 0.95,
+    pipeline: Pipeline | None = None,
+) -> AuditResult:
+    """Run `trials` rounds with the canary and as many without, and bound epsilon from below.
+
+    Args:
+        audited: without assumed drop-outs and corrupt devices, or with shares that leave a whole number of devices,
+            the sums have no more noise than is claimed, and the bound can come close to the claim.
+        delta: the task's own unless given.
+
+    Raises:
+        ValueError: with fewer than 20 trials, or a delta or confidence that is not between 0 and 1.
+    """
+    run, canary = pipeline or Shipped.of(audited), at_the_clip(audited)
+    direction = contribution(audited, canary)
+    absent = decoded_rounds(audited, run, audited.silent, range(trials), rng) @ direction
+    present = decoded_rounds(audited, run, canary, range(trials, 2 * trials), rng) @ direction
+    delta = audited.task.budget.delta if delta is None else delta
+    mu = certified_gaussian(present, absent, delta, confidence).mu
+    return gaussian_result(
+        "mechanism-many-runs",
+        trials,
+        confidence=confidence,
+        delta=delta,
+        mu=mu,
+        claimed_mu=audited.claimed_mu,
+        estimate=estimated_mu(present, absent),
+    )
+
+
+def audit_one_round(
+    audited: Audited,
+    rng: Randomness,
+    *,
+    delta: float | None = None,
+    confidence: float = 0.95,
+    pipeline: Pipeline | None = None,
+) -> AuditResult:
+    """Run one round in which every device is a canary in a direction of its own, present by a fair coin.
+
+    Raises:
+        ValueError: when the model has fewer coordinates than there are devices, or a delta or confidence is not
+            between 0 and 1.
+    """
+    count = audited.devices
+    canaries = orthogonal_updates(audited, count)
+    check_share("confidence", confidence)
+    coins = uniform_unit(rng, count) < 0.5
+    updates = [canary if coin else audited.silent for canary, coin in zip(canaries, coins, strict=True)]
+    scores = audited.decoded((pipeline or Shipped.of(audited))(updates, 0, rng))[:count]
+    guesses = guesses_for(count, audited.claimed_mu, confidence)
+    mu = gaussian_mu(count, guesses, correct_guesses(scores, coins, guesses), confidence)
+    delta = audited.task.budget.delta if delta is None else delta
+    return gaussian_result(
+        "mechanism-one-run",
+        count,
+        confidence=confidence,
+        delta=delta,
+        mu=mu,
+        claimed_mu=audited.claimed_mu,
+        estimate=estimated_mu(scores[coins], scores[~coins]),
+    )
+
+
+def gaussian_result(
+    kind: Kind, trials: int, *, confidence: float, delta: float, mu: float, claimed_mu: float, estimate: float | None
+) -> AuditResult:
+    """A certified mu against a claimed one, both as epsilon at delta."""
+    bound, claimed = epsilon_bracket(mu, delta)[0], epsilon_bracket(claimed_mu, delta)[1]
+    return AuditResult(
+        kind=kind,
+        method="gaussian",
+        trials=trials,
+        confidence=confidence,
+        mu_bound=mu,
+        epsilon_bound=bound,
+        delta=delta,
+        epsilon_claimed=claimed,
+        epsilon_estimate=None if estimate is None else epsilon_bracket(estimate, delta)[1],
+        passed=bound <= claimed,
+    )
+
+
+def decoded_rounds(audited: Audited, run: Pipeline, update: Update, numbers: Sequence[int], rng: Randomness) -> Floats:
+    """float64[n, length], in units of the sensitivity: rounds in which one device has `update` and the others zeros."""
+    updates = [update] + [audited.silent] * (audited.devices - 1)
+    return np.array([audited.decoded(run(updates, number, rng)) for number in numbers])
+
+
+def at_the_clip(audited: Audited) -> Update:
+    """The largest contribution: an update whose norm is the clip, in one coordinate, and every statistic's bound."""
+    delta = np.zeros(audited.task.model.dimension, np.float32)
+    delta[0] = audited.task.mechanism.clip
+    return audited.update(delta, 1.0)
+
+
+def contribution(audited: Audited, update: Update) -> Floats:
+    """float64[length] of norm 1: along what a device contributes with this update, if it is not zero."""
+    task, exact = audited.task, update.delta.astype(np.float64)
+    exact *= task.mechanism.clip / max(float(np.linalg.norm(exact)), task.mechanism.clip)
+    shares = [one.share * update.statistics[one.name] / one.bound for one in task.statistics]
+    whole = np.concatenate([exact, np.array(shares) * task.mechanism.clip])
+    along: Floats = whole / np.linalg.norm(whole)
+    return along
+
+
+def orthogonal_updates(audited: Audited, count: int) -> list[Update]:
+    """`count` updates, each as long as the clip in a coordinate of its own; they share memory.
+
+    Raises:
+        ValueError: when the model has fewer coordinates.
+    """
+    dimension = audited.task.model.dimension
+    if dimension < count:
+        raise ValueError(f"cohort: expected at most {dimension} canaries, one a coordinate of the model, got {count}")
+    line = np.zeros(2 * dimension - 1, np.float32)
+    line[dimension - 1] = audited.task.mechanism.clip
+    return [audited.update(line[dimension - 1 - place : 2 * dimension - 1 - place]) for place in range(count)]
