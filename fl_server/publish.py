@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_server.registry import ModelVersion, Registry, ReleaseContents
+from privacy.audit import audit_release
 from privacy.ledger import Ledger
+from privacy.randomness import Randomness
 from privacy.report import EpsilonReport, RunFacts, build_report
 from privacy.signing import Signer
 from privacy.task import TaskSpec
+
+
+class ClaimRefuted(RuntimeError):
+    """An attack on the mechanism succeeded better than the claim allows: it is not the mechanism that is accounted."""
 
 
 @dataclass(frozen=True)
@@ -33,19 +39,25 @@ def publish_model(
     ledger: Ledger,
     facts: RunFacts,
     operator: Signer,
+    rng: Randomness,
 ) -> Publication:
-    """Report on the ledger as it stands, publish, and point `stable` at the release.
+    """Audit the mechanism, report on the ledger as it stands, publish, and point `stable` at the release.
 
     Args:
         weights: float32[d].
         card: what a scorer needs beside the weights.
+        rng: of the audit.
 
     Raises:
+        ClaimRefuted: when an audit certifies more than is claimed; nothing is published then.
         LedgerInvalid, ReportError, AccountantsDisagree: when the privacy claim cannot be recomputed; nothing is
             published then.
     """
+    audits = (*facts.audits, *audit_release(task, rng))
+    if refuted := [audit for audit in audits if not audit.passed]:
+        raise ClaimRefuted(f"audit: expected a claim that holds, got: {refuted[0].statement}")
     head = ledger.head()
-    report = build_report(task, ledger.entries(), head, operator.public, facts)
+    report = build_report(task, ledger.entries(), head, operator.public, replace(facts, audits=audits))
     contents = ReleaseContents(task, weights, card, report.canonical())
     version = registry.publish(contents, head.model_dump(mode="json"), operator)
     return Publication(version, report)

@@ -134,6 +134,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         ServiceError: when a file is missing or damaged; before anything is asked of a device.
         CoordinatorError: when several rounds in a row end without a release.
         LedgerInvalid, ReportError, AccountantsDisagree: when the privacy claim cannot be recomputed.
+        ClaimRefuted: when the mechanism's audit refutes it.
     """
     task, settings, operator = directory.read_task(), directory.read_settings(), directory.read_operator()
     ledger = Ledger(SqliteLedgerStore(directory.ledger), operator, task.population, task.budget, _now)
@@ -160,6 +161,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         ledger=ledger,
         facts=run_facts(directory.lines(), _PACKAGES),
         operator=operator,
+        rng=SystemRandomness(),
     )
 
 

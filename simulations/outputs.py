@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fl_client.models import initial_weights
 from fl_server.coordinator import Result
 from fl_server.history import run_facts, versions
 from fl_server.publish import publish_model
 from fl_server.registry import Registry
+from privacy.audit import audit_part
 from privacy.ledger import Ledger
 from privacy.report import EpsilonReport, render_html
+from privacy.report_model import AuditPart
 from privacy.signing import Signer
 from privacy.task import TaskSpec
+from simulations.canaries import MessageCanary, audit_message
 from simulations.config import RunConfig
 from simulations.metrics import best_threshold, evaluate
+from simulations.plan import ARCHITECTURE
 from simulations.plots import draw_curves
 from simulations.population import FederationData
+from simulations.randomness import SeedTree
 from simulations.rundir import RunDirectory
 from simulations.scorer import Scorer
 
 _PACKAGES = ("havenfl", "torch", "opacus", "flwr", "numpy", "cryptography", "dp-accounting")
+_MESSAGE_TRIALS = 500
+"""Local trainings with the canary, and without: seconds."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,9 @@ class Outputs:
             weights=weights,
             card=self._card(threshold, result),
             ledger=ledger,
-            facts=run_facts(lines, _PACKAGES),
+            facts=replace(run_facts(lines, _PACKAGES), audits=self._message_audits()),
             operator=operator,
+            rng=self._seed.child("mechanism").stream(),
         )
         self.directory.write("report.json", publication.report.canonical().decode())
         self.directory.write("report.html", render_html(publication.report))
@@ -66,6 +75,20 @@ class Outputs:
         }
         self.directory.write_json("summary.json", summary)
         return summary
+
+    @property
+    def _seed(self) -> SeedTree:
+        return SeedTree.root(self.config.seed or 0).child("audit")
+
+    def _message_audits(self) -> tuple[AuditPart, ...]:
+        """Of the first device that has messages, one of them the canary; nothing where none is protected."""
+        devices = self.data.population
+        if not self.task.training.message_noise or not len(devices.examples):
+            return ()
+        messages = devices.of(int(np.argmax(np.diff(devices.starts) > 0)))
+        start = initial_weights(ARCHITECTURE, self.task.features, self._seed.child("weights").integer())
+        canary = MessageCanary(self.task, start, messages, 0)
+        return (audit_part(audit_message(canary, _MESSAGE_TRIALS, self._seed.child("message"))),)
 
     def _threshold(self, weights: NDArray[np.float32], scorer: Scorer) -> float:
         calibration = self.data.calibration

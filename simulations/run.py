@@ -19,8 +19,11 @@ from fl_client.models import initial_weights
 from fl_server.checkpoint import CheckpointError, CheckpointFile
 from fl_server.coordinator import Coordinator, CoordinatorError, Ended
 from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore
+from fl_server.publish import ClaimRefuted
 from fl_server.records import RecordLog
+from privacy.accountant import AccountantsDisagree
 from privacy.ledger import Ledger, LedgerError
+from privacy.report import ReportError
 from privacy.task import TaskSpec
 from simulations.config import MAX_SEED, RunConfig
 from simulations.console import RunProgress
@@ -35,6 +38,17 @@ from simulations.randomness import SeedTree
 from simulations.rundir import RunDirectory
 from simulations.scorer import Scorer
 from strategies.fedavg import FedAvgM
+
+_FAILURES = (
+    AccountantsDisagree,
+    CheckpointError,
+    ClaimRefuted,
+    CoordinatorError,
+    LedgerError,
+    LedgerStoreError,
+    ReportError,
+    WorkerDied,
+)
 
 
 class RunError(RuntimeError):
@@ -95,7 +109,7 @@ def _run(prepared: Prepared, directory: RunDirectory, workers: int | None) -> Ou
     with directory.locked(), _log_to(directory.log) as log:
         try:
             return _run_locked(prepared, directory, workers or len(os.sched_getaffinity(0)), log)
-        except (CheckpointError, CoordinatorError, LedgerError, LedgerStoreError, WorkerDied, OSError) as error:
+        except (*_FAILURES, OSError) as error:
             log.exception("the run failed")
             raise RunError(
                 f"{error}; the last complete round is kept: `fl-sim run --resume {directory.path}`"

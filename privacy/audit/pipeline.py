@@ -51,11 +51,20 @@ class Audited:
         return Mechanism.for_cohort(self.task, self.cohort)
 
     @property
-    def devices(self) -> int:
-        """Devices in the sum, all honest: no more than the account counts on, rounded up."""
+    def counted(self) -> float:
+        """How many devices' noise the account counts on."""
         policy = self.task.aggregation
-        # A share of 0.3 leaves 7.000000000000001 of 10.
-        return math.ceil(self.cohort * (1 - policy.corrupt_share - policy.dropout_share) - 1e-9)
+        return self.cohort * (1 - policy.corrupt_share - policy.dropout_share)
+
+    @property
+    def devices(self) -> int:
+        """Devices in the sum, all honest: as many as are counted on, rounded up."""
+        return math.ceil(self.counted - 1e-9)  # a share of 0.3 leaves 7.000000000000001 of 10
+
+    @property
+    def surplus(self) -> float:
+        """Variance of the sum's noise over that which is accounted."""
+        return self.devices / self.counted
 
     @property
     def claimed_mu(self) -> float:

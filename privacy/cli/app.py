@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from privacy.cli.auditing import audit
 from privacy.cli.planning import plan_command
 from privacy.cli.reporting import budget, diff, report
 from privacy.cli.verifying import verify
@@ -19,7 +20,7 @@ app = typer.Typer(
 )
 
 app.command("plan")(plan_command)
-for command in (verify, report, budget, diff, witness):
+for command in (verify, report, budget, audit, diff, witness):
     app.command()(command)
 app.add_typer(keys, name="keys")
 

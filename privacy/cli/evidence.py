@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from privacy.audit import TaskAudits
 from privacy.canonical import Frozen
 from privacy.ledger import SignedHead
 from privacy.release_files import CARD_FILE, MODEL_FILE, REPORT_FILE, STATEMENT_FILE, TASK_FILE
-from privacy.report_model import EpsilonReport
+from privacy.report_model import AuditPart, EpsilonReport
 from privacy.signing import PUBLIC_KEY_BYTES
 from privacy.task import TaskSpec
 from privacy.witness import Checkpoint
@@ -106,6 +107,14 @@ def read_report(option: str, path: Path) -> EpsilonReport:
 def read_task(option: str, path: Path) -> TaskSpec:
     """Raises: EvidenceError, naming the option."""
     return _parse(option, TaskSpec, _read(option, path))
+
+
+def read_audits(option: str, path: Path, task: TaskSpec) -> tuple[AuditPart, ...]:
+    """Raises: EvidenceError, naming the option; also when they are of another task."""
+    found = _parse(option, TaskAudits, _read(option, path))
+    if found.task != task.id:
+        raise EvidenceError(f"{option}: expected audits of task {task.id}, got those of {found.task}")
+    return found.audits
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from privacy.accountant import AccountantsDisagree, rounds_left, spend
-from privacy.cli.evidence import EvidenceError, Files, Paths, read_evidence, read_report
+from privacy.cli.evidence import EvidenceError, Files, Paths, read_audits, read_evidence, read_report
 from privacy.cli.output import EXIT_FAILED, Json, fail, show, show_json
 from privacy.cli.tables import budget_table, changes_table
 from privacy.cli.verifying import Ledger, Operator
@@ -30,6 +30,7 @@ def report(
     ledger: Annotated[Path | None, typer.Option(help="Recompute from this; needs --operator and --task.")] = None,
     operator: Annotated[str | None, typer.Option(help="The operator's public key: hex, or a file of it.")] = None,
     task: Annotated[Path | None, typer.Option(help="The task's JSON, as in a release.")] = None,
+    audits: Annotated[Path | None, typer.Option(help="What `fl-privacy audit --out` wrote about the task.")] = None,
     source: Annotated[Path | None, typer.Option("--report", help="Draw this report instead, as it stands.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the page for readers here.")] = None,
     registry: Annotated[Path | None, typer.Option(help="Write a record for the OpenDP registry here.")] = None,
@@ -49,7 +50,7 @@ def report(
     Exit codes: 0 written, 1 the ledger does not verify, 2 bad input.
     """
     try:
-        found = _read_or_build(source, ledger, operator, task)
+        found = read_report("--report", source) if source else _build(ledger, operator, task, audits)
     except EvidenceError as error:
         fail(str(error))
     if html is not None:
@@ -62,16 +63,15 @@ def report(
         typer.echo(found.canonical().decode())
 
 
-def _read_or_build(source: Path | None, ledger: Path | None, operator: str | None, task: Path | None) -> EpsilonReport:
-    if source is not None:
-        return read_report("--report", source)
+def _build(ledger: Path | None, operator: str | None, task: Path | None, audits: Path | None) -> EpsilonReport:
     if ledger is None or operator is None or task is None:
         raise EvidenceError("--report: expected a report, or else --ledger, --operator and --task")
     files = read_evidence(Paths(ledger=ledger, operator=operator, task=task))
     if files.task is None or files.head is None:
         raise EvidenceError("--ledger: expected a signed head with the last entry, got none")
+    facts = RunFacts(audits=() if audits is None else read_audits("--audits", audits, files.task))
     try:
-        return build_report(files.task, files.entries, files.head, files.operator, RunFacts())
+        return build_report(files.task, files.entries, files.head, files.operator, facts)
     except (LedgerInvalid, AccountantsDisagree, ReportError) as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(EXIT_FAILED) from error

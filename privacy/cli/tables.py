@@ -11,6 +11,7 @@ from rich.table import Table
 from privacy.checks import Check
 from privacy.planning import Plan
 from privacy.report_diff import Change
+from privacy.report_model import AuditPart
 
 _ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("noise multiplier", lambda one: f"{one.noise_multiplier:g}"),
@@ -49,6 +50,15 @@ def plans_table(plans: Sequence[Plan]) -> Table:
 def plan_fields(one: Plan) -> dict[str, object]:
     """The plan for JSON, which has no infinity: an epsilon of null promises nothing."""
     return {**asdict(one), "epsilon": one.epsilon if math.isfinite(one.epsilon) else None}
+
+
+def audits_table(audits: Sequence[AuditPart]) -> Table:
+    """A line an audit."""
+    table = Table("", "audit", "certified", "estimate", "claimed", "found")
+    for one in audits:
+        bound, estimate = one.epsilon_bound or "-", one.epsilon_estimate or "-"
+        table.add_row(_MARKS[one.passed], one.name, bound, estimate, one.epsilon_claimed, one.statement)
+    return table
 
 
 def checks_table(checks: Sequence[Check]) -> Table:

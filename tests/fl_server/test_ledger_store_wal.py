@@ -31,7 +31,7 @@ class Wreck:
         self._path = path
 
     def entries_with(self, log: bytes) -> tuple[bytes, ...]:
-        """What a store finds that has this log instead: a disk that lost what it had kept breaks promises, no proofs."""
+        """What a store finds that has this log instead: a disk that lost synced data keeps no promise."""
         image = self._path / "image"
         image.mkdir(exist_ok=True)
         for old in image.iterdir():

@@ -1,0 +1,151 @@
+"""The audits of one task: what its release reports, and what `fl-privacy audit` runs at length.
+
+All run the code that devices and server run, with the task's clip, noise, statistics and assumptions. Other than in
+the task's own rounds are what the claim does not depend on: the number of the model's parameters, the size of the
+cohort, which is chosen so that there is hardly more noise than is accounted, and a modulus that has room for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from privacy.audit.battery import run_battery
+from privacy.audit.pipeline import Audited
+from privacy.audit.record import AuditResult, Battery
+from privacy.audit.rounds import audit_one_round, audit_rounds
+from privacy.canonical import Frozen
+from privacy.gaussian import epsilon_bracket
+from privacy.ledger_entries import Digest
+from privacy.randomness import Randomness
+from privacy.report_model import AuditPart
+from privacy.task import ParameterSpec, TaskSpec
+
+RELEASE_CANARIES = 8000
+"""Of the audit in one run of a release. Fewer certify less, and more cost their square: these take about a second."""
+_LAYERS = (4, 4, 4, 4)
+"""Of the model in audits with one canary: a clip by layer would be seen."""
+_SMALL_COHORTS = range(2, 101)
+_SURPLUS = 1.01
+"""Noise beyond what is accounted that an audit puts up with, as a ratio of variances: it loosens the bound."""
+_MODULUS_BITS = 32
+
+
+class TaskAudits(Frozen):
+    """What was found about one task, for its report.
+
+    Attributes:
+        task: its digest.
+    """
+
+    task: Digest
+    audits: tuple[AuditPart, ...]
+
+
+class NothingToAudit(ValueError):
+    """A task whose claim these audits cannot test; the text says why."""
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """How long to look.
+
+    Attributes:
+        trials: rounds with a canary, and as many without.
+        battery: likewise, of each kind.
+        canaries: of the audit in one run.
+    """
+
+    trials: int = 20_000
+    battery: int = 300
+    canaries: int = 16_000
+
+
+def auditable(task: TaskSpec) -> None:
+    """Raises: NothingToAudit."""
+    if not task.mechanism.noise_multiplier:
+        raise NothingToAudit("noise_multiplier: expected more than 0, got 0; nothing is claimed without noise")
+    if task.mechanism.adaptive is not None:
+        raise NothingToAudit("mechanism.adaptive: expected a fixed clip, got one that adapts; no audit covers its bit")
+    if task.mechanism.correlation is not None:
+        raise NothingToAudit("mechanism.correlation: expected noise of the devices; no audit covers the server's")
+
+
+def audit_release(task: TaskSpec, rng: Randomness) -> tuple[AuditPart, ...]:
+    """What each release reports: the audit in one run, within seconds; nothing where `auditable` says so."""
+    try:
+        auditable(task)
+    except NothingToAudit:
+        return ()
+    return (audit_part(audit_one_round(_with_canaries(task, RELEASE_CANARIES), rng)),)
+
+
+def audit_task(task: TaskSpec, plan: AuditPlan, rng: Randomness) -> Iterator[AuditPart]:
+    """The battery, many rounds with one canary, and one round with many canaries, each as it is done.
+
+    Raises:
+        NothingToAudit: before anything is run.
+        ValueError: with fewer than 20 trials.
+        MechanismError: when the mechanism refuses the task.
+    """
+    auditable(task)
+    small = _at_full_noise(task)
+    yield battery_part(task, run_battery(small, rng, trials=plan.battery))
+    yield audit_part(audit_rounds(small, plan.trials, rng))
+    yield audit_part(audit_one_round(_with_canaries(task, plan.canaries), rng))
+
+
+def audit_part(found: AuditResult) -> AuditPart:
+    """The result as a report has it."""
+    return AuditPart(
+        name=found.kind,
+        statement=found.statement,
+        trials=found.trials,
+        confidence=repr(found.confidence),
+        epsilon_bound=_rounded(found.epsilon_bound, math.floor),
+        epsilon_estimate=None if found.epsilon_estimate is None else _rounded(found.epsilon_estimate, round),
+        epsilon_claimed=_rounded(found.epsilon_claimed, math.ceil),
+        delta=repr(found.delta),
+        passed=found.passed,
+    )
+
+
+def battery_part(task: TaskSpec, found: Battery) -> AuditPart:
+    """The battery as a report has it: it bounds no epsilon."""
+    claimed = epsilon_bracket(1 / task.mechanism.noise_multiplier, task.budget.delta)[1]
+    return AuditPart(
+        name="battery",
+        statement=found.statement,
+        trials=found.trials,
+        confidence=repr(found.confidence),
+        epsilon_bound=None,
+        epsilon_estimate=None,
+        epsilon_claimed=_rounded(claimed, math.ceil),
+        delta=repr(task.budget.delta),
+        passed=found.passed,
+    )
+
+
+def _at_full_noise(task: TaskSpec) -> Audited:
+    """Of the smallest cohort in which the devices that are counted on are nearly a whole number."""
+    rounds = [Audited(_stand_in(task, _LAYERS), cohort) for cohort in _SMALL_COHORTS]
+    return next((one for one in rounds if one.surplus <= _SURPLUS), rounds[-1])
+
+
+def _with_canaries(task: TaskSpec, count: int) -> Audited:
+    """Of a cohort with so many devices that are counted on."""
+    stand_in = _stand_in(task, (count,))
+    return Audited(stand_in, math.floor(count / Audited(stand_in, 1).counted))
+
+
+def _stand_in(task: TaskSpec, layers: Sequence[int]) -> TaskSpec:
+    parameters = tuple(ParameterSpec(name=f"layer{at}", shape=(size,)) for at, size in enumerate(layers))
+    model = task.model.model_copy(update={"parameters": parameters})
+    aggregation = task.aggregation.model_copy(update={"modulus_bits": _MODULUS_BITS})
+    return task.model_copy(update={"model": model, "aggregation": aggregation})
+
+
+def _rounded(value: float, towards: Callable[[float], int]) -> str:
+    """To four decimals: a certified bound down, a claim up."""
+    return repr(towards(value * 1e4) / 1e4)
