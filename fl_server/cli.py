@@ -22,6 +22,7 @@ from fl_server.authority import (
     read_public_key,
 )
 from fl_server.dev import DevFederation
+from fl_server.ledger_store import LedgerStoreError, export_ledger
 from fl_server.processes import ProcessError
 from fl_server.provision import Scale
 
@@ -152,6 +153,26 @@ def revoke(
         revocations = Authority.open(authority_directory).revoke(revoked, _in_days(list_days))
     number, count = revocations.number, len(revocations.identities)
     typer.echo(f"revocation list {number}: {count} revoked, valid until {_date(revocations.valid_until)}")
+
+
+@app.command("export-ledger")
+def export_ledger_command(
+    ledger: Annotated[str, typer.Argument(help="A path, or postgresql://user@host/database; password by PGPASSWORD.")],
+    out: Annotated[Path, typer.Option(help="A new SQLite file for privacy reviewers.")],
+) -> None:
+    """Copy the privacy ledger, as it stands, to one file that `fl-privacy` reads.
+
+    Examples:
+
+    [bold]fl-server export-ledger postgresql://fl@db/ledger?sslmode=verify-full --out ledger.db[/bold]
+
+    Exit codes: 0 done, 2 bad input.
+    """
+    try:
+        count = export_ledger(ledger, out)
+    except LedgerStoreError as error:
+        _fail(str(error), EXIT_USAGE)
+    typer.echo(f"{count} entries: {out}")
 
 
 @contextmanager

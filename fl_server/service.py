@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from fl_server.checkpoint import CheckpointFile, write_atomically
 from fl_server.coordinator import Coordinator, RoundReport
 from fl_server.history import round_line, run_facts
-from fl_server.ledger_store import SqliteLedgerStore
+from fl_server.ledger_store import open_ledger_store
 from fl_server.publish import Publication, publish_model
 from fl_server.records import RecordLog
 from fl_server.registry import Registry
@@ -50,6 +50,9 @@ class Settings(Frozen):
     """How many must be connected before the first round."""
     patience: float = Field(gt=0)
     """Seconds to wait for them."""
+    ledger: str = ""
+    """Where the ledger is, as `open_ledger_store` takes it; by default a file in the server's directory. A password
+    does not belong here, but in PGPASSWORD or ~/.pgpass."""
 
 
 @dataclass(frozen=True)
@@ -132,12 +135,14 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
 
     Raises:
         ServiceError: when a file is missing or damaged; before anything is asked of a device.
+        LedgerStoreError: when the ledger cannot be opened, read or written.
         CoordinatorError: when several rounds in a row end without a release.
         LedgerInvalid, ReportError, AccountantsDisagree: when the privacy claim cannot be recomputed.
         ClaimRefuted: when the mechanism's audit refutes it.
     """
     task, settings, operator = directory.read_task(), directory.read_settings(), directory.read_operator()
-    ledger = Ledger(SqliteLedgerStore(directory.ledger), operator, task.population, task.budget, _now)
+    store = open_ledger_store(settings.ledger or directory.ledger)
+    ledger = Ledger(store, operator, task.population, task.budget, _now)
     coordinator = Coordinator(
         task=task,
         convener=directory.read_convener,

@@ -7,14 +7,13 @@ from pathlib import Path
 from fl_server.ledger_store.errors import LedgerStoreError
 from fl_server.ledger_store.postgres import PostgresLedgerStore
 from fl_server.ledger_store.sqlite import SqliteLedgerStore
-from privacy.ledger import LedgerStore
 
-__all__ = ["LedgerStoreError", "PostgresLedgerStore", "SqliteLedgerStore", "open_ledger_store"]
+__all__ = ["LedgerStoreError", "PostgresLedgerStore", "SqliteLedgerStore", "export_ledger", "open_ledger_store"]
 
 _SQLITE, _POSTGRES = "sqlite:///", "postgresql://"
 
 
-def open_ledger_store(where: str | Path) -> LedgerStore:
+def open_ledger_store(where: str | Path) -> SqliteLedgerStore | PostgresLedgerStore:
     """Open, create or migrate the ledger's store; it is there to be written: reviewers read the file instead.
 
     Args:
@@ -35,3 +34,22 @@ def open_ledger_store(where: str | Path) -> LedgerStore:
     if separator:
         raise LedgerStoreError(f"ledger: expected a path, {_SQLITE}... or {_POSTGRES}..., got {scheme}://...")
     return SqliteLedgerStore(Path(where))
+
+
+def export_ledger(where: str | Path, out: Path) -> int:
+    """Copy a ledger, byte by byte, to a new SQLite file for reviewers; returns the number of entries.
+
+    Raises:
+        LedgerStoreError: when `out` exists, or either of them cannot be used; `out` is then not made.
+    """
+    if out.exists():
+        raise LedgerStoreError(f"ledger: expected a new path for the copy, {out} exists")
+    with open_ledger_store(where).transaction() as transaction:
+        rows = transaction.rows()
+    partial = out.with_name(f"{out.name}.partial")
+    partial.unlink(missing_ok=True)
+    with SqliteLedgerStore(partial).transaction() as transaction:
+        for seq, entry, head in rows:
+            transaction.append(seq, entry, head)
+    partial.replace(out)
+    return len(rows)

@@ -12,7 +12,6 @@ from sqlalchemy.pool import NullPool
 from fl_server.ledger_store.errors import LedgerStoreError
 from fl_server.ledger_store.migrate import migrate
 from fl_server.ledger_store.schema import TableTransaction
-from privacy.ledger import LedgerTransaction
 
 _WAIT_S = 30
 """How long to wait for the server, and for another process's transaction."""
@@ -60,7 +59,7 @@ class PostgresLedgerStore:
             migrate(connection)
 
     @contextmanager
-    def transaction(self) -> Iterator[LedgerTransaction]:
+    def transaction(self) -> Iterator[TableTransaction]:
         """See `LedgerStore.transaction`.
 
         Raises:

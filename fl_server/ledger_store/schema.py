@@ -33,6 +33,11 @@ class TableTransaction:
         rows = self._connection.execute(select(entries_table.c.head).order_by(last_first).limit(1))
         return rows.scalar_one_or_none()
 
+    def rows(self) -> Sequence[tuple[int, bytes, bytes]]:
+        """Every number, entry and head, in order."""
+        rows = self._connection.execute(select(entries_table).order_by(entries_table.c.seq))
+        return [(row.seq, row.entry, row.head) for row in rows]
+
     def append(self, seq: int, entry: bytes, head: bytes) -> None:
         """See `LedgerTransaction.append`."""
         self._connection.execute(insert(entries_table).values(seq=seq, entry=entry, head=head))

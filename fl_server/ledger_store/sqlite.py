@@ -15,7 +15,6 @@ from fl_server.ledger_store.errors import LedgerStoreError
 from fl_server.ledger_store.migrate import migrate
 from fl_server.ledger_store.mounts import check_local
 from fl_server.ledger_store.schema import TableTransaction
-from privacy.ledger import LedgerTransaction
 
 _WAIT_MS = 30_000
 """How long to wait for another process's transaction."""
@@ -45,7 +44,7 @@ class SqliteLedgerStore:
             migrate(connection)
 
     @contextmanager
-    def transaction(self) -> Iterator[LedgerTransaction]:
+    def transaction(self) -> Iterator[TableTransaction]:
         """See `LedgerStore.transaction`.
 
         Raises:
