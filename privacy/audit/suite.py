@@ -2,7 +2,7 @@
 
 All run the code that devices and server run, with the task's clip, noise, statistics and assumptions. Other than in
 the task's own rounds are what the claim does not depend on: the number of the model's parameters, the size of the
-cohort, which is chosen so that there is hardly more noise than is accounted, and a modulus that has room for it.
+cohort, which is chosen so that there is hardly more noise than is accounted, and the grid that follows from both.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from privacy.gaussian import epsilon_bracket
 from privacy.ledger_entries import Digest
 from privacy.randomness import Randomness
 from privacy.report_model import AuditPart
-from privacy.task import ParameterSpec, TaskSpec
+from privacy.task import BoundedParticipation, ParameterSpec, TaskSpec
 
 RELEASE_CANARIES = 8000
 """Of the audit in one run of a release. Fewer certify less, and more cost their square: these take about a second."""
@@ -129,21 +129,24 @@ def battery_part(task: TaskSpec, found: Battery) -> AuditPart:
 
 def _at_full_noise(task: TaskSpec) -> Audited:
     """Of the smallest cohort in which the devices that are counted on are nearly a whole number."""
-    rounds = [Audited(_stand_in(task, _LAYERS), cohort) for cohort in _SMALL_COHORTS]
+    rounds = [_audited(task, _LAYERS, cohort) for cohort in _SMALL_COHORTS]
     return next((one for one in rounds if one.surplus <= _SURPLUS), rounds[-1])
 
 
 def _with_canaries(task: TaskSpec, count: int) -> Audited:
     """Of a cohort with so many devices that are counted on."""
-    stand_in = _stand_in(task, (count,))
-    return Audited(stand_in, math.floor(count / Audited(stand_in, 1).counted))
+    return _audited(task, (count,), math.floor(count / _audited(task, _LAYERS, 1).counted))
 
 
-def _stand_in(task: TaskSpec, layers: Sequence[int]) -> TaskSpec:
+def _audited(task: TaskSpec, layers: Sequence[int], cohort: int) -> Audited:
     parameters = tuple(ParameterSpec(name=f"layer{at}", shape=(size,)) for at, size in enumerate(layers))
-    model = task.model.model_copy(update={"parameters": parameters})
-    aggregation = task.aggregation.model_copy(update={"modulus_bits": _MODULUS_BITS})
-    return task.model_copy(update={"model": model, "aggregation": aggregation})
+    policy = {"modulus_bits": _MODULUS_BITS, "shards": 1, "min_survivors": max(2, cohort // 4)}
+    changes = {
+        "model": task.model.model_copy(update={"parameters": parameters}),
+        "aggregation": task.aggregation.model_copy(update=policy),
+        "participation": BoundedParticipation(cohort=cohort, max_participations=1),
+    }
+    return Audited(task.model_copy(update=changes), cohort)
 
 
 def _rounded(value: float, towards: Callable[[float], int]) -> str:

@@ -22,14 +22,23 @@ SHORT = ("--trials", "300", "--battery", "40", "--canaries", "300")
 
 def test_a_task_is_audited_with_its_own_noise_and_assumptions() -> None:
     """The claim is of the task's noise; the cohort leaves at most a hundredth more noise than is counted."""
-    task = audited(10, noise=2.0, dropout=0.1, corrupt=0.05).task
+    task = audited(10, noise=1.0, dropout=0.1, corrupt=0.05).task
     found = {one.name: one for one in audit_task(task, AuditPlan(2000, 60, 1000), SEED.stream())}
     assert list(found) == ["battery", "mechanism-many-runs", "mechanism-one-run"]
     assert all(one.passed for one in found.values())
     many = found["mechanism-many-runs"]
-    assert float(many.epsilon_claimed) == pytest.approx(1.9930, abs=1e-3)
+    assert float(many.epsilon_claimed) == pytest.approx(4.3772, abs=1e-3)
     assert many.epsilon_bound is not None
     assert 0.7 * float(many.epsilon_claimed) < float(many.epsilon_bound) <= float(many.epsilon_claimed)
+
+
+@pytest.mark.parametrize("cohort", [3, 64, 5000])
+@pytest.mark.parametrize("noise", [0.3, 20.0])
+def test_tasks_of_any_size_can_be_audited(cohort: int, noise: float) -> None:
+    task = audited(cohort, noise=noise, dropout=0.2).task
+    found = list(audit_task(task, AuditPlan(40, 40, 300), SEED.child(cohort).stream()))
+    assert all(one.passed for one in found)
+    assert [one.passed for one in audit_release(task, SEED.stream())] == [True]
 
 
 def test_figures_are_rounded_against_the_claim() -> None:
