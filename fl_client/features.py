@@ -51,6 +51,12 @@ class Features:
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         return Features(self.buckets, starts, self.columns[places], self.values[places])
 
+    def between(self, first: int, last: int) -> Features:
+        """The rows from `first` to before `last`, sharing memory."""
+        starts = self.starts[first : last + 1]
+        inside = slice(int(starts[0]), int(starts[-1]))
+        return Features(self.buckets, starts - starts[0], self.columns[inside], self.values[inside])
+
     def dense(self) -> NDArray[np.float32]:
         """float32[n, buckets]."""
         matrix = np.zeros((len(self), self.buckets), np.float32)

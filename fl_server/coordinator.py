@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from fl_server.checkpoint import Checkpoint, CheckpointFile
 from fl_server.records import RecordLog
-from fl_server.round import Round, RoundFacts
+from fl_server.round import RoundFacts
+from fl_server.rounds import Rounds, RunningRound
 from fl_server.server_noise import noise_of_round
-from fl_server.transport import Transport
 from privacy.ledger import BudgetExhausted, Charge, Ledger
 from privacy.mechanism import MechanismError, Release, release
 from privacy.randomness import Randomness
 from privacy.release_files import model_digest
 from privacy.sampling import draw_cohort, whose_turn
-from privacy.secagg import Aborted, Convener, Server
+from privacy.secagg import Aborted
 from privacy.signing import SignatureError
 from privacy.task import TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
@@ -85,14 +85,13 @@ class Result:
 
 
 class Coordinator:
-    """Runs one task over one transport."""
+    """Runs one task."""
 
     def __init__(
         self,
         *,
         task: TaskSpec,
-        convener: Callable[[], Convener],
-        transport: Transport,
+        rounds: Rounds,
         ledger: Ledger,
         strategy: FedAvgM,
         checkpoints: CheckpointFile,
@@ -100,20 +99,14 @@ class Coordinator:
         randomness_for: Callable[[int], Randomness],
         noise_for: Callable[[int], Randomness],
         observer: Observer,
-        clock: Callable[[], int],
-        stage_timeout: float,
     ) -> None:
         """
         Args:
-            convener: asked in every round, since revocation lists are replaced while a task runs.
             randomness_for: a round's number to the randomness of its cohort.
             noise_for: a round's number to the randomness of the noise, where the server adds it.
-            clock: Unix time in seconds, for certificates.
-            stage_timeout: seconds that devices have for each stage.
         """
         self._task = task
-        self._convener = convener
-        self._transport = transport
+        self._rounds = rounds
         self._ledger = ledger
         self._strategy = strategy
         self._checkpoints = checkpoints
@@ -121,8 +114,6 @@ class Coordinator:
         self._randomness_for = randomness_for
         self._noise_for = noise_for
         self._observer = observer
-        self._clock = clock
-        self._timeout = stage_timeout
 
     def run(self, initial: NDArray[np.float32], should_stop: Callable[[], bool] = lambda: False) -> Result:
         """Every round that is left, from the checkpoint if there is one.
@@ -153,7 +144,7 @@ class Coordinator:
 
     def _one_round(self, before: Checkpoint) -> Checkpoint:
         number = before.round + 1
-        running = Round(self._server(number, before.state), self._transport, self._timeout)
+        running = self._begin(number, before.state)
         noise, memory = noise_of_round(self._task, number, before.noise, self._noise_for)
         try:
             outcome = running.run(lambda transcript: self._ledger.reserve(self._charge(number, transcript)))
@@ -165,40 +156,33 @@ class Coordinator:
             ended = self._step(before, running, released)
         return self._commit(replace(ended, noise=memory))
 
-    def _server(self, number: int, state: ModelState) -> Server:
+    def _begin(self, number: int, state: ModelState) -> RunningRound:
         try:
-            return Server(
-                task=self._task,
-                convener=self._convener(),
-                round_number=number,
-                weights=state.weights,
-                clip=state.clip,
-                devices=self._draw(number),
-                now=self._clock(),
-            )
+            return self._rounds.begin(number, state, self._draw(number))
         except SignatureError as error:
             raise CoordinatorError(f"{error}; the last complete round is kept") from error
 
     def _draw(self, number: int) -> list[int]:
         participation = self._task.participation
-        present = whose_turn(participation, self._transport.nodes(), number)
+        present = whose_turn(participation, self._rounds.nodes(), number)
         return draw_cohort(participation, present, self._randomness_for(number))
 
-    def _step(self, before: Checkpoint, running: Round, released: Release) -> Checkpoint:
+    def _step(self, before: Checkpoint, running: RunningRound, released: Release) -> Checkpoint:
         number, state = before.round + 1, self._strategy.step(before.state, released)
         report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, released)
         self._tell(report, state, running)
         return Checkpoint(number, state, released.receipt.charge.transcript, extra=self._observer.extra_state())
 
-    def _abort(self, before: Checkpoint, running: Round, reason: str) -> Checkpoint:
+    def _abort(self, before: Checkpoint, running: RunningRound, reason: str) -> Checkpoint:
         number, charged = before.round + 1, running.receipt.charge.transcript if running.receipt else ""
         report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, aborted=reason)
         self._tell(report, before.state, running)
         return Checkpoint(number, before.state, charged, reason, self._observer.extra_state())
 
-    def _tell(self, report: RoundReport, state: ModelState, running: Round) -> None:
+    def _tell(self, report: RoundReport, state: ModelState, running: RunningRound) -> None:
         self._observer.round_ended(report, state)
-        self._records.append(running.record(self._records.head, report.epsilon, report.aborted))
+        if record := running.record(self._records.head, report.epsilon, report.aborted):
+            self._records.append(record)
 
     def _commit(self, checkpoint: Checkpoint) -> Checkpoint:
         self._checkpoints.save(checkpoint)

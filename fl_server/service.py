@@ -20,6 +20,7 @@ from fl_server.ledger_store import open_ledger_store
 from fl_server.publish import Publication, publish_model
 from fl_server.records import RecordLog
 from fl_server.registry import Registry
+from fl_server.rounds import SecureRounds
 from fl_server.transport import Transport
 from privacy.canonical import Frozen
 from privacy.ledger import Ledger
@@ -145,8 +146,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
     ledger = Ledger(store, operator, task.population, task.budget, _now)
     coordinator = Coordinator(
         task=task,
-        convener=directory.read_convener,
-        transport=transport,
+        rounds=SecureRounds(task, directory.read_convener, transport, _now, settings.stage_timeout),
         ledger=ledger,
         strategy=FedAvgM.of(task, settings.learning_rate, settings.momentum),
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
@@ -154,8 +154,6 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         randomness_for=lambda _: SystemRandomness(),
         noise_for=lambda _: SystemRandomness(),
         observer=_MetricsFile(directory.metrics),
-        clock=_now,
-        stage_timeout=settings.stage_timeout,
     )
     result = coordinator.run(np.zeros(task.model.dimension, np.float32))
     return publish_model(

@@ -108,6 +108,10 @@ class ServerConfig(_Section):
     shards: int | None = Field(default=None, ge=1)
     """How many sums a cohort is split into. Default: one, or as many as keep a shard near 400 devices."""
 
+    aggregation: Literal["secure", "ideal"] = "secure"
+    """`ideal` adds up what secure aggregation would have added up, without the protocol: the same model, much faster,
+    and no log of rounds."""
+
     statistics: tuple[Literal["examples", "loss", "correct"], ...] = ()
     """What devices report inside the masked sum, under the same noise: messages, their summed loss under the model
     they were sent, and how many of them it judges correctly."""
@@ -145,6 +149,8 @@ class RunConfig(_Section):
     """What the run is for: a tuning run is charged like any other, and named in reports."""
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
     """One seed gives one run. Without one, a fresh one is drawn and written to the run directory."""
+    engine: Literal["auto", "sequential", "vectorised"] = "auto"
+    """How devices are trained, with `server.aggregation = "ideal"`."""
     data: DataConfig = DataConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     training: TrainingConfig = TrainingConfig()

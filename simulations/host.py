@@ -13,7 +13,7 @@ from fl_client.device import Device
 from fl_client.store import Memory, TaskRecord
 from fl_client.training import Examples, LocalTrainer
 from privacy.randomness import Randomness
-from privacy.secagg import Convener
+from privacy.secagg import Convener, Stage
 from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol
 from privacy.secagg.keys import DeviceKeys
 from privacy.secagg.policy import DevicePolicy, Trust
@@ -101,6 +101,11 @@ class _RecordStore:
         """A simulated device does not outlive its process: what it knew of a round, others carry for it."""
 
 
+def input_randomness(seed: SeedTree, device: int, number: int) -> Randomness:
+    """Of a device's training, rounding and noise in round `number`: the same whether masks are simulated or not."""
+    return seed.child("device", device, "input", number).stream()
+
+
 @dataclass(frozen=True)
 class DeviceHost:
     """Makes device i of a population."""
@@ -119,13 +124,18 @@ class DeviceHost:
         def train(task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:
             return _trainer(task).train(weights, self.examples_of(index), rng)
 
+        def randomness_for(stage: str, request: bytes) -> Randomness:
+            if stage == Stage.INPUT:
+                return input_randomness(self.seed, index, int(self.records.last_round[index]))
+            return own.child(stage, request).stream()
+
         return Device(
             keys=keys,
             certificate=enrol(authorities.authority, self.task.population, EnrolmentRequest.by(keys), _NEVER),
             trust=authorities.trust,
             store=_RecordStore(self.records, index, self.task.id),
             train=train,
-            randomness_for=lambda stage, request: own.child(stage, request).stream(),
+            randomness_for=randomness_for,
             clock=simulated_time,
         )
 

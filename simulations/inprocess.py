@@ -134,13 +134,9 @@ class InProcessTransport:
 
 def _serve(connection: Connection) -> None:
     """A worker's life: one exchange after the other until the parent closes the pipe."""
-    import torch  # noqa: PLC0415 - only a worker may set this for its whole process
-
     # Ctrl-C goes to the whole process group; the parent finishes the round first and then closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A process a core: threads within an operation would only wait for each other.
-    torch.set_num_threads(1)
-    threadpool_limits(1)
+    one_thread()
     try:
         devices = Devices(connection.recv())
         while True:
@@ -150,3 +146,11 @@ def _serve(connection: Connection) -> None:
             connection.send(None)
     except (EOFError, BrokenPipeError):
         return
+
+
+def one_thread() -> None:
+    """For a worker: a process a core, since threads within an operation would only wait for each other."""
+    import torch  # noqa: PLC0415 - only a worker may set this for its whole process
+
+    torch.set_num_threads(1)
+    threadpool_limits(1)

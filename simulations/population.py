@@ -41,8 +41,8 @@ class Population:
 
     def of(self, device: int) -> Examples:
         """What one device, numbered from 0, holds."""
-        first, last = self.starts[device], self.starts[device + 1]
-        return Examples(self.examples.features.rows(np.arange(first, last)), self.examples.labels[first:last])
+        first, last = int(self.starts[device]), int(self.starts[device + 1])
+        return Examples(self.examples.features.between(first, last), self.examples.labels[first:last])
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import math
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,18 @@ from fl_server.coordinator import Coordinator, CoordinatorError, Ended
 from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore
 from fl_server.publish import ClaimRefuted
 from fl_server.records import RecordLog
+from fl_server.rounds import Rounds, SecureRounds
 from privacy.accountant import AccountantsDisagree
 from privacy.ledger import Ledger, LedgerError
 from privacy.report import ReportError
 from privacy.task import TaskSpec
 from simulations.config import MAX_SEED, RunConfig
 from simulations.console import RunProgress
+from simulations.crew import LocalCrew, ProcessCrew
+from simulations.engines import Choice, choose
 from simulations.host import Authorities, DeviceHost, Records, simulated_time
-from simulations.inprocess import Devices, InProcessTransport, WorkerDied, WorkerPool, Workers
+from simulations.ideal import IdealRounds
+from simulations.inprocess import Devices, InProcessTransport, WorkerDied, WorkerPool
 from simulations.interrupt import StopAfterRound
 from simulations.observer import RunObserver, Watch
 from simulations.outputs import Outputs
@@ -37,6 +41,7 @@ from simulations.population import FederationData, build
 from simulations.randomness import SeedTree
 from simulations.rundir import RunDirectory
 from simulations.scorer import Scorer
+from simulations.shares import Worker
 from strategies.fedavg import FedAvgM
 
 _FAILURES = (
@@ -71,6 +76,7 @@ class Prepared:
     seeds: SeedTree
     data: FederationData
     task: TaskSpec
+    engine: Choice
 
 
 def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> Outcome:
@@ -102,7 +108,8 @@ def prepare(config: RunConfig) -> Prepared:
     """Read the data and calibrate the noise."""
     seeds = SeedTree.root(config.seed or 0)
     data = build(config.data, feature_spec(config), seeds)
-    return Prepared(config, seeds, data, plan_task(config, data.population.devices, data.fingerprint))
+    task = plan_task(config, data.population.devices, data.fingerprint)
+    return Prepared(config, seeds, data, task, choose(task, config.engine))
 
 
 def _run(prepared: Prepared, directory: RunDirectory, workers: int | None) -> Outcome:
@@ -126,9 +133,8 @@ def _run_locked(prepared: Prepared, directory: RunDirectory, workers: int, log: 
         _warn(prepared, log, progress)
         progress.resumed_at(last.round if last else 0)
         watch = Watch(prepared.data, scorer, records, directory, progress, log, prepared.task.budget.epsilon)
-        with _workers(prepared, records, workers) as pool, StopAfterRound(progress.note) as stop:
-            transport = InProcessTransport(pool, records)
-            coordinator = _coordinator(prepared, transport, ledger, directory, RunObserver(watch))
+        with _rounds(prepared, records, workers, progress) as rounds, StopAfterRound(progress.note) as stop:
+            coordinator = _coordinator(prepared, rounds, ledger, directory, RunObserver(watch))
             result = coordinator.run(_initial_weights(prepared), stop.requested)
     log.info("%s after round %d", result.ended, result.round)
     if result.ended is Ended.STOPPED:
@@ -141,7 +147,7 @@ def _run_locked(prepared: Prepared, directory: RunDirectory, workers: int, log: 
 
 def _coordinator(
     prepared: Prepared,
-    transport: InProcessTransport,
+    rounds: Rounds,
     ledger: Ledger,
     directory: RunDirectory,
     observer: RunObserver,
@@ -149,8 +155,7 @@ def _coordinator(
     keys, server, task = Authorities(prepared.seeds), prepared.config.server, prepared.task
     return Coordinator(
         task=task,
-        convener=lambda: keys.convener(task.population),
-        transport=transport,
+        rounds=rounds,
         ledger=ledger,
         strategy=FedAvgM.of(task, server.learning_rate, server.momentum),
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
@@ -158,8 +163,6 @@ def _coordinator(
         randomness_for=lambda number: prepared.seeds.child("cohort", number).stream(),
         noise_for=lambda number: prepared.seeds.child("server-noise", number).stream(),
         observer=observer,
-        clock=simulated_time,
-        stage_timeout=math.inf,
     )
 
 
@@ -179,9 +182,21 @@ def _warn(prepared: Prepared, log: logging.Logger, progress: RunProgress) -> Non
         progress.note(f"warning: {warning}")
 
 
-def _workers(prepared: Prepared, records: Records, workers: int) -> AbstractContextManager[Workers]:
-    host = DeviceHost(prepared.seeds, prepared.task, prepared.data.population.of, records)
-    return WorkerPool(host, workers) if workers > 1 else nullcontext(Devices(host))
+@contextmanager
+def _rounds(prepared: Prepared, records: Records, workers: int, progress: RunProgress) -> Iterator[Rounds]:
+    """Real rounds of simulated devices, or ideal ones."""
+    task, seeds, examples_of = prepared.task, prepared.seeds, prepared.data.population.of
+    if prepared.config.server.aggregation == "secure":
+        host = DeviceHost(seeds, task, examples_of, records)
+        with WorkerPool(host, workers) if workers > 1 else nullcontext(Devices(host)) as pool:
+            transport = InProcessTransport(pool, records)
+            convener = Authorities(seeds).convener(task.population)
+            yield SecureRounds(task, lambda: convener, transport, simulated_time, math.inf)
+        return
+    progress.note(f"engine: {prepared.engine.name} ({prepared.engine.reason})")
+    worker = Worker(seeds, task, examples_of, prepared.engine)
+    with ProcessCrew(worker, workers) if workers > 1 else nullcontext(LocalCrew(worker)) as crew:
+        yield IdealRounds(task, seeds, crew, records)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from fl_server.checkpoint import CheckpointError, CheckpointFile
 from fl_server.coordinator import Coordinator, CoordinatorError, Ended, RoundReport
 from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.records import RecordLog
+from fl_server.rounds import SecureRounds
 from fl_server.transport import NodeId, Reply
 from privacy.ledger import Ledger
 from privacy.ledger_entries import Abandoned, Charged, Entry, Released
@@ -93,8 +94,9 @@ class Bench:
         self.transport = FaultyTransport(self.fleet, fault)
         return Coordinator(
             task=self.fleet.task,
-            convener=lambda: self.fleet.convener,
-            transport=self.transport,
+            rounds=SecureRounds(
+                self.fleet.task, lambda: self.fleet.convener, self.transport, lambda: self.now, stage_timeout=1.0
+            ),
             ledger=self.ledger,
             strategy=FedAvgM(1.0, 0.5, self.fleet.task.participation.expected_cohort),
             checkpoints=self.checkpoints,
@@ -102,8 +104,6 @@ class Bench:
             randomness_for=lambda number: self.fleet.seed.child("cohort", number).stream(),
             noise_for=lambda number: self.fleet.seed.child("noise", number).stream(),
             observer=self.watcher,
-            clock=lambda: self.now,
-            stage_timeout=1.0,
         )
 
     def bodies(self) -> list[object]:

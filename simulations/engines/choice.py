@@ -1,0 +1,114 @@
+"""Which engine runs a task, and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_client.features import Features
+from fl_client.models import initial_weights
+from fl_client.training import Examples, TrainingError
+from privacy.states import Update
+from privacy.task import TaskSpec
+from simulations.engines import linear
+from simulations.engines.base import Engine, Trainee
+from simulations.engines.linear import LinearEngine
+from simulations.engines.sequential import SequentialEngine
+from simulations.engines.stacked import StackedEngine
+from simulations.randomness import SeedTree
+
+Name = Literal["auto", "sequential", "vectorised"]
+
+TOLERANCE = 1e-5
+"""Of an update's numbers, over the largest: what vectorised and sequential may differ by, as rounding does."""
+_PROBES = 8
+_EXAMPLES = 6
+_FILLED = 32
+"""Columns of a probe's row that are not zero, at most."""
+
+
+class EngineError(ValueError):
+    """An engine that cannot run this task; the text says why."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, and a line about it.
+
+    Attributes:
+        make: builds it; a worker process builds its own.
+    """
+
+    name: Name
+    reason: str
+    make: Callable[[TaskSpec], Engine] = field(repr=False)
+
+
+def choose(task: TaskSpec, name: Name) -> Choice:
+    """The engine of this name; for `auto` the fastest that gives what Opacus gives.
+
+    Raises:
+        EngineError: when `vectorised` was asked for and does not.
+    """
+    if name == "sequential":
+        return Choice("sequential", "as asked", SequentialEngine)
+    if task.model.architecture == linear.ARCHITECTURE:
+        return Choice("vectorised", "a kernel for hashed-linear", LinearEngine)
+    try:
+        seconds = _compared(task)
+    except EngineError as error:
+        if name == "vectorised":
+            raise EngineError(f"--engine: vectorised cannot run {task.model.architecture}: {error}") from error
+        return Choice("sequential", f"vectorised cannot run {task.model.architecture}: {error}", SequentialEngine)
+    told = f"torch.func maps {task.model.architecture}, {seconds[0] / seconds[1]:.1f} times as fast as one by one"
+    if name == "auto" and seconds[1] > seconds[0]:
+        return Choice("sequential", f"{told}, which is slower", SequentialEngine)
+    return Choice("vectorised", told, StackedEngine)
+
+
+def _compared(task: TaskSpec) -> tuple[float, float]:
+    """CPU seconds of both for a few devices, when they learn the same."""
+    weights = initial_weights(task.model.architecture, task.features, seed=0)
+    sequential, first = _timed(SequentialEngine(task), task, weights)
+    try:
+        stacked, second = _timed(StackedEngine(task), task, weights)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise EngineError(str(error).splitlines()[0]) from error
+    for one, other in zip(sequential, stacked, strict=True):
+        if np.max(np.abs(one - other)) > TOLERANCE * max(1.0, float(np.max(np.abs(one)))):
+            raise EngineError("what it learns is not what Opacus learns; has it random layers, or a state?")
+    return first, second
+
+
+def _timed(engine: Engine, task: TaskSpec, weights: NDArray[np.float32]) -> tuple[list[NDArray[np.float32]], float]:
+    _deltas(engine, task, weights)  # what is paid once
+    since = time.process_time()
+    return _deltas(engine, task, weights), max(time.process_time() - since, 1e-9)
+
+
+def _deltas(engine: Engine, task: TaskSpec, weights: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    seed = SeedTree.root(0)
+    probes = [
+        Trainee(place, _example(task.features.buckets, place), seed.child(place).stream()) for place in range(_PROBES)
+    ]
+    return [_delta(learnt) for learnt in engine.learn(weights, probes)]
+
+
+def _delta(learnt: Update | TrainingError) -> NDArray[np.float32]:
+    return learnt.delta if isinstance(learnt, Update) else np.zeros(1, np.float32)
+
+
+def _example(buckets: int, seed: int) -> Examples:
+    """Rows as texts give them: few columns, all positive, of norm 1."""
+    source, filled = np.random.default_rng(seed), min(_FILLED, buckets)
+    columns = np.array([np.sort(source.choice(buckets, filled, replace=False)) for _ in range(_EXAMPLES)], np.int32)
+    values = source.random((_EXAMPLES, filled)).astype(np.float32)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    starts = np.arange(_EXAMPLES + 1, dtype=np.int64) * filled
+    labels = (np.arange(_EXAMPLES) % 2).astype(np.float32)
+    return Examples(Features(buckets, starts, columns.ravel(), values.ravel()), labels)

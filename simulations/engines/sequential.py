@@ -1,0 +1,27 @@
+"""The reference: the client's own trainer, one device after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_client.training import LocalTrainer, TrainingError
+from privacy.task import TaskSpec
+from simulations.engines.base import Learnt, Trainee
+
+
+class SequentialEngine:
+    """Any module; implements `Engine`."""
+
+    def __init__(self, task: TaskSpec) -> None:
+        self._trainer = LocalTrainer(task)
+
+    def learn(self, weights: NDArray[np.float32], trainees: Sequence[Trainee]) -> Iterator[Learnt]:
+        """See `Engine.learn`."""
+        for trainee in trainees:
+            try:
+                yield self._trainer.train(weights, trainee.examples, trainee.rng)
+            except TrainingError as error:
+                yield error

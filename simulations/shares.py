@@ -1,0 +1,91 @@
+"""A worker's share of an ideal round: train some devices, encode what they learnt, and add it up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_client.training import Examples, TrainingError
+from privacy.mechanism import Mechanism, MechanismError
+from privacy.task import TaskSpec
+from simulations.engines.base import Engine, Trainee
+from simulations.engines.choice import Choice
+from simulations.host import input_randomness
+from simulations.randomness import SeedTree
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a worker is given: one round's model, and devices of one shard.
+
+    Attributes:
+        cohort: of the whole shard, which every device's noise is sized for.
+        clip: of this round.
+    """
+
+    number: int
+    weights: NDArray[np.float32] = field(repr=False)
+    clip: float
+    rotation: bytes = field(repr=False)
+    cohort: int
+    devices: Sequence[int] = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """What it gives back: one vector, however many devices there were.
+
+    Attributes:
+        sums: int64[length].
+        survivors: the devices in it, in the order of the job.
+        lost: how many devices failed, by reason.
+    """
+
+    sums: NDArray[np.int64] = field(repr=False)
+    survivors: Sequence[int] = field(repr=False)
+    lost: Mapping[str, int]
+
+
+@dataclass
+class Worker:
+    """Does jobs of one task; every process builds one."""
+
+    seed: SeedTree
+    task: TaskSpec
+    examples_of: Callable[[int], Examples]
+    choice: Choice
+
+    def __post_init__(self) -> None:
+        self._engine: Engine | None = None
+
+    def share(self, job: Job) -> Share:
+        """The sum of what the job's devices contribute. Devices that fail are left out.
+
+        Raises:
+            MechanismError: when the mechanism refuses the task or the cohort.
+        """
+        mechanism = Mechanism.for_cohort(self.task.with_clip(job.clip), job.cohort)
+        sums, survivors, lost = np.zeros(self.task.length, np.int64), [], Counter[str]()
+        trainees = [self._trainee(device, job.number) for device in job.devices]
+        for one, learnt in zip(trainees, self._learner.learn(job.weights, trainees), strict=True):
+            try:
+                if isinstance(learnt, TrainingError):
+                    raise learnt
+                sums += mechanism.encode(learnt, job.rotation, one.rng).integers
+                survivors.append(one.device)
+            except (TrainingError, MechanismError) as error:
+                lost[f"{type(error).__name__}: {error}"] += 1
+        return Share(sums, survivors, lost)
+
+    def _trainee(self, device: int, number: int) -> Trainee:
+        return Trainee(device, self.examples_of(device), input_randomness(self.seed, device, number))
+
+    @property
+    def _learner(self) -> Engine:
+        if self._engine is None:
+            self._engine = self.choice.make(self.task)
+        return self._engine

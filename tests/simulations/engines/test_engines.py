@@ -1,0 +1,236 @@
+"""Every engine gives what Opacus gives, clipping and noise included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from fl_client import models
+from fl_client.training import Examples, TrainingError
+from privacy.states import Update
+from privacy.task import FeatureSpec, Statistic, TaskSpec
+from simulations.engines import Engine, EngineError, Trainee, choose
+from simulations.engines.choice import TOLERANCE
+from simulations.engines.linear import LinearEngine
+from simulations.engines.sequential import SequentialEngine
+from simulations.engines.stacked import StackedEngine
+from simulations.randomness import SeedTree
+from tests.support.learning import BUCKETS, Tokens, examples, learning_task, mlp, normalised_mlp, registry_of_its_own
+
+SEED = SeedTree.root(77)
+
+
+class Convolution(nn.Module):
+    """A row as a signal."""
+
+    def __init__(self, features: FeatureSpec) -> None:
+        super().__init__()
+        self.signal = nn.Conv1d(1, 3, 5)
+        self.output = nn.Linear(3, 1)
+        self._size = features.buckets
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.output(torch.relu(self.signal(rows.unsqueeze(1))).amax(2))
+        return found
+
+
+class Recurrent(nn.Module):
+    """A row as a sequence."""
+
+    def __init__(self, features: FeatureSpec) -> None:  # noqa: ARG002 - as every factory
+        super().__init__()
+        self.cell = nn.RNN(1, 3, batch_first=True)
+        self.output = nn.Linear(3, 1)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.output(self.cell(rows.unsqueeze(2))[0][:, -1])
+        return found
+
+
+class Attention(nn.Module):
+    """A row as four tokens that look at each other."""
+
+    def __init__(self, features: FeatureSpec) -> None:
+        super().__init__()
+        self.width = features.buckets // 4
+        self.query = nn.Linear(self.width, self.width)
+        self.key = nn.Linear(self.width, self.width)
+        self.value = nn.Linear(self.width, self.width)
+        self.norm = nn.LayerNorm(self.width)
+        self.output = nn.Linear(self.width, 1)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        tokens = rows.unflatten(1, (4, self.width))
+        scores = self.query(tokens) @ self.key(tokens).transpose(1, 2) / self.width**0.5
+        mixed = self.norm(tokens + torch.softmax(scores, 2) @ self.value(tokens))
+        found: torch.Tensor = self.output(mixed.mean(1))
+        return found
+
+
+class Moody(nn.Module):
+    """Control flow on data."""
+
+    def __init__(self, features: FeatureSpec) -> None:
+        super().__init__()
+        self.output = nn.Linear(features.buckets, 1)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.output(rows)
+        return logits * 2 if bool(rows.sum() > 1e6) else logits
+
+
+class Forgetful(nn.Module):
+    """A random layer."""
+
+    def __init__(self, features: FeatureSpec) -> None:
+        super().__init__()
+        self.output = nn.Linear(features.buckets, 1)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.output(nn.functional.dropout(rows, 0.5))
+        return logits
+
+
+MAPPED = {"mlp": mlp, "tokens": Tokens, "convolution": Convolution, "attention": Attention}
+REFUSED = {"moody": Moody, "forgetful": Forgetful}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registry() -> Iterator[None]:
+    with registry_of_its_own():
+        for name, factory in {**MAPPED, **REFUSED, "normalised": normalised_mlp}.items():
+            models.register(name, factory)
+        yield
+
+
+def devices(sizes: list[int], scale: float = 1.0) -> list[Examples]:
+    source = np.random.default_rng(3)
+    rows = [
+        scale * np.abs(source.normal(size=(size, BUCKETS))) * (source.random((size, BUCKETS)) < 0.5) for size in sizes
+    ]
+    return [examples(own, source.integers(2, size=len(own))) for own in rows]
+
+
+def trainees(own: list[Examples], seed: int = 0) -> list[Trainee]:
+    return [Trainee(place, one, SEED.child(seed, place).stream()) for place, one in enumerate(own)]
+
+
+def learnt(engine: Engine, task: TaskSpec, own: list[Examples]) -> list[Update]:
+    start = 0.3 * models.initial_weights(task.model.architecture, task.features, seed=4) + 0.01
+    found = list(engine.learn(start, trainees(own)))
+    assert all(isinstance(one, Update) for one in found)
+    return [one for one in found if isinstance(one, Update)]
+
+
+def assert_same(task: TaskSpec, engine: Engine, own: list[Examples]) -> None:
+    for one, other in zip(learnt(SequentialEngine(task), task, own), learnt(engine, task, own), strict=True):
+        scale = max(1.0, float(np.abs(one.delta).max()))
+        assert np.abs(one.delta - other.delta).max() <= TOLERANCE * scale
+        assert other.delta.dtype == np.float32
+        assert other.statistics == pytest.approx(one.statistics, rel=1e-5)
+
+
+TRAININGS = [
+    {"learning_rate": 0.5},
+    {"learning_rate": 0.5, "message_clip": 0.3},
+    {"learning_rate": 0.5, "message_clip": 0.3, "message_noise": 0.7},
+    {"learning_rate": 0.2, "sampling_rate": 0.4, "expected_batch": 3.0, "message_noise": 0.2},
+]
+
+
+@pytest.mark.parametrize("training", TRAININGS, ids=["plain", "clipped", "noisy", "sampled"])
+def test_the_linear_kernel_learns_what_opacus_learns(training: dict[str, float]) -> None:
+    task = learning_task("hashed-linear", BUCKETS, steps=5, **training)
+    assert_same(task, LinearEngine(task), devices([7, 1, 0, 12, 3], scale=2.0))
+
+
+@pytest.mark.parametrize("architecture", MAPPED)
+@pytest.mark.parametrize("training", TRAININGS, ids=["plain", "clipped", "noisy", "sampled"])
+def test_any_module_that_can_be_mapped_learns_what_opacus_learns(architecture: str, training: dict[str, float]) -> None:
+    task = learning_task(architecture, BUCKETS, steps=3, **training)
+    assert_same(task, StackedEngine(task), devices([4, 1, 0, 6]))
+
+
+@given(
+    st.lists(st.integers(0, 20), min_size=1, max_size=9), st.integers(1, 8), st.floats(0.01, 5.0), st.integers(0, 99)
+)
+@settings(max_examples=25, deadline=None)
+def test_sizes_and_scales_do_not_matter(sizes: list[int], steps: int, clip: float, seed: int) -> None:
+    task = learning_task("hashed-linear", BUCKETS, steps=steps, message_clip=clip, learning_rate=0.3)
+    own = devices(sizes, scale=0.1 + seed / 100)
+    assert_same(task, LinearEngine(task), own)
+
+
+def test_statistics_are_the_same() -> None:
+    statistics = tuple(Statistic(name=name, bound=50.0, share=0.1) for name in ("examples", "loss", "correct"))
+    for architecture, engine in (("hashed-linear", LinearEngine), ("mlp", StackedEngine)):
+        task = learning_task(architecture, BUCKETS).model_copy(update={"statistics": statistics})
+        assert_same(task, engine(task), devices([5, 0, 9]))
+
+
+def test_devices_do_not_depend_on_who_trains_beside_them() -> None:
+    task = learning_task("hashed-linear", BUCKETS, steps=3, learning_rate=0.5)
+    own = devices([3, 9, 5] * 40)
+    together = learnt(LinearEngine(task), task, own)
+    start = 0.3 * models.initial_weights("hashed-linear", task.features, seed=4) + 0.01
+    for place in (0, 1, 65, 119):
+        (alone,) = LinearEngine(task).learn(start, [trainees(own)[place]])
+        assert isinstance(alone, Update)
+        assert np.abs(alone.delta - together[place].delta).max() < 1e-6
+
+
+@pytest.mark.parametrize(("architecture", "engine"), [("hashed-linear", LinearEngine), ("mlp", StackedEngine)])
+def test_a_device_that_diverges_fails_alone(architecture: str, engine: type[LinearEngine | StackedEngine]) -> None:
+    task = learning_task(architecture, BUCKETS, steps=4, learning_rate=3e38, message_clip=1e6)
+    found = list(
+        engine(task).learn(
+            models.initial_weights(architecture, task.features, 1), trainees(devices([9, 0, 9], scale=9.0))
+        )
+    )
+    assert [type(one) for one in found] == [TrainingError, Update, TrainingError]
+
+
+def test_what_is_left_of_the_randomness_is_the_same() -> None:
+    """The mechanism draws from it next."""
+    task = learning_task("hashed-linear", BUCKETS, steps=3, sampling_rate=0.5, message_noise=0.1)
+    rests = []
+    for engine in (SequentialEngine(task), LinearEngine(task), StackedEngine(task)):
+        own = trainees(devices([4, 2]))
+        list(engine.learn(np.zeros(task.model.dimension, np.float32), own))
+        rests.append([one.rng.token(16) for one in own])
+    assert rests[0] == rests[1] == rests[2]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "engine"),
+    [("hashed-linear", LinearEngine), ("mlp", StackedEngine), ("attention", StackedEngine)],
+)
+def test_vectorised_is_what_was_asked_for(architecture: str, engine: type[Engine]) -> None:
+    choice = choose(learning_task(architecture, BUCKETS), "vectorised")
+    assert choice.name == "vectorised"
+    assert choice.make is engine
+
+
+@pytest.mark.parametrize("architecture", REFUSED)
+def test_modules_that_cannot_be_mapped_fall_back_and_say_why(architecture: str) -> None:
+    task = learning_task(architecture, BUCKETS)
+    choice = choose(task, "auto")
+    assert choice.name == "sequential"
+    assert f"vectorised cannot run {architecture}: " in choice.reason
+    with pytest.raises(EngineError, match=f"--engine: vectorised cannot run {architecture}"):
+        choose(task, "vectorised")
+
+
+def test_a_state_that_changes_is_refused_for_privacy() -> None:
+    with pytest.raises(models.UnknownArchitecture, match="lets one example change the gradients of others"):
+        learning_task("normalised", BUCKETS)
+
+
+def test_sequential_is_always_possible() -> None:
+    assert choose(learning_task("moody", BUCKETS), "sequential").make is SequentialEngine
