@@ -12,7 +12,7 @@ from rich.progress import track
 
 from privacy.audit import AuditPlan, NothingToAudit, TaskAudits, audit_task
 from privacy.cli.evidence import EvidenceError, read_task
-from privacy.cli.output import EXIT_FAILED, Json, fail, show, show_json
+from privacy.cli.output import EXIT_FAILED, Json, check_writable, fail, show, show_json, write
 from privacy.cli.tables import audits_table
 from privacy.mechanism import MechanismError
 from privacy.randomness import SystemRandomness
@@ -46,6 +46,7 @@ def audit(
 
     Exit codes: 0 nothing refuted, 1 a claim is refuted, 2 bad input or nothing to audit.
     """
+    check_writable("--out", out)
     try:
         spec = read_task("--task", task)
         found = audit_task(spec, AuditPlan(trials, battery, canaries), SystemRandomness())
@@ -54,7 +55,7 @@ def audit(
         fail(str(error))
     audits = TaskAudits(task=spec.id, audits=parts)
     if out is not None:
-        out.write_bytes(audits.canonical())
+        write("--out", out, audits.canonical())
     if as_json:
         show_json(audits.model_dump(mode="json"))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -24,6 +25,20 @@ def show(table: Table) -> None:
 def show_json(value: dict[str, Any]) -> None:
     """One object on one line."""
     typer.echo(json.dumps(value, allow_nan=False))
+
+
+def check_writable(option: str, path: Path | None) -> None:
+    """Before work starts: ends with 2 where there is no directory to write to."""
+    if path is not None and (path.is_dir() or not os.access(path.resolve().parent, os.W_OK)):
+        fail(f"{option}: expected a file in a directory that can be written to, got {path}")
+
+
+def write(option: str, path: Path, data: str | bytes) -> None:
+    """Ends with 2 when the disk refuses."""
+    try:
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    except OSError as error:
+        fail(f"{option}: {path}: {error.strerror}")
 
 
 def fail(message: str) -> NoReturn:

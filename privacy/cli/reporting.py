@@ -12,7 +12,7 @@ import typer
 
 from privacy.accountant import AccountantsDisagree, rounds_left, spend
 from privacy.cli.evidence import EvidenceError, Files, Paths, read_audits, read_evidence, read_report
-from privacy.cli.output import EXIT_FAILED, Json, fail, show, show_json
+from privacy.cli.output import EXIT_FAILED, Json, check_writable, fail, show, show_json, write
 from privacy.cli.tables import budget_table, changes_table
 from privacy.cli.verifying import Ledger, Operator
 from privacy.events import round_event
@@ -49,16 +49,18 @@ def report(
 
     Exit codes: 0 written, 1 the ledger does not verify, 2 bad input.
     """
+    for option, path in (("--html", html), ("--registry", registry), ("--out", out)):
+        check_writable(option, path)
     try:
         found = read_report("--report", source) if source else _build(ledger, operator, task, audits)
     except EvidenceError as error:
         fail(str(error))
     if html is not None:
-        html.write_text(render_html(found), encoding="utf-8")
+        write("--html", html, render_html(found))
     if registry is not None:
-        registry.write_text(json.dumps(registry_entry(found, curator), indent=2, ensure_ascii=False) + "\n")
+        write("--registry", registry, json.dumps(registry_entry(found, curator), indent=2, ensure_ascii=False) + "\n")
     if out is not None:
-        out.write_bytes(found.canonical())
+        write("--out", out, found.canonical())
     elif html is None and registry is None:
         typer.echo(found.canonical().decode())
 

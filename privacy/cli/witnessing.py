@@ -11,7 +11,7 @@ import typer
 
 from privacy.canonical import sha256
 from privacy.cli.evidence import EvidenceError, read_checkpoint, read_ledger, read_public_key
-from privacy.cli.output import EXIT_FAILED, Json, fail, show_json
+from privacy.cli.output import EXIT_FAILED, Json, check_writable, fail, show_json
 from privacy.cli.secrets import new_key, read_key
 from privacy.cli.verifying import Ledger, Operator
 from privacy.ledger import SignedHead
@@ -42,6 +42,7 @@ def witness(
 
     Exit codes: 0 cosigned, 1 refused: the ledger was cut, rewritten or is another's, 2 bad input.
     """
+    check_writable("--checkpoint", checkpoint)
     try:
         signer, operator_key = read_key("--key", key), read_public_key("--operator", operator)
         last = read_checkpoint(checkpoint) if checkpoint.exists() else None

@@ -315,3 +315,21 @@ def test_a_witness_needs_a_key_a_ledger_and_its_own_memory(run: Path) -> None:
     assert witness(checkpoint=run / "report.json").exit_code == 2
     invoke("keys", "new", run / "other.key")
     assert witness(key=run / "other.key").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "--report", "report.json", "--html"),
+        ("report", "--report", "report.json", "--registry"),
+        ("report", "--report", "report.json", "--out"),
+        ("audit", "--task", "release/stable/task.json", "--out"),
+        ("witness", "--ledger", "ledger.db", "--operator", "operator.pub", "--key", "none", "--checkpoint"),
+    ],
+)
+def test_places_that_cannot_be_written_to_are_named_before_work_starts(run: Path, arguments: tuple[str, ...]) -> None:
+    files = [str(run / one) if (run / one).exists() else one for one in arguments]
+    for place in (run / "nowhere" / "file", run):
+        result = CliRunner().invoke(app, [*files, str(place)])
+        assert result.exit_code == 2
+        assert f"{arguments[-1]}: expected a file in a directory that can be written to" in result.output
