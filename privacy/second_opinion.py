@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 
+import numpy as np
 from prv_accountant import GaussianMechanism, PoissonSubsampledGaussianMechanism, PRVAccountant
 
-from privacy.composition import PLD_NAME, AccountantsDisagree, Bracket, Composition, grid_bracket
+from privacy.composition import PLD_NAME, RDP_NAME, AccountantsDisagree, Bracket, Composition, grid_bracket
 
 PRV_NAME = f"privacy random variables (prv-accountant {version('prv-accountant')})"
 
@@ -22,6 +23,8 @@ _RELATIVE = 0.01
 """How wide the second bracket may be, absolutely and of epsilon: its time grows as it narrows."""
 _DELTA_SHARE = 1e-3
 """Of delta, what truncation may cost."""
+_ANY_PROMISE = 20.0
+"""An epsilon above it lets odds change 500-million-fold. From about there on prv-accountant's floats may give out."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,15 @@ class SecondOpinion:
 def second_opinion(composition: Composition, delta: float, first: Bracket) -> SecondOpinion:
     """A bracket that does not depend on `first`, which only says how fine it has to be.
 
+    Where epsilon promises nothing any more and the independent code gives out, it is the Renyi bound in `first`.
+
     Raises:
-        AccountantsDisagree: when the brackets do not meet.
+        AccountantsDisagree: when the brackets do not meet, or there is no second one.
     """
     if math.isinf(first.upper) or not composition.rounds:
         return SecondOpinion(first.lower, first.upper, first.accountant)
     if composition.sampled:
-        found = SecondOpinion(*_prv(composition, delta, max(_FINEST, _RELATIVE * first.upper)), PRV_NAME)
+        found = _sampled_opinion(composition, delta, first)
     else:
         found = SecondOpinion(*grid_bracket(composition, delta), PLD_NAME)
     if not (found.lower <= first.upper and first.lower <= found.upper):
@@ -54,13 +59,26 @@ def second_opinion(composition: Composition, delta: float, first: Bracket) -> Se
     return found
 
 
+def _sampled_opinion(composition: Composition, delta: float, first: Bracket) -> SecondOpinion:
+    try:
+        return SecondOpinion(*_prv(composition, delta, max(_FINEST, _RELATIVE * first.upper)), PRV_NAME)
+    except (RuntimeError, FloatingPointError) as error:
+        if first.upper <= _ANY_PROMISE:
+            raise AccountantsDisagree(f"epsilon: no second opinion, as {PRV_NAME} gave out: {error}") from error
+        return SecondOpinion(0.0, first.second, RDP_NAME)
+
+
 def _prv(composition: Composition, delta: float, width: float) -> tuple[float, float]:
+    """Raises RuntimeError or FloatingPointError where its floats do not suffice."""
     mechanisms = [PoissonSubsampledGaussianMechanism(one.rate, one.noise_multiplier) for one, _ in composition.sampled]
     times = [count for _, count in composition.sampled]
     if composition.mu:
         mechanisms, times = [*mechanisms, GaussianMechanism(1 / composition.mu)], [*times, 1]
-    accountant = PRVAccountant(
-        prvs=mechanisms, max_self_compositions=times, eps_error=width, delta_error=delta * _DELTA_SHARE
-    )
-    lower, _, upper = accountant.compute_epsilon(delta, times)
-    return max(0.0, float(lower)), float(upper)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        accountant = PRVAccountant(
+            prvs=mechanisms, max_self_compositions=times, eps_error=width, delta_error=delta * _DELTA_SHARE
+        )
+        lower, _, upper = map(float, accountant.compute_epsilon(delta, times))
+    if not (math.isfinite(lower) and math.isfinite(upper)):
+        raise FloatingPointError(f"expected a finite bracket, got {lower} to {upper}")
+    return max(0.0, lower), upper

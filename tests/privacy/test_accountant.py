@@ -294,6 +294,24 @@ def test_an_independent_accountant_that_says_otherwise_stops_everything(monkeypa
         confirmed_spend([poisson(0.02, 1.0)] * 7, 1e-6)
 
 
+def test_far_above_any_promise_the_second_opinion_is_a_bound() -> None:
+    """prv-accountant gives out there: between 30 and 50 by raising, at 12,000 by an infinite bracket."""
+    for rounds, noise in ((30, 0.4), (100, 0.04)):
+        events = [poisson(0.2, noise, population=1_000)] * rounds
+        confirmed, found = confirmed_spend(events, 1e-5), spend(events, 1e-5)
+        assert confirmed.epsilon == found.epsilon > 20
+        assert (confirmed.second_accountant, confirmed.second_epsilon) == (composition.RDP_NAME, found.second_epsilon)
+
+
+def test_no_promise_without_a_second_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gives_out(*_: object) -> tuple[float, float]:
+        raise RuntimeError("Discrete mean differs")
+
+    monkeypatch.setattr(second_opinion, "_prv", gives_out)
+    with pytest.raises(AccountantsDisagree, match="no second opinion"):
+        confirmed_spend([poisson(0.02, 1.0)] * 8, 1e-6)
+
+
 @given(st.integers(1, 300), st.floats(0.6, 4.0))
 @settings(max_examples=15, deadline=None)
 def test_within_is_what_the_spend_says(times: int, noise: float) -> None:
