@@ -33,6 +33,8 @@ from privacy.task import TaskSpec
 
 KEY_FILE = "operator.pub"
 STABLE = "stable"
+EXTRAPOLATED = "extrapolated"
+"""The channel of models whose noise no real cohort would have had: nobody serves it."""
 
 
 class RegistryError(RuntimeError):
@@ -69,7 +71,7 @@ class Registry:
         self._root = root
 
     def publish(self, contents: ReleaseContents, ledger_head: Mapping[str, Any], signer: Signer) -> ModelVersion:
-        """Write, sign and verify a release, then point `stable` at it.
+        """Write, sign and verify a release, then point `stable` at it; `extrapolated`, if its task stands for a fleet.
 
         Publishing the same contents again is harmless: the name is the hash of the contents.
         """
@@ -77,13 +79,19 @@ class Registry:
         files = _files(contents)
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         name = sha256(canonical_json(digests)).hex()[:32]
-        predicate = {"task": contents.task.id, "parent": self._stable_name(), "ledger": dict(ledger_head)}
+        channel = STABLE if contents.task.fleet is None else EXTRAPOLATED
+        predicate = {
+            "task": contents.task.id,
+            "parent": self._name_in(channel),
+            "ledger": dict(ledger_head),
+            "extrapolated": contents.task.fleet is not None,
+        }
         if not (self._root / name).exists():
             files[STATEMENT_FILE] = sign_statement(digests, predicate, signer)
             self._write(name, files)
         version = open_release(self._root / name, signer.public)
         write_atomically(self._root / KEY_FILE, signer.public.hex().encode() + b"\n")
-        self._point(STABLE, name)
+        self._point(channel, name)
         return version
 
     def _write(self, name: str, files: Mapping[str, bytes]) -> None:
@@ -102,9 +110,9 @@ class Registry:
         temporary.replace(self._root / channel)
         sync_directory(self._root)
 
-    def _stable_name(self) -> str | None:
-        stable = self._root / STABLE
-        return stable.readlink().name if stable.is_symlink() else None
+    def _name_in(self, channel: str) -> str | None:
+        pointer = self._root / channel
+        return pointer.readlink().name if pointer.is_symlink() else None
 
 
 def open_release(path: Path, public_key: bytes | None = None) -> ModelVersion:

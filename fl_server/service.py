@@ -112,8 +112,11 @@ class ServerDirectory:
         return _parsed(self.settings, Settings.model_validate_json)
 
     def read_task(self) -> TaskSpec:
-        """Raises ServiceError when it is missing or not as expected."""
-        return _parsed(self.task, TaskSpec.model_validate_json)
+        """Raises ServiceError when it is missing, not as expected, or a simulation's that stands for a fleet."""
+        task = _parsed(self.task, TaskSpec.model_validate_json)
+        if task.fleet is not None:
+            raise ServiceError(f"{self.task}: expected a task for devices, got one with the noise of a larger fleet")
+        return task
 
     def read_operator(self) -> Signer:
         """Raises ServiceError when the key is missing or not 32 bytes long."""

@@ -14,13 +14,43 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from privacy.canonical import Frozen, sha256
 from privacy.correlation import Correlation
+from privacy.fleet import Fleet
+from privacy.participation import (
+    AggregationPolicy,
+    BoundedParticipation,
+    Participation,
+    PoissonParticipation,
+    largest_draw,
+)
 from privacy.randomness import Origin
 from privacy.signing import SIGNATURE_BYTES, SignatureError, Signer, verify
+
+__all__ = [
+    "AdaptiveClip",
+    "AggregationPolicy",
+    "BoundedParticipation",
+    "Budget",
+    "DeviceMechanism",
+    "FeatureSpec",
+    "Fleet",
+    "LocalTraining",
+    "ModelSpec",
+    "ParameterSpec",
+    "Participation",
+    "PoissonParticipation",
+    "Purpose",
+    "Statistic",
+    "TaskError",
+    "TaskSpec",
+    "Window",
+    "largest_draw",
+    "open_task",
+    "sign_task",
+]
 
 _DOMAIN = "havenfl/task/1"
 
 _LONGEST_NGRAM = 16
-_FAR = 40 * math.log(2) / 3
 
 
 def _rising(lengths: tuple[int, int]) -> tuple[int, int]:
@@ -31,28 +61,6 @@ def _rising(lengths: tuple[int, int]) -> tuple[int, int]:
 
 NgramRange = Annotated[tuple[int, int], AfterValidator(_rising)]
 """Shortest and longest n-gram."""
-
-
-def _drawn_by_the_server(who: str) -> str:
-    if who != "server":
-        raise ValueError(
-            "expected `server`: amplification is claimed only for cohorts that the server draws, every device by "
-            "a coin that nobody else sees. Devices that check in when they please are not a random cohort; use bounded "
-            f"participation, which claims none. Got {who}"
-        )
-    return who
-
-
-Share = Annotated[float, Field(ge=0, lt=0.5)]
-
-
-def largest_draw(population: int, rate: float) -> int:
-    """What a binomial draw stays within but for probability 2^-40, by Bernstein's inequality.
-
-    P[X >= mean + t] <= exp(-t^2 / (2 mean + 2 t / 3)) for the sum of independent coins.
-    """
-    mean = population * rate
-    return min(population, math.ceil(mean + _FAR + math.sqrt(_FAR * _FAR + 6 * _FAR * mean)))
 
 
 class TaskError(ValueError):
@@ -143,64 +151,6 @@ class Statistic(Frozen):
     """L2 sensitivity of the scaled value, over `clip`: more means less noise here and more in the model."""
 
 
-class PoissonParticipation(Frozen):
-    """Every device is drawn independently each round, by the server, which keeps the draw to itself."""
-
-    kind: Literal["poisson"] = "poisson"
-    population: int = Field(ge=1)
-    sampling_rate: float = Field(gt=0, le=1)
-    drawn_by: Annotated[str, AfterValidator(_drawn_by_the_server)] = "server"
-
-    @property
-    def expected_cohort(self) -> float:
-        return self.population * self.sampling_rate
-
-    @property
-    def largest_cohort(self) -> int:
-        """More devices than this are drawn with probability below 2^-40."""
-        return largest_draw(self.population, self.sampling_rate)
-
-
-class BoundedParticipation(Frozen):
-    """No randomness is claimed: a device takes part at most `max_participations` times, and enforces that itself."""
-
-    kind: Literal["bounded"] = "bounded"
-    cohort: int = Field(ge=1)
-    max_participations: int = Field(ge=1)
-    min_separation: int = Field(default=1, ge=1, le=1_000_000)
-    """A device that took part in a round takes part again so many rounds later at the earliest."""
-
-    @property
-    def expected_cohort(self) -> float:
-        return float(self.cohort)
-
-    @property
-    def largest_cohort(self) -> int:
-        return self.cohort
-
-
-Participation = Annotated[PoissonParticipation | BoundedParticipation, Field(discriminator="kind")]
-
-
-class AggregationPolicy(Frozen):
-    """What secure aggregation assumes of a round's devices; the noise is sized for what remains honest."""
-
-    corrupt_share: Share = 0.05
-    """gamma: the share of a cohort that may work with the server."""
-    dropout_share: Share = 0.1
-    """delta: the share of a cohort that may vanish in a round."""
-    min_survivors: int = Field(ge=2)
-    """Fewer devices in a sum than this, and the round ends with nothing revealed."""
-    modulus_bits: int = Field(ge=8, le=32)
-    """Coordinates of the sum are counted modulo at least 2^modulus_bits; it sets the grid and the size of uploads."""
-    shards: int = Field(default=1, ge=1, le=10_000)
-    """A cohort is split into so many sums; each carries all its noise by itself."""
-    security_bits: int = Field(default=40, ge=30, le=128)
-    """Drawing holders at random betrays some device with probability at most 2^-security_bits a round."""
-    failure_bits: int = Field(default=30, ge=10, le=128)
-    """Drop-outs within `dropout_share` spoil a round with probability at most 2^-failure_bits."""
-
-
 class Window(Frozen):
     """What may be spent within any so many days. It forgets what is older: not a lifetime guarantee."""
 
@@ -248,6 +198,8 @@ class TaskSpec(Frozen):
     budget: Budget
     rounds: int = Field(ge=1, le=1_000_000)
     randomness: Origin = "system"
+    fleet: Fleet | None = None
+    """What a simulation extrapolates to. Real devices refuse such a task."""
 
     @model_validator(mode="after")
     def _limited_only_with_noise(self) -> TaskSpec:
@@ -270,6 +222,23 @@ class TaskSpec(Frozen):
         names = [statistic.name for statistic in self.statistics]
         if len(set(names)) < len(names):
             raise ValueError(f"statistics: expected distinct names, got {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _scaled_to_its_fleet(self) -> TaskSpec:
+        if self.fleet is None:
+            return self
+        if self.randomness != "seeded":
+            raise ValueError("fleet: expected a simulation, of randomness `seeded`; real devices stand for themselves")
+        if self.budget.limited:
+            raise ValueError("budget: expected no limit beside a fleet, whose own is fleet.epsilon")
+        by_server = self.mechanism.correlation is not None
+        scaled = self.fleet.noise_for(self.participation, self.aggregation, by_server=by_server)
+        if not math.isclose(self.mechanism.noise_multiplier, scaled, rel_tol=1e-9):
+            raise ValueError(
+                f"mechanism.noise_multiplier: expected {scaled}, for the noise of the fleet's average, "
+                f"got {self.mechanism.noise_multiplier}"
+            )
         return self
 
     @property

@@ -67,6 +67,8 @@ def run_server(transport: GridTransport, config: RunConfig) -> None:
         ConfigError: when the configuration cannot be run, or is for another number of devices.
     """
     prepared = _prepared(str(config["config"]))
+    if prepared.task.fleet is not None:
+        raise ConfigError("fleet: a server refuses tasks that extrapolate to one; use `fl-sim run`")
     if not config["out"]:
         raise ConfigError("out: expected a path in --run-config, got none")
     devices = prepared.data.population.devices

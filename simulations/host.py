@@ -22,7 +22,9 @@ from privacy.states import Update
 from privacy.task import TaskSpec
 from simulations.randomness import SeedTree
 
-_POLICY = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0, accept_server_noise=True)
+_POLICY = DevicePolicy(
+    min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0, accept_server_noise=True, accept_extrapolation=True
+)
 """Simulated devices take part in whatever is simulated."""
 _NEVER = 2**40
 

@@ -28,6 +28,8 @@ class DevicePolicy(Frozen):
     """In one task, whatever the task says; None leaves it to the task."""
     accept_server_noise: bool = False
     """Take part where the server is trusted to add the noise, and sees every round's exact sum."""
+    accept_extrapolation: bool = False
+    """Take part with the small share of noise of a simulation that stands for a larger fleet."""
 
     def check(self, task: TaskSpec) -> None:
         """Raises PolicyError, naming the first limit that the task does not keep."""
@@ -43,6 +45,8 @@ class DevicePolicy(Frozen):
                 raise PolicyError(f"policy: this device wants {name} of at least {least:g}, the task has {offered:g}")
         if task.mechanism.correlation is not None and not self.accept_server_noise:
             raise PolicyError("policy: this device adds noise itself, the task leaves it to the server")
+        if task.fleet is not None and not self.accept_extrapolation:
+            raise PolicyError("policy: this device is no simulated one, the task has the noise of a larger fleet")
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from fl_server import registry as registry_module
 from fl_server.registry import Registry, RegistryError, ReleaseContents, open_release
 from privacy.release_files import MODEL_FILE
 from privacy.signing import Signer
-from privacy.task import ModelSpec, ParameterSpec
-from tests.support.tasks import make_task
+from privacy.task import ModelSpec, ParameterSpec, TaskSpec
+from tests.support.tasks import make_extrapolated_task, make_task
 
 SIGNER = Signer.from_seed(bytes(range(32)))
 LAYOUT = ModelSpec(
@@ -19,9 +19,9 @@ LAYOUT = ModelSpec(
 HEAD = {"size": 3, "root": "ab" * 32}
 
 
-def contents(start: float = 0.0) -> ReleaseContents:
+def contents(start: float = 0.0, task: TaskSpec | None = None) -> ReleaseContents:
     weights = np.arange(8, dtype=np.float32) + np.float32(start)
-    return ReleaseContents(make_task(model=LAYOUT), weights, {"threshold": "0.5"}, b"{}")
+    return ReleaseContents(task or make_task(model=LAYOUT), weights, {"threshold": "0.5"}, b"{}")
 
 
 def test_published_model_comes_back_verified(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_published_model_comes_back_verified(tmp_path: Path) -> None:
     opened = open_release(tmp_path / "stable", SIGNER.public)
     np.testing.assert_array_equal(opened.weights, contents().weights)
     assert (opened.name, opened.card) == (version.name, {"threshold": "0.5"})
-    assert opened.predicate == {"task": contents().task.id, "parent": None, "ledger": HEAD}
+    assert opened.predicate == {"task": contents().task.id, "parent": None, "ledger": HEAD, "extrapolated": False}
 
 
 def test_stable_moves_and_the_previous_release_stays(tmp_path: Path) -> None:
@@ -39,6 +39,15 @@ def test_stable_moves_and_the_previous_release_stays(tmp_path: Path) -> None:
     assert (tmp_path / "stable").readlink().name == second.name
     assert second.predicate["parent"] == first.name
     np.testing.assert_array_equal(open_release(first.path, SIGNER.public).weights, contents().weights)
+
+
+def test_a_model_with_the_noise_of_a_fleet_is_never_stable(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    real = registry.publish(contents(), HEAD, SIGNER)
+    extrapolated = registry.publish(contents(1.0, make_extrapolated_task(model=LAYOUT)), HEAD, SIGNER)
+    assert (tmp_path / "stable").readlink().name == real.name
+    assert (tmp_path / "extrapolated").readlink().name == extrapolated.name
+    assert (extrapolated.predicate["parent"], extrapolated.predicate["extrapolated"]) == (None, True)
 
 
 def test_publishing_twice_changes_nothing(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from fl_server.service import ServerDirectory, ServiceError, train
 from fl_server.transport import NodeId, Reply
 from privacy.secagg import Request
 from privacy.secagg.record import open_record
+from tests.support.tasks import make_extrapolated_task
 
 
 class LocalTransport:
@@ -85,6 +86,16 @@ def test_a_missing_or_damaged_file_is_named(federation: tuple[ServerDirectory, L
     (server.path / name).unlink()
     with pytest.raises(ServiceError, match=name):
         train(server, transport)
+
+
+def test_a_task_with_the_noise_of_a_larger_fleet_is_refused_before_any_device_is_asked(
+    federation: tuple[ServerDirectory, LocalTransport],
+) -> None:
+    server, transport = federation
+    server.task.write_bytes(make_extrapolated_task().canonical())
+    with pytest.raises(ServiceError, match=r"task\.json: expected a task for devices, got one with the noise"):
+        train(server, transport)
+    assert not server.ledger.exists()
 
 
 def test_loopback_certificates_verify_for_loopback_alone(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from privacy.task import (
     Budget,
     DeviceMechanism,
     FeatureSpec,
+    Fleet,
     LocalTraining,
     ModelSpec,
     ParameterSpec,
@@ -33,3 +34,23 @@ def make_task(dimension: int = 8, **changes: object) -> TaskSpec:
         "randomness": "seeded",
     }
     return TaskSpec(**{**sections, **changes})  # type: ignore[arg-type]
+
+
+def make_extrapolated_task(**changes: object) -> TaskSpec:
+    """Cohorts of 10 of 100 with the noise of cohorts of 500 of 1,000,000, in two shards, at a multiplier of 1."""
+    small = make_task()
+    fleet = Fleet(
+        population=1_000_000,
+        participation=PoissonParticipation(population=1_000_000, sampling_rate=500 / 1_000_000),
+        aggregation=small.aggregation.model_copy(update={"shards": 2}),
+        noise_multiplier=1.0,
+        epsilon=8.0,
+    )
+    noise = fleet.noise_for(small.participation, small.aggregation, by_server=False)
+    sections: dict[str, object] = {
+        "fleet": fleet,
+        "mechanism": DeviceMechanism(clip=1.0, noise_multiplier=noise),
+        "budget": Budget(delta=1e-5),
+        **changes,
+    }
+    return make_task(**sections)  # type: ignore[arg-type]
