@@ -182,7 +182,19 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: when the file cannot be read, a key is unknown or a value is out of range.
     """
-    values = _read(path) if path else {}
+    return _validated(_read(path) if path else {}, overrides)
+
+
+def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
+    """The same configuration but for `settings` (dotted keys; None means not given).
+
+    Raises:
+        ConfigError: when a key is unknown or a value is out of range.
+    """
+    return _validated(config.model_dump(mode="json", exclude_unset=True), settings)
+
+
+def _validated(values: dict[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
     for dotted, value in overrides.items():
         if value is not None:
             _put(values, dotted, value)

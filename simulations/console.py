@@ -5,25 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
+from rich import progress as bar
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simulations.metrics import Metrics
 
 
+class Progress(Protocol):
+    """Whom a run tells how far it is."""
+
+    def resumed_at(self, round_number: int) -> None:
+        """The workers are there, and so many rounds were complete before."""
+        ...
+
+    def round_ended(self, round_number: int, figures: str) -> None:
+        """One more round, and what there is to say of it."""
+        ...
+
+    def note(self, text: str) -> None:
+        """A line for people."""
+        ...
+
+
 class RunProgress:
-    """Round, loss, AUROC, epsilon spent of its budget, devices a second, time left; on standard error."""
+    """Implements `Progress` on standard error.
+
+    Shows round, loss, AUROC, epsilon spent of its budget, devices a second, time left.
+    """
 
     def __init__(self, rounds: int) -> None:
         console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("[bold]round"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
+        self._progress = bar.Progress(
+            bar.TextColumn("[bold]round"),
+            bar.MofNCompleteColumn(),
+            bar.BarColumn(bar_width=None),
+            bar.TextColumn("{task.fields[figures]}"),
+            bar.TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
             transient=False,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fl_server.coordinator import RoundReport
 from fl_server.history import round_line
-from simulations.console import RunProgress, figures
+from simulations.console import Progress, figures
 from simulations.host import Records
 from simulations.metrics import Metrics, evaluate
 from simulations.population import FederationData
@@ -32,7 +32,7 @@ class Watch:
     scorer: Scorer
     records: Records
     directory: RunDirectory
-    progress: RunProgress
+    progress: Progress
     log: Logger
     budget: float | None
 

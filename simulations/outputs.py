@@ -47,7 +47,8 @@ class Outputs:
     def write(self, result: Result, ledger: Ledger, operator: Signer, scorer: Scorer) -> dict[str, Any]:
         """Publish, then report, draw and sum up; returns the summary."""
         weights, lines = result.state.weights, self.directory.metrics()
-        threshold = self._threshold(weights, scorer)
+        calibration = scorer.scores(weights, self.data.calibration.features)
+        threshold = best_threshold(self.data.calibration.labels, calibration)
         publication = publish_model(
             Registry(self.directory.release),
             task=self.task,
@@ -63,6 +64,7 @@ class Outputs:
         draw_curves(lines, self.task.budget.epsilon, self.directory.curves)
         summary = {
             **self._quality(threshold, scorer.scores(weights, self.data.test.features)),
+            "calibration": asdict(evaluate(self.data.calibration.labels, calibration, threshold)),
             **self._privacy(publication.report),
             "rounds": result.round,
             "ended": str(result.ended),
@@ -89,10 +91,6 @@ class Outputs:
         start = initial_weights(ARCHITECTURE, self.task.features, self._seed.child("weights").integer())
         canary = MessageCanary(self.task, start, messages, 0)
         return (audit_part(audit_message(canary, _MESSAGE_TRIALS, self._seed.child("message"))),)
-
-    def _threshold(self, weights: NDArray[np.float32], scorer: Scorer) -> float:
-        calibration = self.data.calibration
-        return best_threshold(calibration.labels, scorer.scores(weights, calibration.features))
 
     def _card(self, threshold: float, result: Result) -> dict[str, Any]:
         return {

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +25,9 @@ from fl_server.rounds import Rounds, SecureRounds
 from privacy.accountant import AccountantsDisagree
 from privacy.ledger import Ledger, LedgerError
 from privacy.report import ReportError
-from privacy.task import TaskSpec
-from simulations.config import MAX_SEED, RunConfig
-from simulations.console import RunProgress
+from privacy.task import FeatureSpec, TaskSpec
+from simulations.config import MAX_SEED, DataConfig, RunConfig
+from simulations.console import Progress, RunProgress
 from simulations.crew import LocalCrew, ProcessCrew
 from simulations.engines import Choice, choose
 from simulations.host import Authorities, DeviceHost, Records, simulated_time
@@ -68,6 +68,9 @@ class Outcome:
     summary: dict[str, Any] | None
 
 
+DataSource = Callable[[DataConfig, FeatureSpec, SeedTree], FederationData]
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Everything that is checked and computed before work starts."""
@@ -90,7 +93,7 @@ def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> 
     seeded = config if config.seed is not None else config.model_copy(update={"seed": secrets.randbelow(MAX_SEED)})
     prepared = prepare(seeded)
     directory = RunDirectory.create(out, seeded, force=force)
-    return _run(prepared, directory, workers)
+    return _watched(prepared, directory, workers)
 
 
 def resume(path: Path, *, workers: int | None) -> Outcome:
@@ -101,21 +104,48 @@ def resume(path: Path, *, workers: int | None) -> Outcome:
         RunError: when the run fails on its way.
     """
     directory, config = RunDirectory.reopen(path)
-    return _run(prepare(config), directory, workers)
+    return _watched(prepare(config), directory, workers)
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Read the data and calibrate the noise."""
+def prepare(config: RunConfig, data_of: DataSource = build) -> Prepared:
+    """Read the data and calibrate the noise.
+
+    Args:
+        data_of: `build`, or what remembers its results.
+
+    Raises:
+        ConfigError, DataError, EngineError: when this cannot be run.
+    """
     seeds = SeedTree.root(config.seed or 0)
-    data = build(config.data, feature_spec(config), seeds)
+    data = data_of(config.data, feature_spec(config), seeds)
     task = plan_task(config, data.population.devices, data.fingerprint)
     return Prepared(config, seeds, data, task, choose(task, config.engine))
 
 
-def _run(prepared: Prepared, directory: RunDirectory, workers: int | None) -> Outcome:
+@dataclass(frozen=True)
+class Supervision:
+    """How a run is worked on, and who watches it.
+
+    Attributes:
+        workers: processes; 1 is this one alone.
+        stop_requested: asked between rounds.
+    """
+
+    workers: int
+    progress: Progress
+    stop_requested: Callable[[], bool]
+
+
+def execute(prepared: Prepared, directory: RunDirectory, by: Supervision) -> Outcome:
+    """Every round that is left, then the outputs.
+
+    Raises:
+        RunDirectoryError: when another process is in the directory.
+        RunError: when the run fails on its way.
+    """
     with directory.locked(), _log_to(directory.log) as log:
         try:
-            return _run_locked(prepared, directory, workers or len(os.sched_getaffinity(0)), log)
+            return _run(prepared, directory, by, log)
         except (*_FAILURES, OSError) as error:
             log.exception("the run failed")
             raise RunError(
@@ -123,19 +153,25 @@ def _run(prepared: Prepared, directory: RunDirectory, workers: int | None) -> Ou
             ) from error
 
 
-def _run_locked(prepared: Prepared, directory: RunDirectory, workers: int, log: logging.Logger) -> Outcome:
+def _watched(prepared: Prepared, directory: RunDirectory, workers: int | None) -> Outcome:
+    """On a terminal, until Ctrl-C."""
+    with RunProgress(prepared.task.rounds) as progress, StopAfterRound(progress.note) as stop:
+        processes = workers or len(os.sched_getaffinity(0))
+        return execute(prepared, directory, Supervision(processes, progress, stop.requested))
+
+
+def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logging.Logger) -> Outcome:
     last = CheckpointFile(directory.checkpoint, prepared.task.id).load()
     directory.keep_metrics_to(last.round if last else 0)
     records = Records.of(last.extra) if last else Records.fresh(prepared.data.population.devices)
     ledger = _ledger(prepared, directory)
     scorer = Scorer(prepared.task)
-    with RunProgress(prepared.task.rounds) as progress:
-        _warn(prepared, log, progress)
-        progress.resumed_at(last.round if last else 0)
-        watch = Watch(prepared.data, scorer, records, directory, progress, log, prepared.task.budget.epsilon)
-        with _rounds(prepared, records, workers, progress) as rounds, StopAfterRound(progress.note) as stop:
-            coordinator = _coordinator(prepared, rounds, ledger, directory, RunObserver(watch))
-            result = coordinator.run(_initial_weights(prepared), stop.requested)
+    _warn(prepared, log, by.progress)
+    by.progress.resumed_at(last.round if last else 0)
+    watch = Watch(prepared.data, scorer, records, directory, by.progress, log, prepared.task.budget.epsilon)
+    with _rounds(prepared, records, by) as rounds:
+        coordinator = _coordinator(prepared, rounds, ledger, directory, RunObserver(watch))
+        result = coordinator.run(_initial_weights(prepared), by.stop_requested)
     log.info("%s after round %d", result.ended, result.round)
     if result.ended is Ended.STOPPED:
         return Outcome(directory, None)
@@ -176,26 +212,26 @@ def _initial_weights(prepared: Prepared) -> NDArray[np.float32]:
     return initial_weights(ARCHITECTURE, prepared.task.features, prepared.seeds.child("model").integer())
 
 
-def _warn(prepared: Prepared, log: logging.Logger, progress: RunProgress) -> None:
+def _warn(prepared: Prepared, log: logging.Logger, progress: Progress) -> None:
     for warning in warnings_about(prepared.config, prepared.data.population.devices):
         log.warning("%s", warning)
         progress.note(f"warning: {warning}")
 
 
 @contextmanager
-def _rounds(prepared: Prepared, records: Records, workers: int, progress: RunProgress) -> Iterator[Rounds]:
+def _rounds(prepared: Prepared, records: Records, by: Supervision) -> Iterator[Rounds]:
     """Real rounds of simulated devices, or ideal ones."""
     task, seeds, examples_of = prepared.task, prepared.seeds, prepared.data.population.of
     if prepared.config.server.aggregation == "secure":
         host = DeviceHost(seeds, task, examples_of, records)
-        with WorkerPool(host, workers) if workers > 1 else nullcontext(Devices(host)) as pool:
+        with WorkerPool(host, by.workers) if by.workers > 1 else nullcontext(Devices(host)) as pool:
             transport = InProcessTransport(pool, records)
             convener = Authorities(seeds).convener(task.population)
             yield SecureRounds(task, lambda: convener, transport, simulated_time, math.inf)
         return
-    progress.note(f"engine: {prepared.engine.name} ({prepared.engine.reason})")
+    by.progress.note(f"engine: {prepared.engine.name} ({prepared.engine.reason})")
     worker = Worker(seeds, task, examples_of, prepared.engine)
-    with ProcessCrew(worker, workers) if workers > 1 else nullcontext(LocalCrew(worker)) as crew:
+    with ProcessCrew(worker, by.workers) if by.workers > 1 else nullcontext(LocalCrew(worker)) as crew:
         yield IdealRounds(task, seeds, crew, records)
 
 
