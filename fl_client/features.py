@@ -71,6 +71,16 @@ def normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
+def tokens(normalised: str) -> list[str]:
+    """Runs of word characters, and runs of others that are not white space."""
+    return _TOKEN.findall(normalised)
+
+
+def gram_hash(prefix: str, gram: str) -> int:
+    """CRC-32 of a token or n-gram after its prefix."""
+    return crc32(f"{prefix}{gram}".encode("utf-8", "surrogatepass"))
+
+
 def hash_texts(spec: FeatureSpec, texts: Sequence[str]) -> Features:
     """One row a text; a text without tokens has an empty row."""
     rows = [_row(spec, text) for text in texts]
@@ -81,9 +91,9 @@ def hash_texts(spec: FeatureSpec, texts: Sequence[str]) -> Features:
 
 
 def _row(spec: FeatureSpec, text: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    tokens = _TOKEN.findall(normalise(text))
-    hashes = [bucket for token in tokens for bucket in _token_hashes(spec, token)]
-    hashes.extend(_bucket(spec, "w", " ".join(gram)) for gram in _word_ngrams(spec, tokens))
+    words = tokens(normalise(text))
+    hashes = [bucket for word in words for bucket in _token_hashes(spec, word)]
+    hashes.extend(_bucket(spec, "w", " ".join(gram)) for gram in _word_ngrams(spec, words))
     columns, counts = np.unique(np.array(hashes, np.int32), return_counts=True)
     damped = 1 + np.log(counts)
     values = (damped / np.sqrt(damped @ damped)).astype(np.float32) if counts.size else np.empty(0, np.float32)
@@ -102,13 +112,13 @@ def _token_hashes(spec: FeatureSpec, token: str) -> tuple[int, ...]:
     return tuple(hashes)
 
 
-def _word_ngrams(spec: FeatureSpec, tokens: Sequence[str]) -> Iterator[Sequence[str]]:
+def _word_ngrams(spec: FeatureSpec, words: Sequence[str]) -> Iterator[Sequence[str]]:
     """All n-grams of two words and more."""
     shortest, longest = max(spec.word_ngrams[0], 2), spec.word_ngrams[1]
     for n in range(shortest, longest + 1):
-        for i in range(len(tokens) - n + 1):
-            yield tokens[i : i + n]
+        for i in range(len(words) - n + 1):
+            yield words[i : i + n]
 
 
 def _bucket(spec: FeatureSpec, prefix: str, gram: str) -> int:
-    return crc32(f"{prefix}{gram}".encode("utf-8", "surrogatepass")) % spec.buckets
+    return gram_hash(prefix, gram) % spec.buckets

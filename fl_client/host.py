@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_client.device import Device, Train
-from fl_client.features import hash_texts
 from fl_client.files import DeviceDirectory
+from fl_client.inputs import encode_texts
 from fl_client.store import FileStore
 from fl_client.training import Examples, LocalTrainer
 from privacy.randomness import Randomness, SystemRandomness
 from privacy.states import Update
-from privacy.task import FeatureSpec, TaskSpec
+from privacy.task import InputSpec, TaskSpec
 
 
 def open_device(directory: DeviceDirectory) -> Device:
@@ -43,8 +43,8 @@ def _local_training(messages: list[tuple[str, int]]) -> Train:
     trainer = lru_cache(maxsize=1)(LocalTrainer)
 
     @lru_cache(maxsize=1)
-    def examples(features: FeatureSpec) -> Examples:
-        return Examples(hash_texts(features, [text for text, _ in messages]), labels)
+    def examples(features: InputSpec) -> Examples:
+        return Examples(encode_texts(features, [text for text, _ in messages]), labels)
 
     def train(task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:
         return trainer(task).train(weights, examples(task.features), rng)

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from privacy.task import FeatureSpec, ModelSpec, ParameterSpec
+from fl_client.text_models import WrongInputs, character_cnn, hashed_linear, word_embedding
+from privacy.task import InputSpec, ModelSpec, ParameterSpec
 
-Factory = Callable[[FeatureSpec], nn.Module]
-"""Builds a module from float32[n, buckets] rows to float32[n, 1] logits."""
+Factory = Callable[[Any], nn.Module]
+"""Builds a module from the task's `InputSpec`: from float32[n, buckets] rows, or int64[n, length] token numbers, to
+float32[n, 1] logits."""
 
 
 class UnknownArchitecture(ValueError):
     """A name that this host application has not registered."""
-
-
-def hashed_linear(features: FeatureSpec) -> nn.Module:
-    """Logistic regression on the hashed n-grams."""
-    linear = nn.Linear(features.buckets, 1)
-    # A random start would only be noise in buckets that no message ever reaches.
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear
 
 
 _UNSOUND: dict[type[nn.Module], str] = {
@@ -37,7 +31,11 @@ _UNSOUND: dict[type[nn.Module], str] = {
 }
 """Layers that Opacus 1.6 accepts although what it clips is not one example's gradient; and why."""
 
-_ARCHITECTURES: dict[str, Factory] = {"hashed-linear": hashed_linear}
+_ARCHITECTURES: dict[str, Factory] = {
+    "hashed-linear": hashed_linear,
+    "word-embedding": word_embedding,
+    "character-cnn": character_cnn,
+}
 
 
 def register(name: str, factory: Factory) -> None:
@@ -48,15 +46,18 @@ def register(name: str, factory: Factory) -> None:
     _ARCHITECTURES[name] = factory
 
 
-def build(architecture: str, features: FeatureSpec) -> nn.Module:
+def build(architecture: str, features: InputSpec) -> nn.Module:
     """The module of a registered name.
 
     Raises:
-        UnknownArchitecture: when it is not registered, or cannot be trained privately.
+        UnknownArchitecture: when it is not registered, reads other inputs, or cannot be trained privately.
     """
     if architecture not in _ARCHITECTURES:
         raise UnknownArchitecture(f"architecture: expected one of {sorted(_ARCHITECTURES)}, got {architecture!r}")
-    module = _ARCHITECTURES[architecture](features)
+    try:
+        module = _ARCHITECTURES[architecture](features)
+    except WrongInputs as error:
+        raise UnknownArchitecture(f"architecture {error}") from error
     for layer in module.modules():
         for kind, reason in _UNSOUND.items():
             if isinstance(layer, kind):
@@ -64,14 +65,14 @@ def build(architecture: str, features: FeatureSpec) -> nn.Module:
     return module
 
 
-def model_spec(architecture: str, features: FeatureSpec) -> ModelSpec:
+def model_spec(architecture: str, features: InputSpec) -> ModelSpec:
     """The layout of an architecture's parameters."""
     module = build(architecture, features)
     layout = tuple(ParameterSpec(name=name, shape=tuple(value.shape)) for name, value in module.named_parameters())
     return ModelSpec(architecture=architecture, parameters=layout)
 
 
-def initial_weights(architecture: str, features: FeatureSpec, seed: int) -> NDArray[np.float32]:
+def initial_weights(architecture: str, features: InputSpec, seed: int) -> NDArray[np.float32]:
     """Where training starts: float32[d], the architecture's own initialisation drawn from `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

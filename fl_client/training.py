@@ -1,30 +1,32 @@
-"""Local training: Opacus DP-SGD with constants that are public.
+"""Local training: DP-SGD by Opacus with constants that are public, or plain SGD.
 
-Formal guarantee (message level, for a server that sees the device's own update): adding or removing one message
-changes each step's gradient sum by at most `message_clip` in L2 norm; the sum gets N(0, (message_noise *
+Formal guarantee of DP-SGD (message level, for a server that sees the device's own update): adding or removing one
+message changes each step's gradient sum by at most `message_clip` in L2 norm; the sum gets N(0, (message_noise *
 message_clip)^2); messages enter a step independently with probability `sampling_rate` (Abadi et al. 2016). Number of
 steps, sampling rate and normaliser do not depend on how many messages there are.
 
 The Gaussian is Opacus' own, in floating point from a generator seeded with 64 bits: defence in depth, not the
-headline, which is the discrete noise of `privacy.mechanism`.
+headline, which is the discrete noise of `privacy.mechanism`. Plain SGD promises nothing for a message.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
-from torch import nn
+from torch import Tensor, nn
 
-from fl_client.features import Features
+from fl_client.inputs import Inputs
 from fl_client.models import build, load_flat, to_flat
 from privacy.randomness import Randomness, uniform_unit
 from privacy.states import Update
-from privacy.task import LocalTraining, TaskSpec
+from privacy.task import LocalSgd, LocalTraining, TaskSpec
 
 STATISTICS = ("examples", "loss", "correct")
 """Sums over a device's messages that a task may ask for: their number, their loss, how many are judged correctly."""
@@ -36,9 +38,9 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """A device's own messages: n rows, and float32[n] labels in {0, 1}."""
+    """A device's own messages: n rows or sequences, and float32[n] labels in {0, 1}."""
 
-    features: Features = field(repr=False)
+    features: Inputs = field(repr=False)
     labels: NDArray[np.float32] = field(repr=False)
 
     def __len__(self) -> int:
@@ -51,17 +53,13 @@ class LocalTrainer:
     def __init__(self, task: TaskSpec) -> None:
         """Raises UnknownArchitecture when the task's model is not registered in this host application, TrainingError
         when it asks for a statistic that is none of `STATISTICS`."""
-        self._training: LocalTraining = task.training
         self._wants_statistics = bool(task.statistics)
         if unknown := {statistic.name for statistic in task.statistics} - set(STATISTICS):
             raise TrainingError(f"statistics: expected {', '.join(STATISTICS)}, got {', '.join(sorted(unknown))}")
-        self._module = GradSampleModule(build(task.model.architecture, task.features), loss_reduction="sum")
-        self._optimizer = DPOptimizer(
-            torch.optim.SGD(self._module.parameters(), lr=task.training.learning_rate),
-            noise_multiplier=task.training.message_noise,
-            max_grad_norm=task.training.message_clip,
-            expected_batch_size=task.training.expected_batch,
-            loss_reduction="mean",  # divides the noised sum by expected_batch, whatever the batch
+        self._module = build(task.model.architecture, task.features)
+        training = task.training
+        self._method: _Method = (
+            _Sgd(self._module, training) if isinstance(training, LocalSgd) else _DpSgd(self._module, training)
         )
 
     def train(self, weights: NDArray[np.float32], examples: Examples, rng: Randomness) -> Update:
@@ -74,20 +72,15 @@ class LocalTrainer:
         """
         start = torch.from_numpy(weights.copy())
         load_flat(self._module, start)
-        self._optimizer.generator = torch.Generator().manual_seed(int.from_bytes(rng.token(8), "little"))
         inputs, labels = torch.from_numpy(examples.features.dense()), torch.from_numpy(examples.labels)
         statistics = self._statistics(inputs, labels) if self._wants_statistics else {}
-        chosen = uniform_unit(rng, self._training.steps * len(examples)) < self._training.sampling_rate
-        for batch in chosen.reshape(self._training.steps, len(examples)):
-            mask = torch.from_numpy(batch)
-            # Opacus' hooks warn, at every step, about inputs that need no gradient.
-            self._step(inputs[mask].requires_grad_(), labels[mask])
+        self._method.fit(inputs, labels, rng)
         delta = to_flat(self._module) - start
         if not bool(torch.isfinite(delta).all()):
             raise TrainingError("local training: the update is not finite; lower training.learning_rate")
         return Update(delta.numpy(), statistics)
 
-    def _statistics(self, inputs: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    def _statistics(self, inputs: Tensor, labels: Tensor) -> dict[str, float]:
         """Of the model that was received, on this device's own messages."""
         with torch.no_grad():
             logits = self._module(inputs).squeeze(1)
@@ -95,9 +88,66 @@ class LocalTrainer:
         correct = ((logits > 0) == (labels > 0.5)).sum()
         return {"examples": float(len(labels)), "loss": float(loss), "correct": float(correct)}
 
-    def _step(self, inputs: torch.Tensor, labels: torch.Tensor) -> None:
+
+class _Method(Protocol):
+    """Moves a module's parameters."""
+
+    def fit(self, inputs: Tensor, labels: Tensor, rng: Randomness) -> None: ...
+
+
+class _DpSgd:
+    """By Opacus. It wraps the module once, for all devices."""
+
+    def __init__(self, module: nn.Module, training: LocalTraining) -> None:
+        self._training = training
+        self._module = GradSampleModule(module, loss_reduction="sum")
+        self._optimizer = DPOptimizer(
+            torch.optim.SGD(self._module.parameters(), lr=training.learning_rate),
+            noise_multiplier=training.message_noise,
+            max_grad_norm=training.message_clip,
+            expected_batch_size=training.expected_batch,
+            loss_reduction="mean",  # divides the noised sum by expected_batch, whatever the batch
+        )
+
+    def fit(self, inputs: Tensor, labels: Tensor, rng: Randomness) -> None:
+        """Takes 8 bytes of `rng` for a seed, then 8 for each step and example."""
+        self._optimizer.generator = torch.Generator().manual_seed(int.from_bytes(rng.token(8), "little"))
+        chosen = uniform_unit(rng, self._training.steps * len(labels)) < self._training.sampling_rate
+        for batch in chosen.reshape(self._training.steps, len(labels)):
+            mask = torch.from_numpy(batch)
+            self._step(inputs[mask], labels[mask])
+
+    def _step(self, inputs: Tensor, labels: Tensor) -> None:
         self._optimizer.zero_grad()
-        logits = self._module(inputs).squeeze(1)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
-        torch.autograd.backward(loss)
+        loss = nn.functional.binary_cross_entropy_with_logits(self._module(inputs).squeeze(1), labels, reduction="sum")
+        with warnings.catch_warnings():
+            # Of Opacus' hooks, where token numbers, which can have no gradient, are what the model reads.
+            warnings.filterwarnings("ignore", "Full backward hook is firing")
+            torch.autograd.backward(loss)
         self._optimizer.step()
+
+
+class _Sgd:
+    """Plain, in epochs."""
+
+    def __init__(self, module: nn.Module, training: LocalSgd) -> None:
+        self._training = training
+        self._module = module
+
+    def fit(self, inputs: Tensor, labels: Tensor, rng: Randomness) -> None:
+        for order in epochs(self._training, len(labels), rng):
+            for batch in torch.split(torch.from_numpy(order), self._training.batch_size):
+                self._step(inputs[batch], labels[batch])
+
+    def _step(self, inputs: Tensor, labels: Tensor) -> None:
+        loss = nn.functional.binary_cross_entropy_with_logits(self._module(inputs).squeeze(1), labels)
+        parameters = list(self._module.parameters())
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                parameter.sub_(gradient, alpha=self._training.learning_rate)
+
+
+def epochs(training: LocalSgd, examples: int, rng: Randomness) -> NDArray[np.int64]:
+    """int64[epochs, n]: in which order plain SGD meets the examples; takes 8 bytes of `rng` for each."""
+    coins = uniform_unit(rng, training.epochs * examples).reshape(training.epochs, examples)
+    return np.argsort(coins, axis=1, kind="stable")

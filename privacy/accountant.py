@@ -26,7 +26,7 @@ from privacy.composition import (
 from privacy.events import Event
 from privacy.exposure import compose, slack
 from privacy.second_opinion import second_opinion
-from privacy.task import LocalTraining
+from privacy.task import LocalSgd, Training
 
 __all__ = [
     "AccountantsDisagree",
@@ -177,8 +177,9 @@ def spend_by_round(events: Sequence[Event], delta: float) -> list[float]:
     return curve
 
 
-def message_level_epsilon(training: LocalTraining, participations: int, delta: float) -> float:
-    """Epsilon of one message on one device, from DP-SGD with Poisson batches there; inf without message noise.
+def message_level_epsilon(training: Training, participations: int, delta: float) -> float:
+    """Epsilon of one message on one device, from DP-SGD with Poisson batches there; inf without message noise, and so
+    for plain SGD.
 
     Adjacency: the message added or removed. It holds against whoever sees the device's own updates. It is another
     guarantee than the device's and is never added to it.
@@ -190,6 +191,8 @@ def message_level_epsilon(training: LocalTraining, participations: int, delta: f
     check_delta(delta)
     if participations < 0:
         raise ValueError(f"participations: expected 0 or more, got {participations}")
+    if isinstance(training, LocalSgd):
+        return math.inf if participations else 0.0
     step = Sampled(training.sampling_rate, training.message_noise)
     composition = Composition.of(0.0, [(step, training.steps * participations)])
     return rounded_up(bracket(composition, delta).upper)

@@ -70,9 +70,25 @@ class TaskError(ValueError):
 class FeatureSpec(Frozen):
     """Text to hashed n-grams: enough for another language to reproduce every bucket."""
 
+    kind: Literal["ngrams"] = "ngrams"
     buckets: int = Field(default=16_384, ge=16, le=1 << 24)
     word_ngrams: NgramRange = (1, 2)
     char_ngrams: NgramRange = (3, 5)
+
+
+class SequenceSpec(Frozen):
+    """Text to the sequence of its hashed words or characters, for models that read in order."""
+
+    kind: Literal["sequence"] = "sequence"
+    unit: Literal["words", "characters"]
+    vocabulary: int = Field(ge=16, le=1 << 24)
+    """Tokens are numbered from 1 to before it; 0 is padding."""
+    length: int = Field(ge=1, le=4_096)
+    """A text's first so many tokens are read."""
+
+
+InputSpec = Annotated[FeatureSpec | SequenceSpec, Field(discriminator="kind")]
+"""How a text becomes what the model reads."""
 
 
 class ParameterSpec(Frozen):
@@ -101,6 +117,7 @@ class ModelSpec(Frozen):
 class LocalTraining(Frozen):
     """DP-SGD on the device (Abadi et al. 2016) with Poisson batches; all constants are public."""
 
+    kind: Literal["dp-sgd"] = "dp-sgd"
     steps: int = Field(ge=1, le=10_000)
     sampling_rate: float = Field(gt=0, le=1)
     expected_batch: float = Field(gt=0)
@@ -110,6 +127,28 @@ class LocalTraining(Frozen):
     """L2 bound C of one message's gradient."""
     message_noise: float = Field(ge=0)
     """Noise multiplier: each step's summed gradient gets N(0, (message_noise * C)^2)."""
+
+
+class LocalSgd(Frozen):
+    """Plain SGD over the device's messages in random order (McMahan et al. 2017), clipped as a whole afterwards.
+
+    The device-level guarantee is the same. Nothing is promised for a single message, and from one device's own update
+    its number of steps could be told.
+    """
+
+    kind: Literal["sgd"] = "sgd"
+    epochs: int = Field(ge=1, le=1_000)
+    batch_size: int = Field(ge=1, le=100_000)
+    """Messages a step; the last batch of an epoch holds what is left, and steps along its mean gradient too."""
+    learning_rate: float = Field(gt=0)
+
+    @property
+    def message_noise(self) -> float:
+        """None, ever."""
+        return 0.0
+
+
+Training = Annotated[LocalTraining | LocalSgd, Field(discriminator="kind")]
 
 
 class AdaptiveClip(Frozen):
@@ -188,8 +227,8 @@ class TaskSpec(Frozen):
     """Whose devices these are; all tasks of a population share one ledger and one budget."""
     purpose: Purpose = "training"
     model: ModelSpec
-    features: FeatureSpec
-    training: LocalTraining
+    features: InputSpec
+    training: Training
     mechanism: DeviceMechanism
     statistics: tuple[Statistic, ...] = ()
     """What devices report beside their update, in this order; empty by default."""

@@ -19,7 +19,7 @@ from privacy.audit.bounds import certified_any, certified_gaussian, estimated_mu
 from privacy.audit.record import AuditResult
 from privacy.gaussian import epsilon_bracket
 from privacy.randomness import Randomness
-from privacy.task import TaskSpec
+from privacy.task import LocalSgd, LocalTraining, TaskSpec
 from simulations.randomness import SeedTree
 
 Floats = NDArray[np.float64]
@@ -50,7 +50,7 @@ class MessageCanary:
         Raises:
             ValueError: when it does not move it.
         """
-        plain = self.task.training.model_copy(update={"message_noise": 0.0, "sampling_rate": 1.0})
+        plain = _claiming(self.task).model_copy(update={"message_noise": 0.0, "sampling_rate": 1.0})
         trainer, rng = LocalTrainer(self.task.model_copy(update={"training": plain})), SeedTree.root(0).stream()
         effect = self._update(trainer, self.messages, rng) - self._update(trainer, self.others, rng)
         norm = float(np.linalg.norm(effect))
@@ -72,6 +72,13 @@ class MessageCanary:
         return trainer.train(self.weights, data, rng).delta.astype(np.float64)
 
 
+def _claiming(task: TaskSpec) -> LocalTraining:
+    """The training of a task that claims something for a message."""
+    if isinstance(task.training, LocalSgd) or not task.training.message_noise:
+        raise ValueError("message_noise: expected more than 0, got 0; without noise there is nothing to audit")
+    return task.training
+
+
 def audit_message(
     canary: MessageCanary,
     trials: int,
@@ -86,9 +93,7 @@ def audit_message(
         ValueError: when the task has no message noise, so that nothing is claimed; with fewer than 20 trials; or when
             the canary does not move the update.
     """
-    training, delta = canary.task.training, canary.task.budget.delta
-    if not training.message_noise:
-        raise ValueError("message_noise: expected more than 0, got 0; without noise there is nothing to audit")
+    training, delta = _claiming(canary.task), canary.task.budget.delta
     present, absent = canary.scores(trials, seed, trainer)
     gaussian = training.sampling_rate == 1
     bound = (certified_gaussian if gaussian else certified_any)(present, absent, delta, confidence)

@@ -80,15 +80,34 @@ class PrivacyConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """DP-SGD on each device; every value is a public constant of the task."""
+    """The model, and how each device trains it; every value is a public constant of the task."""
 
+    architecture: str = "hashed-linear"
+    """`hashed-linear`, `word-embedding`, `character-cnn`, or a factory of one's own as `package.module:factory`."""
+    inputs: Literal["ngrams", "words", "characters"] | None = None
+    """What the model reads. Default: what a known architecture does, n-grams for others."""
+    length: int | None = Field(default=None, ge=1, le=4_096)
+    """Words or characters of a message that are read. Default: 64 or 128."""
+    method: Literal["dp-sgd", "sgd"] = "dp-sgd"
+    """`sgd` clips no single message: faster, and no message-level guarantee is possible."""
+    epochs: int = Field(default=1, ge=1, le=1_000)
+    """Of `sgd`."""
+    batch_size: int = Field(default=16, ge=1, le=100_000)
+    """Of `sgd`."""
     steps: int = Field(default=5, ge=1, le=1_000)
     sampling_rate: float = Field(default=1.0, gt=0, le=1)
     expected_batch: float = Field(default=8.0, gt=0)
     learning_rate: float = Field(default=8.0, gt=0)
     message_clip: float = Field(default=1.0, gt=0)
     message_noise: float = Field(default=0.0, ge=0, le=1_000)
-    buckets: int = Field(default=16_384, ge=16, le=1 << 22)
+    buckets: int | None = Field(default=None, ge=16, le=1 << 22)
+    """Of hashed n-grams, or the vocabulary of a sequence. Default: 16,384, of characters 256."""
+
+    @model_validator(mode="after")
+    def _noise_needs_clipping(self) -> TrainingConfig:
+        if self.method == "sgd" and self.message_noise:
+            raise ValueError("message_noise: expected method `dp-sgd`, which clips what the noise hides, got `sgd`")
+        return self
 
 
 class ServerConfig(_Section):

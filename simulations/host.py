@@ -20,6 +20,7 @@ from privacy.secagg.policy import DevicePolicy, Trust
 from privacy.signing import Signer
 from privacy.states import Update
 from privacy.task import TaskSpec
+from simulations.architectures import make_known
 from simulations.randomness import SeedTree
 
 _POLICY = DevicePolicy(
@@ -145,4 +146,5 @@ class DeviceHost:
 @lru_cache(maxsize=2)
 def _trainer(task: TaskSpec) -> LocalTrainer:
     """One model object for all devices of a process: wrapping a module costs more than training on ten messages."""
+    make_known(task.model.architecture)
     return LocalTrainer(task)

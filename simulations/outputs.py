@@ -23,7 +23,6 @@ from privacy.task import TaskSpec
 from simulations.canaries import MessageCanary, audit_message
 from simulations.config import RunConfig
 from simulations.metrics import best_threshold, evaluate
-from simulations.plan import ARCHITECTURE
 from simulations.plots import draw_curves
 from simulations.population import FederationData
 from simulations.randomness import SeedTree
@@ -88,7 +87,7 @@ class Outputs:
         if not self.task.training.message_noise or not len(devices.examples):
             return ()
         messages = devices.of(int(np.argmax(np.diff(devices.starts) > 0)))
-        start = initial_weights(ARCHITECTURE, self.task.features, self._seed.child("weights").integer())
+        start = initial_weights(self.task.model.architecture, self.task.features, self._seed.child("weights").integer())
         canary = MessageCanary(self.task, start, messages, 0)
         return (audit_part(audit_message(canary, _MESSAGE_TRIALS, self._seed.child("message"))),)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fl_client.models import model_spec
+from fl_client.models import UnknownArchitecture, model_spec
 from privacy.calibration import noise_multiplier_for
 from privacy.correlation import Correlation
 from privacy.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
@@ -13,25 +13,23 @@ from privacy.task import (
     BoundedParticipation,
     Budget,
     DeviceMechanism,
-    FeatureSpec,
+    InputSpec,
+    LocalSgd,
     LocalTraining,
+    ModelSpec,
     Participation,
     PoissonParticipation,
     Statistic,
     TaskSpec,
+    Training,
     Window,
 )
-from simulations.config import ConfigError, RunConfig
+from simulations.architectures import input_spec, make_known
+from simulations.config import ConfigError, RunConfig, TrainingConfig
 from strategies.factorisation import best_correlation
 
-ARCHITECTURE = "hashed-linear"
 _DEFAULT_EPSILON = 8.0
 _MOST_BITS = 32
-
-
-def feature_spec(config: RunConfig) -> FeatureSpec:
-    """How texts become features."""
-    return FeatureSpec(buckets=config.training.buckets)
 
 
 def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
@@ -45,22 +43,15 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
         ConfigError: when the cohort does not fit the population, or no noise meets the budget.
     """
     participation, aggregation = _participation(config, devices), _aggregation(config)
-    features, training = feature_spec(config), config.training
+    features = input_spec(config.training)
     correlation = _correlation(config)
     task = TaskSpec(
         name=config.name,
         population=f"simulation-{fingerprint[:16]}",
         purpose=config.purpose,
-        model=model_spec(ARCHITECTURE, features),
+        model=_model(config.training.architecture, features),
         features=features,
-        training=LocalTraining(
-            steps=training.steps,
-            sampling_rate=training.sampling_rate,
-            expected_batch=training.expected_batch,
-            learning_rate=training.learning_rate,
-            message_clip=training.message_clip,
-            message_noise=training.message_noise,
-        ),
+        training=_training(config.training),
         mechanism=DeviceMechanism(
             clip=config.privacy.clip,
             adaptive=_adaptive(config),
@@ -81,6 +72,26 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
     except (MechanismError, ParameterError) as error:
         raise ConfigError(f"server.{error}") from error
     return planned
+
+
+def _model(architecture: str, features: InputSpec) -> ModelSpec:
+    try:
+        return model_spec(make_known(architecture), features)
+    except UnknownArchitecture as error:
+        raise ConfigError(f"training.{error}") from error
+
+
+def _training(config: TrainingConfig) -> Training:
+    if config.method == "sgd":
+        return LocalSgd(epochs=config.epochs, batch_size=config.batch_size, learning_rate=config.learning_rate)
+    return LocalTraining(
+        steps=config.steps,
+        sampling_rate=config.sampling_rate,
+        expected_batch=config.expected_batch,
+        learning_rate=config.learning_rate,
+        message_clip=config.message_clip,
+        message_noise=config.message_noise,
+    )
 
 
 def warnings_about(config: RunConfig, devices: int) -> list[str]:

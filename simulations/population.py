@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.features import hash_texts
+from fl_client.inputs import encode_texts
 from fl_client.training import Examples
-from privacy.task import FeatureSpec
+from privacy.task import InputSpec
 from simulations import partition
 from simulations.config import DataConfig
 from simulations.dataset import Table, load
@@ -77,7 +77,7 @@ class FederationData:
         }
 
 
-def build(data: DataConfig, features: FeatureSpec, seed: SeedTree) -> FederationData:
+def build(data: DataConfig, features: InputSpec, seed: SeedTree) -> FederationData:
     """Read or generate the examples, hold out test and calibration users, and give the rest to devices.
 
     Raises:
@@ -127,9 +127,9 @@ def _devices(table: Table, train: NDArray[np.int64], data: DataConfig, rng: np.r
     return [train[places] for places in own]
 
 
-def _examples(table: Table, rows: NDArray[np.int64], features: FeatureSpec) -> Examples:
+def _examples(table: Table, rows: NDArray[np.int64], features: InputSpec) -> Examples:
     labels = table.required_labels()[rows].astype(np.float32)
-    return Examples(hash_texts(features, [table.texts[row] for row in rows]), labels)
+    return Examples(encode_texts(features, [table.texts[row] for row in rows]), labels)
 
 
 def _generator(seed: SeedTree, purpose: str) -> np.random.Generator:

@@ -25,7 +25,8 @@ from fl_server.rounds import Rounds, SecureRounds
 from privacy.accountant import AccountantsDisagree
 from privacy.ledger import Ledger, LedgerError
 from privacy.report import ReportError
-from privacy.task import FeatureSpec, TaskSpec
+from privacy.task import InputSpec, TaskSpec
+from simulations.architectures import input_spec
 from simulations.config import MAX_SEED, DataConfig, RunConfig
 from simulations.console import Progress, RunProgress
 from simulations.crew import LocalCrew, ProcessCrew
@@ -36,7 +37,7 @@ from simulations.inprocess import Devices, InProcessTransport, WorkerDied, Worke
 from simulations.interrupt import StopAfterRound
 from simulations.observer import RunObserver, Watch
 from simulations.outputs import Outputs
-from simulations.plan import ARCHITECTURE, feature_spec, plan_task, warnings_about
+from simulations.plan import plan_task, warnings_about
 from simulations.population import FederationData, build
 from simulations.randomness import SeedTree
 from simulations.rundir import RunDirectory
@@ -68,7 +69,7 @@ class Outcome:
     summary: dict[str, Any] | None
 
 
-DataSource = Callable[[DataConfig, FeatureSpec, SeedTree], FederationData]
+DataSource = Callable[[DataConfig, InputSpec, SeedTree], FederationData]
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def prepare(config: RunConfig, data_of: DataSource = build) -> Prepared:
         ConfigError, DataError, EngineError: when this cannot be run.
     """
     seeds = SeedTree.root(config.seed or 0)
-    data = data_of(config.data, feature_spec(config), seeds)
+    data = data_of(config.data, input_spec(config.training), seeds)
     task = plan_task(config, data.population.devices, data.fingerprint)
     return Prepared(config, seeds, data, task, choose(task, config.engine))
 
@@ -209,7 +210,8 @@ def _ledger(prepared: Prepared, directory: RunDirectory) -> Ledger:
 
 
 def _initial_weights(prepared: Prepared) -> NDArray[np.float32]:
-    return initial_weights(ARCHITECTURE, prepared.task.features, prepared.seeds.child("model").integer())
+    task = prepared.task
+    return initial_weights(task.model.architecture, task.features, prepared.seeds.child("model").integer())
 
 
 def _warn(prepared: Prepared, log: logging.Logger, progress: Progress) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fl_client.features import Features
+from fl_client.inputs import Inputs
 from fl_client.models import build, load_flat
 from privacy.task import TaskSpec
 
@@ -20,7 +20,7 @@ class Scorer:
     def __init__(self, task: TaskSpec) -> None:
         self._module = build(task.model.architecture, task.features).eval()
 
-    def scores(self, weights: NDArray[np.float32], features: Features) -> NDArray[np.float64]:
+    def scores(self, weights: NDArray[np.float32], features: Inputs) -> NDArray[np.float64]:
         """Probability of abuse of every row: float64[n].
 
         Args:
@@ -31,7 +31,7 @@ class Scorer:
         parts = [self._chunk(features, np.arange(start, min(start + _CHUNK, len(features)))) for start in starts]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def _chunk(self, features: Features, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _chunk(self, features: Inputs, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         with torch.no_grad():
             logits = self._module(torch.from_numpy(features.rows(rows).dense())).squeeze(1)
             return torch.sigmoid(logits.double()).numpy()

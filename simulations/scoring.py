@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.features import hash_texts
+from fl_client.inputs import encode_texts
 from fl_client.models import UnknownArchitecture
 from fl_server.registry import ModelVersion, RegistryError, open_release
 from simulations.dataset import Table, load
@@ -52,7 +52,7 @@ def score_file(job: ScoringJob) -> dict[str, Any]:
     table = load(job.data, job.text_column, job.label_column, require_labels=False)
     threshold = float(version.card["threshold"])
     try:
-        scores = Scorer(version.task).scores(version.weights, hash_texts(version.task.features, table.texts))
+        scores = Scorer(version.task).scores(version.weights, encode_texts(version.task.features, table.texts))
     except UnknownArchitecture as error:
         raise ScoringError(f"--release: {error}") from error
     _write(job.out, table, scores, threshold)

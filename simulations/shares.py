@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fl_client.training import Examples, TrainingError
 from privacy.mechanism import Mechanism, MechanismError
 from privacy.task import TaskSpec
+from simulations.architectures import make_known
 from simulations.engines.base import Engine, Trainee
 from simulations.engines.choice import Choice
 from simulations.host import input_randomness
@@ -87,5 +88,6 @@ class Worker:
     @property
     def _learner(self) -> Engine:
         if self._engine is None:
+            make_known(self.task.model.architecture)
             self._engine = self.choice.make(self.task)
         return self._engine

@@ -24,13 +24,19 @@ participation = "poisson"      # cohorts that the server draws in secret, or "bo
 max_participations = 6         # under "bounded"
 
 [training]                     # on each device, the same for all: derived from its own data these would leak it
+architecture = "hashed-linear" # or "word-embedding", "character-cnn", or your own: "package.module:factory"
+# inputs = "words"             # what your own model reads: "ngrams" (default), "words" or "characters"
+# length = 64                  # words or characters of a message that a model reads
+method = "dp-sgd"              # or "sgd", plain: faster, and no message-level guarantee is possible
+# epochs = 1                   # of "sgd"
+# batch_size = 16              # of "sgd"
 steps = 5
 sampling_rate = 1.0            # of its messages, in each step
 expected_batch = 8.0           # divides each step's gradient
 learning_rate = 8.0
 message_clip = 1.0             # L2 bound of one message's gradient
 message_noise = 0.0            # Opacus noise multiplier; see docs/defaults.md for what it costs
-buckets = 16384                # of the hashed n-grams
+# buckets = 16384              # of the hashed n-grams, or the vocabulary; of characters 256
 
 [server]
 rounds = 30

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from fl_client.features import Features
 from fl_client.models import initial_weights
+from fl_client.sequences import Sequences
 from fl_client.training import Examples, TrainingError
 from privacy.states import Update
-from privacy.task import TaskSpec
-from simulations.engines import linear
+from privacy.task import FeatureSpec, InputSpec, SequenceSpec, TaskSpec
 from simulations.engines.base import Engine, Trainee
-from simulations.engines.linear import LinearEngine
+from simulations.engines.kernel import KernelEngine
 from simulations.engines.sequential import SequentialEngine
 from simulations.engines.stacked import StackedEngine
+from simulations.kernels import KERNELS
 from simulations.randomness import SeedTree
 
 Name = Literal["auto", "sequential", "vectorised"]
@@ -29,7 +30,7 @@ TOLERANCE = 1e-5
 _PROBES = 8
 _EXAMPLES = 6
 _FILLED = 32
-"""Columns of a probe's row that are not zero, at most."""
+"""Columns of a probe's row that are not zero, or tokens, at most."""
 
 
 class EngineError(ValueError):
@@ -57,8 +58,8 @@ def choose(task: TaskSpec, name: Name) -> Choice:
     """
     if name == "sequential":
         return Choice("sequential", "as asked", SequentialEngine)
-    if task.model.architecture == linear.ARCHITECTURE:
-        return Choice("vectorised", "a kernel for hashed-linear", LinearEngine)
+    if task.model.architecture in KERNELS:
+        return Choice("vectorised", f"a compiled kernel for {task.model.architecture}", KernelEngine)
     try:
         seconds = _compared(task)
     except EngineError as error:
@@ -93,9 +94,7 @@ def _timed(engine: Engine, task: TaskSpec, weights: NDArray[np.float32]) -> tupl
 
 def _deltas(engine: Engine, task: TaskSpec, weights: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     seed = SeedTree.root(0)
-    probes = [
-        Trainee(place, _example(task.features.buckets, place), seed.child(place).stream()) for place in range(_PROBES)
-    ]
+    probes = [Trainee(place, _examples(task.features, place), seed.child(place).stream()) for place in range(_PROBES)]
     return [_delta(learnt) for learnt in engine.learn(weights, probes)]
 
 
@@ -103,12 +102,23 @@ def _delta(learnt: Update | TrainingError) -> NDArray[np.float32]:
     return learnt.delta if isinstance(learnt, Update) else np.zeros(1, np.float32)
 
 
-def _example(buckets: int, seed: int) -> Examples:
-    """Rows as texts give them: few columns, all positive, of norm 1."""
-    source, filled = np.random.default_rng(seed), min(_FILLED, buckets)
-    columns = np.array([np.sort(source.choice(buckets, filled, replace=False)) for _ in range(_EXAMPLES)], np.int32)
+def _examples(spec: InputSpec, seed: int) -> Examples:
+    """Inputs as texts give them: few columns, all positive, of norm 1; or a few different tokens."""
+    source = np.random.default_rng(seed)
+    labels = (np.arange(_EXAMPLES) % 2).astype(np.float32)
+    return Examples(_sequences(spec, source) if isinstance(spec, SequenceSpec) else _rows(spec, source), labels)
+
+
+def _rows(spec: FeatureSpec, source: np.random.Generator) -> Features:
+    filled = min(_FILLED, spec.buckets)
+    columns = [np.sort(source.choice(spec.buckets, filled, replace=False)) for _ in range(_EXAMPLES)]
     values = source.random((_EXAMPLES, filled)).astype(np.float32)
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     starts = np.arange(_EXAMPLES + 1, dtype=np.int64) * filled
-    labels = (np.arange(_EXAMPLES) % 2).astype(np.float32)
-    return Examples(Features(buckets, starts, columns.ravel(), values.ravel()), labels)
+    return Features(spec.buckets, starts, np.concatenate(columns).astype(np.int32), values.ravel())
+
+
+def _sequences(spec: SequenceSpec, source: np.random.Generator) -> Sequences:
+    filled = min(_FILLED, spec.length)
+    numbers = source.integers(1, spec.vocabulary, _EXAMPLES * filled, dtype=np.int32)
+    return Sequences(spec.length, np.arange(_EXAMPLES + 1, dtype=np.int64) * filled, numbers)

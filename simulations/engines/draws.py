@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fl_client.training import epochs
 from privacy.randomness import Randomness, uniform_unit
-from privacy.task import LocalTraining
+from privacy.task import LocalSgd, LocalTraining, Training
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,16 +18,51 @@ class Draws:
     """One training's randomness.
 
     Attributes:
-        noise: Opacus' generator.
-        batches: bool[steps, n], which examples each step takes.
+        chosen: int64, the examples that the steps take, one step after the other.
+        starts: int64[steps + 1]; step i takes starts[i] to starts[i + 1] of `chosen`.
+        noise: Opacus' generator; None for plain SGD.
     """
 
-    noise: torch.Generator = field(repr=False)
-    batches: NDArray[np.bool_] = field(repr=False)
+    chosen: NDArray[np.int64] = field(repr=False)
+    starts: NDArray[np.int64] = field(repr=False)
+    noise: torch.Generator | None = field(repr=False)
 
     @classmethod
-    def of(cls, training: LocalTraining, examples: int, rng: Randomness) -> Draws:
-        """Takes 8 bytes for a seed, then 8 for each step and example."""
-        seed = int.from_bytes(rng.token(8), "little")
-        chosen = uniform_unit(rng, training.steps * examples) < training.sampling_rate
-        return cls(torch.Generator().manual_seed(seed), chosen.reshape(training.steps, examples))
+    def of(cls, training: Training, examples: int, rng: Randomness) -> Draws:
+        """As `LocalTrainer` takes it from `rng`."""
+        return _sgd(training, examples, rng) if isinstance(training, LocalSgd) else _dp_sgd(training, examples, rng)
+
+    @property
+    def steps(self) -> int:
+        return self.starts.size - 1
+
+    def dense_noise(self, training: Training, shapes: list[tuple[int, ...]]) -> NDArray[np.float32]:
+        """float32[steps, d]: what Opacus adds to each step's summed gradient; float32[0, 0] without noise.
+
+        Args:
+            shapes: of the parameters, in order: each is drawn by itself.
+        """
+        if self.noise is None or isinstance(training, LocalSgd) or not training.message_noise:
+            return np.zeros((0, 0), np.float32)
+        scale = training.message_noise * training.message_clip
+        drawn = [
+            torch.cat([torch.normal(0.0, scale, shape, generator=self.noise).ravel() for shape in shapes])
+            for _ in range(self.steps)
+        ]
+        return torch.stack(drawn).numpy()
+
+
+def _sgd(training: LocalSgd, examples: int, rng: Randomness) -> Draws:
+    orders = epochs(training, examples, rng)
+    within = np.arange(0, examples, training.batch_size)
+    starts = (within + examples * np.arange(training.epochs)[:, None]).ravel()
+    return Draws(orders.ravel(), np.append(starts, orders.size), None)
+
+
+def _dp_sgd(training: LocalTraining, examples: int, rng: Randomness) -> Draws:
+    """Takes 8 bytes for a seed, then 8 for each step and example."""
+    seed = int.from_bytes(rng.token(8), "little")
+    coins = uniform_unit(rng, training.steps * examples).reshape(training.steps, examples)
+    steps, chosen = np.nonzero(coins < training.sampling_rate)
+    starts = np.searchsorted(steps, np.arange(training.steps + 1))
+    return Draws(chosen, starts.astype(np.int64), torch.Generator().manual_seed(seed))

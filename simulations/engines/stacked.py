@@ -1,12 +1,13 @@
-"""Any module that `torch.func` can map: many devices at once, their parameters stacked, each example's gradient apart.
+"""Any module that `torch.func` can map: many devices at once, their parameters stacked.
 
 Not every module can be mapped: control flow on data, random layers and layers with a state of their own cannot.
-`choose` compares with Opacus before it takes this engine.
+`choose` compares with the client's trainer before it takes this engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -17,15 +18,65 @@ from torch.func import functional_call, grad, vmap
 from fl_client.models import build
 from fl_client.training import TrainingError
 from privacy.states import Update
-from privacy.task import TaskSpec
+from privacy.task import LocalSgd, LocalTraining, SequenceSpec, TaskSpec
 from simulations.engines.base import Learnt, Trainee
 from simulations.engines.draws import Draws
+from simulations.engines.lookups import Lookups, Packed, subtract_rows
 
 _NUMBERS = 1 << 24
-"""Gradients of single examples held at once, in numbers: 64 MiB."""
+"""Parameters, or gradients of single examples, held at once, in numbers: 64 MiB."""
+_CHUNK = 50
 _OPACUS_EPSILON = 1e-6
 
 Parameters = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Some devices' next step.
+
+    Attributes:
+        inputs: [A, m, ...]; `places`, int64[A, m], says which examples of each device these are.
+        taken: float32[A, m], 0 for padding.
+    """
+
+    inputs: Tensor = field(repr=False)
+    labels: Tensor = field(repr=False)
+    taken: Tensor = field(repr=False)
+    places: Tensor = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class _Chunk:
+    """Devices side by side, the one with most steps first.
+
+    Attributes:
+        inputs: [D, n, ...], padded; labels: float32[D, n].
+    """
+
+    trainees: Sequence[Trainee]
+    draws: Sequence[Draws]
+    inputs: Tensor = field(repr=False)
+    labels: Tensor = field(repr=False)
+
+    @classmethod
+    def of(cls, trainees: Sequence[Trainee], draws: Sequence[Draws]) -> _Chunk:
+        dense = [torch.from_numpy(one.examples.features.dense()) for one in trainees]
+        labels = [torch.from_numpy(one.examples.labels) for one in trainees]
+        return cls(trainees, draws, _padded(dense), _padded(labels))
+
+    def batches(self) -> Iterator[_Batch]:
+        """Step by step, of the devices that still have one."""
+        for step in range(self.draws[0].steps):
+            active = [one for one in self.draws if one.steps > step]
+            yield self._batch([one.chosen[one.starts[step] : one.starts[step + 1]] for one in active])
+
+    def _batch(self, chosen: Sequence[NDArray[np.int64]]) -> _Batch:
+        places = _padded([torch.from_numpy(one) for one in chosen])
+        sizes = torch.tensor([one.size for one in chosen])
+        taken = (torch.arange(places.shape[1]) < sizes[:, None]).to(torch.float32)
+        device = torch.arange(len(chosen))[:, None]
+        return _Batch(self.inputs[device, places], self.labels[device, places], taken, places)
 
 
 class StackedEngine:
@@ -33,59 +84,116 @@ class StackedEngine:
 
     def __init__(self, task: TaskSpec) -> None:
         self._task = task
-        self._module = build(task.model.architecture, task.features)
-        self._shapes = {name: tuple(value.shape) for name, value in self._module.named_parameters()}
-        self._gradients = vmap(vmap(grad(self._loss), in_dims=(None, 0, 0)))
+        self._whole = build(task.model.architecture, task.features)
+        plain = isinstance(task.training, LocalSgd)
+        self._lookups = Lookups.of(task) if plain else Lookups(self._whole, [], [])
+        self._shapes = {name: tuple(value.shape) for name, value in self._whole.named_parameters()}
+        self._held = [name for name in self._shapes if name not in self._lookups.names]
+        # Recurrent layers work in place, which the shared weights of a first step would not allow.
+        self._shares = not any(isinstance(layer, nn.RNNBase | nn.RNNCellBase) for layer in self._whole.modules())
+        self._first = vmap(grad(self._mean_loss, argnums=(0, 1)), in_dims=(None, 0, 0, 0, 0))
+        self._later = vmap(grad(self._mean_loss, argnums=(0, 1)))
+        self._single = vmap(vmap(grad(self._loss), in_dims=(None, 0, 0)))
 
     def learn(self, weights: NDArray[np.float32], trainees: Sequence[Trainee]) -> Iterator[Learnt]:
         """See `Engine.learn`."""
-        start = self._named(torch.from_numpy(weights.copy()))
-        most = max((len(one.examples) for one in trainees), default=0)
-        chunk = max(1, _NUMBERS // (max(1, most) * weights.size))
-        for first in range(0, len(trainees), chunk):
-            yield from self._chunk(start, trainees[first : first + chunk])
+        draws = [Draws.of(self._task.training, len(one.examples), one.rng) for one in trainees]
+        order = sorted(range(len(trainees)), key=lambda place: -draws[place].steps)
+        found: list[Learnt | None] = [None] * len(trainees)
+        size = self._chunk_size(trainees)
+        for first in range(0, len(order), size):
+            places = order[first : first + size]
+            chunk = _Chunk.of([trainees[place] for place in places], [draws[place] for place in places])
+            for place, learnt in zip(places, self._learnt(weights, chunk), strict=True):
+                found[place] = learnt
+        yield from (one for one in found if one is not None)
 
-    def _chunk(self, start: Parameters, trainees: Sequence[Trainee]) -> Iterator[Learnt]:
-        task, training = self._task, self._task.training
-        draws = [Draws.of(training, len(one.examples), one.rng) for one in trainees]
-        inputs, labels, batches = _padded(trainees, draws, task.features.buckets)
-        statistics = self._statistics(start, inputs, labels, trainees) if task.statistics else [{}] * len(trainees)
-        stacked = {name: value.expand(len(trainees), *value.shape).clone() for name, value in start.items()}
-        for batch in batches:
-            self._step(stacked, inputs, labels, batch, draws)
-        flat = [(stacked[name] - start[name]).flatten(1) for name in self._shapes]
-        for delta, found in zip(torch.cat(flat, 1), statistics, strict=True):
+    def _chunk_size(self, trainees: Sequence[Trainee]) -> int:
+        most = max((len(one.examples) for one in trainees), default=0)
+        held = sum(int(np.prod(self._shapes[name])) for name in self._held)
+        each = held if isinstance(self._task.training, LocalSgd) else held * max(1, most)
+        return min(_CHUNK, max(1, _NUMBERS // max(1, each)))
+
+    def _learnt(self, weights: NDArray[np.float32], chunk: _Chunk) -> Iterator[Learnt]:
+        start = self._named(torch.from_numpy(weights.copy()))
+        statistics = self._statistics(start, chunk) if self._task.statistics else [{}] * len(chunk.trainees)
+        training = self._task.training
+        if isinstance(training, LocalSgd):
+            deltas = self._sgd(training, start, chunk)
+        else:
+            deltas = self._dp_sgd(training, start, chunk)
+        for delta, found in zip(deltas, statistics, strict=True):
             if bool(torch.isfinite(delta).all()):
-                yield Update(delta.numpy().copy(), found)
+                yield Update(delta.numpy(), found)
             else:
                 yield TrainingError("local training: the update is not finite; lower training.learning_rate")
 
-    def _step(self, stacked: Parameters, inputs: Tensor, labels: Tensor, batch: Tensor, draws: Sequence[Draws]) -> None:
-        training = self._task.training
-        gradients = self._gradients(stacked, inputs, labels)
-        norms = torch.stack([one.flatten(2).norm(dim=2) for one in gradients.values()]).norm(dim=0)
-        factors = (training.message_clip / (norms + _OPACUS_EPSILON)).clamp(max=1.0) * batch
-        for name, value in stacked.items():
-            summed = torch.einsum("dn,dn...->d...", factors, gradients[name])
-            if training.message_noise:
-                summed += self._noise(self._shapes[name], draws)
-            value.sub_(summed, alpha=training.learning_rate / training.expected_batch)
+    def _sgd(self, training: LocalSgd, start: Parameters, chunk: _Chunk) -> Iterator[Tensor]:
+        features, devices = self._task.features, len(chunk.trainees)
+        vocabulary = features.vocabulary if isinstance(features, SequenceSpec) else 0
+        packed = Packed.of(chunk.inputs, vocabulary) if self._lookups.names else None
+        tables = [start[name][packed.rows] for name in self._lookups.names] if packed else []
+        stacked = {name: _every(start[name], devices) for name in self._held}
+        for number, batch in enumerate(chunk.batches()):
+            active = len(batch.taken)
+            places = packed.local[torch.arange(active)[:, None], batch.places].ravel() if packed else torch.empty(0)
+            vectors = [table[places].view(*batch.inputs.shape, -1) for table in tables]
+            # In the first step all devices still have the same weights: one large product instead of many small ones.
+            shared = number == 0 and self._shares
+            own = {name: start[name] if shared else stacked[name][:active] for name in self._held}
+            gradient = self._first if shared else self._later
+            gradients, looked_up = gradient(own, vectors, batch.inputs, batch.labels, batch.taken)
+            for name, value in stacked.items():
+                value[:active].sub_(gradients[name], alpha=training.learning_rate)
+            rate = np.full(places.numel(), training.learning_rate, np.float32)
+            for table, found in zip(tables, looked_up, strict=True):
+                subtract_rows(table, places, found, rate)
+        for place in range(devices):
+            whole = {name: value[place] - start[name] for name, value in stacked.items()}
+            for name, table in zip(self._lookups.names, tables, strict=True):
+                whole[name] = _unpacked(table, packed, place, start[name])
+            yield torch.cat([whole[name].ravel() for name in self._shapes])
 
-    def _noise(self, shape: tuple[int, ...], draws: Sequence[Draws]) -> Tensor:
-        scale = self._task.training.message_noise * self._task.training.message_clip
-        return torch.stack([torch.normal(0.0, scale, shape, generator=one.noise) for one in draws])
+    def _dp_sgd(self, training: LocalTraining, start: Parameters, chunk: _Chunk) -> Iterator[Tensor]:
+        stacked = {name: _every(value, len(chunk.trainees)) for name, value in start.items()}
+        rate = training.learning_rate / training.expected_batch
+        noises = [one.dense_noise(training, list(self._shapes.values())) for one in chunk.draws]
+        for step, batch in enumerate(chunk.batches()):
+            summed = self._clipped(training, stacked, batch)
+            if training.message_noise:
+                noise = [self._named(torch.from_numpy(one[step])) for one in noises]
+                summed = {name: value + torch.stack([one[name] for one in noise]) for name, value in summed.items()}
+            for name, value in stacked.items():
+                value.sub_(summed[name], alpha=rate)
+        yield from torch.cat([(stacked[name] - start[name]).flatten(1) for name in self._shapes], 1)
+
+    def _clipped(self, training: LocalTraining, stacked: Parameters, batch: _Batch) -> Parameters:
+        """Each device's sum of its examples' gradients, each within the clip."""
+        if batch.taken.shape[1] == 0:
+            return {name: torch.zeros_like(value) for name, value in stacked.items()}
+        gradients = self._single(stacked, batch.inputs, batch.labels)
+        norms = torch.stack([one.flatten(2).norm(dim=2) for one in gradients.values()]).norm(dim=0)
+        factors = (training.message_clip / (norms + _OPACUS_EPSILON)).clamp(max=1.0) * batch.taken
+        return {name: torch.einsum("dn,dn...->d...", factors, one) for name, one in gradients.items()}
 
     def _loss(self, parameters: Parameters, row: Tensor, label: Tensor) -> Tensor:
-        logit = functional_call(self._module, parameters, (row.unsqueeze(0),)).squeeze()
+        logit = functional_call(self._whole, parameters, (row.unsqueeze(0),)).squeeze()
         return nn.functional.binary_cross_entropy_with_logits(logit, label)
 
-    def _statistics(
-        self, start: Parameters, inputs: Tensor, labels: Tensor, trainees: Sequence[Trainee]
-    ) -> list[Mapping[str, float]]:
+    def _mean_loss(
+        self, parameters: Parameters, vectors: Sequence[Tensor], rows: Tensor, labels: Tensor, taken: Tensor
+    ) -> Tensor:
+        self._lookups.hand(vectors)
+        logits = functional_call(self._lookups.module, parameters, (rows,)).squeeze(1)
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        return (losses * taken).sum() / taken.sum()
+
+    def _statistics(self, start: Parameters, chunk: _Chunk) -> list[Mapping[str, float]]:
         found: list[Mapping[str, float]] = []
-        for rows, own, one in zip(inputs, labels, trainees, strict=True):
+        for rows, own, one in zip(chunk.inputs, chunk.labels, chunk.trainees, strict=True):
             count = len(one.examples)
-            logits = functional_call(self._module, start, (rows[:count],)).squeeze(1)
+            with torch.no_grad():
+                logits = functional_call(self._whole, start, (rows[:count],)).squeeze(1)
             loss = nn.functional.binary_cross_entropy_with_logits(logits, own[:count], reduction="sum")
             correct = ((logits > 0) == (own[:count] > 0.5)).sum()
             found.append({"examples": float(count), "loss": float(loss), "correct": float(correct)})
@@ -97,15 +205,25 @@ class StackedEngine:
         return {name: piece.view(shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)}
 
 
-def _padded(trainees: Sequence[Trainee], draws: Sequence[Draws], buckets: int) -> tuple[Tensor, Tensor, Tensor]:
-    """float32[D, n, buckets], float32[D, n] and bool[steps, D, n], of which padding is in no batch."""
-    most = max(len(one.examples) for one in trainees)
-    inputs = torch.zeros(len(trainees), most, buckets)
-    labels = torch.zeros(len(trainees), most)
-    batches = torch.zeros(draws[0].batches.shape[0], len(trainees), most, dtype=torch.bool)
-    for place, (one, draw) in enumerate(zip(trainees, draws, strict=True)):
-        count = len(one.examples)
-        inputs[place, :count] = torch.from_numpy(one.examples.features.dense())
-        labels[place, :count] = torch.from_numpy(one.examples.labels)
-        batches[:, place, :count] = torch.from_numpy(draw.batches)
-    return inputs, labels, batches
+def _padded(pieces: Sequence[Tensor]) -> Tensor:
+    """Stacked, with zeros up to the longest."""
+    longest = max(len(piece) for piece in pieces)
+    whole = pieces[0].new_zeros(len(pieces), longest, *pieces[0].shape[1:])
+    for place, piece in enumerate(pieces):
+        whole[place, : len(piece)] = piece
+    return whole
+
+
+def _every(value: Tensor, devices: int) -> Tensor:
+    """A copy for every device."""
+    return value.expand(devices, *value.shape).clone()
+
+
+def _unpacked(table: Tensor, packed: Packed | None, place: int, start: Tensor) -> Tensor:
+    """What one device changed about a whole table."""
+    whole = torch.zeros_like(start)
+    if packed is not None:
+        own = packed.owners == place
+        rows = packed.rows[own]
+        whole[rows] = table[own] - start[rows]
+    return whole

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fl_client import models
-from fl_client.training import STATISTICS, Examples, LocalTrainer, TrainingError
+from fl_client.training import STATISTICS, Examples, LocalTrainer, TrainingError, epochs
+from privacy.accountant import message_level_epsilon
 from privacy.randomness import Randomness, uniform_unit
-from privacy.task import Statistic, TaskSpec
+from privacy.task import LocalSgd, Statistic, TaskSpec
 from simulations.randomness import SeedTree
 from tests.support.learning import (
     BUCKETS,
@@ -340,3 +341,26 @@ def test_a_statistic_that_nobody_computes_is_refused_before_training() -> None:
 
 def test_repr_shows_no_example() -> None:
     assert repr(crowd(2)) == "Examples()"
+
+
+def sgd_task(epochs: int, batch_size: int) -> TaskSpec:
+    training = LocalSgd(epochs=epochs, batch_size=batch_size, learning_rate=0.5)
+    return learning_task("hashed-linear").model_copy(update={"training": training})
+
+
+def test_plain_sgd_steps_along_the_mean_gradient_of_each_batch_in_its_random_order() -> None:
+    task, own = sgd_task(epochs=2, batch_size=4), crowd(10)
+    weights = start_of(task).astype(np.float64)
+    rows, labels = own.features.dense().astype(np.float64), own.labels
+    for order in epochs(task.training, 10, SeedTree.root(3).stream()):
+        assert sorted(order) == list(range(10))
+        for batch in (order[:4], order[4:8], order[8:]):
+            moves = 1 / (1 + np.exp(-(rows[batch] @ weights[:-1] + weights[-1]))) - labels[batch]
+            weights -= 0.5 * np.append(moves @ rows[batch], moves.sum()) / len(batch)
+    update = LocalTrainer(task).train(start_of(task), own, SeedTree.root(3).stream())
+    assert update.delta == pytest.approx(weights - start_of(task), abs=1e-5)
+
+
+def test_plain_sgd_promises_nothing_for_a_message() -> None:
+    assert message_level_epsilon(sgd_task(1, 4).training, 1, 1e-5) == float("inf")
+    assert message_level_epsilon(sgd_task(1, 4).training, 0, 1e-5) == 0

@@ -39,7 +39,7 @@ def canary_of(task: TaskSpec) -> MessageCanary:
 def with_noise(task: TaskSpec, share: float) -> LocalTrainer:
     """A trainer whose optimiser adds this share of the noise that the task asks for."""
     trainer = LocalTrainer(task)
-    trainer._optimizer.noise_multiplier = share * task.training.message_noise
+    trainer._method._optimizer.noise_multiplier = share * task.training.message_noise
     return trainer
 
 

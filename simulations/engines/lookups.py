@@ -1,0 +1,123 @@
+"""Embedding tables of which a device touches few rows: each device trains a table of its own rows.
+
+Only lookups of the very token numbers that the model is given can be packed; others stay parameters like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csc_array
+from torch import Tensor, nn
+
+from fl_client.models import build
+from privacy.task import SequenceSpec, TaskSpec
+
+
+class _Handed(nn.Module):
+    """Stands in for an embedding; gives back the vectors that the engine hands in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vectors = torch.empty(0)
+
+    def forward(self, numbers: Tensor) -> Tensor:  # noqa: ARG002 - they are looked up before
+        return self.vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Lookups:
+    """A module without its large embeddings.
+
+    Attributes:
+        module: what is left.
+        names: of the parameters that were taken out.
+    """
+
+    module: nn.Module = field(repr=False)
+    names: Sequence[str]
+    _handed: Sequence[_Handed] = field(repr=False)
+
+    @classmethod
+    def of(cls, task: TaskSpec) -> Lookups:
+        """All embeddings of the task's model that read its token numbers as they are."""
+        module = build(task.model.architecture, task.features)
+        found = _direct(module, task.features) if isinstance(task.features, SequenceSpec) else []
+        for name in found:
+            parent, _, last = name.rpartition(".")
+            setattr(module.get_submodule(parent), last, _Handed())
+        return cls(module, [f"{name}.weight" for name in found], [_handed(module, name) for name in found])
+
+    def hand(self, vectors: Sequence[Tensor]) -> None:
+        """What the embeddings give in the next call: float32[..., length, width] each."""
+        for place, given in zip(self._handed, vectors, strict=True):
+            place.vectors = given
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """The rows that a chunk of devices touches.
+
+    Attributes:
+        rows: int64[r], of the whole table; `owners` of which device.
+        local: int64[D, n, length], where each token's row is.
+    """
+
+    rows: Tensor = field(repr=False)
+    owners: Tensor = field(repr=False)
+    local: Tensor = field(repr=False)
+
+    @classmethod
+    def of(cls, numbers: Tensor, vocabulary: int) -> Packed:
+        """Of int64[D, n, length]."""
+        devices = numbers.shape[0]
+        keys = numbers + (torch.arange(devices) * vocabulary)[:, None, None]
+        touched = torch.zeros(devices * vocabulary, dtype=torch.bool)
+        touched[keys.ravel()] = True
+        found = touched.nonzero().ravel()
+        places = torch.empty(devices * vocabulary, dtype=torch.int64)
+        places[found] = torch.arange(found.numel())
+        return cls(found % vocabulary, found // vocabulary, places[keys])
+
+
+def subtract_rows(table: Tensor, places: Tensor, gradients: Tensor, rate: NDArray[np.float32]) -> None:
+    """table[places[i]] -= rate[i] * gradients[i]: a sparse product, ten times faster than `index_add_`."""
+    count = places.numel()
+    chosen = csc_array((rate, places.numpy(), np.arange(count + 1)), shape=(table.shape[0], count))
+    table.sub_(torch.from_numpy(chosen @ gradients.reshape(count, -1).numpy()))
+
+
+def _direct(module: nn.Module, features: SequenceSpec) -> list[str]:
+    """Names of the embeddings that look up the very numbers that the module is given, found by trying."""
+    numbers = torch.ones(2, features.length, dtype=torch.int64)
+    direct: dict[str, bool] = {}
+
+    def note(name: str, given: Tensor) -> None:
+        direct[name] = direct.get(name, True) and given is numbers
+
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, given, name=name: note(name, given[0]))
+        for name, layer in module.named_modules()
+        if type(layer) is nn.Embedding and layer.padding_idx is None and layer.max_norm is None
+    ]
+    with torch.no_grad():
+        module(numbers)
+    for hook in hooks:
+        hook.remove()
+    return [name for name, whether in direct.items() if whether and not _tied(module, f"{name}.weight")]
+
+
+def _tied(module: nn.Module, name: str) -> bool:
+    weight = module.get_parameter(name)
+    return sum(other is weight for _, other in module.named_parameters(remove_duplicate=False)) > 1
+
+
+def _handed(module: nn.Module, name: str) -> _Handed:
+    layer = module.get_submodule(name)
+    if not isinstance(layer, _Handed):
+        raise TypeError(f"{name}: expected the embedding to have been replaced")
+    return layer
