@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 
 from privacy.composition import (
     RDP_NAME,
@@ -44,7 +44,10 @@ __all__ = [
 Events = Iterable[Event] | Mapping[Event, int]
 """Events, or how often each happened: their order costs nothing."""
 
-_QUANTUM = Decimal("0.0001")
+_DECIMALS, _DIGITS = 4, 5
+"""Of epsilon as it is stated: so many decimals, and below 1 so many digits."""
+_WIDE = Context(prec=400)
+"""For the shortest step below any float."""
 _CURVE_POINTS = 64
 _QUICK = 16
 """Wider grid for a quick answer: epsilon grows by about 0.1%."""
@@ -57,7 +60,7 @@ class Spend:
     """What has been spent at `delta`.
 
     Attributes:
-        epsilon: an upper bound, rounded up to four decimals; inf where nothing can be promised.
+        epsilon: an upper bound, rounded up by at most a ten-thousandth of it; inf where nothing can be promised.
         slack: the part of delta that pays for cohorts too small or too large to release.
         mu: of all unsampled Gaussians, which compose exactly; None where some rounds were sampled.
         second_epsilon: the second accountant's upper bound.
@@ -207,8 +210,12 @@ def _upper(counts: Counter[Event], delta: float) -> float:
 
 
 def rounded_up(epsilon: float) -> float:
-    """To four decimals; inf remains."""
-    return float(Decimal(epsilon).quantize(_QUANTUM, ROUND_CEILING)) if math.isfinite(epsilon) else math.inf
+    """To four decimals, below 1 to five digits; inf remains."""
+    if not math.isfinite(epsilon):
+        return math.inf
+    exact = Decimal(epsilon)
+    places = max(_DECIMALS, _DIGITS - 1 - exact.adjusted()) if exact else _DECIMALS
+    return float(exact.quantize(Decimal(1).scaleb(-places), ROUND_CEILING, _WIDE))
 
 
 def check_delta(delta: float) -> None:

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache, reduce
 from importlib.metadata import version
 
+import numpy as np
 from dp_accounting import dp_event, rdp
 from dp_accounting.pld import privacy_loss_distribution as pld
+from numpy.typing import NDArray
 
 from privacy.gaussian import epsilon_bracket
 
@@ -124,13 +126,19 @@ def rdp_epsilon(composition: Composition, delta: float) -> float:
     """An upper bound by Renyi differential privacy."""
     if math.isinf(composition.mu):
         return math.inf
-    accountant = rdp.RdpAccountant(_RDP_ORDERS)
-    if composition.mu:
-        accountant.compose(dp_event.GaussianDpEvent(1 / composition.mu))
+    curve = np.array(_RDP_ORDERS) * composition.mu**2 / 2
     for sampled, times in composition.sampled:
-        gaussian = dp_event.GaussianDpEvent(sampled.noise_multiplier)
-        accountant.compose(dp_event.PoissonSampledDpEvent(sampled.rate, gaussian), times)
-    return float(accountant.get_epsilon(delta))
+        curve += times * _rdp_curve(sampled)
+    return float(rdp.compute_epsilon(_RDP_ORDERS, curve, delta)[0])
+
+
+@lru_cache(maxsize=256)
+def _rdp_curve(sampled: Sampled) -> NDArray[np.float64]:
+    """Of one round, at each order: it adds up over rounds."""
+    accountant = rdp.RdpAccountant(_RDP_ORDERS)
+    gaussian = dp_event.GaussianDpEvent(sampled.noise_multiplier)
+    accountant.compose(dp_event.PoissonSampledDpEvent(sampled.rate, gaussian))
+    return np.asarray(accountant.rdp, np.float64)
 
 
 def _agreed(found: Bracket, widest: float, above: float) -> Bracket:

@@ -54,7 +54,7 @@ _EXTRA_CORRELATED = (
 )
 _EXTRA_BOUNDED = " The device charged for is one that takes part as often as its own limit allows."
 
-ROUNDING = "Epsilon is rounded up to four decimals, and every bound on the way is an upper one."
+ROUNDING = "Epsilon is rounded up to four decimals, below 1 to five digits, and every bound on the way is an upper one."
 WINDOW = (
     "What any device has spent within any {days} days. Not a lifetime guarantee: what is older is left out, though "
     "nobody forgets it. The window goes by the server’s clock."

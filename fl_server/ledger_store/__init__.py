@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from fl_server.ledger_store.errors import LedgerStoreError
@@ -48,7 +49,7 @@ def export_ledger(where: str | Path, out: Path) -> int:
         rows = transaction.rows()
     partial = out.with_name(f"{out.name}.partial")
     partial.unlink(missing_ok=True)
-    with SqliteLedgerStore(partial).transaction() as transaction:
+    with closing(SqliteLedgerStore(partial)) as copy, copy.transaction() as transaction:
         for seq, entry, head in rows:
             transaction.append(seq, entry, head)
     partial.replace(out)

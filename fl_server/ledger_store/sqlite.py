@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry, NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from fl_server.ledger_store.errors import LedgerStoreError
 from fl_server.ledger_store.migrate import migrate
@@ -24,7 +25,9 @@ class SqliteLedgerStore:
     """One ledger in one file, shared by any number of processes on one machine.
 
     Implements `privacy.ledger.LedgerStore`: BEGIN IMMEDIATE makes each transaction exclusive, WAL with synchronous
-    FULL makes its commit durable (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    FULL makes its commit durable (https://www.sqlite.org/pragma.html#pragma_synchronous). One connection is kept: the
+    last one to close a database folds its log back and removes it, which costs more than a charge. So while a store is
+    open a copy needs the log beside the file: `export_ledger` makes one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,11 +40,22 @@ class SqliteLedgerStore:
         check_local(path)
         self._path = path
         url = URL.create("sqlite", database=str(path))
-        self._engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+        self._engine = create_engine(
+            url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=_WAIT_MS / 1000, hide_parameters=True
+        )
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin_immediate)
-        with self._connected() as connection:
-            migrate(connection)
+        self._closed = weakref.finalize(self, self._engine.dispose)
+        try:
+            with self._connected() as connection:
+                migrate(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Fold the log back into the file, if nobody else has it open; also done when the store is forgotten."""
+        self._closed()
 
     @contextmanager
     def transaction(self) -> Iterator[TableTransaction]:

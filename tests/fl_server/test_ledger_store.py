@@ -97,6 +97,27 @@ def test_two_processes_that_race_never_share_a_number(tmp_path: Path) -> None:
     assert set(itertools.chain(*receipts)) <= check(path)
 
 
+def test_a_charge_neither_makes_nor_removes_the_log(tmp_path: Path) -> None:
+    """Both cost more than the charge itself."""
+    store = SqliteLedgerStore(tmp_path / "ledger.db")
+    mine = Ledger(store, SIGNER, "demo", Budget(delta=1e-6), lambda: 0)
+    log = tmp_path / "ledger.db-wal"
+    before = log.stat().st_ino
+    for number in (1, 2):
+        mine.reserve(charge(number))
+        assert log.stat().st_ino == before
+    store.close()
+    assert not log.exists()
+    assert len(ledger(tmp_path / "ledger.db").entries()) == 3
+
+
+def test_a_store_that_is_forgotten_is_closed(tmp_path: Path) -> None:
+    """So that a copy of the one file is whole once a run has ended."""
+    path = tmp_path / "ledger.db"
+    ledger(path).reserve(charge(1))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ledger.db"]
+
+
 def append_then_fail(transaction: LedgerTransaction) -> None:
     transaction.append(0, b"entry", b"head")
     raise RuntimeError("midway")
