@@ -15,6 +15,7 @@ from privacy.calibration import noise_multiplier_for
 from privacy.events import round_event
 from privacy.mechanism import Mechanism, smallest_modulus, with_modulus
 from privacy.rotation import spread
+from privacy.secagg.graph import Draws
 from privacy.secagg.keys import SEAL_OVERHEAD, TAG_BYTES
 from privacy.secagg.messages import (
     Advert,
@@ -22,6 +23,7 @@ from privacy.secagg.messages import (
     InputRequest,
     Members,
     Roster,
+    Survivors,
     encode_dealt,
     encode_echo,
     encode_echoes,
@@ -273,8 +275,10 @@ def _download(task: TaskSpec, params: Parameters) -> int:
     roster = len(Roster(()).encode()) + params.cohort * Advert.BYTES
     own = len(InputRequest(_dealt(params), everyone, b"").encode_own())
     model = len(InputRequest.encode_model(b"")) + 4 * task.model.dimension
+    draws = Draws.of(dict.fromkeys(everyone, ()), everyone, params).encode()
+    survivors = len(Survivors(Members(everyone), draws).encode())
     echoes = encode_echoes(dict.fromkeys(range(params.quorum), bytes(SIGNATURE_BYTES)))
-    return roster + own + model + len(Members(everyone).encode()) + len(echoes)
+    return roster + own + model + survivors + len(echoes)
 
 
 def _dealt(params: Parameters) -> dict[int, Dealt]:

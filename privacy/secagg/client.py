@@ -22,6 +22,7 @@ from privacy.secagg import keys, shamir
 from privacy.secagg.cohort import Admission, Cohort, repeated_key
 from privacy.secagg.dealing import Dealing
 from privacy.secagg.errors import Refused, WireError
+from privacy.secagg.graph import Draws
 from privacy.secagg.identity import Certificate, verify_once
 from privacy.secagg.keys import Agreements, DeviceKeys, KeyPair, LowOrderKey
 from privacy.secagg.masking import add_masks
@@ -32,9 +33,9 @@ from privacy.secagg.messages import (
     Advert,
     InputRequest,
     Invitation,
-    Members,
     Roster,
     Stage,
+    Survivors,
     decode_echoes,
     encode_dealt,
     encode_echo,
@@ -172,24 +173,22 @@ class Client:
     def echo(self, request: bytes) -> bytes:
         """Sign the survivor set, so that no two devices can be told different ones."""
         state, cohort = self._enter_with_cohort(Stage.ECHO)
-        survivors = self._parse(Members.decode, request)
-        members = set(survivors.places)
-        self._require(
-            cohort.index(self._own.identity.public) in members, "the server says that this device dropped out"
-        )
+        survivors = self._parse(Survivors.decode, request)
+        me, members = cohort.index(self._own.identity.public), set(survivors.members.places)
+        self._require(me in members, "the server says that this device dropped out")
         self._require(members <= set(state.dealers), "a survivor that never shared keys")
         enough = len(members) >= cohort.params.survivors_required
         self._require(enough, "fewer survivors than the noise was sized for")
         self._require_live_holders(state, cohort, members)
-        state.survivors = survivors.places
+        self._require_own_draws(state, cohort, survivors)
+        state.agreed = survivors.agreed
         state.stage = Stage.UNMASK
-        return encode_echo(self._own.identity.sign(ECHO_DOMAIN, cohort.echo_of(survivors)))
+        return encode_echo(self._own.identity.sign(ECHO_DOMAIN, cohort.echo_of(state.agreed)))
 
     def unmask(self, request: bytes) -> bytes:
         """One share per dealer, of one kind; then the round's secrets are gone."""
         state, cohort = self._enter_with_cohort(Stage.UNMASK)
-        self._check_echoes(state, cohort, self._parse(decode_echoes, request))
-        survivors = set(state.survivors)
+        survivors = self._check_echoes(state, cohort, self._parse(decode_echoes, request))
         # The self-mask of a survivor or the mask key of a dropped device; never both.
         shares = {dealer: own if dealer in survivors else mask for dealer, (own, mask) in state.held.items()}
         self.withdraw()
@@ -238,20 +237,35 @@ class Client:
         alive = len(live & set(state.holders))
         self._require(alive >= cohort.params.threshold, "fewer live holders of this device's shares than the threshold")
 
+    def _require_own_draws(self, state: RoundState, cohort: Cohort, survivors: Survivors) -> None:
+        """The table's row and column of this device must be what it drew and whom it masked with; see `graph`."""
+        me, places = cohort.index(self._own.identity.public), survivors.members.places
+        draws = self._attempt(lambda: Draws.decode(survivors.draws, places, cohort.params))
+        if cohort.params.complete:
+            return
+        holders, members = set(state.holders), set(places)
+        self._require(draws.drawn_by(me) == holders, "other holders of this device's shares than it drew")
+        masking = holders & members | draws.who_drew(me)
+        self._require(masking == set(state.partners) & members, "other neighbours than this device masked with")
+
     def _open_model(self, state: RoundState, weights: bytes) -> NDArray[np.float32]:
         self._require(sha256(weights) == state.header.model_digest, "another model than the one announced")
         model = np.frombuffer(weights, "<f4") if len(weights) % 4 == 0 else np.empty(0, "<f4")
         self._require(model.size == state.task.model.dimension, "a model of another length than the task's")
         return model.astype(np.float32)
 
-    def _check_echoes(self, state: RoundState, cohort: Cohort, echoes: Mapping[int, bytes]) -> None:
-        self._require(set(echoes) <= set(state.survivors), "an echo from outside the survivor set")
+    def _check_echoes(self, state: RoundState, cohort: Cohort, echoes: Mapping[int, bytes]) -> set[int]:
+        """The survivors that a quorum has agreed on."""
+        agreed = state.agreed
+        if agreed is None:
+            raise self._refusal("echoes before this device's own")
+        self._require(set(echoes) <= set(agreed.members.places), "an echo from outside the survivor set")
         self._require(len(echoes) >= cohort.params.quorum, "fewer echoes than the quorum")
-        survivors = Members(state.survivors)
         for member in sorted(echoes)[: cohort.params.quorum]:
             self._attempt(
-                partial(cohort.verify_echo, member, survivors, echoes[member]), "an echo of another survivor set"
+                partial(cohort.verify_echo, member, agreed, echoes[member]), "an echo of another survivor set"
             )
+        return set(agreed.members.places)
 
     def _dealing(self, state: RoundState, cohort: Cohort) -> Dealing:
         return Dealing(state, cohort, cohort.index(self._own.identity.public), self._agreements)

@@ -9,7 +9,7 @@ import numpy as np
 from privacy.mechanism import Mechanism
 from privacy.randomness import Randomness, uniform_words
 from privacy.secagg.identity import Revocations, verify_once
-from privacy.secagg.messages import ADVERT_DOMAIN, ECHO_DOMAIN, Advert, Header, Members, Roster
+from privacy.secagg.messages import ADVERT_DOMAIN, ECHO_DOMAIN, Advert, Agreed, Header, Roster
 from privacy.secagg.params import Parameters, parameters
 from privacy.signing import SignatureError
 from privacy.task import TaskSpec
@@ -45,13 +45,13 @@ class Cohort:
         order = np.argsort(uniform_words(rng, count - 1, np.uint64), kind="stable")[: self.params.degree]
         return tuple(sorted((order + (order >= me)).tolist()))
 
-    def echo_of(self, survivors: Members) -> bytes:
+    def echo_of(self, agreed: Agreed) -> bytes:
         """What a member signs for a survivor set."""
-        return survivors.signed_part(self.transcript, self.params.cohort)
+        return agreed.signed_part(self.transcript, self.params.cohort)
 
-    def verify_echo(self, member: int, survivors: Members, signature: bytes) -> None:
+    def verify_echo(self, member: int, agreed: Agreed, signature: bytes) -> None:
         """Raises SignatureError unless the member signed this survivor set for this cohort."""
-        verify_once(self.adverts[member].identity, ECHO_DOMAIN, self.echo_of(survivors), signature)
+        verify_once(self.adverts[member].identity, ECHO_DOMAIN, self.echo_of(agreed), signature)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ _DEALT_BYTES = _SEALED_BYTES + 2 * TAG_BYTES
 
 HEADER_DOMAIN = "havenfl/secagg/header/1"
 ADVERT_DOMAIN = "havenfl/secagg/advert/1"
-ECHO_DOMAIN = "havenfl/secagg/echo/1"
+ECHO_DOMAIN = "havenfl/secagg/echo/2"
 
 
 class Stage(StrEnum):
@@ -42,7 +42,7 @@ class Stage(StrEnum):
 
 class _Kind:
     HEADER, INVITATION, ADVERT, ROSTER, SHARES, INPUT_REQUEST, MODEL = range(1, 8)
-    MASKED, MEMBERS, ECHO, ECHOES, REVEALED = range(8, 13)
+    MASKED, MEMBERS, ECHO, ECHOES, REVEALED, SURVIVORS, AGREED = range(8, 15)
 
 
 @dataclass(frozen=True)
@@ -248,8 +248,7 @@ def decode_masked(data: bytes, bits: int, length: int) -> Words:
 
 @dataclass(frozen=True)
 class Members:
-    """A set of members by their places in the roster, ascending; of those whose masked vectors the server holds, it is
-    the request of the fourth stage."""
+    """A set of members by their places in the roster, ascending."""
 
     places: tuple[int, ...]
 
@@ -263,6 +262,51 @@ class Members:
         reader.end()
         _require_ascending(places)
         return cls(places)
+
+
+@dataclass(frozen=True)
+class Survivors:
+    """Request of the fourth stage.
+
+    Attributes:
+        members: those whose masked vectors the server holds.
+        draws: whom each of them drew, as `graph.Draws` encodes it; empty in a complete graph.
+    """
+
+    members: Members
+    draws: bytes = b""
+
+    def encode(self) -> bytes:
+        return Writer(_Kind.SURVIVORS).var(self.members.encode()).var(self.draws).done()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Survivors:
+        reader = Reader(data, _Kind.SURVIVORS)
+        survivors = cls(Members.decode(reader.var()), reader.var())
+        reader.end()
+        return survivors
+
+    @property
+    def agreed(self) -> Agreed:
+        return Agreed(self.members, sha256(self.draws))
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What a quorum has to sign before anything is unmasked: the survivors, and the digest of their draws."""
+
+    members: Members
+    draws: bytes
+
+    def encode(self) -> bytes:
+        return Writer(_Kind.AGREED).var(self.members.encode()).raw(self.draws).done()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Agreed:
+        reader = Reader(data, _Kind.AGREED)
+        agreed = cls(Members.decode(reader.var()), reader.raw(DIGEST_BYTES))
+        reader.end()
+        return agreed
 
     def signed_part(self, transcript: bytes, cohort: int) -> bytes:
         """What an echo signs; with the cohort's size, so that a record of the round cannot understate it."""

@@ -6,7 +6,9 @@ Single-Server Aggregation with (Poly)Logarithmic Overhead", section 4). Two thin
 2^-security_bits, whoever among the cohort is corrupt and whomever the server lets drop out once it knows the graph:
 
 * no device has `threshold` corrupt holders, so that the corrupt ones and one honest device are never enough;
-* the honest survivors' masks form one connected graph, so that only the sum of all of them can be read.
+* the honest survivors' masks form one connected graph, so that only the sum of all of them can be read. Honest
+  survivors are those that signed the same echo, `quorum` less the corrupt ones: what a server tells any others cannot
+  be seen by them, so those others count as lost.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class Parameters:
         degree: how many members hold shares of one device's secrets; in a complete graph all, itself included.
         threshold: how many of them it takes to recover a secret.
         quorum: echoes of one survivor set that a device wants to see. Two sets cannot both find one: every honest
-            device signs once, and 2 * quorum > cohort + corrupt.
+            device signs once, and 2 * quorum > cohort + corrupt. On a random graph as many as must survive.
         survivors_required: fewer than this in the sum, and nothing is revealed.
     """
 
@@ -86,7 +88,7 @@ def parameters(cohort: int, policy: AggregationPolicy) -> Parameters:
     if cohort <= COMPLETE:
         return Parameters(cohort, corrupt, dropouts, cohort, quorum, quorum, required)
     degree, threshold = _random_graph(cohort, corrupt, dropouts, policy.security_bits, policy.failure_bits)
-    return Parameters(cohort, corrupt, dropouts, degree, threshold, quorum, required)
+    return Parameters(cohort, corrupt, dropouts, degree, threshold, required, required)
 
 
 def _random_graph(cohort: int, corrupt: int, dropouts: int, security_bits: int, failure_bits: int) -> tuple[int, int]:

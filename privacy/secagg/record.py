@@ -54,6 +54,8 @@ class ShardRecord(Frozen):
     quorum: int = Field(ge=1)
     survivors_required: int = Field(ge=1)
     survivors: _Places
+    draws: Digest
+    """Of who drew whom among the survivors; of nothing, in a complete graph."""
     sum_digest: Digest
     """Of the masked sum."""
     echoes: tuple[Echo, ...]
@@ -140,6 +142,7 @@ def _shard_record(number: int, shard: Shard) -> ShardRecord:
         quorum=params.quorum,
         survivors_required=params.survivors_required,
         survivors=shard.survivors.places,
+        draws=shard.agreed.draws.hex(),
         sum_digest=shard.sum_digest.hex(),
         echoes=_quorum_of(shard.echoes, shard),
         noise_multiplier=cohort.mechanism.noise_multiplier,

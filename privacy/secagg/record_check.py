@@ -11,7 +11,7 @@ from privacy.checks import Check
 from privacy.mechanism import Mechanism, MechanismError
 from privacy.receipt import Charge
 from privacy.secagg.identity import Certificate
-from privacy.secagg.messages import ECHO_DOMAIN, Members
+from privacy.secagg.messages import ECHO_DOMAIN, Agreed, Members
 from privacy.secagg.params import ParameterError, parameters
 from privacy.secagg.record import FIRST, RecordError, RoundRecord, ShardRecord, line_digest, open_record
 from privacy.secagg.shard import total_transcript
@@ -98,7 +98,8 @@ def _shard_transcript(shard: ShardRecord) -> str:
 
 
 def _echo_of(shard: ShardRecord) -> bytes:
-    return Members(shard.survivors).signed_part(bytes.fromhex(shard.roster), shard.cohort)
+    agreed = Agreed(Members(shard.survivors), bytes.fromhex(shard.draws))
+    return agreed.signed_part(bytes.fromhex(shard.roster), shard.cohort)
 
 
 def _charged(record: RoundRecord, charges: Mapping[str, Charge]) -> str:

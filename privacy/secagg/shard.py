@@ -14,6 +14,7 @@ import numpy as np
 from privacy.canonical import sha256
 from privacy.secagg.cohort import Cohort
 from privacy.secagg.errors import Aborted, Rejected, WireError
+from privacy.secagg.graph import Draws
 from privacy.secagg.keys import share_tag
 from privacy.secagg.masking import add_masks
 from privacy.secagg.messages import (
@@ -24,6 +25,7 @@ from privacy.secagg.messages import (
     Members,
     Roster,
     Stage,
+    Survivors,
     decode_dealt,
     decode_echo,
     decode_masked,
@@ -73,14 +75,17 @@ class Shard:
         self._answered: set[Member] = set()
         self._dealt: dict[int, dict[int, Dealt]] = {}
         self._sum = self._empty_sum()
-        self._survivors: set[int] = set()
+        self._summed: set[int] = set()
+        self._told = Survivors(Members(()))
+        self.agreed = self._told.agreed
+        """What the survivors sign; nobody, before all inputs are in."""
         self._echoes: dict[int, bytes] = {}
         self._revealed: dict[int, dict[int, bytes]] = defaultdict(dict)
 
     @property
     def survivors(self) -> Members:
-        """The members whose masked vectors are in the sum so far."""
-        return Members(tuple(sorted(self._survivors)))
+        """The members whose masked vectors are in the sum; none before all inputs are in."""
+        return self.agreed.members
 
     @property
     def echoes(self) -> Mapping[int, bytes]:
@@ -95,7 +100,7 @@ class Shard:
     @property
     def transcript(self) -> str:
         """Hex digest of cohort, survivor set and masked sum: what is about to be unmasked, and nothing else."""
-        return total_transcript(self.cohort.echo_of(self.survivors), self.sum_digest)
+        return total_transcript(self.cohort.echo_of(self.agreed), self.sum_digest)
 
     def requests(self) -> dict[Member, Request]:
         """What to send to whom in this stage."""
@@ -135,6 +140,8 @@ class Shard:
             raise Aborted(f"{stage}: expected at least {need} devices, got {len(self._answered)}")
         self._asked = tuple(member for member in self._asked if member in self._answered)
         self._answered = set()
+        if stage is Stage.INPUT:
+            self._tell_survivors()
         stages = tuple(Stage)
         self._stage = stages[stages.index(stage) + 1] if stage is not Stage.UNMASK else None
 
@@ -146,12 +153,12 @@ class Shard:
         """
         if self._stage is not None:
             raise Aborted(f"a total was asked for at stage {self._stage}")
-        recovery = Recovery(self.cohort, self._holders(), frozenset(self._survivors), self._revealed)
+        recovery = Recovery(self.cohort, self._holders(), frozenset(self._summed), self._revealed)
         words = self._sum.copy()
         add_masks(words, *recovery.seeds())
         sums = unpack(words, self._task.aggregation.modulus_bits, self._task.length)
         cohort = self.cohort.params.cohort
-        return Total(sums, cohort, len(self._survivors), self._header.rotation, self.transcript)
+        return Total(sums, cohort, len(self._summed), self._header.rotation, self.transcript)
 
     # Replies, a stage each.
 
@@ -164,11 +171,11 @@ class Shard:
 
     def _take_masked(self, me: int, body: bytes) -> None:
         self._sum += decode_masked(body, self._task.aggregation.modulus_bits, self._task.length)
-        self._survivors.add(me)
+        self._summed.add(me)
 
     def _take_echo(self, me: int, body: bytes) -> None:
         signature = decode_echo(body)
-        self.cohort.verify_echo(me, self.survivors, signature)
+        self.cohort.verify_echo(me, self.agreed, signature)
         self._echoes[me] = signature
 
     def _take_revealed(self, me: int, body: bytes) -> None:
@@ -187,7 +194,7 @@ class Shard:
         dealt = self._dealt[dealer].get(holder)
         if dealt is None:
             raise WireError("revealed shares: of a member that dealt this device none")
-        kind, tag = (b"own", dealt.own_tag) if dealer in self._survivors else (b"mask", dealt.mask_tag)
+        kind, tag = (b"own", dealt.own_tag) if dealer in self._summed else (b"mask", dealt.mask_tag)
         if share_tag(self.cohort.transcript, (dealer, holder), kind, share) != tag:
             raise WireError("revealed shares: one is not what its dealer gave")
 
@@ -221,9 +228,14 @@ class Shard:
             case Stage.INPUT:
                 return self._model
             case Stage.ECHO:
-                return self.survivors.encode()
+                return self._told.encode()
             case _:
                 return encode_echoes(dict(sorted(self._echoes.items())[: self.cohort.params.quorum]))
+
+    def _tell_survivors(self) -> None:
+        places = tuple(sorted(self._summed))
+        self._told = Survivors(Members(places), Draws.of(self._dealt, places, self.cohort.params).encode())
+        self.agreed = self._told.agreed
 
     def _empty_sum(self) -> Words:
         bits, length = self._task.aggregation.modulus_bits, self._task.length

@@ -9,7 +9,7 @@ from privacy.secagg.cohort import Cohort
 from privacy.secagg.errors import WireError
 from privacy.secagg.identity import Revocations
 from privacy.secagg.keys import Channel, KeyPair
-from privacy.secagg.messages import Header, Members, Roster, Stage
+from privacy.secagg.messages import Agreed, Header, Members, Roster, Stage
 from privacy.secagg.shamir import SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
 from privacy.task import TaskSpec, open_task
@@ -39,7 +39,8 @@ class RoundState:
     dealers: tuple[int, ...] = ()
     partners: tuple[int, ...] = ()
     """The members with whom this device shares a mask."""
-    survivors: tuple[int, ...] = ()
+    agreed: Agreed | None = None
+    """What this device has signed in its echo."""
     channels: dict[int, Channel] = field(default_factory=dict, repr=False)
     """A cache: made anew after a restart."""
 
@@ -49,8 +50,9 @@ class RoundState:
         writer.var(self.revocations.encode()).u64(self.admitted_at)
         writer.raw(self.mask.secret).raw(self.self_secret)
         writer.var(Roster(self.cohort.adverts).encode() if self.cohort else b"")
-        for members in (self.holders, self.dealers, self.partners, self.survivors):
+        for members in (self.holders, self.dealers, self.partners):
             writer.var(Members(members).encode())
+        writer.var(self.agreed.encode() if self.agreed else b"")
         _write_held(writer, self.held)
         return writer.done()
 
@@ -68,9 +70,9 @@ class RoundState:
         mask, self_secret, roster = KeyPair(reader.raw(32)), reader.raw(32), reader.var()
         state = cls(stage, signed_task, task, header, revocations, admitted_at, mask, self_secret)
         state.cohort = Cohort.of(Roster.decode(roster), header, task) if roster else None
-        state.holders, state.dealers, state.partners, state.survivors = (
-            Members.decode(reader.var()).places for _ in range(4)
-        )
+        state.holders, state.dealers, state.partners = (Members.decode(reader.var()).places for _ in range(3))
+        agreed = reader.var()
+        state.agreed = Agreed.decode(agreed) if agreed else None
         state.held = {reader.u32(): _read_pair(reader) for _ in range(reader.count(4 + 2 * SHARE_BYTES))}
         reader.end()
         return state

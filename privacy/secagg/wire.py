@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from privacy.secagg.errors import WireError
 
+_VERSION = b"hfl\x03"
 _U32, _U64 = 4, 8
 
 
@@ -11,7 +12,7 @@ class Writer:
     """Builds one message."""
 
     def __init__(self, kind: int) -> None:
-        self._parts = [b"hfl\x02", bytes([kind])]
+        self._parts = [_VERSION, bytes([kind])]
 
     def u32(self, value: int) -> Writer:
         self._parts.append(value.to_bytes(_U32, "little"))
@@ -44,8 +45,8 @@ class Reader:
         self._data = data
         self._at = 0
         head = self.raw(5)
-        if head != b"hfl\x02" + bytes([kind]):
-            raise WireError(f"message: expected kind {kind} of version 2, got header {head.hex()}")
+        if head != _VERSION + bytes([kind]):
+            raise WireError(f"message: expected kind {kind} of version {_VERSION[-1]}, got header {head.hex()}")
 
     def u32(self) -> int:
         return int.from_bytes(self.raw(_U32), "little")

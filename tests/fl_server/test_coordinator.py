@@ -22,7 +22,7 @@ from privacy.ledger import Ledger
 from privacy.ledger_entries import Abandoned, Charged, Entry, Released
 from privacy.randomness import Randomness
 from privacy.secagg import Request, Stage
-from privacy.secagg.messages import Members
+from privacy.secagg.messages import Agreed, Members
 from privacy.secagg.record import FIRST, RoundRecord, line_digest, open_record
 from privacy.secagg.shard import total_transcript
 from privacy.states import Update, joint_transcript
@@ -308,7 +308,8 @@ def charged_for(record: RoundRecord) -> str:
     """What the ledger should hold, recomputed from the reviewer's log."""
     parts = [
         total_transcript(
-            Members(one.survivors).signed_part(bytes.fromhex(one.roster), one.cohort), bytes.fromhex(one.sum_digest)
+            Agreed(Members(one.survivors), bytes.fromhex(one.draws)).signed_part(bytes.fromhex(one.roster), one.cohort),
+            bytes.fromhex(one.sum_digest),
         )
         for one in record.shards
     ]

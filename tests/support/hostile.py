@@ -13,12 +13,12 @@ from tests.support.federation import Federation
 Adverts = tuple[Advert, ...]
 
 
-def refuses(federation: Federation, stage: Stage, request: bytes, reason: str) -> None:
+def refuses(federation: Federation, stage: Stage, request: bytes, reason: str, device: int = 0) -> None:
     with pytest.raises(Refused, match=reason):
-        federation.step(stage, 0, request)
-    assert federation.clients[0].snapshot() == b""
+        federation.step(stage, device, request)
+    assert federation.clients[device].snapshot() == b""
     with pytest.raises(Refused):
-        federation.step(stage, 0, request)
+        federation.step(stage, device, request)
 
 
 def before(stage: Stage, federation: Federation | None = None) -> Federation:

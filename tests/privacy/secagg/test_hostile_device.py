@@ -16,6 +16,7 @@ from privacy.secagg.messages import (
     Advert,
     Dealt,
     Members,
+    Survivors,
     decode_dealt,
     decode_revealed,
     encode_dealt,
@@ -236,7 +237,7 @@ def test_an_input_that_comes_after_its_stage() -> None:
 
 def test_an_echo_of_another_survivor_set() -> None:
     def other(federation: Federation, _: bytes) -> bytes:
-        signed = federation.server.shards[0].cohort.echo_of(Members((0, 1, 2)))
+        signed = federation.server.shards[0].cohort.echo_of(Survivors(Members((0, 1, 2))).agreed)
         return encode_echo(federation.keys(CHEAT).identity.sign(ECHO_DOMAIN, signed))
 
     goes_on_without(round_with(Stage.ECHO, other), "havenfl/secagg/echo", survivor=True)

@@ -16,6 +16,7 @@ from privacy.secagg.messages import (
     InputRequest,
     Members,
     Roster,
+    Survivors,
     decode_echoes,
     encode_echoes,
 )
@@ -116,6 +117,10 @@ def test_an_announced_model_of_another_length(weights: np.ndarray) -> None:  # t
 # -- survivors and echoes
 
 
+def told(places: tuple[int, ...], draws: bytes = b"") -> Survivors:
+    return Survivors(Members(places), draws)
+
+
 @pytest.mark.parametrize(
     ("members", "reason"),
     [
@@ -127,7 +132,7 @@ def test_an_announced_model_of_another_length(weights: np.ndarray) -> None:  # t
 )
 def test_a_survivor_list_that_lies(members: Callable[[Federation], list[int]], reason: str) -> None:
     federation = before(Stage.ECHO)
-    refuses(federation, Stage.ECHO, Members(tuple(members(federation))).encode(), reason)
+    refuses(federation, Stage.ECHO, told(tuple(members(federation))).encode(), reason)
 
 
 @lru_cache(maxsize=1)
@@ -146,7 +151,7 @@ def test_a_victim_whose_holders_were_all_dropped() -> None:
     assert len(holders) == params.degree <= params.dropouts
     kept = tuple(one for one in range(140) if one not in holders)
     assert len(kept) >= params.survivors_required
-    refuses(federation, Stage.ECHO, Members(kept).encode(), "fewer live holders")
+    refuses(federation, Stage.ECHO, told(kept).encode(), "fewer live holders")
 
 
 def test_a_victim_whose_holders_dealt_nothing() -> None:
@@ -177,23 +182,23 @@ def test_an_impostor_that_dealt_nothing_on_a_random_graph() -> None:
 def test_a_split_view_of_the_survivors() -> None:
     """Half of the devices are told that member 9 dropped out: neither half finds a quorum of echoes."""
     federation = before(Stage.ECHO)
-    full, partial = Members(tuple(range(10))), Members(tuple(range(9)))
+    full, partial = told(tuple(range(10))), told(tuple(range(9)))
     victim = next(device for device in range(10) if place(federation, device) == 9)
-    told = {device: partial if device % 2 and device != victim else full for device in range(10)}
-    for device, members in told.items():
-        federation.step(Stage.ECHO, device, members.encode())
-    echoes = _echoes(federation, told)
+    views = {device: partial if device % 2 and device != victim else full for device in range(10)}
+    for device, survivors in views.items():
+        federation.step(Stage.ECHO, device, survivors.encode())
+    echoes = _echoes(federation, views)
     for device in range(10):
         with pytest.raises(Refused, match=r"another survivor set|outside the survivor set|fewer echoes"):
             federation.step(Stage.UNMASK, device, encode_echoes(echoes))
         assert federation.clients[device].snapshot() == b""
 
 
-def _echoes(federation: Federation, told: dict[int, Members]) -> dict[int, bytes]:
+def _echoes(federation: Federation, views: dict[int, Survivors]) -> dict[int, bytes]:
     cohort = federation.server.shards[0].cohort
     return {
-        place(federation, device): federation.keys(device).identity.sign(ECHO_DOMAIN, cohort.echo_of(members))
-        for device, members in told.items()
+        place(federation, device): federation.keys(device).identity.sign(ECHO_DOMAIN, cohort.echo_of(survivors.agreed))
+        for device, survivors in views.items()
     }
 
 
@@ -220,8 +225,8 @@ def test_too_few_echoes(count: int) -> None:
 def test_an_echo_of_a_member_that_is_not_in_the_sum() -> None:
     federation = before(Stage.UNMASK, _with_a_drop_out())
     echoes, lost = decode_echoes(request_of(federation)), place(federation, 4)
-    cohort, survivors = federation.server.shards[0].cohort, federation.server.shards[0].survivors
-    signed = federation.keys(4).identity.sign(ECHO_DOMAIN, cohort.echo_of(survivors))
+    shard = federation.server.shards[0]
+    signed = federation.keys(4).identity.sign(ECHO_DOMAIN, shard.cohort.echo_of(shard.agreed))
     lie = encode_echoes({**dict(list(echoes.items())[1:]), lost: signed})
     refuses(federation, Stage.UNMASK, lie, "an echo from outside the survivor set")
 
@@ -238,7 +243,8 @@ def test_both_kinds_of_share_in_one_request() -> None:
     federation = before(Stage.UNMASK, _with_a_drop_out())
     state = federation.clients[0]._state
     assert state is not None
-    held, survivors = dict(state.held), set(state.survivors)
+    assert state.agreed is not None
+    held, survivors = dict(state.held), set(state.agreed.members.places)
     reply = federation.step(Stage.UNMASK, 0, request_of(federation))
     dropped = set(held) - survivors
     assert len(dropped) == 1
@@ -262,16 +268,16 @@ def test_both_kinds_of_share_in_two_requests() -> None:
     federation = before(Stage.UNMASK)
     request = request_of(federation)
     federation.step(Stage.UNMASK, 0, request)
-    for again in (request, Members(tuple(range(9))).encode()):
+    for again in (request, told(tuple(range(9))).encode()):
         with pytest.raises(Refused, match="over"):
             federation.step(Stage.UNMASK, 0, again)
     with pytest.raises(Refused, match="over"):
-        federation.step(Stage.ECHO, 0, Members(tuple(range(9))).encode())
+        federation.step(Stage.ECHO, 0, told(tuple(range(9))).encode())
 
 
 def test_a_second_survivor_set_before_unmasking() -> None:
     federation = before(Stage.UNMASK)
-    refuses(federation, Stage.ECHO, Members(tuple(range(9))).encode(), "a request of stage echo at stage unmask")
+    refuses(federation, Stage.ECHO, told(tuple(range(9))).encode(), "a request of stage echo at stage unmask")
 
 
 # -- bytes

@@ -17,8 +17,8 @@ from privacy.secagg.messages import (
     Header,
     InputRequest,
     Invitation,
-    Members,
     Roster,
+    Survivors,
     decode_dealt,
     decode_echo,
     decode_echoes,
@@ -78,7 +78,7 @@ DECODERS: dict[str, Decoder] = {
     "share reply": lambda data: encode_dealt(decode_dealt(data)),
     "input request": _input_request,
     "input reply": lambda data: encode_masked(decode_masked(data, 32, 8)),
-    "echo request": lambda data: Members.decode(data).encode(),
+    "echo request": lambda data: Survivors.decode(data).encode(),
     "echo reply": lambda data: encode_echo(decode_echo(data)),
     "unmask request": lambda data: encode_echoes(decode_echoes(data)),
     "unmask reply": lambda data: encode_revealed(decode_revealed(data)),
@@ -143,4 +143,4 @@ def test_every_truncation_and_every_kind_is_refused(kind: str) -> None:
     assert not any(takes(kind, message[:cut]) for cut in range(0, len(message), step))
     assert not takes(kind, message + b"\x00")
     assert not takes(kind, message[:4] + bytes([message[4] ^ 64]) + message[5:])
-    assert not takes(kind, b"hfl\x01" + message[4:])
+    assert not takes(kind, b"hfl\x02" + message[4:])
