@@ -169,7 +169,7 @@ def measure_round(setting: Setting, *, warm: bool = False) -> Spent:
         spent.server, server = cpu(
             lambda: Server(
                 task=setting.task, convener=convener, round_number=1, weights=weights,
-                devices=range(setting.devices), now=NOW,
+                clip=setting.task.mechanism.clip, devices=range(setting.devices), now=NOW,
             )
         )  # fmt: skip
         for stage in Stage:
