@@ -328,7 +328,7 @@ def decode_echo(data: bytes) -> bytes:
 def encode_echoes(signatures: Mapping[int, bytes]) -> bytes:
     """Request of the fifth stage: the echo signatures by member."""
     writer = Writer(_Kind.ECHOES)
-    _write_indexed(writer, signatures)
+    write_indexed(writer, signatures)
     return writer.done()
 
 
@@ -339,7 +339,7 @@ def decode_echoes(data: bytes) -> dict[int, bytes]:
 def encode_revealed(shares: Mapping[int, bytes]) -> bytes:
     """Reply of the fifth stage: one share per member, of the self-mask secret of a survivor or else of the mask key."""
     writer = Writer(_Kind.REVEALED)
-    _write_indexed(writer, shares)
+    write_indexed(writer, shares)
     return writer.done()
 
 
@@ -349,13 +349,13 @@ def decode_revealed(data: bytes) -> dict[int, bytes]:
 
 def _decode_indexed(data: bytes, kind: int, item_bytes: int) -> dict[int, bytes]:
     reader = Reader(data, kind)
-    items = _read_indexed(reader, item_bytes)
+    items = read_indexed(reader, item_bytes)
     reader.end()
     return items
 
 
 def _write_dealt(writer: Writer, dealt: Mapping[int, Dealt]) -> None:
-    _write_indexed(writer, {member: one.encode() for member, one in dealt.items()})
+    write_indexed(writer, {member: one.encode() for member, one in dealt.items()})
 
 
 def _read_dealt(reader: Reader) -> dict[int, Dealt]:
@@ -364,13 +364,15 @@ def _read_dealt(reader: Reader) -> dict[int, Dealt]:
     return dict(items)
 
 
-def _write_indexed(writer: Writer, items: Mapping[int, bytes]) -> None:
+def write_indexed(writer: Writer, items: Mapping[int, bytes]) -> None:
+    """One field of the same width for each member, ascending."""
     writer.u32(len(items))
     for member in sorted(items):
         writer.u32(member).raw(items[member])
 
 
-def _read_indexed(reader: Reader, item_bytes: int) -> dict[int, bytes]:
+def read_indexed(reader: Reader, item_bytes: int) -> dict[int, bytes]:
+    """Raises WireError unless members are distinct and ascending."""
     items = [(reader.u32(), reader.raw(item_bytes)) for _ in range(reader.count(4 + item_bytes))]
     _require_ascending([member for member, _ in items])
     return dict(items)

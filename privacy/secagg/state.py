@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from privacy.secagg.cohort import Cohort
 from privacy.secagg.errors import WireError
 from privacy.secagg.identity import Revocations
 from privacy.secagg.keys import Channel, KeyPair
-from privacy.secagg.messages import Agreed, Header, Members, Roster, Stage
+from privacy.secagg.messages import Agreed, Header, Members, Roster, Stage, read_indexed, write_indexed
 from privacy.secagg.shamir import SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
 from privacy.task import TaskSpec, open_task
@@ -53,7 +52,7 @@ class RoundState:
         for members in (self.holders, self.dealers, self.partners):
             writer.var(Members(members).encode())
         writer.var(self.agreed.encode() if self.agreed else b"")
-        _write_held(writer, self.held)
+        write_indexed(writer, {dealer: own + mask for dealer, (own, mask) in self.held.items()})
         return writer.done()
 
     @classmethod
@@ -73,7 +72,8 @@ class RoundState:
         state.holders, state.dealers, state.partners = (Members.decode(reader.var()).places for _ in range(3))
         agreed = reader.var()
         state.agreed = Agreed.decode(agreed) if agreed else None
-        state.held = {reader.u32(): _read_pair(reader) for _ in range(reader.count(4 + 2 * SHARE_BYTES))}
+        pairs = read_indexed(reader, 2 * SHARE_BYTES)
+        state.held = {dealer: (pair[:SHARE_BYTES], pair[SHARE_BYTES:]) for dealer, pair in pairs.items()}
         reader.end()
         return state
 
@@ -83,13 +83,3 @@ def _stage(reader: Reader) -> Stage:
     if place >= len(_STAGES):
         raise WireError(f"state: expected a stage below {len(_STAGES)}, got {place}")
     return _STAGES[place]
-
-
-def _read_pair(reader: Reader) -> tuple[bytes, bytes]:
-    return reader.raw(SHARE_BYTES), reader.raw(SHARE_BYTES)
-
-
-def _write_held(writer: Writer, held: Mapping[int, tuple[bytes, bytes]]) -> None:
-    writer.u32(len(held))
-    for member, (own, mask) in sorted(held.items()):
-        writer.u32(member).raw(own).raw(mask)

@@ -30,6 +30,7 @@ from privacy.secagg.messages import (
     encode_masked,
     encode_revealed,
 )
+from privacy.secagg.shamir import SHARE_BYTES
 from privacy.secagg.state import RoundState
 from privacy.signing import SignatureError
 from privacy.task import TaskError
@@ -144,3 +145,12 @@ def test_every_truncation_and_every_kind_is_refused(kind: str) -> None:
     assert not takes(kind, message + b"\x00")
     assert not takes(kind, message[:4] + bytes([message[4] ^ 64]) + message[5:])
     assert not takes(kind, b"hfl\x02" + message[4:])
+
+
+@pytest.mark.parametrize("kind", ["state after input", "state after echo"])
+def test_shares_held_out_of_order_are_no_state(kind: str) -> None:
+    """Found by the fuzzer: a dictionary hides the order that the bytes had."""
+    message, size = samples()[kind], 4 + 2 * SHARE_BYTES
+    head, first, second = message[: -4 * size], message[-4 * size : -3 * size], message[-3 * size : -2 * size]
+    assert not takes(kind, head + second + first + message[-2 * size :])
+    assert not takes(kind, head + first + first + message[-2 * size :])
