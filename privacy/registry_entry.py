@@ -1,6 +1,7 @@
 """An epsilon report in the form of the OpenDP Deployments Registry (github.com/opendp/deployments-registry-data).
 
-The registry's files are YAML, of which JSON is a part. What a report cannot know is left to whoever submits it.
+Its `schemas/deployments-schema.yaml` as of July 2026, tier 3. The registry's files are YAML, of which JSON is a part.
+What a report cannot know is left to whoever submits it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import Any
 from privacy.report_model import EpsilonReport
 
 _ASK = "To be stated by the data curator."
+_MODEL = "Federated"
+"""Of the registry's deployment models: noise from devices or the server, updates seen by nobody but in sums."""
 
 
 def registry_entry(report: EpsilonReport, curator: str | None = None) -> dict[str, Any]:
@@ -18,18 +21,20 @@ def registry_entry(report: EpsilonReport, curator: str | None = None) -> dict[st
     return {
         "url_slug": slug.lower().replace(" ", "-"),
         "status": "Draft",
+        "tier": 3,
         "deployment": {
-            "product": _product(report, curator),
-            "dp_flavor": _flavor(report),
+            "basic": _basic(report, curator),
+            "dp_variant": _variant(report),
             "privacy_loss": _loss(report),
-            "model": _model(report),
+            "deployment_model": _model(report),
             "accounting": _accounting(report),
             "implementation": _implementation(report),
+            "administrative": {"registry_authors": [curator or _ASK], "notes": _source(report)},
         },
     }
 
 
-def _product(report: EpsilonReport, curator: str | None) -> dict[str, Any]:
+def _basic(report: EpsilonReport, curator: str | None) -> dict[str, Any]:
     return {
         "name": report.provenance.task_name,
         "data_curators": [curator or _ASK],
@@ -41,31 +46,37 @@ def _product(report: EpsilonReport, curator: str | None) -> dict[str, Any]:
     }
 
 
-def _flavor(report: EpsilonReport) -> dict[str, Any]:
+def _variant(report: EpsilonReport) -> dict[str, Any]:
     return {
-        "name": "Approximate DP",
+        "variant_name": "Approximate DP",
         "data_domain": f"Messages and labels on the devices of population {report.composition.population}.",
         "unprotected_quantities": " ".join(report.not_protected),
     }
 
 
 def _loss(report: EpsilonReport) -> dict[str, Any]:
+    """In numbers, as the registry wants them; one that is infinite is left out, for JSON has none."""
     device = report.spend.device
-    parameters = {"epsilon": report.claim.epsilon, "delta": report.claim.delta}
+    stated = {"epsilon": report.claim.epsilon, "delta": report.claim.delta, "rho": device.rho}
     return {
         "privacy_unit": "User-device-level",
-        "privacy_unit_description": f"{report.claim.unit}; neighbouring: {report.claim.adjacency}.",
-        "privacy_parameters": parameters if device.rho is None else {**parameters, "rho": device.rho},
-        "privacy_parameters_description": f"{device.accountant}; {device.rounding}",
+        "privacy_unit_details": f"{report.claim.unit}; neighbouring: {report.claim.adjacency}.",
+        "privacy_parameters": {
+            name: float(value) for name, value in stated.items() if value is not None and value != "inf"
+        },
+        "privacy_parameters_details": f"{device.accountant}; {device.rounding}",
     }
 
 
 def _model(report: EpsilonReport) -> dict[str, Any]:
+    trusted = [f"{one.party}: {one.trusted_to} Otherwise: {one.otherwise}" for one in report.claim.trust]
+    part = report.participation
     return {
-        "model_name": "Distributed",
-        "model_name_description": report.mechanism.name,
-        "actors": report.claim.holds_against,
-        "release_type": "Many releases" if report.participation.rounds_charged > 1 else "Single release",
+        "model_name": _MODEL,
+        "model_name_details": report.mechanism.name,
+        "actors": "\n".join(f"- {line}" for line in (f"Holds against: {report.claim.holds_against}", *trusted)),
+        "release_type": "Many releases" if part.rounds_charged > 1 else "One release",
+        "release_type_details": f"{part.rounds_charged} rounds charged, {part.rounds_released} released.",
         "data_source_type": "Dynamic",
         "access_type": "Non-interactive",
     }
@@ -82,8 +93,12 @@ def _accounting(report: EpsilonReport) -> dict[str, Any]:
 def _implementation(report: EpsilonReport) -> dict[str, Any]:
     uncharged = "; ".join(f"{use.purpose}: {use.what}. {use.why}" for use in report.composition.uncharged)
     return {
-        "pre_processing_eda_hyperparameter_tuning": uncharged or "Nothing was declared as uncharged.",
+        "preprocessing_and_hyperparameter_tuning": uncharged or "Nothing was declared as uncharged.",
         "mechanisms": f"{report.mechanism.name}; noise multiplier {report.mechanism.noise_multiplier_planned}. "
         f"{report.randomness.statement}",
         "justification": _ASK,
     }
+
+
+def _source(report: EpsilonReport) -> str:
+    return f"From an epsilon report on ledger root {report.provenance.ledger_head.root}."

@@ -36,6 +36,7 @@ from privacy.report_model import (
     WindowSpend,
     json_schema,
 )
+from privacy.report_trust import trust
 from privacy.task import BoundedParticipation, Budget, PoissonParticipation, TaskSpec
 
 __all__ = ["EpsilonReport", "ReportError", "RoundCounts", "RunFacts", "build_report", "json_schema", "render_html"]
@@ -83,7 +84,7 @@ def build_report(
     device = confirmed_spend(fold.counts, task.budget.delta)
     return EpsilonReport(
         hypothetical=task.randomness == "seeded",
-        claim=_claim(task, device),
+        claim=_claim(task, fold, device),
         mechanism=_mechanism(task, facts),
         participation=_participation(task, own, facts),
         spend=SpendPart(device=_device(fold, device), message=_message(task), window=_window(task.budget, fold)),
@@ -110,14 +111,14 @@ def _check(task: TaskSpec, fold: Fold, own: Sequence[Account], facts: RunFacts) 
         raise ReportError(f"least_noise_multiplier: expected at least the charged {planned}, got {realised}")
 
 
-def _claim(task: TaskSpec, device: Spend) -> Claim:
+def _claim(task: TaskSpec, fold: Fold, device: Spend) -> Claim:
     epsilon, delta = _number(device.epsilon), _number(device.delta)
-    finite = math.isfinite(device.epsilon)
     return Claim(
-        statement=words.CLAIM.format(epsilon=epsilon, delta=f"{Decimal(delta):f}") if finite else words.NO_CLAIM,
+        statement=words.claim(device.epsilon, epsilon, f"{Decimal(delta):f}"),
         unit=words.UNIT,
         adjacency=words.ADJACENCY,
         holds_against=words.holds_against(task),
+        trust=trust(task, fold.counts),
         epsilon=epsilon,
         delta=delta,
         budget_epsilon=None if task.budget.epsilon is None else _number(task.budget.epsilon),

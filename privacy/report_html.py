@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -13,6 +14,8 @@ from privacy.report_model import EpsilonReport
 
 _WIDTH, _HEIGHT = 340.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 12.0, 34.0
+
+_SMALL = 0.001
 
 Point = tuple[float, float]
 
@@ -31,6 +34,8 @@ class _Chart:
     x_ticks: tuple[_Tick, ...]
     y_ticks: tuple[_Tick, ...]
     budget_y: float | None
+    mark: Point | None
+    """Where the claim lies."""
     x_title: str
     width: float = _WIDTH
     height: float = _HEIGHT
@@ -49,6 +54,7 @@ def render_html(report: EpsilonReport) -> str:
         lstrip_blocks=True,
     )
     environment.filters["power"] = _power
+    environment.filters["short"] = _short
     data = report.model_dump(mode="json")
     template = environment.get_template("report.html.j2")
     return template.render(r=data, by_charge=_by_charge(report), by_delta=_by_delta(report))
@@ -62,7 +68,7 @@ def _by_charge(report: EpsilonReport) -> _Chart | None:
     budget = report.claim.budget_epsilon
     points = [(0.0, 0.0), *((float(number), value) for number, value in enumerate(values, 1))]
     ticks = {count: str(count) for count in (0, *_round_steps(len(values)))}
-    return _chart(points, ticks, None if budget is None else float(budget), "charged rounds")
+    return _chart(points, ticks, "charged rounds", budget=None if budget is None else float(budget), mark=points[-1])
 
 
 def _by_delta(report: EpsilonReport) -> _Chart | None:
@@ -70,16 +76,19 @@ def _by_delta(report: EpsilonReport) -> _Chart | None:
     finite = [point for point in points if math.isfinite(point[1])]
     if len(finite) < 2:
         return None
-    stated = {math.log10(float(one.delta)): _superscript(one.delta) for one in report.spend.device.at_deltas}
-    labels = {at: label for at, label in stated.items() if finite[0][0] <= at <= finite[-1][0]}
-    return _chart(finite, labels, None, "δ")
+    powers = range(math.ceil(finite[0][0] - 1e-9), math.floor(finite[-1][0] + 1e-9) + 1)
+    labels = {power: _superscript(f"1e{power}") for power in powers[:: max(1, math.ceil(len(powers) / 6))]}
+    claimed = (math.log10(float(report.claim.delta)), float(report.claim.epsilon))
+    return _chart(finite, labels, "δ", mark=claimed if math.isfinite(claimed[1]) else None)
 
 
 def _chart(
     points: Sequence[Point],
-    x_ticks: dict[float, str] | dict[int, str],
-    budget: float | None,
+    x_ticks: Mapping[int, str],
     x_title: str,
+    *,
+    budget: float | None = None,
+    mark: Point | None = None,
 ) -> _Chart:
     y_ticks = _scale(max(*(y for _, y in points), budget or 0.0))
     first, last, top = points[0][0], points[-1][0], y_ticks[-1]
@@ -95,6 +104,7 @@ def _chart(
         x_ticks=tuple(_Tick(place((at, 0.0))[0], label) for at, label in sorted(x_ticks.items())),
         y_ticks=tuple(_Tick(place((first, at))[1], f"{at:g}") for at in y_ticks),
         budget_y=None if budget is None else place((first, budget))[1],
+        mark=None if mark is None else place(mark),
         x_title=x_title,
     )
 
@@ -125,9 +135,15 @@ def _superscript(number: str) -> str:
 
 
 def _power(number: str) -> Markup:
-    """1e-05 as a power of ten, the way people write it."""
-    mantissa, _, exponent = number.partition("e")
-    if not exponent:
+    """A small number as a power of ten, the way people write it."""
+    if not 0 < float(number) < _SMALL:
         return Markup.escape(number)
+    mantissa, _, exponent = f"{Decimal(number):e}".partition("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     power = Markup("10<sup>{}</sup>").format(str(int(exponent)).replace("-", "\N{MINUS SIGN}"))
     return power if mantissa == "1" else Markup("{} \N{MULTIPLICATION SIGN} {}").format(mantissa, power)
+
+
+def _short(number: str) -> str:
+    """To six digits: the JSON has all of them."""
+    return f"{Decimal(number):.6g}" if math.isfinite(float(number)) else "∞"

@@ -1,4 +1,8 @@
-"""The epsilon report as data. Every number is a decimal string, so that no reader's floating point can change it."""
+"""The epsilon report as data.
+
+Every figure is a decimal string, so that no reader's floating point can change it. Counts are integers, and events are
+the ledger's own records, whose numbers RFC 8785 writes as the shortest decimals that are exactly what was charged.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,15 @@ from privacy.task import Purpose
 Number = Annotated[str, Field(pattern=r"^(inf|\d+(\.\d+)?(e[+-]?\d+)?)$")]
 
 
+class TrustAssumption(Frozen):
+    """Somebody whom the claim counts on."""
+
+    party: str
+    trusted_to: str
+    otherwise: str
+    """What is lost if they do not."""
+
+
 class Claim(Frozen):
     """The headline."""
 
@@ -23,6 +36,7 @@ class Claim(Frozen):
     unit: str
     adjacency: str
     holds_against: str
+    trust: tuple[TrustAssumption, ...]
     epsilon: Number
     delta: Number
     budget_epsilon: Number | None
@@ -185,8 +199,13 @@ class AuditPart(Frozen):
     statement: str
     trials: int = Field(ge=1)
     confidence: Number
+    basis: str | None
+    """Whose theorem `epsilon_bound` is."""
     epsilon_bound: Number | None
     """Certified: the true epsilon is at least this, but for 1 - confidence. It can refute the claim, never prove it."""
+    basis_any: str | None
+    epsilon_bound_any: Number | None
+    """Certified as well, and with no assumption on the mechanism: a looser bound."""
     epsilon_estimate: Number | None
     """An estimate, and no bound."""
     epsilon_claimed: Number

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Context, Decimal
 
 from privacy.task import PoissonParticipation, TaskSpec
 
-CLAIM = (
+_CLAIM = (
     "Take any one device and everything on it. Had all its updates been replaced by zeros, every conclusion that "
-    "can be drawn from the released models would have been almost as likely: at most exp({epsilon}) times more or "
-    "less, but for a probability of {delta}."
+    "can be drawn from the released models would have been almost as likely: at most exp({epsilon}), which is "
+    "{odds}, times more or less, but for a probability of {delta}."
 )
-NO_CLAIM = "No limit on what the released models reveal about a device can be stated: epsilon is infinite."
+_NO_CLAIM = "No limit on what the released models reveal about a device can be stated: epsilon is infinite."
 HYPOTHETICAL = (
     "Hypothetical: this is a simulation whose noise, cohorts and keys were derived from a seed. Whoever knows the "
     "seed can recompute and remove the noise. The figures say what the same run would cost with real randomness."
 )
 SYSTEM_RANDOMNESS = "Noise and keys came from the operating system’s cryptographic generator on each machine."
+
+_BILLION = 1_000_000_000
 
 UNIT = "one device: everything it ever holds"
 ADJACENCY = "all updates of one device replaced by zero"
@@ -111,6 +115,19 @@ MINIMISATION = (
 def moment(seconds: int) -> str:
     """Unix time as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def claim(epsilon: float, stated: str, delta: str) -> str:
+    """The headline in words; epsilon and delta as they are stated."""
+    if math.isinf(epsilon):
+        return _NO_CLAIM
+    return _CLAIM.format(epsilon=stated, delta=delta, odds=_odds(epsilon))
+
+
+def _odds(epsilon: float) -> str:
+    """exp(epsilon) to three digits, rounded up."""
+    odds = Context(prec=3, rounding=ROUND_CEILING).create_decimal(Decimal(epsilon).exp())
+    return f"{odds:,f}" if odds < _BILLION else "more than a billion"
 
 
 def mechanism(spec: TaskSpec) -> str:

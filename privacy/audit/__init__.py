@@ -9,7 +9,15 @@ from privacy.audit.battery import run_battery
 from privacy.audit.pipeline import Audited, Pipeline, Shipped
 from privacy.audit.record import AuditResult, Battery, Check
 from privacy.audit.rounds import audit_one_round, audit_rounds
-from privacy.audit.suite import AuditPlan, NothingToAudit, TaskAudits, audit_part, audit_release, audit_task
+from privacy.audit.suite import (
+    AuditPlan,
+    NothingToAudit,
+    TaskAudits,
+    audit_part,
+    audit_release,
+    audit_task,
+    claimed_epsilon,
+)
 
 __all__ = [
     "AuditPlan",
@@ -26,5 +34,6 @@ __all__ = [
     "audit_release",
     "audit_rounds",
     "audit_task",
+    "claimed_epsilon",
     "run_battery",
 ]

@@ -91,15 +91,17 @@ def refutes(canaries: int, guesses: int, correct: int, mu: float, chance: float)
     return False
 
 
-def guesses_for(canaries: int, mu: float, confidence: float = 0.95) -> int:
+def guesses_for(canaries: int, mu: float, certify: Callable[[int, int], float]) -> int:
     """How many guesses certify most when canaries are orthogonal and each is mu from its absence in Gaussian noise.
 
     Chosen before the run, from the claim: the best number in hindsight would void the confidence.
+
+    Args:
+        certify: from guesses and right guesses to the bound.
     """
 
     def worth(guesses: int) -> float:
-        expected = guesses * _accuracy(guesses / canaries, mu)
-        return gaussian_mu(canaries, guesses, int(expected), confidence)
+        return certify(guesses, int(guesses * _accuracy(guesses / canaries, mu)))
 
     return max((max(2, int(canaries * share)) for share in _SHARES), key=worth)
 

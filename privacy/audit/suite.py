@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from privacy.accountant import message_level_epsilon
 from privacy.audit.battery import run_battery
 from privacy.audit.pipeline import Audited
 from privacy.audit.record import AuditResult, Battery
@@ -103,7 +104,10 @@ def audit_part(found: AuditResult) -> AuditPart:
         statement=found.statement,
         trials=found.trials,
         confidence=repr(found.confidence),
+        basis=found.basis,
         epsilon_bound=_rounded(found.epsilon_bound, math.floor),
+        basis_any=found.basis_any,
+        epsilon_bound_any=_rounded(found.epsilon_bound_any, math.floor),
         epsilon_estimate=None if found.epsilon_estimate is None else _rounded(found.epsilon_estimate, round),
         epsilon_claimed=_rounded(found.epsilon_claimed, math.ceil),
         delta=repr(found.delta),
@@ -111,17 +115,27 @@ def audit_part(found: AuditResult) -> AuditPart:
     )
 
 
+def claimed_epsilon(task: TaskSpec, name: str) -> str:
+    """What the account counts, at the task's delta, for what the audit of this name runs; as a report has it."""
+    if name == "message-many-runs":
+        return _rounded(message_level_epsilon(task.training, 1, task.budget.delta), math.ceil)
+    noise = task.mechanism.noise_multiplier
+    return _rounded(epsilon_bracket(1 / noise if noise else math.inf, task.budget.delta)[1], math.ceil)
+
+
 def battery_part(task: TaskSpec, found: Battery) -> AuditPart:
     """The battery as a report has it: it bounds no epsilon."""
-    claimed = epsilon_bracket(1 / task.mechanism.noise_multiplier, task.budget.delta)[1]
     return AuditPart(
         name="battery",
         statement=found.statement,
         trials=found.trials,
         confidence=repr(found.confidence),
+        basis=None,
         epsilon_bound=None,
+        basis_any=None,
+        epsilon_bound_any=None,
         epsilon_estimate=None,
-        epsilon_claimed=_rounded(claimed, math.ceil),
+        epsilon_claimed=claimed_epsilon(task, "battery"),
         delta=repr(task.budget.delta),
         passed=found.passed,
     )
@@ -151,4 +165,4 @@ def _audited(task: TaskSpec, layers: Sequence[int], cohort: int) -> Audited:
 
 def _rounded(value: float, towards: Callable[[float], int]) -> str:
     """To four decimals: a certified bound down, a claim up."""
-    return repr(towards(value * 1e4) / 1e4)
+    return repr(towards(value * 1e4) / 1e4) if math.isfinite(value) else "inf"

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from privacy.accountant import AccountantsDisagree, Spend
+from privacy.audit import claimed_epsilon
 from privacy.checks import Check
 from privacy.events import Event
 from privacy.ledger import SignedHead
 from privacy.ledger_entries import Fold
 from privacy.merkle import leaf_hash, root_of
 from privacy.report import ReportError, RunFacts, build_report
-from privacy.report_model import DeviceSpend, EpsilonReport
+from privacy.report_model import AuditPart, DeviceSpend, EpsilonReport
 from privacy.task import TaskSpec
 
 _PARTS = tuple(part for part in EpsilonReport.model_fields if part != "spend")
@@ -99,7 +100,7 @@ def _recomputed(report: EpsilonReport, task: TaskSpec, entries: Sequence[bytes])
     wrong += [] if _same_spend(again.spend.device, report.spend.device) else ["spend.device"]
     wrong += [f"spend.{part}" for part in _SPEND if getattr(again.spend, part) != getattr(report.spend, part)]
     whole = Check(name, not wrong, f"these differ: {', '.join(wrong)}" if wrong else "from the task and the ledger")
-    return [whole, *_audits(report), Check("report: sizes of cohorts, realised noise, versions", None, _WORD)]
+    return [whole, *_audits(report, task), Check("report: sizes of cohorts, realised noise, versions", None, _WORD)]
 
 
 _WORD = "only the server knows these; the round log has the counts it signed"
@@ -123,13 +124,25 @@ def _same_spend(again: DeviceSpend, stated: DeviceSpend) -> bool:
     return exact and math.isclose(float(again.second_epsilon), float(stated.second_epsilon), rel_tol=_CLOSE)
 
 
-def _audits(report: EpsilonReport) -> list[Check]:
+def _audits(report: EpsilonReport, task: TaskSpec) -> list[Check]:
+    """What an attack found is the server's word; what it was held against is not."""
     if not report.audit:
         return [Check("report: audit", None, "no attack was run for it")]
-    refuted = [one.name for one in report.audit if not one.passed or _above(one.epsilon_bound, one.epsilon_claimed)]
+    refuted = [one.name for one in report.audit if not one.passed or _refutes(one)]
     detail = f"refuted by: {', '.join(refuted)}" if refuted else f"{len(report.audit)} attacks, by the server's word"
-    return [Check("report: no attack refutes it", not refuted, detail)]
+    return [_held_against(report, task), Check("report: no attack refutes it", not refuted, detail)]
 
 
-def _above(bound: str | None, claimed: str) -> bool:
-    return bound is not None and float(bound) > float(claimed)
+def _held_against(report: EpsilonReport, task: TaskSpec) -> Check:
+    name, delta = "report: attacks were held against the task's own claim", repr(task.budget.delta)
+    for one in report.audit:
+        expected = claimed_epsilon(task, one.name)
+        if (one.epsilon_claimed, one.delta) != (expected, delta):
+            stated = f"{one.epsilon_claimed} at delta {one.delta}"
+            return Check(name, False, f"{one.name}: expected {expected} at delta {delta}, got {stated}")
+    return Check(name, True, "for one round, of a device that is surely in it")
+
+
+def _refutes(one: AuditPart) -> bool:
+    bounds = [bound for bound in (one.epsilon_bound, one.epsilon_bound_any) if bound is not None]
+    return any(float(bound) > float(one.epsilon_claimed) for bound in bounds)

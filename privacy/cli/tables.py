@@ -54,10 +54,11 @@ def plan_fields(one: Plan) -> dict[str, object]:
 
 def audits_table(audits: Sequence[AuditPart]) -> Table:
     """A line an audit."""
-    table = Table("", "audit", "certified", "estimate", "claimed", "found")
+    table = Table("", "audit", "certified", "of any mechanism", "estimate", "claimed", "found")
     for one in audits:
-        bound, estimate = one.epsilon_bound or "-", one.epsilon_estimate or "-"
-        table.add_row(_MARKS[one.passed], one.name, bound, estimate, one.epsilon_claimed, one.statement)
+        figures = (one.epsilon_bound, one.epsilon_bound_any, one.epsilon_estimate)
+        shown = [figure or "-" for figure in figures]
+        table.add_row(_MARKS[one.passed], one.name, *shown, one.epsilon_claimed, one.statement)
     return table
 
 

@@ -10,6 +10,7 @@ from privacy.cli.report_check import check_report
 from privacy.events import round_event
 from privacy.ledger import LedgerInvalid, replay
 from privacy.ledger_entries import Fold
+from privacy.release_files import REPORT_FILE
 from privacy.secagg.record_check import Evidence, check_log
 from privacy.task import TaskSpec
 from privacy.witness import WitnessError
@@ -91,7 +92,15 @@ def _report(files: Files, fold: Fold, spent: Spend | None) -> list[Check]:
     canonical = files.report.canonical() == files.report_bytes
     detail = "RFC 8785" if canonical else "expected RFC 8785 canonical JSON, got another encoding of it"
     form = Check("report: in its one canonical form", canonical, detail)
-    return [form, *check_report(files.report, files.task, files.entries, fold, spent)]
+    return [form, *_published(files), *check_report(files.report, files.task, files.entries, fold, spent)]
+
+
+def _published(files: Files) -> list[Check]:
+    """So that nothing in a report is anybody's word but the one that the operator signed."""
+    if files.release is None:
+        return []
+    same = files.report_bytes == files.release[REPORT_FILE]
+    return [Check("report: is the release's own", same, "byte by byte" if same else "expected its bytes, got others")]
 
 
 def _release(files: Files, fold: Fold) -> list[Check]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -55,7 +56,7 @@ def test_an_honest_run_passes(run: Path) -> None:
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert found["passed"] is True
-    assert len(found["checks"]) == 27
+    assert len(found["checks"]) == 29
     unverified = {check["name"] for check in found["checks"] if check["passed"] is None}
     assert unverified == {
         "ledger: continues what a witness saw",
@@ -216,15 +217,46 @@ def test_a_report_can_be_drawn_again_and_exported(run: Path) -> None:
     assert result.exit_code == 0
     entry = json.loads((run / "entry.json").read_bytes())
     published = json.loads((run / "report.json").read_bytes())
-    assert set(entry) == {"url_slug", "status", "deployment"}
-    assert set(entry["deployment"]) == {
-        "product", "dp_flavor", "privacy_loss", "model", "accounting", "implementation"
-    }  # fmt: skip
-    assert entry["deployment"]["product"]["data_curators"] == ["ACME"]
-    assert entry["deployment"]["privacy_loss"]["privacy_parameters"] == {
-        "epsilon": published["claim"]["epsilon"],
-        "delta": published["claim"]["delta"],
+    deployment = entry["deployment"]
+    assert deployment["basic"]["data_curators"] == ["ACME"]
+    assert deployment["privacy_loss"]["privacy_parameters"] == {
+        "epsilon": float(published["claim"]["epsilon"]),
+        "delta": float(published["claim"]["delta"]),
     }
+
+
+REGISTRY = {
+    "basic": "name data_curators intended_use data_product_type data_product_region description publication_date",
+    "dp_variant": "variant_name data_domain unprotected_quantities",
+    "privacy_loss": "privacy_unit privacy_unit_details privacy_parameters privacy_parameters_details",
+    "deployment_model": "model_name model_name_details actors release_type release_type_details data_source_type "
+    "data_source_type_details access_type access_type_details",
+    "accounting": "post_processing composition",
+    "implementation": "preprocessing_and_hyperparameter_tuning mechanisms justification",
+    "administrative": "sources notes registry_authors",
+}
+"""Fields by section in deployments-schema.yaml of github.com/opendp/deployments-registry-data, commit 3e9c812."""
+VALUES = {
+    ("basic", "data_product_type"): {"Summary statistics", "Machine learning model", "Dataset", "Synthetic data"},
+    ("dp_variant", "variant_name"): {"Pure DP", "Approximate DP", "Zero-concentrated DP", "Renyi DP", "Custom"},
+    ("deployment_model", "model_name"): {"Local", "Central", "Shuffle", "Federated", "Varies"},
+    ("deployment_model", "release_type"): {"One release", "Many releases"},
+    ("deployment_model", "data_source_type"): {"Static", "Dynamic"},
+    ("deployment_model", "access_type"): {"Interactive", "Non-interactive"},
+}
+
+
+def test_an_export_has_the_registrys_form(run: Path) -> None:
+    assert invoke("report", "--report", run / "report.json", "--registry", run / "entry.json").exit_code == 0
+    entry = json.loads((run / "entry.json").read_bytes())
+    assert set(entry) == {"url_slug", "status", "tier", "deployment"}
+    assert (entry["status"], entry["tier"]) == ("Draft", 3)
+    deployment = entry["deployment"]
+    assert set(deployment) == set(REGISTRY)
+    assert all(set(fields) <= set(REGISTRY[section].split()) for section, fields in deployment.items())
+    assert set(deployment["basic"]) == set(REGISTRY["basic"].split())
+    assert all(deployment[section][field] in allowed for (section, field), allowed in VALUES.items())
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", deployment["basic"]["publication_date"])
 
 
 def test_a_report_needs_a_source() -> None:
