@@ -43,6 +43,14 @@ class _Place:
     force: bool
 
 
+@dataclass(frozen=True)
+class _Crew:
+    """Who does it; the outcome is the same."""
+
+    workers: int | None
+    ray_address: str | None
+
+
 @app.command()
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write the configuration.")] = Path("federation.toml"),
@@ -92,8 +100,29 @@ def run(  # noqa: PLR0917 - the options of a command
     rounds: Annotated[int | None, typer.Option(help="Rounds to run.", rich_help_panel=TRAINING)] = None,
     cohort: Annotated[int | None, typer.Option(help="Devices a round (expected).", rich_help_panel=TRAINING)] = None,
     seed: Annotated[int | None, typer.Option(help="One seed gives one run.", rich_help_panel=RUN)] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, sequential, vectorised or ray: how devices are trained, with --aggregation ideal.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    aggregation: Annotated[
+        str | None,
+        typer.Option(
+            help="secure, or ideal: the same sums and the same model without the protocol, much faster.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes (default: one a core).", rich_help_panel=RUN)
+        int | None,
+        typer.Option(min=1, help="Processes (default: one a core, or every CPU of the cluster).", rich_help_panel=RUN),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT of a Ray cluster's head, with --engine ray; else a Ray of its own.", rich_help_panel=RUN
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory to make.", rich_help_panel=RUN)] = None,
     resume: Annotated[Path | None, typer.Option(help="Run directory to go on with.", rich_help_panel=RUN)] = None,
@@ -114,12 +143,17 @@ def run(  # noqa: PLR0917 - the options of a command
 
     [bold]fl-sim run --data tweets.csv.gz --partition dirichlet:0.3 --devices 1000 --out runs/tweets[/bold]
 
+    [bold]fl-sim run --aggregation ideal --cohort 500 --out runs/large[/bold]  (the same model, without masks)
+
+    [bold]fl-sim run --aggregation ideal --engine ray --ray-address head:6379 --out runs/cluster[/bold]
+
     [bold]fl-sim run --resume runs/chat[/bold]
 
     Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C and resumable.
     """
     overrides = {
         "seed": seed,
+        "engine": engine,
         "data.path": str(data) if data else None,
         "data.text_column": text_column,
         "data.label_column": label_column,
@@ -135,8 +169,9 @@ def run(  # noqa: PLR0917 - the options of a command
         "training.message_noise": message_noise,
         "server.rounds": rounds,
         "server.cohort": cohort,
+        "server.aggregation": aggregation,
     }
-    _run(config, overrides, _Place(out, resume, force), workers=workers, as_json=as_json)
+    _run(config, overrides, _Place(out, resume, force), _Crew(workers, ray_address), as_json=as_json)
 
 
 @app.command()
@@ -170,17 +205,19 @@ def score(  # noqa: PLR0917 - the options of a command
         )
 
 
-def _run(config: Path | None, overrides: dict[str, Any], place: _Place, *, workers: int | None, as_json: bool) -> None:
-    from simulations.run import RunError, resume, start  # noqa: PLC0415 - torch takes seconds to import
+def _run(config: Path | None, overrides: dict[str, Any], place: _Place, crew: _Crew, *, as_json: bool) -> None:
+    from simulations.engines import EngineError  # noqa: PLC0415 - torch takes seconds to import
+    from simulations.run import RunError, resume, start  # noqa: PLC0415
 
     try:
         if place.resume is not None:
             _refuse_beside_resume({**overrides, "config": config, "out": place.out, "force": place.force})
-            outcome = resume(place.resume, workers=workers)
+            outcome = resume(place.resume, workers=crew.workers, ray_address=crew.ray_address)
         else:
             out = place.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-            outcome = start(load_config(config, overrides), out, force=place.force, workers=workers)
-    except (ConfigError, DataError, RunDirectoryError) as error:
+            loaded = load_config(config, {**overrides, "ray_address": crew.ray_address})
+            outcome = start(loaded, out, force=place.force, workers=crew.workers)
+    except (ConfigError, DataError, EngineError, RunDirectoryError) as error:
         _fail(str(error))
     except RunError as error:
         _fail(str(error), EXIT_FAILED)

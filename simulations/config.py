@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from pydantic_core import ErrorDetails
 from privacy.task import Purpose
 
 MAX_SEED = 2**63 - 1
+LOCAL_RAY = "local"
+"""A Ray of the run's own, on this machine."""
 _ONE_SHARD, _SHARD = 750, 400
 
 
@@ -168,12 +171,33 @@ class RunConfig(_Section):
     """What the run is for: a tuning run is charged like any other, and named in reports."""
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
     """One seed gives one run. Without one, a fresh one is drawn and written to the run directory."""
-    engine: Literal["auto", "sequential", "vectorised"] = "auto"
-    """How devices are trained, with `server.aggregation = "ideal"`."""
+    engine: Literal["auto", "sequential", "vectorised", "ray"] = "auto"
+    """How devices are trained, with `server.aggregation = "ideal"`; `ray`: by workers of a Ray cluster, each with the
+    engine that `auto` picks."""
+    ray_address: str = LOCAL_RAY
+    """HOST:PORT of the cluster's head."""
     data: DataConfig = DataConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     training: TrainingConfig = TrainingConfig()
     server: ServerConfig = ServerConfig()
+
+    @field_validator("ray_address")
+    @classmethod
+    def _of_a_head(cls, address: str) -> str:
+        if address != LOCAL_RAY and not re.fullmatch(r"[^\s/]+:[0-9]{1,5}", address):
+            raise ValueError(f"expected HOST:PORT of a cluster's head, as `ray start --head` prints it, or {LOCAL_RAY}")
+        return address
+
+    @model_validator(mode="after")
+    def _engine_can_run(self) -> RunConfig:
+        if self.engine in ("vectorised", "ray") and self.server.aggregation == "secure":
+            raise ValueError(
+                f"engine: expected auto or sequential under secure aggregation, where every device trains by itself, "
+                f"got {self.engine}; add --aggregation ideal for the same model without the protocol"
+            )
+        if self.ray_address != LOCAL_RAY and self.engine != "ray":
+            raise ValueError(f"ray_address: expected only with --engine ray, got it with {self.engine}")
+        return self
 
     @model_validator(mode="after")
     def _cohort_can_survive(self) -> RunConfig:

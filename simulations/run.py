@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -26,14 +25,15 @@ from privacy.accountant import AccountantsDisagree
 from privacy.ledger import Ledger, LedgerError
 from privacy.report import ReportError
 from privacy.task import InputSpec, TaskSpec
+from simulations import crews
 from simulations.architectures import input_spec
 from simulations.config import MAX_SEED, DataConfig, RunConfig
 from simulations.console import Progress, RunProgress
-from simulations.crew import LocalCrew, ProcessCrew
+from simulations.crews.cluster import ClusterError
 from simulations.engines import Choice, choose
 from simulations.host import Authorities, DeviceHost, Records, simulated_time
 from simulations.ideal import IdealRounds
-from simulations.inprocess import Devices, InProcessTransport, WorkerDied, WorkerPool
+from simulations.inprocess import Devices, InProcessTransport, WorkerDied, WorkerPool, cores
 from simulations.interrupt import StopAfterRound
 from simulations.observer import RunObserver, Watch
 from simulations.outputs import Outputs
@@ -49,6 +49,7 @@ _FAILURES = (
     AccountantsDisagree,
     CheckpointError,
     ClaimRefuted,
+    ClusterError,
     CoordinatorError,
     LedgerError,
     LedgerStoreError,
@@ -91,20 +92,22 @@ def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> 
         RunError: when the run fails on its way.
     """
     RunDirectory.check(out, force=force)
+    crews.check(config)
     seeded = config if config.seed is not None else config.model_copy(update={"seed": secrets.randbelow(MAX_SEED)})
     prepared = prepare(seeded)
     directory = RunDirectory.create(out, seeded, force=force)
     return _watched(prepared, directory, workers)
 
 
-def resume(path: Path, *, workers: int | None) -> Outcome:
+def resume(path: Path, *, workers: int | None, ray_address: str | None = None) -> Outcome:
     """Go on with a run after its last complete round; a run that is complete is only summed up again.
 
     Raises:
-        DataError, RunDirectoryError: when there is no run, or its data have changed.
+        ConfigError, DataError, RunDirectoryError: when there is no run, its data have changed, or no cluster answers.
         RunError: when the run fails on its way.
     """
-    directory, config = RunDirectory.reopen(path)
+    directory, config = RunDirectory.reopen(path, {"ray_address": ray_address})
+    crews.check(config)
     return _watched(prepare(config), directory, workers)
 
 
@@ -120,7 +123,7 @@ def prepare(config: RunConfig, data_of: DataSource = build) -> Prepared:
     seeds = SeedTree.root(config.seed or 0)
     data = data_of(config.data, input_spec(config.training), seeds)
     task = plan_task(config, data.population.devices, data.fingerprint)
-    return Prepared(config, seeds, data, task, choose(task, config.engine))
+    return Prepared(config, seeds, data, task, choose(task, "auto" if config.engine == "ray" else config.engine))
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,11 @@ class Supervision:
     """How a run is worked on, and who watches it.
 
     Attributes:
-        workers: processes; 1 is this one alone.
+        workers: processes, 1 being this one alone; None for one a core, or as many as a Ray cluster has CPUs.
         stop_requested: asked between rounds.
     """
 
-    workers: int
+    workers: int | None
     progress: Progress
     stop_requested: Callable[[], bool]
 
@@ -157,8 +160,7 @@ def execute(prepared: Prepared, directory: RunDirectory, by: Supervision) -> Out
 def _watched(prepared: Prepared, directory: RunDirectory, workers: int | None) -> Outcome:
     """On a terminal, until Ctrl-C."""
     with RunProgress(prepared.task.rounds) as progress, StopAfterRound(progress.note) as stop:
-        processes = workers or len(os.sched_getaffinity(0))
-        return execute(prepared, directory, Supervision(processes, progress, stop.requested))
+        return execute(prepared, directory, Supervision(workers, progress, stop.requested))
 
 
 def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logging.Logger) -> Outcome:
@@ -167,10 +169,16 @@ def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logg
     records = Records.of(last.extra) if last else Records.fresh(prepared.data.population.devices)
     ledger = _ledger(prepared, directory)
     scorer = Scorer(prepared.task)
-    _warn(prepared, log, by.progress)
+
+    def tell(text: str) -> None:
+        log.info("%s", text)
+        by.progress.note(text)
+
+    for warning in warnings_about(prepared.config, prepared.data.population.devices):
+        tell(f"warning: {warning}")
     by.progress.resumed_at(last.round if last else 0)
     watch = Watch(prepared.data, scorer, records, directory, by.progress, log, prepared.task.budget.epsilon)
-    with _rounds(prepared, records, by) as rounds:
+    with _rounds(prepared, records, by.workers, tell) as rounds:
         coordinator = _coordinator(prepared, rounds, ledger, directory, RunObserver(watch))
         result = coordinator.run(_initial_weights(prepared), by.stop_requested)
     log.info("%s after round %d", result.ended, result.round)
@@ -214,26 +222,21 @@ def _initial_weights(prepared: Prepared) -> NDArray[np.float32]:
     return initial_weights(task.model.architecture, task.features, prepared.seeds.child("model").integer())
 
 
-def _warn(prepared: Prepared, log: logging.Logger, progress: Progress) -> None:
-    for warning in warnings_about(prepared.config, prepared.data.population.devices):
-        log.warning("%s", warning)
-        progress.note(f"warning: {warning}")
-
-
 @contextmanager
-def _rounds(prepared: Prepared, records: Records, by: Supervision) -> Iterator[Rounds]:
+def _rounds(prepared: Prepared, records: Records, workers: int | None, tell: Callable[[str], None]) -> Iterator[Rounds]:
     """Real rounds of simulated devices, or ideal ones."""
-    task, seeds, examples_of = prepared.task, prepared.seeds, prepared.data.population.of
-    if prepared.config.server.aggregation == "secure":
+    config, task, seeds, examples_of = prepared.config, prepared.task, prepared.seeds, prepared.data.population.of
+    if config.server.aggregation == "secure":
         host = DeviceHost(seeds, task, examples_of, records)
-        with WorkerPool(host, by.workers) if by.workers > 1 else nullcontext(Devices(host)) as pool:
+        count = workers or cores()
+        with WorkerPool(host, count) if count > 1 else nullcontext(Devices(host)) as pool:
             transport = InProcessTransport(pool, records)
             convener = Authorities(seeds).convener(task.population)
             yield SecureRounds(task, lambda: convener, transport, simulated_time, math.inf)
         return
-    by.progress.note(f"engine: {prepared.engine.name} ({prepared.engine.reason})")
-    worker = Worker(seeds, task, examples_of, prepared.engine)
-    with ProcessCrew(worker, by.workers) if by.workers > 1 else nullcontext(LocalCrew(worker)) as crew:
+    where = "ray, in each worker " if config.engine == "ray" else ""
+    tell(f"engine: {where}{prepared.engine.name} ({prepared.engine.reason})")
+    with crews.crew(config, Worker(seeds, task, examples_of, prepared.engine), workers, tell) as crew:
         yield IdealRounds(task, seeds, crew, records)
 
 

@@ -61,8 +61,8 @@ class RunDirectory:
         return cls(path)
 
     @classmethod
-    def reopen(cls, path: Path) -> tuple[RunDirectory, RunConfig]:
-        """An earlier run's directory and configuration.
+    def reopen(cls, path: Path, overrides: Mapping[str, Any]) -> tuple[RunDirectory, RunConfig]:
+        """An earlier run's directory, and its configuration with `overrides` that do not change its outcome.
 
         Raises:
             RunDirectoryError: when there is no run in it.
@@ -70,7 +70,7 @@ class RunDirectory:
         if not (path / _CONFIG).is_file():
             raise RunDirectoryError(f"--resume: {path} holds no run; expected a directory with {_CONFIG}")
         try:
-            return cls(path), load_config(path / _CONFIG, {})
+            return cls(path), load_config(path / _CONFIG, overrides)
         except ConfigError as error:
             raise RunDirectoryError(f"--resume: {error}") from error
 

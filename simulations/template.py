@@ -6,6 +6,8 @@ TEMPLATE = """\
 # A federation. Start it with `fl-sim run --config FILE --out DIR`; flags win over this file.
 name = "abuse"
 # seed = 1                     # one seed gives one run; without it a fresh one is drawn and written to DIR
+# engine = "auto"              # how devices are trained under ideal aggregation: sequential, vectorised or ray
+# ray_address = "10.0.0.1:6379"  # of a Ray cluster's head, with engine = "ray"; default: a Ray of the run's own
 
 [data]
 # path = "chat.csv"            # CSV, CSV.gz, JSONL or Parquet; without it, generated messages
@@ -47,6 +49,7 @@ corrupt_share = 0.05           # that secure aggregation withstands, working wit
 dropout_share = 0.1            # that may vanish in a round
 # min_survivors = 16           # in each shard; default: a quarter of it
 # modulus_bits = 16            # of the masked sum, a coordinate; default: the fewest at which rounding costs under 1%
+aggregation = "secure"         # or "ideal": the sums of secure aggregation without its protocol, much faster
 # shards = 1                   # sums that a cohort is split into; default: one up to 750 devices, then of about 400
 # statistics = ["examples", "loss", "correct"]  # inside the masked sum, as noisy as the model: for large cohorts
 # statistics_bound = 64        # a device's statistic is cut to this

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from simulations.template import TEMPLATE
 from tests.support.runs import small_config
 
 GOOD = "user,text,label\n" + "".join(f"u{i % 20},hello number {i},{i % 2}\n" for i in range(100))
+RAY = ["--user-column", "user", "--aggregation", "ideal", "--engine", "ray"]
 
 
 def fl_sim(*arguments: str | Path) -> Result:
@@ -48,6 +51,12 @@ def refused(result: Result) -> str:
         (GOOD, ["--user-column", "user", "--workers", "0"], "--workers"),
         (GOOD, ["--user-column", "user", "--rounds", "0"], "server.rounds"),
         (GOOD, ["--user-column", "user", "--participation", "random"], "privacy.participation"),
+        (GOOD, ["--user-column", "user", "--engine", "gpu"], "engine"),
+        (GOOD, ["--user-column", "user", "--aggregation", "none"], "server.aggregation"),
+        (GOOD, ["--user-column", "user", "--engine", "vectorised"], "--aggregation ideal"),
+        (GOOD, ["--user-column", "user", "--engine", "ray"], "--aggregation ideal"),
+        (GOOD, ["--user-column", "user", "--ray-address", "head:6379"], "--engine ray"),
+        (GOOD, [*RAY, "--ray-address", "ray://head:10001"], "HOST:PORT"),
     ],
 )
 def test_bad_input(tmp_path: Path, content: str, arguments: list[str], message: str) -> None:
@@ -123,3 +132,15 @@ def test_run_then_score(tmp_path: Path) -> None:
         )
     )
     assert "not signed by key" in said
+
+
+def test_a_ray_address_that_does_not_answer(tmp_path: Path) -> None:
+    """Nobody there, or somebody who says nothing: an error in 10 seconds, before anything is written."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        silent = f"127.0.0.1:{mute.getsockname()[1]}"
+        for address in ("127.0.0.1:1", silent):
+            since = time.monotonic()
+            said = refused(fl_sim("run", *RAY[2:], "--ray-address", address, "--out", tmp_path / "run"))
+            assert time.monotonic() - since < 10
+            assert f"--ray-address: no Ray cluster answers at {address}" in said
+    assert not (tmp_path / "run").exists()

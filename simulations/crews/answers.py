@@ -1,0 +1,67 @@
+"""What a worker in another process sends back for a part of a round: one packed vector, or why there is none."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.secagg.packing import Words, pack, unpack
+from privacy.task import TaskSpec
+from simulations.inprocess import WorkerDied
+from simulations.shares import Job, Share, Worker
+
+_ALLOCATION_FAILED = ("can't allocate memory", "not enough memory", "out of memory")
+"""How torch says it, as a RuntimeError."""
+
+
+@dataclass(frozen=True, eq=False)
+class PackedShare:
+    """A share as it travels, in words of Z_m: a quarter of its size, and the same sum once all are added.
+
+    Attributes:
+        survivors: int64[devices].
+    """
+
+    words: Words = field(repr=False)
+    survivors: NDArray[np.int64] = field(repr=False)
+    lost: Mapping[str, int]
+
+    @classmethod
+    def of(cls, share: Share, task: TaskSpec) -> PackedShare:
+        words = pack(share.sums, task.aggregation.modulus_bits)
+        return cls(words, np.array(share.survivors, np.int64), share.lost)
+
+    def open(self, task: TaskSpec) -> Share:
+        """The share, its sums reduced."""
+        sums = unpack(self.words, task.aggregation.modulus_bits, task.length)
+        return Share(sums, self.survivors.tolist(), self.lost)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A part that has to be done again, in smaller pieces."""
+
+    reason: str
+
+
+Answer = PackedShare | Unfinished | Exception
+
+
+def answer(worker: Worker, job: Job) -> Answer:
+    """The job done, or why not. An error is returned, so that its process goes on."""
+    try:
+        return PackedShare.of(worker.share(job), worker.task)
+    except MemoryError:
+        return Unfinished("a worker ran out of memory")
+    except ValueError as error:
+        return error
+    except Exception as error:
+        if any(words in str(error).lower() for words in _ALLOCATION_FAILED):
+            return Unfinished("a worker ran out of memory")
+        failed = WorkerDied(f"a worker failed: {type(error).__name__}: {error}")
+        failed.add_note(traceback.format_exc())
+        return failed

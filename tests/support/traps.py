@@ -1,0 +1,83 @@
+"""Devices that are the end of the worker that meets them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fl_client.training import Examples
+from simulations.config import RunConfig
+from simulations.run import prepare
+from simulations.shares import Job, Share, Worker
+
+
+@dataclass(frozen=True)
+class Trap:
+    """Examples of devices, but for one's.
+
+    Attributes:
+        once: a path that is made when the trap springs, if it does so only once.
+    """
+
+    examples_of: Callable[[int], Examples]
+    device: int
+    how: Literal["exit", "memory", "bug"]
+    once: Path | None = None
+
+    def __call__(self, device: int) -> Examples:
+        if device == self.device and not (self.once and self.once.exists()):
+            if self.once:
+                self.once.touch()
+            self._spring()
+        return self.examples_of(device)
+
+    def _spring(self) -> None:
+        if self.how == "exit":
+            os._exit(7)
+        if self.how == "memory":
+            raise MemoryError
+        raise AttributeError("a bug")
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """Examples of devices; whoever asks for them on one node of a Ray cluster waits there for the end."""
+
+    examples_of: Callable[[int], Examples]
+    node: str
+    reached: Path
+
+    def __call__(self, device: int) -> Examples:
+        import ray  # noqa: PLC0415 - in workers alone
+
+        if ray.is_initialized() and ray.get_runtime_context().get_node_id() == self.node:
+            self.reached.touch()
+            time.sleep(60)
+        return self.examples_of(device)
+
+
+def worker_of(config: RunConfig) -> Worker:
+    """A worker as the run of this configuration has them."""
+    prepared = prepare(config)
+    return Worker(prepared.seeds, prepared.task, prepared.data.population.of, prepared.engine)
+
+
+def job_of(worker: Worker, number: int, devices: int) -> Job:
+    """Round `number` for devices 0 to `devices` - 1."""
+    task = worker.task
+    weights = np.zeros(task.model.dimension, np.float32)
+    return Job(number, weights, task.mechanism.clip, bytes(32), devices, range(devices))
+
+
+def total(shares: Iterable[Share]) -> tuple[bytes, list[int]]:
+    """The sum of all shares, and who is in it."""
+    found = list(shares)
+    return np.sum([share.sums for share in found], axis=0).tobytes(), sorted(
+        device for share in found for device in share.survivors
+    )
