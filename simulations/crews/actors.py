@@ -19,6 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from simulations.crews.answers import Answer, Unfinished, answer
+from simulations.crews.cluster import silence_of
 from simulations.inprocess import WorkerDied, one_thread
 from simulations.shares import Job, Worker
 
@@ -26,6 +27,8 @@ _PATIENCE = 60.0
 """Seconds until there has to be one worker."""
 _GRACE = 10.0
 """Seconds that the first round waits for the others, once there is one; who is later joins the next."""
+_SILENCE = 30.0
+"""Seconds that the head may be away; after 60, Ray ends this process."""
 _ALIKE = ("havenfl", "numpy", "torch")
 """Packages whose version decides about the bits of a model."""
 
@@ -76,6 +79,7 @@ class RayTeam:
         self._refused: dict[str, str] = {}
         """Nodes on which no worker can start, and why."""
         self._told = 0
+        self._head = ray.get_runtime_context().gcs_address
 
     def open(self, job: Job) -> None:
         """See `Team.open`."""
@@ -83,6 +87,8 @@ class RayTeam:
 
     def muster(self) -> None:
         """See `Team.muster`."""
+        if silence := silence_of(self._head, _SILENCE, retry=True):
+            raise WorkerDied(f"the head of the Ray cluster at {self._head} does not answer ({silence})")
         self._recruit()
         self._welcome(0.0)
         if not self.idle():
@@ -131,11 +137,10 @@ class RayTeam:
     def _recruit(self) -> None:
         """Actors for CPUs that have none."""
         taken = Counter(one.node for one in self._actors)
-        for node in ray.nodes():  # type: ignore[no-untyped-call]
-            name = node["NodeID"]
-            if node["Alive"] and name not in self._refused:
-                for _ in range(int(node["Resources"].get("CPU", 0)) - taken[name]):
-                    self._start(name)
+        for node, cpus in _nodes().items():
+            if node not in self._refused:
+                for _ in range(cpus - taken[node]):
+                    self._start(node)
 
     def _start(self, node: str) -> None:
         if self._most is not None and len(self._actors) >= self._most:
@@ -166,7 +171,7 @@ class RayTeam:
 
     def _refuse(self, one: Actor, reason: str) -> None:
         self._dismiss(one)
-        if one.node not in self._refused:
+        if one.node not in self._refused and one.node in _nodes():
             self._refused[one.node] = reason
             self._tell(f"Ray: node {one.node[:8]} is left out: {reason}")
 
@@ -177,7 +182,15 @@ class RayTeam:
     def _obstacle(self) -> str:
         if self._refused:
             return "; ".join(self._refused.values())
+        if not self._actors:
+            return "none of its machines is left"
         return f"none of its CPUs was free within {_PATIENCE:.0f} s"
+
+
+def _nodes() -> dict[str, int]:
+    """Nodes that Ray takes for alive, and their CPUs."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]}
 
 
 def _versions() -> dict[str, str]:

@@ -40,15 +40,28 @@ def check(address: str) -> None:
     Raises:
         ConfigError: within 10 seconds.
     """
+    if silence := silence_of(address, _PATIENCE):
+        raise ConfigError(
+            f"--ray-address: no Ray cluster answers at {address} ({silence}); expected HOST:PORT of its head, "
+            "as `ray start --head` prints it"
+        )
+
+
+def silence_of(address: str, patience: float, *, retry: bool = False) -> str | None:
+    """Why the head there does not answer within `patience` seconds, or None if it does; with `retry`, it may be away in
+    between."""
     try:
         with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
-            channel.unary_unary(_ALIVE)(b"", timeout=_PATIENCE)
+            channel.unary_unary(_ALIVE)(b"", timeout=patience, wait_for_ready=retry)
     except grpc.RpcError as error:
-        code = error.code().name if isinstance(error, grpc.Call) else "no answer"
-        raise ConfigError(
-            f"--ray-address: no Ray cluster answers at {address} ({code}); expected HOST:PORT of its head, "
-            "as `ray start --head` prints it"
-        ) from error
+        return error.code().name if isinstance(error, grpc.Call) else "no answer"
+    return None
+
+
+def settle() -> None:
+    """Tell Ray, before it is imported, to keep to itself; what the environment says already stays."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager
@@ -58,8 +71,7 @@ def connected(address: str, cpus: int) -> Iterator[None]:
     Raises:
         ClusterError: when Ray cannot be started or joined.
     """
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    settle()
     import ray  # noqa: PLC0415 - after the settings, and slow to import
 
     with tempfile.TemporaryDirectory(prefix="fl-ray-", dir=_SCRATCH, ignore_cleanup_errors=True) as scratch:

@@ -47,17 +47,20 @@ class Trap:
 
 @dataclass(frozen=True)
 class Doomed:
-    """Examples of devices; whoever asks for them on one node of a Ray cluster waits there for the end."""
+    """Examples of devices; whoever asks for them on a node of a Ray cluster that is doomed waits there for the end.
+
+    Attributes:
+        nodes: a directory with a file for each such node, which has been `met` once a worker there waits.
+    """
 
     examples_of: Callable[[int], Examples]
-    node: str
-    reached: Path
+    nodes: Path
 
     def __call__(self, device: int) -> Examples:
         import ray  # noqa: PLC0415 - in workers alone
 
-        if ray.is_initialized() and ray.get_runtime_context().get_node_id() == self.node:
-            self.reached.touch()
+        if ray.is_initialized() and (node := self.nodes / ray.get_runtime_context().get_node_id()).exists():
+            node.write_text("met")
             time.sleep(60)
         return self.examples_of(device)
 

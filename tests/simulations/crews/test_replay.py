@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fl_client.training import Examples
 from privacy.secagg.packing import pack, unpack
 from privacy.task import TaskSpec
-from simulations.crews.answers import Answer, PackedShare, Unfinished
+from simulations.config import load_config
+from simulations.crews.answers import Answer, PackedShare, Unfinished, answer
 from simulations.crews.replay import ReplayingCrew, allot
 from simulations.inprocess import WorkerDied
 from simulations.shares import Job, Share
 from tests.support.tasks import make_task
+from tests.support.traps import job_of, worker_of
 
 TASK: TaskSpec = make_task()
 
@@ -117,3 +122,15 @@ def test_a_packed_share_is_the_share_modulo_m(sums: list[int], bits: int) -> Non
     assert (opened.survivors, opened.lost) == ([3, 1], {"late": 2})
     whole, halves = (unpack(pack(summed, bits), bits, task.length) for summed in (2 * one, opened.sums + one))
     assert np.array_equal(whole, halves)
+
+
+@pytest.mark.parametrize("want", [lambda: torch.empty(1 << 55), lambda: np.empty(1 << 55)])
+def test_no_memory_is_no_bug(want: Callable[[], object]) -> None:
+    """However the library that wants it says so."""
+
+    def examples_of(device: int) -> Examples:  # noqa: ARG001
+        want()
+        raise AssertionError("there was enough")
+
+    worker = replace(worker_of(load_config(None, {"seed": 1, "data.devices": 80})), examples_of=examples_of)
+    assert answer(worker, job_of(worker, 1, 8)) == Unfinished("a worker ran out of memory")
