@@ -155,8 +155,8 @@ class Mechanism:
     def _clipped(self, delta: NDArray[np.float32]) -> tuple[bool, NDArray[np.float64]]:
         """Whether the update was within the clip, and the update within it."""
         dimension = self.task.model.dimension
-        if delta.shape != (dimension,):
-            raise MechanismError(f"update: expected float32[{dimension}], got shape {delta.shape}")
+        if delta.shape != (dimension,) or delta.dtype != np.float32:
+            raise MechanismError(f"update: expected float32[{dimension}], got {delta.dtype} of shape {delta.shape}")
         exact = delta.astype(np.float64)
         norm = float(np.linalg.norm(exact))
         if not math.isfinite(norm):

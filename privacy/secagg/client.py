@@ -165,6 +165,7 @@ class Client:
         self._require(bool(state.dealers), "an input before the shares were opened")
         expected = (state.task.length,)
         self._require(encoded.integers.shape == expected, "an update of another length than the task's")
+        self._require(encoded.integers.dtype == np.int64, "an update of other numbers than int64")
         words = pack(encoded.integers, state.task.aggregation.modulus_bits)
         add_masks(words, *self._attempt(self._dealing(state, cohort).mask_seeds))
         state.stage = Stage.ECHO

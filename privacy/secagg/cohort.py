@@ -9,6 +9,7 @@ import numpy as np
 from privacy.mechanism import Mechanism
 from privacy.randomness import Randomness, uniform_words
 from privacy.secagg.identity import Revocations, verify_once
+from privacy.secagg.keys import canonical
 from privacy.secagg.messages import ADVERT_DOMAIN, ECHO_DOMAIN, Advert, Agreed, Header, Roster
 from privacy.secagg.params import Parameters, parameters
 from privacy.signing import SignatureError
@@ -81,5 +82,5 @@ def verify_advert(advert: Advert, header: Header) -> None:
 
 def repeated_key(adverts: tuple[Advert, ...]) -> bool:
     """Whether any public key occurs twice: two members sharing a key could be one."""
-    public_keys = [key for advert in adverts for key in (advert.certificate.agreement, advert.mask_public)]
-    return len(set(public_keys)) < len(public_keys)
+    keys = [canonical(key) for advert in adverts for key in (advert.certificate.agreement, advert.mask_public)]
+    return len(set(keys)) < len(keys)

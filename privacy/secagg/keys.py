@@ -19,6 +19,7 @@ SEAL_OVERHEAD = 16
 TAG_BYTES = 16
 _NONCE_BYTES = 12
 _REMEMBERED = 4_096
+_FIELD = (1 << 255) - 19
 
 
 class LowOrderKey(ValueError):
@@ -47,6 +48,11 @@ class KeyPair:
             return self._private.exchange(X25519PublicKey.from_public_bytes(public_key))
         except ValueError as error:
             raise LowOrderKey("a public key of low order") from error
+
+
+def canonical(public_key: bytes) -> bytes:
+    """The one encoding that stands for all that X25519 takes for the same key (RFC 7748, section 5)."""
+    return (int.from_bytes(public_key, "little") % (1 << 255) % _FIELD).to_bytes(KEY_BYTES, "little")
 
 
 def require_usable(public_key: bytes) -> None:

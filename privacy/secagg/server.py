@@ -17,7 +17,7 @@ from privacy.mechanism import MechanismError
 from privacy.secagg.cohort import Admission, verify_advert
 from privacy.secagg.errors import Aborted, Rejected, WireError
 from privacy.secagg.identity import Revocations
-from privacy.secagg.keys import LowOrderKey, require_usable
+from privacy.secagg.keys import LowOrderKey, canonical, require_usable
 from privacy.secagg.messages import HEADER_DOMAIN, Advert, Header, InputRequest, Invitation, Stage
 from privacy.secagg.params import ParameterError
 from privacy.secagg.shard import Member, Request, Shard
@@ -164,7 +164,7 @@ class Server:
             require_usable(advert.mask_public)
         except (WireError, SignatureError, LowOrderKey) as error:
             raise Rejected(str(error)) from error
-        public_keys = {advert.identity, advert.certificate.agreement, advert.mask_public}
+        public_keys = {advert.identity, canonical(advert.certificate.agreement), canonical(advert.mask_public)}
         if public_keys & self._keys:
             raise Rejected("an identity or a public key that has been advertised already")
         self._keys |= public_keys

@@ -261,9 +261,21 @@ def test_updates_that_are_not_finite(value: float) -> None:
         mechanism().encode(Update(delta), ROTATION, SystemRandomness())
 
 
-def test_updates_of_another_length() -> None:
-    with pytest.raises(MechanismError, match=r"expected float32\[64\], got shape \(63,\)"):
-        mechanism().encode(Update(np.zeros(63, np.float32)), ROTATION, SystemRandomness())
+@pytest.mark.parametrize(
+    ("delta", "got"),
+    [
+        (np.zeros(63, np.float32), r"float32 of shape \(63,\)"),
+        (np.zeros((64, 1), np.float32), r"float32 of shape \(64, 1\)"),
+        (np.zeros(64), "float64"),
+        (np.full(64, 1e300), "float64"),
+        (np.zeros(64, np.complex64), "complex64"),
+        (np.zeros(64, np.int64), "int64"),
+        (np.full(64, None), "object"),
+    ],
+)
+def test_updates_of_another_kind(delta: NDArray[np.float32], got: str) -> None:
+    with pytest.raises(MechanismError, match=rf"expected float32\[64\], got {got}"):
+        mechanism().encode(Update(delta), ROTATION, SystemRandomness())
 
 
 # Releases.

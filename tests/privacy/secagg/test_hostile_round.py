@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from privacy.secagg import Convener, Refused, Server, Stage
 from privacy.secagg.identity import Revocations
@@ -85,11 +86,22 @@ def test_a_second_input_request() -> None:
     assert federation.clients[0].snapshot() == b""
 
 
-def test_an_input_of_another_length_is_refused_by_the_device_itself() -> None:
+@pytest.mark.parametrize(
+    ("integers", "reason"),
+    [
+        (np.zeros(7, np.int64), "another length"),
+        (np.zeros((8, 1), np.int64), "another length"),
+        (np.zeros(8), "other numbers than int64"),
+        (np.full(8, np.nan), "other numbers than int64"),
+        (np.zeros(8, np.int32), "other numbers than int64"),
+    ],
+)
+def test_an_input_of_another_kind_is_refused_by_the_device_itself(integers: NDArray[np.int64], reason: str) -> None:
     federation = before(Stage.INPUT)
     federation.clients[0].open_input(request_of(federation))
-    with pytest.raises(Refused, match="another length"):
-        federation.clients[0].masked_input(Encoded(np.zeros(7, np.int64)))
+    with pytest.raises(Refused, match=reason):
+        federation.clients[0].masked_input(Encoded(integers))
+    assert federation.clients[0].snapshot() == b""
 
 
 def test_an_input_before_the_shares_were_opened() -> None:

@@ -174,6 +174,11 @@ def _another_population(adverts: Adverts, federation: Federation) -> Adverts:
     return forge(adverts, victim, certificate=enrol(federation.authority, "x", EnrolmentRequest.by(keys), FOREVER))
 
 
+def _again(advert: Advert) -> bytes:
+    """The same key with the bit set that X25519 ignores."""
+    return advert.mask_public[:31] + bytes([advert.mask_public[31] | 0x80])
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -184,6 +189,7 @@ def _another_population(adverts: Adverts, federation: Federation) -> Adverts:
             lambda adverts, it: forge(adverts, others(it)[0], mask_public=adverts[others(it)[1]].mask_public),
             "occurs twice",
         ),
+        (lambda adverts, it: forge(adverts, others(it)[0], mask_public=_again(adverts[place(it)])), "occurs twice"),
         (_uncertified, "havenfl/enrolment"),
         (_another_population, "havenfl/enrolment"),
         (lambda adverts, it: (adverts[place(it)],), "expected at least 2 devices"),

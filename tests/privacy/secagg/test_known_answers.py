@@ -7,7 +7,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from privacy.randomness import Keystream
-from privacy.secagg.keys import Channel, KeyPair, hkdf, require_usable
+from privacy.secagg.keys import Channel, KeyPair, canonical, hkdf, require_usable
 
 
 def test_x25519() -> None:
@@ -18,6 +18,17 @@ def test_x25519() -> None:
     assert bob.public.hex() == "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"
     shared = "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"
     assert alice.agree(bob.public).hex() == bob.agree(alice.public).hex() == shared
+
+
+def test_x25519_encodings_of_one_key() -> None:
+    """RFC 7748, section 5: the top bit is ignored, and 2^255 - 19 to 2^255 - 1 are read modulo 2^255 - 19."""
+    key, mine = KeyPair(bytes(31) + b"\x40").public, KeyPair(bytes(range(32)))
+    again = key[:31] + bytes([key[31] | 0x80])
+    assert mine.agree(key) == mine.agree(again)
+    assert canonical(key) == canonical(again)
+    nine, more = (9).to_bytes(32, "little"), (9 + 2**255 - 19).to_bytes(32, "little")
+    assert mine.agree(nine) == mine.agree(more)
+    assert canonical(nine) == canonical(more) == nine
 
 
 @pytest.mark.parametrize(
