@@ -7,7 +7,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from privacy.randomness import Keystream
-from privacy.secagg.keys import Channel, KeyPair, canonical, hkdf, require_usable
+from privacy.secagg.keys import Channel, KeyPair, canonical, hkdf, pair_mask_seed, require_usable, self_mask_seed
 
 
 def test_x25519() -> None:
@@ -113,3 +113,12 @@ def test_a_channel_opens_only_what_the_other_side_sealed_in_the_same_round() -> 
     for stranger in strangers:
         with pytest.raises(InvalidTag):
             stranger.unseal(low.seal(b"one"))
+
+
+def test_every_mask_is_of_one_pair_one_transcript_and_one_purpose() -> None:
+    """One secret is enough for many keys only while no two labels meet."""
+    secret, one, other = bytes(32), b"\x01" * 32, b"\x02" * 32
+    seeds = [pair_mask_seed(secret, transcript, *pair) for transcript in (one, other) for pair in ((1, 2), (1, 3))]
+    seeds += [self_mask_seed(secret, transcript, member) for transcript in (one, other) for member in (1, 2)]
+    assert len(set(seeds)) == len(seeds) == 8
+    assert pair_mask_seed(secret, one, 1, 2) == pair_mask_seed(secret, one, 2, 1)
