@@ -41,11 +41,11 @@ def publish_model(
     operator: Signer,
     rng: Randomness,
 ) -> Publication:
-    """Audit the mechanism, report on the ledger as it stands, publish, and point `stable` at the release.
+    """Audit the mechanism, report on the ledger as it stands, publish, and point a channel at the release.
 
     Args:
         weights: float32[d].
-        card: what a scorer needs beside the weights.
+        card: what a scorer needs beside the weights; whether the run stands for a larger fleet is added.
         rng: of the audit.
 
     Raises:
@@ -58,6 +58,11 @@ def publish_model(
         raise ClaimRefuted(f"audit: expected a claim that holds, got: {refuted[0].statement}")
     head = ledger.head()
     report = build_report(task, ledger.entries(), head, operator.public, replace(facts, audits=audits))
-    contents = ReleaseContents(task, weights, card, report.canonical())
+    contents = ReleaseContents(task, weights, {**card, **_marking(report)}, report.canonical())
     version = registry.publish(contents, head.model_dump(mode="json"), operator)
     return Publication(version, report)
+
+
+def _marking(report: EpsilonReport) -> dict[str, Any]:
+    stated = report.extrapolation
+    return {"extrapolated": False} if stated is None else {"extrapolated": True, "extrapolation": stated.statement}

@@ -15,8 +15,21 @@ _MODEL = "Federated"
 """Of the registry's deployment models: noise from devices or the server, updates seen by nobody but in sums."""
 
 
+class NoDeployment(ValueError):
+    """A report of a run that stands for a fleet which does not exist."""
+
+
 def registry_entry(report: EpsilonReport, curator: str | None = None) -> dict[str, Any]:
-    """The registry's record of this deployment; `curator` is who answers for the data."""
+    """The registry's record of this deployment; `curator` is who answers for the data.
+
+    Raises:
+        NoDeployment: when the report is extrapolated.
+    """
+    if report.extrapolation is not None:
+        raise NoDeployment(
+            f"expected a report of what was deployed, got one extrapolated to {report.extrapolation.population:,} "
+            "devices that were never asked"
+        )
     slug = "-".join(part for part in (report.provenance.task_name, report.provenance.task[:12]) if part)
     return {
         "url_slug": slug.lower().replace(" ", "-"),

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import Decimal
 
 from privacy import report_words as words
-from privacy.accountant import Spend, confirmed_spend, message_level_epsilon, privacy_curve, spend_by_round
+from privacy.accountant import Spend, confirmed_spend, message_level_epsilon
 from privacy.events import Event, PoissonGaussian, round_event
 from privacy.ledger import SignedHead, replay
 from privacy.ledger_entries import Account, Fold
 from privacy.limits import worst_in_window
+from privacy.report_fleet import extrapolated, extrapolation_part
 from privacy.report_html import render_html
 from privacy.report_model import (
     Amplification,
-    AtDelta,
     AuditPart,
     Claim,
     CompositionPart,
-    DeviceSpend,
     EpsilonReport,
     EventCount,
     MechanismPart,
@@ -36,15 +34,11 @@ from privacy.report_model import (
     WindowSpend,
     json_schema,
 )
+from privacy.report_spend import device_spend, number
 from privacy.report_trust import trust
 from privacy.task import BoundedParticipation, Budget, PoissonParticipation, TaskSpec
 
 __all__ = ["EpsilonReport", "ReportError", "RoundCounts", "RunFacts", "build_report", "json_schema", "render_html"]
-
-_STATED = tuple(Decimal(factor) for factor in ("0.01", "0.1", "1", "10"))
-_DRAWN = tuple(Decimal(f"{digits}e{power}") for power in range(-6, 2) for digits in (1, 3))
-"""Times the task's delta."""
-_UP = Context(prec=3, rounding=ROUND_CEILING)
 
 
 class ReportError(ValueError):
@@ -75,7 +69,8 @@ def build_report(
 
     Raises:
         LedgerInvalid: when the ledger does not verify under `public_key`.
-        ReportError: when the ledger charged this task for something else, or less noise was realised than charged.
+        ReportError: when the ledger charged this task for something else, or less noise was realised than charged; or
+            when it charged others beside a task that extrapolates to a fleet, whose epsilon would leave them out.
         AccountantsDisagree: when no epsilon can be stated.
     """
     fold = replay(entries, head, public_key)
@@ -85,9 +80,10 @@ def build_report(
     return EpsilonReport(
         hypothetical=task.randomness == "seeded",
         claim=_claim(task, fold, device),
+        extrapolation=None if task.fleet is None else extrapolation_part(task, task.fleet, own),
         mechanism=_mechanism(task, facts),
         participation=_participation(task, own, facts),
-        spend=SpendPart(device=_device(fold, device), message=_message(task), window=_window(task.budget, fold)),
+        spend=_spend(task, fold, device),
         composition=_composition(task, fold),
         audit=tuple(facts.audits),
         not_protected=words.NOT_PROTECTED,
@@ -106,13 +102,16 @@ def _check(task: TaskSpec, fold: Fold, own: Sequence[Account], facts: RunFacts) 
         )
     if any(account.charge.event != round_event(task, account.charge.round) for account in own):
         raise ReportError(f"ledger: expected every round of task {task.id} charged as the task says, got another event")
+    if task.fleet is not None and len(own) < len(fold.accounts):
+        raise ReportError(f"ledger: expected charges of task {task.id} alone, which stands for a fleet, got others")
     planned, realised = task.mechanism.noise_multiplier, facts.least_noise_multiplier
     if realised is not None and realised < planned * (1 - 1e-9):
         raise ReportError(f"least_noise_multiplier: expected at least the charged {planned}, got {realised}")
 
 
 def _claim(task: TaskSpec, fold: Fold, device: Spend) -> Claim:
-    epsilon, delta = _number(device.epsilon), _number(device.delta)
+    epsilon, delta = number(device.epsilon), number(device.delta)
+    extrapolation = () if task.fleet is None else (extrapolated(task, task.fleet),)
     return Claim(
         statement=words.claim(device.epsilon, epsilon, f"{Decimal(delta):f}"),
         unit=words.UNIT,
@@ -121,8 +120,8 @@ def _claim(task: TaskSpec, fold: Fold, device: Spend) -> Claim:
         trust=trust(task, fold.counts),
         epsilon=epsilon,
         delta=delta,
-        budget_epsilon=None if task.budget.epsilon is None else _number(task.budget.epsilon),
-        warnings=words.warnings(task),
+        budget_epsilon=None if task.budget.epsilon is None else number(task.budget.epsilon),
+        warnings=extrapolation + words.warnings(task),
     )
 
 
@@ -131,13 +130,13 @@ def _mechanism(task: TaskSpec, facts: RunFacts) -> MechanismPart:
     return MechanismPart(
         name=words.mechanism(task),
         dimension=task.model.dimension,
-        clip=_number(task.mechanism.clip),
+        clip=number(task.mechanism.clip),
         clip_adapts=task.mechanism.adaptive is not None,
         statistics=tuple(statistic.name for statistic in task.statistics),
         modulus_bits=task.aggregation.modulus_bits,
         shards=task.aggregation.shards,
-        noise_multiplier_planned=_number(task.mechanism.noise_multiplier),
-        noise_multiplier_realised=None if realised is None else _number(realised),
+        noise_multiplier_planned=number(task.mechanism.noise_multiplier),
+        noise_multiplier_realised=None if realised is None else number(realised),
     )
 
 
@@ -147,13 +146,13 @@ def _participation(task: TaskSpec, own: Sequence[Account], facts: RunFacts) -> P
     bounded = plan if isinstance(plan, BoundedParticipation) else None
     return ParticipationPart(
         kind=plan.kind,
-        expected_cohort=_number(plan.expected_cohort),
+        expected_cohort=number(plan.expected_cohort),
         population=sampled.population if sampled else None,
-        sampling_rate=_number(sampled.sampling_rate) if sampled else None,
+        sampling_rate=number(sampled.sampling_rate) if sampled else None,
         max_participations=bounded.max_participations if bounded else None,
         min_separation=bounded.min_separation if bounded else None,
-        corrupt_share=_number(task.aggregation.corrupt_share),
-        dropout_share=_number(task.aggregation.dropout_share),
+        corrupt_share=number(task.aggregation.corrupt_share),
+        dropout_share=number(task.aggregation.dropout_share),
         min_survivors=task.aggregation.min_survivors,
         rounds_planned=task.rounds,
         rounds_charged=len(own),
@@ -164,34 +163,9 @@ def _participation(task: TaskSpec, own: Sequence[Account], facts: RunFacts) -> P
     )
 
 
-def _device(fold: Fold, device: Spend) -> DeviceSpend:
+def _spend(task: TaskSpec, fold: Fold, device: Spend) -> SpendPart:
     events = [account.charge.event for account in fold.accounts.values()]
-    return DeviceSpend(
-        epsilon=_number(device.epsilon),
-        delta=_number(device.delta),
-        slack=_short(device.slack),
-        mu=None if device.mu is None else _number(device.mu),
-        rho=None if device.mu is None else _number(device.mu**2 / 2),
-        rounding=words.ROUNDING,
-        accountant=device.accountant,
-        second_accountant=device.second_accountant,
-        second_epsilon=_number(_ceiling(device.second_epsilon)),
-        discrepancy=_short(device.discrepancy),
-        at_deltas=_points(fold, _times(device.delta, _STATED)),
-        curve=_points(fold, _times(device.delta, _DRAWN)),
-        by_charge=tuple(_number(epsilon) for epsilon in spend_by_round(events, device.delta)),
-    )
-
-
-def _times(delta: float, factors: Sequence[Decimal]) -> list[float]:
-    return [float(Decimal(repr(delta)) * factor) for factor in factors if Decimal(repr(delta)) * factor < 1]
-
-
-def _points(fold: Fold, deltas: Sequence[float]) -> tuple[AtDelta, ...]:
-    epsilons = privacy_curve(fold.counts, deltas)
-    return tuple(
-        AtDelta(delta=_number(delta), epsilon=_number(epsilon)) for delta, epsilon in zip(deltas, epsilons, strict=True)
-    )
+    return SpendPart(device=device_spend(events, device), message=_message(task), window=_window(task.budget, fold))
 
 
 def _window(budget: Budget, fold: Fold) -> WindowSpend | None:
@@ -201,8 +175,8 @@ def _window(budget: Budget, fold: Fold) -> WindowSpend | None:
     return WindowSpend(
         statement=words.WINDOW.format(days=window.days),
         days=window.days,
-        limit=_number(window.epsilon),
-        epsilon=_number(worst_in_window(fold, window, budget.delta)),
+        limit=number(window.epsilon),
+        epsilon=number(worst_in_window(fold, window, budget.delta)),
     )
 
 
@@ -212,10 +186,10 @@ def _message(task: TaskSpec) -> MessageSpend:
     participations = min(limit, task.rounds)
     return MessageSpend(
         statement=words.MESSAGE if task.training.message_noise else words.NO_MESSAGE,
-        delta=_number(delta),
-        one_participation=_number(message_level_epsilon(task.training, 1, delta)),
+        delta=number(delta),
+        one_participation=number(message_level_epsilon(task.training, 1, delta)),
         participations=participations,
-        all_participations=_number(message_level_epsilon(task.training, participations, delta)),
+        all_participations=number(message_level_epsilon(task.training, participations, delta)),
     )
 
 
@@ -236,7 +210,7 @@ def _amplification(counts: Counter[Event]) -> tuple[Amplification, ...]:
     return tuple(
         Amplification(
             rounds=times,
-            sampling_rate=_number(event.sampling_rate),
+            sampling_rate=number(event.sampling_rate),
             proof=words.POISSON_PROOF,
             relies_on=words.POISSON_RELIES_ON,
         )
@@ -261,17 +235,3 @@ def _provenance(task: TaskSpec, fold: Fold, own: Sequence[Account], head: Signed
         model_digest=released[-1] if released else None,
         versions=dict(sorted(facts.versions.items())),
     )
-
-
-def _number(value: float) -> str:
-    """The shortest decimal that is exactly this float."""
-    return "inf" if math.isinf(value) else repr(float(value)).removesuffix(".0")
-
-
-def _ceiling(value: float) -> float:
-    return math.ceil(value * 1e4) / 1e4 if math.isfinite(value) else value
-
-
-def _short(value: float) -> str:
-    """Three significant digits, rounded up."""
-    return "inf" if math.isinf(value) else _number(float(_UP.create_decimal(repr(value))))

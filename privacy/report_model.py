@@ -192,6 +192,30 @@ class CompositionPart(Frozen):
     amplification: tuple[Amplification, ...]
 
 
+class ExtrapolationPart(Frozen):
+    """What a simulation says about the fleet that it stands for. Hypothetical, and charged to nobody."""
+
+    statement: str
+    claim: str
+    holds_against: str
+    assumptions: tuple[str, ...]
+    """What the model and the figure take on trust, beyond what the report takes on trust of the simulation."""
+    population: int
+    cohort: Number
+    simulated_cohort: Number
+    sampling_rate: Number | None
+    max_participations: int | None
+    min_separation: int | None
+    min_survivors: int
+    shards: int
+    noise_multiplier: Number
+    """That of the fleet; the simulation's own is in `mechanism`, scaled so that the averages have the same noise."""
+    budget_epsilon: Number | None
+    events: tuple[EventCount, ...]
+    """What the charged rounds would have been charged as there, enough for anyone to recompute epsilon."""
+    spend: DeviceSpend
+
+
 class AuditPart(Frozen):
     """One attack on the mechanism as it ran, or on the code that ran."""
 
@@ -240,6 +264,8 @@ class EpsilonReport(Frozen):
     hypothetical: bool
     """True when the noise can be recomputed, so that the claim only says what real randomness would have given."""
     claim: Claim
+    """Of the run itself, with the noise that it really had."""
+    extrapolation: ExtrapolationPart | None
     mechanism: MechanismPart
     participation: ParticipationPart
     spend: SpendPart

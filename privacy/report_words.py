@@ -126,8 +126,10 @@ def claim(epsilon: float, stated: str, delta: str) -> str:
 
 def _odds(epsilon: float) -> str:
     """exp(epsilon) to three digits, rounded up."""
+    if epsilon >= math.log(_BILLION):
+        return "more than a billion"
     odds = Context(prec=3, rounding=ROUND_CEILING).create_decimal(Decimal(epsilon).exp())
-    return f"{odds:,f}" if odds < _BILLION else "more than a billion"
+    return f"{odds:,f}"
 
 
 def mechanism(spec: TaskSpec) -> str:

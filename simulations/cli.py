@@ -97,6 +97,12 @@ def run(  # noqa: PLR0917 - the options of a command
     max_participations: Annotated[
         int | None, typer.Option(help="A device's limit, under bounded.", rich_help_panel=PRIVACY)
     ] = None,
+    fleet_population: Annotated[
+        int | None, typer.Option(help="Devices of a fleet to extrapolate to.", rich_help_panel=PRIVACY)
+    ] = None,
+    fleet_cohort: Annotated[
+        int | None, typer.Option(help="Its cohort: epsilon and noise are then the fleet's.", rich_help_panel=PRIVACY)
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds to run.", rich_help_panel=TRAINING)] = None,
     cohort: Annotated[int | None, typer.Option(help="Devices a round (expected).", rich_help_panel=TRAINING)] = None,
     seed: Annotated[int | None, typer.Option(help="One seed gives one run.", rich_help_panel=RUN)] = None,
@@ -166,6 +172,8 @@ def run(  # noqa: PLR0917 - the options of a command
         "privacy.clip": clip,
         "privacy.participation": participation,
         "privacy.max_participations": max_participations,
+        "fleet.population": fleet_population,
+        "fleet.cohort": fleet_cohort,
         "training.message_noise": message_noise,
         "server.rounds": rounds,
         "server.cohort": cohort,

@@ -13,11 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from privacy.task import Purpose
+from simulations.fleet import FleetConfig
 
 MAX_SEED = 2**63 - 1
 LOCAL_RAY = "local"
 """A Ray of the run's own, on this machine."""
 _ONE_SHARD, _SHARD = 750, 400
+
+
+def shards_for(cohort: int) -> int:
+    """One up to 750 devices, which leaves room for a draw that is larger than expected; else of about 400."""
+    return 1 if cohort <= _ONE_SHARD else -(-cohort // _SHARD)
 
 
 class ConfigError(ValueError):
@@ -157,10 +163,8 @@ class ServerConfig(_Section):
 
     @property
     def shard_count(self) -> int:
-        """One up to 750 devices, which leaves room for a draw that is larger than expected."""
-        if self.shards is not None:
-            return self.shards
-        return 1 if self.cohort <= _ONE_SHARD else -(-self.cohort // _SHARD)
+        """As chosen, or as `shards_for`."""
+        return self.shards if self.shards is not None else shards_for(self.cohort)
 
 
 class RunConfig(_Section):
@@ -180,6 +184,7 @@ class RunConfig(_Section):
     privacy: PrivacyConfig = PrivacyConfig()
     training: TrainingConfig = TrainingConfig()
     server: ServerConfig = ServerConfig()
+    fleet: FleetConfig = FleetConfig()
 
     @field_validator("ray_address")
     @classmethod
@@ -212,6 +217,21 @@ class RunConfig(_Section):
                 f"server.min_survivors: expected at most the {shard} devices of server.cohort in a shard, "
                 f"got {self.server.min_survivors}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_stand_for_a_fleet(self) -> RunConfig:
+        cohort, privacy = self.fleet.cohort, self.privacy
+        if cohort is None:
+            return self
+        if cohort < self.server.cohort:
+            raise ValueError(f"fleet.cohort: expected at least server.cohort ({self.server.cohort}), got {cohort}")
+        if privacy.noise_multiplier == 0:
+            raise ValueError("privacy.noise_multiplier: expected noise to scale to the fleet's, got 0")
+        if privacy.window_epsilon is not None:
+            raise ValueError("privacy.window_epsilon: no fleet was asked on any day; leave it out with [fleet]")
+        if privacy.ledger is not None:
+            raise ValueError("privacy.ledger: expected a ledger of the run's own with [fleet], got a shared one")
         return self
 
     def to_toml(self) -> str:

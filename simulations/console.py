@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -69,19 +71,50 @@ class RunProgress:
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
 
-def figures(metrics: Metrics, epsilon: float, budget: float | None, devices_per_second: float) -> str:
+@dataclass(frozen=True)
+class Spent:
+    """Epsilon after a round.
+
+    Attributes:
+        own: of the devices of this run, as charged.
+        budget: of the fleet, if the run stands for one; None where nothing limits it.
+        fleet: what the same rounds would cost a device of that fleet.
+    """
+
+    own: float
+    budget: float | None
+    fleet: float | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """For the round's line, which has its own epsilon already; an unbounded one is null."""
+        if self.fleet is None:
+            return {}
+        return {"extrapolated": True, "fleet_epsilon": self.fleet if math.isfinite(self.fleet) else None}
+
+    def in_words(self) -> str:
+        """For the log."""
+        own = f"epsilon {self.own:.4f}"
+        return own if self.fleet is None else f"{own}, EXTRAPOLATED to a fleet {self.fleet:.4f}"
+
+    def for_the_bar(self) -> str:
+        """Of its budget."""
+        shown, mark = (self.own, "") if self.fleet is None else (self.fleet, "EXTRAPOLATED ")
+        return f"{mark}ε {shown:.2f}" + ("" if self.budget is None else f"/{self.budget:g}")
+
+
+def figures(metrics: Metrics, spent: Spent, devices_per_second: float) -> str:
     """The bar's text."""
-    spent = f"ε {epsilon:.2f}/{budget:g}" if budget is not None else f"ε {epsilon:.2f}"
     quality = f"loss {metrics.loss or 0:.3f}  AUROC {metrics.auroc or 0:.3f}"
-    return f"{quality}  {spent}  {devices_per_second:.0f} devices/s"
+    return f"{quality}  {spent.for_the_bar()}  {devices_per_second:.0f} devices/s"
 
 
 def describe(summary: Mapping[str, Any], path: Path) -> str:
     """A finished run in a few lines."""
-    novel = summary["novel"]
+    novel, channel = summary["novel"], "extrapolated" if summary["extrapolated"] else "stable"
     return "\n".join(
         [
-            f"published  {path / 'release' / 'stable'}  ({summary['ended']}, {summary['rounds']} rounds)",
+            *_extrapolation(summary),
+            f"published  {path / 'release' / channel}  ({summary['ended']}, {summary['rounds']} rounds)",
             f"test users AUROC {_show(summary['auroc'])}  macro-F1 {_show(summary['macro_f1'])}  "
             f"recall at 1% false positives {_show(summary['recall_at_fpr_1pct'])}",
             f"new texts  AUROC {_show(novel['auroc'])}  macro-F1 {_show(novel['macro_f1'])}",
@@ -90,6 +123,15 @@ def describe(summary: Mapping[str, Any], path: Path) -> str:
             f"look at    {path / 'report.html'}  {path / 'curves.png'}",
         ]
     )
+
+
+def _extrapolation(summary: Mapping[str, Any]) -> list[str]:
+    if not summary["extrapolated"]:
+        return []
+    return [
+        f"EXTRAPOLATED to cohorts of {summary['fleet_cohort']:,} of {summary['fleet_population']:,} devices: their ε "
+        f"{_bound(summary['fleet_epsilon'])} at δ {summary['delta']:g} is hypothetical and charged to nobody"
+    ]
 
 
 def _show(value: float | None) -> str:

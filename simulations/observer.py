@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from fl_server.coordinator import RoundReport
 from fl_server.history import round_line
-from simulations.console import Progress, figures
+from privacy.extrapolation import fleet_epsilon
+from privacy.task import TaskSpec
+from simulations.console import Progress, Spent, figures
 from simulations.host import Records
 from simulations.metrics import Metrics, evaluate
 from simulations.population import FederationData
@@ -26,15 +28,15 @@ _MIDDLE = 0.5
 
 @dataclass(frozen=True)
 class Watch:
-    """What a run is watched with; `budget` is an epsilon, or None where nothing limits it."""
+    """What a run is watched with."""
 
+    task: TaskSpec
     data: FederationData
     scorer: Scorer
     records: Records
     directory: RunDirectory
     progress: Progress
     log: Logger
-    budget: float | None
 
 
 class RunObserver:
@@ -50,14 +52,21 @@ class RunObserver:
         seconds, self._since = now - self._since, now
         watch, test = self._watch, self._watch.data.test
         metrics = evaluate(test.labels, watch.scorer.scores(state.weights, test.features), _MIDDLE)
-        watch.directory.append_metrics(_line(report, metrics, seconds))
-        watch.log.info("%s", _sentence(report, metrics))
-        speed = report.facts.invited / seconds
-        watch.progress.round_ended(report.round, figures(metrics, report.epsilon, watch.budget, speed))
+        spent = _spent(watch.task, report)
+        watch.directory.append_metrics({**_line(report, metrics, seconds), **spent.fields()})
+        watch.log.info("%s", _sentence(report, metrics, spent))
+        watch.progress.round_ended(report.round, figures(metrics, spent, report.facts.invited / seconds))
 
     def extra_state(self) -> dict[str, NDArray[np.int64]]:
         """What devices remember, so that a resumed run has the same devices."""
         return self._watch.records.arrays()
+
+
+def _spent(task: TaskSpec, report: RoundReport) -> Spent:
+    """A fleet's epsilon is that of all rounds so far: which of them were charged, the report counts in the end."""
+    if task.fleet is None:
+        return Spent(report.epsilon, task.budget.epsilon)
+    return Spent(report.epsilon, task.fleet.epsilon, fleet_epsilon(task, report.round))
 
 
 def _line(report: RoundReport, metrics: Metrics, seconds: float) -> dict[str, Any]:
@@ -65,11 +74,11 @@ def _line(report: RoundReport, metrics: Metrics, seconds: float) -> dict[str, An
     return {**round_line(report), **quality, "seconds": round(seconds, 3)}
 
 
-def _sentence(report: RoundReport, metrics: Metrics) -> str:
+def _sentence(report: RoundReport, metrics: Metrics, spent: Spent) -> str:
     if report.aborted:
         return f"round {report.round}: no release, nothing revealed: {report.aborted}"
     survivors = report.release.survivors if report.release else 0
     return (
         f"round {report.round}: {survivors} of {report.facts.invited} devices in the sum, "
-        f"epsilon {report.epsilon:.4f}, loss {metrics.loss or 0:.4f}, AUROC {metrics.auroc or 0:.4f}"
+        f"{spent.in_words()}, loss {metrics.loss or 0:.4f}, AUROC {metrics.auroc or 0:.4f}"
     )

@@ -60,11 +60,12 @@ class Outputs:
         )
         self.directory.write("report.json", publication.report.canonical().decode())
         self.directory.write("report.html", render_html(publication.report))
-        draw_curves(lines, self.task.budget.epsilon, self.directory.curves)
+        draw_curves(lines, self.task, self.directory.curves)
         summary = {
             **self._quality(threshold, scorer.scores(weights, self.data.test.features)),
             "calibration": asdict(evaluate(self.data.calibration.labels, calibration, threshold)),
             **self._privacy(publication.report),
+            **_fleet(publication.report),
             "rounds": result.round,
             "ended": str(result.ended),
             "cohort": self.config.server.cohort,
@@ -113,6 +114,22 @@ class Outputs:
             "delta": self.task.budget.delta,
             "noise_multiplier": self.task.mechanism.noise_multiplier,
         }
+
+
+def _fleet(report: EpsilonReport) -> dict[str, Any]:
+    """Of the fleet that the run stands for, if it does; never to be taken for `device_epsilon`."""
+    stated = report.extrapolation
+    if stated is None:
+        return {"extrapolated": False}
+    return {
+        "extrapolated": True,
+        "extrapolation": stated.statement,
+        "fleet_epsilon": _finite(stated.spend.epsilon),
+        "fleet_population": stated.population,
+        "fleet_cohort": round(float(stated.cohort)),
+        "fleet_shards": stated.shards,
+        "fleet_noise_multiplier": float(stated.noise_multiplier),
+    }
 
 
 def _finite(number: str) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 from fl_client.models import UnknownArchitecture, model_spec
 from privacy.calibration import noise_multiplier_for
 from privacy.correlation import Correlation
@@ -13,6 +15,7 @@ from privacy.task import (
     BoundedParticipation,
     Budget,
     DeviceMechanism,
+    Fleet,
     InputSpec,
     LocalSgd,
     LocalTraining,
@@ -25,11 +28,12 @@ from privacy.task import (
     Window,
 )
 from simulations.architectures import input_spec, make_known
-from simulations.config import ConfigError, RunConfig, TrainingConfig
+from simulations.config import ConfigError, RunConfig, TrainingConfig, shards_for
 from strategies.factorisation import best_correlation
 
 _DEFAULT_EPSILON = 8.0
 _MOST_BITS = 32
+_OF_A_FLEET = "; the noise of a fleet is small, and smaller the larger fleet.cohort is over server.cohort"
 
 
 def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
@@ -45,6 +49,11 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
     participation, aggregation = _participation(config, devices), _aggregation(config)
     features = input_spec(config.training)
     correlation = _correlation(config)
+    fleet = _fleet(config, correlation)
+    if fleet is None:
+        noise = _noise_multiplier(config, participation, aggregation, correlation)
+    else:
+        noise = fleet.noise_for(participation, aggregation, by_server=correlation is not None)
     task = TaskSpec(
         name=config.name,
         population=f"simulation-{fingerprint[:16]}",
@@ -56,21 +65,22 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
             clip=config.privacy.clip,
             adaptive=_adaptive(config),
             correlation=correlation,
-            noise_multiplier=_noise_multiplier(config, participation, aggregation, correlation),
+            noise_multiplier=noise,
         ),
         statistics=_statistics(config),
         participation=participation,
         aggregation=aggregation,
-        budget=Budget(epsilon=_budget(config), delta=config.privacy.delta, window=_window(config)),
+        budget=Budget(epsilon=None if fleet else _budget(config), delta=config.privacy.delta, window=_window(config)),
         rounds=config.server.rounds,
         randomness="seeded",
+        fleet=fleet,
     )
     try:
         planned = with_modulus(task, config.server.modulus_bits or smallest_modulus(task))
         Mechanism.for_cohort(planned, planned.largest_shard)
         parameters(round(planned.shard_cohort), planned.aggregation)
     except (MechanismError, ParameterError) as error:
-        raise ConfigError(f"server.{error}") from error
+        raise ConfigError(f"server.{error}{_OF_A_FLEET if fleet else ''}") from error
     return planned
 
 
@@ -96,13 +106,20 @@ def _training(config: TrainingConfig) -> Training:
 
 def warnings_about(config: RunConfig, devices: int) -> list[str]:
     """What a run may do, but a reader should know."""
-    delta = config.privacy.delta
-    if delta > 1 / devices:
-        return [
-            f"delta {delta:g} is larger than 1/devices ({1 / devices:.2g}): it would allow one device in the "
+    fleet, delta = config.fleet, config.privacy.delta
+    found = []
+    if fleet.given:
+        found.append(
+            f"EXTRAPOLATED: rounds of {config.server.cohort} devices get the noise of cohorts of {fleet.cohort:,} of "
+            f"{fleet.population:,}; the epsilon of that fleet is charged to nobody and protects no device of this run"
+        )
+    protected = fleet.population or devices
+    if delta > 1 / protected:
+        found.append(
+            f"delta {delta:g} is larger than 1/devices ({1 / protected:.2g}): it would allow one device in the "
             "population to be given away"
-        ]
-    return []
+        )
+    return found
 
 
 def _participation(config: RunConfig, devices: int) -> Participation:
@@ -120,6 +137,46 @@ def _participation(config: RunConfig, devices: int) -> Participation:
     return BoundedParticipation(
         cohort=cohort, max_participations=limits.max_participations, min_separation=limits.min_separation
     )
+
+
+def _fleet(config: RunConfig, correlation: Correlation | None) -> Fleet | None:
+    """The fleet that the run stands for, with the noise that its budget asks for."""
+    given = config.fleet
+    if given.cohort is None or given.population is None:
+        return None
+    participation = _fleet_participation(config, given.population, given.cohort)
+    shards = given.shards or shards_for(given.cohort)
+    aggregation = _aggregation(config).model_copy(
+        update={"shards": shards, "min_survivors": max(2, given.cohort // shards // 4)}
+    )
+    try:
+        return Fleet(
+            population=given.population,
+            participation=participation,
+            aggregation=aggregation,
+            noise_multiplier=_noise_multiplier(config, participation, aggregation, correlation),
+            epsilon=_budget(config),
+        )
+    except ValidationError as error:
+        raise ConfigError(f"fleet: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+
+
+def _fleet_participation(config: RunConfig, population: int, cohort: int) -> Participation:
+    if config.privacy.participation == "poisson":
+        return PoissonParticipation(population=population, sampling_rate=cohort / population)
+    most, apart = _fleet_limits(config)
+    if config.server.rounds * cohort > population * most:
+        raise ConfigError(
+            f"fleet.max_participations: {config.server.rounds} rounds of {cohort} need {population} devices to take "
+            f"part {-(-config.server.rounds * cohort // population)} times, got {most}"
+        )
+    return BoundedParticipation(cohort=cohort, max_participations=most, min_separation=apart)
+
+
+def _fleet_limits(config: RunConfig) -> tuple[int, int]:
+    """Most participations and least separation that the claim counts on."""
+    fleet, own = config.fleet, config.privacy
+    return fleet.max_participations or own.max_participations, fleet.min_separation or own.min_separation
 
 
 def _statistics(config: RunConfig) -> tuple[Statistic, ...]:
@@ -149,11 +206,11 @@ def _correlation(config: RunConfig) -> Correlation | None:
         raise ConfigError("privacy.noise: correlated noise counts on limits: expected participation `bounded`")
     if limits.clip_quantile is not None or config.server.statistics:
         raise ConfigError("privacy.noise: correlated noise goes with neither clip_quantile nor statistics")
-    schedule = (rounds, limits.min_separation, limits.max_participations)
-    found = best_correlation(*schedule, momentum=config.server.momentum)
+    most, apart = _fleet_limits(config)
+    found = best_correlation(rounds, apart, most, momentum=config.server.momentum)
     if found is None:
         raise ConfigError(
-            f"privacy.noise: with {limits.max_participations} participations {limits.min_separation} rounds apart, in "
+            f"privacy.noise: with {most} participations {apart} rounds apart, in "
             f"{rounds} rounds, no correlation does better than independent noise; raise min_separation"
         )
     return found

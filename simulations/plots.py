@@ -9,27 +9,47 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from privacy.task import Fleet, TaskSpec
+
 _INK = "#1f3a5f"
 _ACCENT = "#c8553d"
 
 
-def draw_curves(lines: Sequence[Mapping[str, Any]], budget: float | None, path: Path) -> None:
-    """Loss, AUROC and epsilon by round, as a PNG.
+def draw_curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec, path: Path) -> None:
+    """Loss, AUROC and epsilon by round, as a PNG; of a run that stands for a fleet, the fleet's, marked all over.
 
     Args:
         lines: of `metrics.jsonl`.
-        budget: drawn as a line over epsilon, if there is one.
+        task: its budget, if there is one, is drawn as a line over epsilon.
     """
+    curves(lines, task).savefig(path)
+
+
+def curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec) -> Figure:
+    """What `draw_curves` writes."""
+    fleet = task.fleet
+    budget = task.budget.epsilon if fleet is None else fleet.epsilon
     figure = Figure(figsize=(12, 3.6), layout="constrained", dpi=120)
     loss, auroc, epsilon = figure.subplots(1, 3)
     _curve(loss, lines, "loss", "Loss on test users")
     _curve(auroc, lines, "auroc", "AUROC on test users")
-    _curve(epsilon, lines, "epsilon", "Device-level ε spent")
+    if fleet is None:
+        _curve(epsilon, lines, "epsilon", "Device-level ε spent")
+    else:
+        _curve(epsilon, lines, "fleet_epsilon", "Extrapolated ε in a fleet")
+        _mark(figure, fleet)
     if budget is not None:
         epsilon.axhline(budget, color=_ACCENT, linestyle="--", linewidth=1.2, label=f"budget {budget:g}")
         epsilon.legend(frameon=False, loc="lower right")
         epsilon.set_ylim(0, budget * 1.1)
-    figure.savefig(path)
+    return figure
+
+
+def _mark(figure: Figure, fleet: Fleet) -> None:
+    cohort = f"{fleet.participation.expected_cohort:,.0f} of {fleet.population:,}"
+    title = f"EXTRAPOLATED to cohorts of {cohort} devices: hypothetical, charged to nobody"
+    figure.suptitle(title, color=_ACCENT, fontsize=12, fontweight="bold")
+    figure.text(0.5, 0.5, "EXTRAPOLATED", color=_ACCENT, alpha=0.15, fontsize=70, rotation=12, ha="center", va="center")
 
 
 def _curve(axes: Axes, lines: Sequence[Mapping[str, Any]], key: str, title: str) -> None:

@@ -177,7 +177,7 @@ def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logg
     for warning in warnings_about(prepared.config, prepared.data.population.devices):
         tell(f"warning: {warning}")
     by.progress.resumed_at(last.round if last else 0)
-    watch = Watch(prepared.data, scorer, records, directory, by.progress, log, prepared.task.budget.epsilon)
+    watch = Watch(prepared.task, prepared.data, scorer, records, directory, by.progress, log)
     with _rounds(prepared, records, by.workers, tell) as rounds:
         coordinator = _coordinator(prepared, rounds, ledger, directory, RunObserver(watch))
         result = coordinator.run(_initial_weights(prepared), by.stop_requested)

@@ -56,7 +56,12 @@ def score_file(job: ScoringJob) -> dict[str, Any]:
     except UnknownArchitecture as error:
         raise ScoringError(f"--release: {error}") from error
     _write(job.out, table, scores, threshold)
-    counts = {"release": version.name, "rows": len(table) + table.skipped, "without_text": table.skipped}
+    counts = {
+        "release": version.name,
+        "extrapolated": version.task.fleet is not None,
+        "rows": len(table) + table.skipped,
+        "without_text": table.skipped,
+    }
     if table.labels is None:
         return counts
     return {**counts, "threshold": threshold, **asdict(evaluate(table.labels, scores, threshold))}

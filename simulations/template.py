@@ -25,6 +25,13 @@ clip = 0.5                     # L2 bound of a device's whole update; it counts 
 participation = "poisson"      # cohorts that the server draws in secret, or "bounded": no amplification claimed
 max_participations = 6         # under "bounded"
 
+# [fleet]                      # a deployment that the run stands for; everything it leaves is marked as extrapolated
+# population = 10_000_000      # epsilon and noise are then those of cohorts of that fleet; see docs/simulation.md
+# cohort = 5_000
+# shards = 13                  # sums that they are split into; default: as for server.shards
+# max_participations = 1       # under "bounded", there; default: as above
+# min_separation = 1
+
 [training]                     # on each device, the same for all: derived from its own data these would leak it
 architecture = "hashed-linear" # or "word-embedding", "character-cnn", or your own: "package.module:factory"
 # inputs = "words"             # what your own model reads: "ngrams" (default), "words" or "characters"

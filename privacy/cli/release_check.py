@@ -36,7 +36,8 @@ def check_release(
     if wrong:
         return [Check(_SIGNED, False, f"{wrong}: expected what the statement's digest says, got other bytes")]
     signed = Check(_SIGNED, True, f"{len(digests)} files")
-    return [signed, _task(predicate, task), _ledger(predicate, entries), _paid(files[MODEL_FILE], task, fold)]
+    checks = [signed, _task(predicate, task), _ledger(predicate, entries), _paid(files[MODEL_FILE], task, fold)]
+    return checks if task.fleet is None else [*checks, _marked(predicate)]
 
 
 def _damaged(files: Mapping[str, bytes], digests: Mapping[str, str]) -> str | None:
@@ -48,6 +49,12 @@ def _task(predicate: dict[str, Any], task: TaskSpec) -> Check:
     stated = str(predicate.get("task"))
     detail = task.id[:16] if stated == task.id else f"expected {task.id[:16]}, got {stated[:16]}"
     return Check("release: of this task", stated == task.id, detail)
+
+
+def _marked(predicate: dict[str, Any]) -> Check:
+    marked = predicate.get("extrapolated") is True
+    detail = "as `extrapolated`, which nobody serves" if marked else "expected `extrapolated`, got none"
+    return Check("release: signed as extrapolated to a fleet", marked, detail)
 
 
 def _ledger(predicate: dict[str, Any], entries: Sequence[bytes]) -> Check:

@@ -14,10 +14,10 @@ from privacy.ledger import SignedHead
 from privacy.ledger_entries import Fold
 from privacy.merkle import leaf_hash, root_of
 from privacy.report import ReportError, RunFacts, build_report
-from privacy.report_model import AuditPart, DeviceSpend, EpsilonReport
+from privacy.report_model import AuditPart, DeviceSpend, EpsilonReport, ExtrapolationPart
 from privacy.task import TaskSpec
 
-_PARTS = tuple(part for part in EpsilonReport.model_fields if part != "spend")
+_PARTS = tuple(part for part in EpsilonReport.model_fields if part not in ("spend", "extrapolation"))
 _SPEND = ("message", "window")
 _CLOSE = 0.02
 
@@ -99,6 +99,7 @@ def _recomputed(report: EpsilonReport, task: TaskSpec, entries: Sequence[bytes])
     wrong = [part for part in _PARTS if getattr(again, part) != getattr(report, part)]
     wrong += [] if _same_spend(again.spend.device, report.spend.device) else ["spend.device"]
     wrong += [f"spend.{part}" for part in _SPEND if getattr(again.spend, part) != getattr(report.spend, part)]
+    wrong += [] if _same_extrapolation(again.extrapolation, report.extrapolation) else ["extrapolation"]
     whole = Check(name, not wrong, f"these differ: {', '.join(wrong)}" if wrong else "from the task and the ledger")
     return [whole, *_audits(report, task), Check("report: sizes of cohorts, realised noise, versions", None, _WORD)]
 
@@ -122,6 +123,13 @@ def _same_spend(again: DeviceSpend, stated: DeviceSpend) -> bool:
     varying = {"accountant", "second_accountant", "second_epsilon", "discrepancy"}
     exact = again.model_dump(exclude=varying) == stated.model_dump(exclude=varying)
     return exact and math.isclose(float(again.second_epsilon), float(stated.second_epsilon), rel_tol=_CLOSE)
+
+
+def _same_extrapolation(again: ExtrapolationPart | None, stated: ExtrapolationPart | None) -> bool:
+    if again is None or stated is None:
+        return again is stated
+    exact = again.model_dump(exclude={"spend"}) == stated.model_dump(exclude={"spend"})
+    return exact and _same_spend(again.spend, stated.spend)
 
 
 def _audits(report: EpsilonReport, task: TaskSpec) -> list[Check]:

@@ -19,7 +19,7 @@ from privacy.events import round_event
 from privacy.ledger import LedgerInvalid, SignedHead, replay
 from privacy.ledger_entries import Fold
 from privacy.limits import limits
-from privacy.registry_entry import registry_entry
+from privacy.registry_entry import NoDeployment, registry_entry
 from privacy.report import ReportError, RunFacts, build_report, render_html
 from privacy.report_diff import diff_reports
 from privacy.report_model import EpsilonReport
@@ -53,12 +53,15 @@ def report(
         check_writable(option, path)
     try:
         found = read_report("--report", source) if source else _build(ledger, operator, task, audits)
+        entry = None if registry is None else registry_entry(found, curator)
     except EvidenceError as error:
         fail(str(error))
+    except NoDeployment as error:
+        fail(f"--registry: {error}")
     if html is not None:
         write("--html", html, render_html(found))
     if registry is not None:
-        write("--registry", registry, json.dumps(registry_entry(found, curator), indent=2, ensure_ascii=False) + "\n")
+        write("--registry", registry, json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
     if out is not None:
         write("--out", out, found.canonical())
     elif html is None and registry is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from privacy.accountant import AccountantsDisagree, Spend, confirmed_spend
 from privacy.checks import Check
 from privacy.cli.evidence import Files
+from privacy.cli.fleet_check import check_fleet
 from privacy.cli.release_check import check_release
 from privacy.cli.report_check import check_report
 from privacy.events import round_event
@@ -29,6 +30,7 @@ def verify_all(files: Files) -> list[Check]:
     accountants, spent = _spent(fold)
     checks = [ledger, witness, accountants, _charged_as_planned(files.task, fold)]
     checks += _report(files, fold, spent)
+    checks += check_fleet(files.task, fold, files.report, files.release)
     checks += _release(files, fold)
     return checks + _log(files, fold)
 
