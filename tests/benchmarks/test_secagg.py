@@ -1,0 +1,26 @@
+"""The benchmark of secure aggregation runs, on a round too small to measure, so that it keeps up with the code."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def secagg(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return import_module("secagg")
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_round_is_measured_in_every_part(secagg: ModuleType, warm: bool) -> None:
+    """Of 10 devices one sends no input: the others' own masks, and one that each shares with it."""
+    spent = secagg.measure_round(secagg.Setting(10, 64, 16), warm=warm)
+    assert (spent.masks, spent.agreements) == (18, 9)
+    assert spent.vector == 64 * 2 + 9
+    assert min(spent.device, spent.handshake, spent.server, spent.unmask, spent.upload) > 0
