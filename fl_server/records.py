@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from fl_server.checkpoint import write_atomically
 from privacy.secagg.record import FIRST, RoundRecord, line_digest, sign_record
 from privacy.signing import Signer
 
@@ -21,7 +22,7 @@ class RecordLog:
     def keep_to(self, last_round: int) -> None:
         """Drop what was written about later rounds: they will be run again, for their checkpoint was never saved."""
         kept = [line for line in self._lines() if json.loads(line)["record"]["round"] <= last_round]
-        self._replace(b"".join(line + b"\n" for line in kept))
+        write_atomically(self._path, b"".join(line + b"\n" for line in kept))
         self._head = self._last_digest()
 
     @property
@@ -45,8 +46,3 @@ class RecordLog:
     def _lines(self) -> list[bytes]:
         data = self._path.read_bytes() if self._path.exists() else b""
         return data.split(b"\n")[:-1]
-
-    def _replace(self, data: bytes) -> None:
-        temporary = self._path.with_name(f".{self._path.name}.tmp")
-        temporary.write_bytes(data)
-        temporary.replace(self._path)

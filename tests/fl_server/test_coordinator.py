@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,111 +12,23 @@ from numpy.typing import NDArray
 from fl_client.device import Train
 from fl_client.store import Memory, MemoryStore, TaskRecord
 from fl_server.checkpoint import CheckpointError, CheckpointFile
-from fl_server.coordinator import Coordinator, CoordinatorError, Ended, RoundReport
-from fl_server.ledger_store import SqliteLedgerStore
-from fl_server.records import RecordLog
-from fl_server.rounds import SecureRounds
-from fl_server.transport import NodeId, Reply
+from fl_server.coordinator import CoordinatorError, Ended
+from fl_server.transport import NodeId
 from privacy.ledger import Ledger
-from privacy.ledger_entries import Abandoned, Charged, Entry, Released
+from privacy.ledger_entries import Abandoned, Charged, Released
 from privacy.randomness import Randomness
-from privacy.secagg import Request, Stage
+from privacy.secagg import Stage
 from privacy.secagg.messages import Agreed, Members
-from privacy.secagg.record import FIRST, RoundRecord, line_digest, open_record
+from privacy.secagg.record import RoundRecord
 from privacy.secagg.shard import total_transcript
 from privacy.states import Update, joint_transcript
 from privacy.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, Statistic, TaskSpec
-from strategies.fedavg import FedAvgM, ModelState
+from tests.support.bench import Bench, Fault
 from tests.support.devices import LATER, NOW, Fleet, noiseless_task
 
 
 class Crash(BaseException):
     """Stands for the death of the process."""
-
-
-Fault = Callable[[str, NodeId], None]
-
-
-@dataclass
-class FaultyTransport:
-    """Devices in this process; `fault` may raise to lose a reply, or `Crash` to end it all."""
-
-    fleet: Fleet
-    fault: Fault = lambda _stage, _node: None
-    sent: list[tuple[str, Mapping[NodeId, Request]]] = field(default_factory=list)
-
-    def nodes(self) -> Sequence[NodeId]:
-        return range(self.fleet.size)
-
-    def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
-        self.sent.append((stage, requests))
-        for node, request in requests.items():
-            try:
-                self.fault(stage, node)
-                yield Reply(node, self.fleet.devices[node].handle(stage, request.body))
-            except Exception as error:
-                yield Reply(node, None, str(error))
-
-
-@dataclass
-class Watcher:
-    reports: list[RoundReport] = field(default_factory=list)
-
-    def round_ended(self, report: RoundReport, state: ModelState) -> None:  # noqa: ARG002
-        self.reports.append(report)
-
-    def extra_state(self) -> dict[str, NDArray[np.int64]]:
-        return {"seen": np.arange(len(self.reports), dtype=np.int64)}
-
-
-@dataclass
-class Bench:
-    """One coordinator in a directory; making another one over the same directory is a restart."""
-
-    path: Path
-    fleet: Fleet
-
-    def __post_init__(self) -> None:
-        self.now = NOW
-        self.watcher = Watcher()
-        self.ledger = Ledger(
-            SqliteLedgerStore(self.path / "ledger.db"),
-            self.fleet.operator,
-            self.fleet.task.population,
-            self.fleet.task.budget,
-            lambda: NOW,
-        )
-        self.checkpoints = CheckpointFile(self.path / "checkpoint", self.fleet.task.id)
-        self.records = RecordLog(self.path / "rounds.jsonl", self.fleet.operator)
-
-    def coordinator(self, fault: Fault = lambda _stage, _node: None) -> Coordinator:
-        self.transport = FaultyTransport(self.fleet, fault)
-        return Coordinator(
-            task=self.fleet.task,
-            rounds=SecureRounds(
-                self.fleet.task, lambda: self.fleet.convener, self.transport, lambda: self.now, stage_timeout=1.0
-            ),
-            ledger=self.ledger,
-            strategy=FedAvgM(1.0, 0.5, self.fleet.task.participation.expected_cohort),
-            checkpoints=self.checkpoints,
-            records=self.records,
-            randomness_for=lambda number: self.fleet.seed.child("cohort", number).stream(),
-            noise_for=lambda number: self.fleet.seed.child("noise", number).stream(),
-            observer=self.watcher,
-        )
-
-    def bodies(self) -> list[object]:
-        return [Entry.model_validate_json(raw).body for raw in self.ledger.entries()]
-
-    def log(self) -> list[RoundRecord]:
-        """The reviewer's log, each line verified to follow the one before."""
-        lines = (self.path / "rounds.jsonl").read_bytes().splitlines()
-        records = [open_record(line, self.fleet.operator.public) for line in lines]
-        assert [one.previous for one in records] == [FIRST, *map(line_digest, lines)][: len(lines)]
-        return records
-
-    def count(self, kind: type) -> int:
-        return sum(isinstance(body, kind) for body in self.bodies())
 
 
 START = np.zeros(8, np.float32)

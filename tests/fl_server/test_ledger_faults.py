@@ -1,4 +1,4 @@
-"""A coordinator killed at any moment, and a disk after a power cut at any moment: the ledger's promises hold.
+"""A coordinator killed at any moment, a disk full or after a power cut, a database server gone: the ledger holds.
 
 By default a sample of the points; with `-m long`, all of them.
 """
@@ -6,6 +6,7 @@ By default a sample of the points; with `-m long`, all of them.
 from __future__ import annotations
 
 import json
+import platform
 import random
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import coordinator_rounds
 from tests.support.ledger_crash import Nursery, Unit, nursery
 from tests.support.ledger_rounds import check, check_finished
 from tests.support.postgres import Cluster
@@ -22,7 +24,15 @@ from tests.support.power_cut import replayed
 from tests.support.required import unavailable
 
 SAMPLE = 15
-AT_LEAST = {"step": 200, "syscall": 400, "cut": 480, "postgres step": 200, "postgres syscall": 300}
+AT_LEAST = {
+    "step": 200,
+    "syscall": 400,
+    "cut": 480,
+    "postgres step": 200,
+    "postgres syscall": 300,
+    "coordinator": 100,
+    "full": 100,
+}
 """How many points the full set has."""
 
 
@@ -149,6 +159,86 @@ def test_a_power_cut_at_every_point(children: Nursery, tmp_path: Path) -> None:
     assert points >= AT_LEAST["cut"]
     for point in range(points):
         cut(children, tmp_path, recorded, operations, point)
+
+
+def kill_coordinator(children: Nursery, path: Path, points: list[int]) -> None:
+    for point in points:
+        directory = fresh(path, point)
+        children.run("", directory, unit="syscall", die_at=point, what="coordinator")
+        before = coordinator_rounds.check(directory)
+        children.run("", directory, attempt=1, what="coordinator")
+        coordinator_rounds.check_finished(directory, before)
+        shutil.rmtree(directory)
+
+
+@pytest.mark.usefixtures("ptrace")
+def test_a_kill_of_the_coordinator_at_any_moment(children: Nursery, tmp_path: Path) -> None:
+    """With devices, secure aggregation, records and checkpoints, as a server runs it."""
+    points = children.run("", tmp_path, unit="syscall", what="coordinator")
+    coordinator_rounds.check_finished(tmp_path, ())
+    kill_coordinator(children, tmp_path, sample(points)[1::3])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.usefixtures("ptrace")
+def test_a_kill_of_the_coordinator_at_every_point(children: Nursery, tmp_path: Path) -> None:
+    points = children.run("", tmp_path, unit="syscall", what="coordinator")
+    assert points >= AT_LEAST["coordinator"]
+    kill_coordinator(children, tmp_path, list(range(points)))
+
+
+def fill_disks(children: Nursery, path: Path, writes: list[int]) -> None:
+    for write in writes:
+        directory = fresh(path, f"full{write}")
+        _, error = children.fill_disk(directory, write)
+        assert not error or "with free space at" in error or "No space left" in error, error
+        survive(children, str(directory / "ledger.db"), directory)
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def writes(children: Nursery, tmp_path: Path, ptrace: None) -> int:  # noqa: ARG001
+    """Of a run whose disk never fills."""
+    if platform.machine() != "x86_64":
+        unavailable("a system call that can be made to fail, on x86-64")
+    return children.fill_disk(fresh(tmp_path, "roomy"), 1_000_000)[0]
+
+
+def test_a_disk_that_is_full_from_any_moment_on(children: Nursery, tmp_path: Path, writes: int) -> None:
+    assert "with free space at" in children.fill_disk(fresh(tmp_path, "full"), 0)[1]
+    fill_disks(children, tmp_path, [write for write in sample(writes)[::2] if write])
+
+
+@pytest.mark.long
+def test_a_disk_that_is_full_from_every_write_on(children: Nursery, tmp_path: Path, writes: int) -> None:
+    assert writes >= AT_LEAST["full"]
+    fill_disks(children, tmp_path, list(range(writes)))
+
+
+def stop_servers(children: Nursery, postgres: Cluster, path: Path, steps: list[int]) -> None:
+    """PostgreSQL goes down at the step, and is up again when the coordinator is restarted."""
+    for step in steps:
+        with postgres.lent_database() as url:
+            directory = fresh(path, f"down{step}")
+            error = children.stop_server(url, directory, postgres.pid, step)
+            postgres.start()
+            assert not error or "expected a writable PostgreSQL" in error, error
+            survive(children, url, directory)
+
+
+def test_a_server_that_goes_down_at_any_step(children: Nursery, postgres: Cluster, tmp_path: Path) -> None:
+    with postgres.lent_database() as url:
+        steps = points_of(children, url, tmp_path, "step")
+    stop_servers(children, postgres, tmp_path, sample(steps)[2::4])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_server_that_goes_down_at_every_step(children: Nursery, postgres: Cluster, tmp_path: Path) -> None:
+    with postgres.lent_database() as url:
+        steps = points_of(children, url, tmp_path, "step")
+    stop_servers(children, postgres, tmp_path, list(range(steps)))
 
 
 @pytest.mark.usefixtures("ptrace")

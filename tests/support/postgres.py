@@ -68,6 +68,11 @@ class Cluster:
         self._pg_ctl("stop", "--mode", "immediate")
 
     @property
+    def pid(self) -> int:
+        """Of the postmaster."""
+        return int((self._directory / "data" / "postmaster.pid").read_text().split()[0])
+
+    @property
     def _data(self) -> str:
         return str(self._directory / "data")
 

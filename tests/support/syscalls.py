@@ -1,11 +1,12 @@
 """A child under ptrace(2): killed before or after any of its writes, and what it wrote, in order.
 
-Linux 5.3 or later (PTRACE_GET_SYSCALL_INFO), on x86-64 or 64-bit ARM.
+Linux 5.3 or later (PTRACE_GET_SYSCALL_INFO), on x86-64 or 64-bit ARM; a full disk on x86-64 alone.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
 import signal
@@ -17,6 +18,9 @@ from typing import Any
 
 _TRACEME, _SETOPTIONS, _SYSCALL, _GET_SYSCALL_INFO = 0, 0x4200, 24, 0x420E
 _SYSGOOD, _EXITKILL = 0x1, 0x100000
+_POKEUSER = 6
+_RESULT, _NUMBER = 10 * 8, 15 * 8
+"""Of rax and orig_rax in x86-64's struct user."""
 _ENTRY, _EXIT = 1, 2
 _INFO = struct.Struct("=B3xIQQ7Q")
 """struct ptrace_syscall_info: op, arch, instruction and stack pointer, then number and arguments, or the result."""
@@ -33,6 +37,7 @@ _NUMBERS = {
     },
 }  # fmt: skip
 _NAMES = {number: name for name, number in _NUMBERS.get(platform.machine(), {}).items()}
+_WRITES = frozenset({"write", "pwrite64"})
 _POINTS = frozenset(_NAMES.values()) - {"openat"}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -56,14 +61,15 @@ class DiskLog:
             self.operations.append(operation)
 
 
-def traced(child: Callable[[], None], die_at: int, log: DiskLog) -> tuple[int, int]:
+def traced(child: Callable[[], None], die_at: int, log: DiskLog, full_at: int = -1) -> tuple[int, int]:
     """Run `child` in a fork.
 
     Args:
         die_at: the point at which to kill it: each call that writes has one before and one after it. Negative: never.
+        full_at: the write to `log.directory` from which on its disk is full. Negative: never.
 
     Returns:
-        How many points it passed, and its wait status.
+        How many points it passed, or writes if its disk is to be full, and its wait status.
     """
     pid = os.fork()
     if pid == 0:
@@ -72,7 +78,7 @@ def traced(child: Callable[[], None], die_at: int, log: DiskLog) -> tuple[int, i
         child()
     os.waitpid(pid, 0)
     _ptrace(_SETOPTIONS, pid, 0, _SYSGOOD | _EXITKILL)
-    return _followed(pid, die_at, log)
+    return _followed(pid, die_at, log) if full_at < 0 else _starved(pid, log.directory, full_at)
 
 
 def _followed(pid: int, die_at: int, log: DiskLog) -> tuple[int, int]:
@@ -95,6 +101,35 @@ def _followed(pid: int, die_at: int, log: DiskLog) -> tuple[int, int]:
                 os.kill(pid, signal.SIGKILL)
                 return passed, os.waitpid(pid, 0)[1]
             passed += 1
+
+
+def _starved(pid: int, directory: Path, full_at: int) -> tuple[int, int]:
+    """Every write to the directory from that one on is answered with ENOSPC."""
+    writes, starving, deliver = 0, False, 0
+    while True:
+        _ptrace(_SYSCALL, pid, 0, deliver)
+        _, status = os.waitpid(pid, 0)
+        if not os.WIFSTOPPED(status):
+            return writes, status
+        stop = os.WSTOPSIG(status)
+        deliver = 0 if stop & 0x80 else stop
+        if deliver:
+            continue
+        op, arguments = _info(pid)
+        if op == _EXIT and starving:
+            _ptrace(_POKEUSER, pid, _RESULT, -errno.ENOSPC)
+            starving = False
+        elif (
+            op == _ENTRY and _NAMES.get(arguments[0]) in _WRITES and _path(pid, arguments[1]).startswith(str(directory))
+        ):
+            starving = writes >= full_at
+            writes += 1
+            if starving:
+                _ptrace(_POKEUSER, pid, _NUMBER, -1)
+
+
+def _writes_to(directory: Path, pid: int, arguments: tuple[int, ...]) -> bool:
+    return _NAMES.get(arguments[0]) in _WRITES and _path(pid, arguments[1]).startswith(str(directory))
 
 
 def _info(pid: int) -> tuple[int, tuple[int, ...]]:
