@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.store import DeviceStore, TaskRecord
+from fl_client.store import DeviceStore, Memory, TaskRecord
 from privacy.randomness import Randomness
 from privacy.secagg import Client, Refused, Seen, Stage
 from privacy.secagg.errors import WireError
@@ -116,7 +116,7 @@ class Device:
         memory, now = self._store.load(), self._clock()
         task = self._client.open_task(request)
         record = memory.tasks.get(task.id, TaskRecord())
-        self._check_limits(task, record)
+        self._check_limits(task, memory)
         seen = Seen(record.last_round, memory.revocations.get(task.population, 0))
         reply, seen = self._client.advertise(request, seen, now, rng)
         self._check_separation(task, record, seen.last_round)
@@ -124,12 +124,16 @@ class Device:
         self._store.save(remembered.with_revocations(task.population, seen.revocations))
         return reply
 
-    def _check_limits(self, task: TaskSpec, record: TaskRecord) -> None:
-        limits = [self._trust.policy.max_participations]
+    def _check_limits(self, task: TaskSpec, memory: Memory) -> None:
+        policy, here = self._trust.policy, memory.tasks.get(task.id, TaskRecord()).participations
+        limits = [policy.max_participations]
         if isinstance(task.participation, BoundedParticipation):
             limits.append(task.participation.max_participations)
-        if any(limit is not None and record.participations >= limit for limit in limits):
-            raise Refused(f"this device has taken part {record.participations} times, its limit in this task")
+        if any(limit is not None and here >= limit for limit in limits):
+            raise Refused(f"this device has taken part {here} times, its limit in this task")
+        ever, limit = sum(one.participations for one in memory.tasks.values()), policy.max_lifetime_participations
+        if limit is not None and ever >= limit:
+            raise Refused(f"this device has taken part {ever} times in all tasks, its limit for life")
 
     def _check_separation(self, task: TaskSpec, record: TaskRecord, number: int) -> None:
         last, plan = record.last_participation, task.participation

@@ -26,6 +26,9 @@ class DevicePolicy(Frozen):
     min_security_bits: int = Field(default=40, ge=30)
     max_participations: int | None = Field(default=None, ge=1)
     """In one task, whatever the task says; None leaves it to the task."""
+    max_lifetime_participations: int | None = Field(default=None, ge=1)
+    """In all tasks together, over the device's life. With `min_noise_multiplier` it caps what the device can ever lose,
+    whoever draws it and whatever their ledger says: mu <= sqrt(max_lifetime_participations) / min_noise_multiplier."""
     accept_server_noise: bool = False
     """Take part where the server is trusted to add the noise, and sees every round's exact sum."""
     accept_extrapolation: bool = False

@@ -196,6 +196,16 @@ def test_a_device_whose_store_is_damaged_does_not_start(tmp_path: Path) -> None:
         fleet.device(0)
 
 
+def test_a_device_has_a_cap_for_life_over_all_tasks(tmp_path: Path) -> None:
+    """Kept on the device, so that no new task and no restart starts at 0."""
+    policy = ANY_TASK.model_copy(update={"max_lifetime_participations": 2})
+    for name in ("first", "second"):
+        Fleet(task=noiseless_task(name=name), stores=file_stores(tmp_path), policy=policy).run()
+    third = Fleet(task=noiseless_task(name="third"), stores=file_stores(tmp_path), policy=policy)
+    with pytest.raises(Refused, match="taken part 2 times in all tasks, its limit for life"):
+        third.devices[0].handle(Stage.ADVERTISE, third.server(1).requests()[0].body)
+
+
 def test_the_host_application_may_allow_fewer_participations_than_the_task() -> None:
     fleet = Fleet(policy=ANY_TASK.model_copy(update={"max_participations": 1}))
     fleet.run(1)
