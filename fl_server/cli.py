@@ -25,6 +25,9 @@ from fl_server.dev import DevFederation
 from fl_server.ledger_store import LedgerStoreError, export_ledger
 from fl_server.processes import ProcessError
 from fl_server.provision import Scale
+from fl_server.service import ServerDirectory, ServiceError, open_ledger
+from privacy.ledger import LedgerError
+from privacy.task import Purpose
 
 app = typer.Typer(
     name="fl-server",
@@ -173,6 +176,31 @@ def export_ledger_command(
     except LedgerStoreError as error:
         _fail(str(error), EXIT_USAGE)
     typer.echo(f"{count} entries: {out}")
+
+
+@app.command("declare-uncharged")
+def declare_uncharged(
+    server: Annotated[Path, typer.Argument(help="The server's directory: its task, keys and ledger.")],
+    purpose: Annotated[Purpose, typer.Option(help="What the data were used for.")],
+    what: Annotated[str, typer.Option(help="What was done, in words for a privacy reviewer.")],
+    why: Annotated[str, typer.Option(help="Why it costs nothing, or why its cost is not known.")],
+) -> None:
+    """Name a use of the population's data that no charge covers; every later report lists it, and nothing removes it.
+
+    Examples:
+
+    [bold]fl-server declare-uncharged runs/dev --purpose tuning --what "12 runs on public data" --why "no device
+    took part"[/bold]
+
+    Exit codes: 0 done, 1 the ledger does not verify, 2 bad input.
+    """
+    try:
+        open_ledger(ServerDirectory(server)).declare_uncharged(purpose, what, why)
+    except (ServiceError, LedgerStoreError, ValueError) as error:
+        _fail(str(error), EXIT_USAGE)
+    except LedgerError as error:
+        _fail(str(error), EXIT_FAILED)
+    typer.echo(f"named in the ledger: {purpose}: {what}")
 
 
 @contextmanager

@@ -134,6 +134,18 @@ class ServerDirectory:
         return list({line["round"]: line for line in lines}.values())
 
 
+def open_ledger(directory: ServerDirectory) -> Ledger:
+    """The ledger that this server's task is charged to.
+
+    Raises:
+        ServiceError: when a file is missing or damaged.
+        LedgerStoreError: when the ledger cannot be opened.
+        LedgerInvalid: when it is another operator's, population's or budget's, or damaged.
+    """
+    task, store = directory.read_task(), open_ledger_store(directory.read_settings().ledger or directory.ledger)
+    return Ledger(store, directory.read_operator(), task.population, task.budget, _now)
+
+
 def train(directory: ServerDirectory, transport: Transport) -> Publication:
     """Every round that is left, then publish.
 
@@ -145,8 +157,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         ClaimRefuted: when the mechanism's audit refutes it.
     """
     task, settings, operator = directory.read_task(), directory.read_settings(), directory.read_operator()
-    store = open_ledger_store(settings.ledger or directory.ledger)
-    ledger = Ledger(store, operator, task.population, task.budget, _now)
+    ledger = open_ledger(directory)
     coordinator = Coordinator(
         task=task,
         rounds=SecureRounds(task, directory.read_convener, transport, _now, settings.stage_timeout),

@@ -199,9 +199,14 @@ class Ledger:
             return spend(self._fold.counts, self._budget.delta)
 
     def declare_uncharged(self, purpose: Purpose, what: str, why: str) -> None:
-        """Record a use of the population's data that no charge covers; every later report names it."""
+        """Record a use of the population's data that no charge covers; every later report names it.
+
+        Again with the same words, nothing happens.
+        """
+        use = Uncharged(purpose=purpose, what=what, why=why)
         with self._synchronised() as transaction:
-            self._append(transaction, Uncharged(purpose=purpose, what=what, why=why))
+            if use not in self._fold.uncharged:
+                self._append(transaction, use)
 
     def entries(self) -> tuple[bytes, ...]:
         """All entries, as canonical JSON."""

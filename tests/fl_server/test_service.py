@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
+from typer.testing import CliRunner
 
 from fl_client.device import Device
 from fl_client.files import DeviceDirectory
 from fl_client.host import open_device
+from fl_server.cli import app
 from fl_server.fab import write_app
 from fl_server.pki import make_loopback_tls
 from fl_server.provision import Scale, enrol_device, provision_server
@@ -115,3 +118,19 @@ def test_the_apps_values_are_toml_whatever_they_hold(tmp_path: Path) -> None:
     written = tomllib.loads((app / "pyproject.toml").read_text())
     assert written["tool"]["flwr"]["app"]["config"] == values
     assert written["tool"]["flwr"]["app"]["components"]["serverapp"] == "module:app"
+
+
+def declare(server: ServerDirectory, purpose: str = "tuning") -> Result:
+    arguments = ["--purpose", purpose, "--what", "12 runs on public data", "--why", "no device took part"]
+    return CliRunner().invoke(app, ["declare-uncharged", str(server.path), *arguments])
+
+
+def test_uses_that_are_not_charged_are_named_in_every_later_report(
+    federation: tuple[ServerDirectory, LocalTransport],
+) -> None:
+    server, transport = federation
+    assert [declare(server).exit_code for _ in range(2)] == [0, 0]
+    [use] = train(server, transport).report.composition.uncharged
+    assert (use.purpose, use.what, use.why) == ("tuning", "12 runs on public data", "no device took part")
+    assert declare(server, "fun").exit_code == 2
+    assert declare(ServerDirectory(server.path / "nowhere")).exit_code == 2
