@@ -5,10 +5,12 @@ After a refusal the device has wiped its keys.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from privacy.secagg import Refused, Seen, Stage
@@ -17,8 +19,10 @@ from privacy.secagg.messages import (
     HEADER_DOMAIN,
     Advert,
     Header,
+    InputRequest,
     Invitation,
     Roster,
+    decode_dealt,
 )
 from privacy.secagg.policy import DevicePolicy
 from privacy.signing import Signer
@@ -247,6 +251,29 @@ def test_a_cohort_gathered_against_the_lots() -> None:
     gathered = [advert for shard in federation.server.shards.values() for advert in shard.cohort.adverts]
     roster = Roster(tuple(sorted(gathered, key=lambda advert: advert.identity)))
     refuses(federation, Stage.SHARE, roster.encode(), "lots")
+
+
+# -- an operator that signs two models
+
+
+@pytest.mark.parametrize("device", [0, 1])
+def test_another_model_announced_to_one_device(device: int) -> None:
+    """Both headers are signed, and the server plays along: the two sides' boxes do not open for each other."""
+    federation, model = before(Stage.ADVERTISE), np.ones(8, "<f4").tobytes()
+    header = replace(federation.server.header, model_digest=hashlib.sha256(model).digest())
+    signature = federation.operator.sign(HEADER_DOMAIN, header.encode())
+    invitations = {0: invited(federation, header=header, signature=signature)}
+    adverts = [
+        Advert.decode(federation.step(Stage.ADVERTISE, one, invitations.get(one, request_of(federation))))
+        for one in range(10)
+    ]
+    roster = Roster(tuple(sorted(adverts, key=lambda advert: advert.identity)))
+    places = [roster.adverts.index(advert) for advert in adverts]
+    dealt = {places[one]: decode_dealt(federation.step(Stage.SHARE, one, roster.encode())) for one in range(10)}
+    boxes = {dealer: shares[places[device]] for dealer, shares in dealt.items() if dealer != places[device]}
+    request = InputRequest(boxes, tuple(range(10)), model if device == 0 else bytes(32))
+    whole = request.encode_own() + InputRequest.encode_model(request.weights)
+    refuses(federation, Stage.INPUT, whole, "a key that its device did not sign", device)
 
 
 # -- keys that are not their owners'

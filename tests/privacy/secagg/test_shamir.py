@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy import stats
 
-from privacy.secagg.shamir import PRIME, SHARE_BYTES, combine, split
+from privacy.randomness import Origin
+from privacy.secagg.shamir import PRIME, SHARE_BYTES, _uniform, combine, split
 from simulations.randomness import SeedTree
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "shamir.json").read_text())
@@ -62,6 +65,23 @@ def test_shares_below_the_threshold_are_uniform(secret: bytes) -> None:
     words = np.array([[int.from_bytes(share[0][:2], "little") for share in pair] for pair in dealt])
     joint = (words[:, 0] % 16) * 16 + words[:, 1] % 16
     assert stats.chisquare(np.bincount(joint, minlength=256)).pvalue > 1e-6
+
+
+def test_coefficients_are_rejected_not_reduced() -> None:
+    """17 bits hold 131,072 values: reduced, 65535 and 65536 would come half as often as the others."""
+    words = np.array([PRIME, 131_071, 65_536, 3, PRIME + 5], "<u4")
+    assert _uniform(4, Repeated(words)).tolist() == [65_536, 3, 65_536, 3]
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The same words over and over."""
+
+    words: NDArray[np.uint32]
+    origin: Origin = "seeded"
+
+    def token(self, size: int) -> bytes:
+        return np.resize(self.words, size // 4).tobytes()
 
 
 @pytest.mark.parametrize(("threshold", "holders"), [(0, [0, 1, 2]), (4, [0, 1, 2]), (2, [0, 1, 1])])
