@@ -11,7 +11,16 @@ import pytest
 from privacy.checks import Check
 from privacy.receipt import Charge
 from privacy.secagg import Stage
-from privacy.secagg.record import FIRST, RecordError, RoundRecord, charged_shards, line_digest, open_record, sign_record
+from privacy.secagg.record import (
+    FIRST,
+    Echo,
+    RecordError,
+    RoundRecord,
+    charged_shards,
+    line_digest,
+    open_record,
+    sign_record,
+)
 from privacy.secagg.record_check import Evidence, check_log
 from privacy.signing import Signer
 from privacy.states import joint_transcript
@@ -41,6 +50,13 @@ class Log:
     def change(self, number: int, **fields: object) -> Log:
         changed = [one.model_copy(update=fields) if one.round == number else one for one in self.records]
         return replace(self, records=tuple(changed))
+
+    def echoes_from_a_lost_place(self) -> tuple[Echo, ...]:
+        """Of the second round, the first of them said to be of the member that dropped out."""
+        shard = self.records[1].shards[0]
+        [lost] = set(range(shard.cohort)) - set(shard.survivors)
+        first, *others = shard.echoes
+        return (first.model_copy(update={"place": lost}), *others)
 
     def change_shard(self, number: int, **fields: object) -> Log:
         shard = self.records[number - 1].shards[0].model_copy(update=fields)
@@ -169,6 +185,7 @@ SURVIVORS = "secure aggregation: enough survivors"
         (lambda log: log.change_shard(1, echoes=log.records[0].shards[0].echoes[1:]), QUORUM),
         (lambda log: log.change_shard(1, echoes=log.records[0].shards[0].echoes[:1] * 6), QUORUM),
         (lambda log: log.change_shard(1, echoes=log.records[1].shards[0].echoes), QUORUM),
+        (lambda log: log.change_shard(2, echoes=log.echoes_from_a_lost_place()), QUORUM),
         (lambda log: log.change_shard(1, noise_multiplier=2.0), "noise: at least what was charged"),
         (lambda log: log.change(2, model="cd" * 32), "models: each round trained the one released before it"),
         (lambda log: log.change(1, entry="ef" * 32), LEDGER),
