@@ -128,7 +128,7 @@ class RayTeam:
         try:
             found: Answer = ray.get(part)
         except RayTaskError as error:
-            return WorkerDied(f"a Ray worker failed: {_line(error.cause)}")
+            return WorkerDied(f"a Ray worker failed: {_line(error)}")
         except RayError as error:
             self._dismiss(one)
             return Unfinished(f"a Ray worker is gone ({type(error).__name__})")

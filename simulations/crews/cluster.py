@@ -90,7 +90,8 @@ def _init(address: str, options: dict[str, Any]) -> None:
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"--ray-address: cannot use Ray at {address}: {str(error).splitlines()[0]}") from error
+        hint = "" if address == LOCAL_RAY else "; fl-sim has to run on one of the cluster's machines"
+        raise ClusterError(f"--ray-address: cannot use Ray at {address}: {str(error).splitlines()[0]}{hint}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, previous)
