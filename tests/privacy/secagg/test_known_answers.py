@@ -7,7 +7,16 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from privacy.randomness import Keystream
-from privacy.secagg.keys import Channel, KeyPair, canonical, hkdf, pair_mask_seed, require_usable, self_mask_seed
+from privacy.secagg.keys import (
+    Channel,
+    KeyPair,
+    canonical,
+    commitment,
+    hkdf,
+    pair_mask_seed,
+    require_usable,
+    self_mask_seed,
+)
 
 
 def test_x25519() -> None:
@@ -122,3 +131,8 @@ def test_every_mask_is_of_one_pair_one_transcript_and_one_purpose() -> None:
     seeds += [self_mask_seed(secret, transcript, member) for transcript in (one, other) for member in (1, 2)]
     assert len(set(seeds)) == len(seeds) == 8
     assert pair_mask_seed(secret, one, 1, 2) == pair_mask_seed(secret, one, 2, 1)
+
+
+def test_a_commitment_is_of_one_device() -> None:
+    """Nobody can advertise another's as its own."""
+    assert len({commitment(secret, identity) for secret in (bytes(32), b"\x01" * 32) for identity in (b"a", b"b")}) == 4
