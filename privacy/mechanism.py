@@ -117,11 +117,19 @@ class Mechanism:
             MechanismError: when the update is not finite or has another length, or a statistic is missing.
         """
         within, clipped = self._clipped(update.delta)
-        contribution = np.concatenate([clipped, self._statistics(update.statistics), self._bit(within)])
+        contribution = np.concatenate([clipped, self.reported(update.statistics, within=within)])
         integers = self._round(rotate(contribution, rotation), rng)
         if self.variance:
             integers += dgauss.sample(self.variance, integers.size, rng)
         return Encoded(integers)
+
+    def reported(self, statistics: Mapping[str, float], *, within: bool) -> NDArray[np.float64]:
+        """What a device contributes behind its update: its statistics, and the clip's bit if it adapts; scaled.
+
+        Raises:
+            MechanismError: when a statistic is missing.
+        """
+        return np.concatenate([self._statistics(statistics), self._bit(within)])
 
     def decode(self, total: Total) -> NDArray[np.float64]:
         """The sum in the units of the model's weights: float64[length]."""

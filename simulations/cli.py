@@ -109,14 +109,14 @@ def run(  # noqa: PLR0917 - the options of a command
     engine: Annotated[
         str | None,
         typer.Option(
-            help="auto, sequential, vectorised or ray: how devices are trained, with --aggregation ideal.",
+            help="auto, sequential, vectorised or ray: how devices are trained, without secure aggregation.",
             rich_help_panel=RUN,
         ),
     ] = None,
     aggregation: Annotated[
         str | None,
         typer.Option(
-            help="secure, or ideal: the same sums and the same model without the protocol, much faster.",
+            help="secure; ideal: the same model without the protocol, faster; central: its noise at once, fastest.",
             rich_help_panel=RUN,
         ),
     ] = None,

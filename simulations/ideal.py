@@ -1,5 +1,7 @@
 """Rounds in which secure aggregation is replaced by what it computes: the exact sum in the task's modulus.
 
+With a trusted aggregator (`simulations.central`), the noise of the sum is drawn at once.
+
 The devices, their cohort, their training, clipping, rotation, rounding and noise, the charge and the release are those
 of a real round, and the model is the same to the bit. What is left out is who could have seen what: nothing is signed,
 so there is no log of rounds to verify.
@@ -25,6 +27,7 @@ from privacy.secagg.packing import pack, unpack
 from privacy.secagg.params import ParameterError, parameters
 from privacy.states import Total, joint_transcript
 from privacy.task import BoundedParticipation, TaskSpec
+from simulations import central
 from simulations.host import Records
 from simulations.randomness import SeedTree
 from simulations.shares import Job, Share
@@ -49,6 +52,7 @@ class IdealRounds:
     seed: SeedTree
     crew: Crew
     records: Records
+    central: bool = False
 
     def nodes(self) -> Sequence[NodeId]:
         return range(self.records.last_round.size)
@@ -117,12 +121,20 @@ class IdealRound:
         task = self.rounds.task
         try:
             required = parameters(len(shard), task.aggregation).survivors_required
-            Mechanism.for_cohort(task, len(shard))
+            mechanism = Mechanism.for_cohort(task.with_clip(self.state.clip), len(shard))
         except (ParameterError, MechanismError) as error:
             self._ended[f"advertise: {error}"] += 1
             return None
         self.rounds.records.last_round[shard] = self.number
-        job = Job(self.number, self.state.weights, self.state.clip, self._header.rotation, len(shard), shard)
+        job = Job(
+            self.number,
+            self.state.weights,
+            self.state.clip,
+            self._header.rotation,
+            len(shard),
+            shard,
+            central=self.rounds.central,
+        )
         sums, survivors = np.zeros(task.length, np.int64), 0
         for share in self.rounds.crew.shares(job):
             sums += share.sums
@@ -133,6 +145,9 @@ class IdealRound:
         if survivors < required:
             self._ended[f"{_STAGE}: expected at least {required} devices, got {survivors}"] += 1
             return None
+        if self.rounds.central:
+            seed = self.rounds.seed.child("central", self.number, shard[0])
+            sums = central.total(mechanism, sums, survivors, self._header.rotation, seed)
         bits = task.aggregation.modulus_bits
         reduced = unpack(pack(sums, bits), bits, task.length)
         transcript = sha256(b"havenfl/ideal/1", self._header.encode(), str(sorted(shard)).encode(), reduced.tobytes())

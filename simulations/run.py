@@ -237,7 +237,7 @@ def _rounds(prepared: Prepared, records: Records, workers: int | None, tell: Cal
     where = "ray, in each worker " if config.engine == "ray" else ""
     tell(f"engine: {where}{prepared.engine.name} ({prepared.engine.reason})")
     with crews.crew(config, Worker(seeds, task, examples_of, prepared.engine), workers, tell) as crew:
-        yield IdealRounds(task, seeds, crew, records)
+        yield IdealRounds(task, seeds, crew, records, central=config.server.aggregation == "central")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fl_client.training import Examples, TrainingError
 from privacy.mechanism import Mechanism, MechanismError
 from privacy.task import TaskSpec
+from simulations import central
 from simulations.architectures import make_known
 from simulations.engines.base import Engine, Trainee
 from simulations.engines.choice import Choice
@@ -26,6 +27,7 @@ class Job:
     Attributes:
         cohort: of the whole shard, which every device's noise is sized for.
         clip: of this round.
+        central: whether the aggregator adds the noise, as in `simulations.central`.
     """
 
     number: int
@@ -34,6 +36,7 @@ class Job:
     rotation: bytes = field(repr=False)
     cohort: int
     devices: Sequence[int] = field(repr=False)
+    central: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +44,7 @@ class Share:
     """What it gives back: one vector, however many devices there were.
 
     Attributes:
-        sums: int64[length].
+        sums: int64[length]; of a central job in its fixed point.
         survivors: the devices in it, in the order of the job.
         lost: how many devices failed, by reason.
     """
@@ -49,6 +52,7 @@ class Share:
     sums: NDArray[np.int64] = field(repr=False)
     survivors: Sequence[int] = field(repr=False)
     lost: Mapping[str, int]
+    central: bool = False
 
 
 @dataclass
@@ -72,15 +76,30 @@ class Worker:
         mechanism = Mechanism.for_cohort(self.task.with_clip(job.clip), job.cohort)
         sums, survivors, lost = np.zeros(self.task.length, np.int64), [], Counter[str]()
         trainees = [self._trainee(device, job.number) for device in job.devices]
+        if job.central:
+            added = central.add(mechanism, self._learner, job.weights, trainees, sums)
+        else:
+            added = self._encoded(mechanism, job, trainees, sums)
+        for one, error in zip(trainees, added, strict=True):
+            if error is None:
+                survivors.append(one.device)
+            else:
+                lost[f"{type(error).__name__}: {error}"] += 1
+        return Share(sums, survivors, lost, job.central)
+
+    def _encoded(
+        self, mechanism: Mechanism, job: Job, trainees: Sequence[Trainee], sums: NDArray[np.int64]
+    ) -> Iterator[Exception | None]:
+        """Add what every trainee would send under its masks; yields what went wrong, or None."""
         for one, learnt in zip(trainees, self._learner.learn(job.weights, trainees), strict=True):
             try:
                 if isinstance(learnt, TrainingError):
                     raise learnt
                 sums += mechanism.encode(learnt, job.rotation, one.rng).integers
-                survivors.append(one.device)
             except (TrainingError, MechanismError) as error:
-                lost[f"{type(error).__name__}: {error}"] += 1
-        return Share(sums, survivors, lost)
+                yield error
+            else:
+                yield None
 
     def _trainee(self, device: int, number: int) -> Trainee:
         return Trainee(device, self.examples_of(device), input_randomness(self.seed, device, number))

@@ -23,22 +23,26 @@ class PackedShare:
     """A share as it travels, in words of Z_m: a quarter of its size, and the same sum once all are added.
 
     Attributes:
+        words: or the sums themselves, of a trusted aggregator, which are not in Z_m.
         survivors: int64[devices].
     """
 
     words: Words = field(repr=False)
     survivors: NDArray[np.int64] = field(repr=False)
     lost: Mapping[str, int]
+    central: bool
 
     @classmethod
     def of(cls, share: Share, task: TaskSpec) -> PackedShare:
-        words = pack(share.sums, task.aggregation.modulus_bits)
-        return cls(words, np.array(share.survivors, np.int64), share.lost)
+        bits = task.aggregation.modulus_bits
+        words = share.sums.view(np.uint64) if share.central else pack(share.sums, bits)
+        return cls(words, np.array(share.survivors, np.int64), share.lost, share.central)
 
     def open(self, task: TaskSpec) -> Share:
         """The share, its sums reduced."""
-        sums = unpack(self.words, task.aggregation.modulus_bits, task.length)
-        return Share(sums, self.survivors.tolist(), self.lost)
+        bits = task.aggregation.modulus_bits
+        sums = self.words.view(np.int64) if self.central else unpack(self.words, bits, task.length)
+        return Share(sums, self.survivors.tolist(), self.lost, self.central)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ Only lookups of the very token numbers that the model is given can be packed; ot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from fl_client.models import build
 from privacy.task import SequenceSpec, TaskSpec
+
+Parameters = dict[str, Tensor]
 
 
 class _Handed(nn.Module):
@@ -82,6 +85,73 @@ class Packed:
         places = torch.empty(devices * vocabulary, dtype=torch.int64)
         places[found] = torch.arange(found.numel())
         return cls(found % vocabulary, found // vocabulary, places[keys])
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """What a chunk of D devices changed.
+
+    Attributes:
+        order: of all parameters, as the flat vector holds them.
+        held: [D, ...], of parameters that each device has a copy of.
+        rows: float32[r, width], of the rows of embeddings that `packed` lists.
+    """
+
+    order: Sequence[str]
+    held: Parameters = field(repr=False)
+    rows: Parameters = field(repr=False)
+    packed: Packed | None = field(repr=False)
+
+    def whole(self, start: Parameters) -> Iterator[Tensor]:
+        """Each device's float32[d]."""
+        devices = next(iter(self.held.values())).shape[0]
+        for place in range(devices):
+            yield torch.cat([self._of(name, place, start[name]).ravel() for name in self.order])
+
+    def norms(self) -> list[float]:
+        """Each device's L2 norm."""
+        squared = sum((value.double().flatten(1) ** 2).sum(1) for value in self.held.values())
+        total = torch.as_tensor(squared)
+        for rows in self.rows.values():
+            total = total.index_add(0, self._packed.owners, (rows.double() ** 2).sum(1))
+        return [float(norm) for norm in total.sqrt()]
+
+    def add(self, scales: NDArray[np.float64], shapes: Mapping[str, tuple[int, ...]], sums: NDArray[np.int64]) -> None:
+        """Add to int64[d] what device i changed, times scales[i], rounded; nothing of those whose scale is 0."""
+        first = 0
+        for name in self.order:
+            size = math.prod(shapes[name])
+            place = sums[first : first + size]
+            if name in self.held:
+                place += _rounded(self.held[name].flatten(1), scales).sum(axis=0)
+            else:
+                owners, rows = self._packed.owners.numpy(), self._packed.rows.numpy()
+                moved = _rounded(self.rows[name], scales[owners])
+                table = place.reshape(shapes[name])
+                ones = csc_array(
+                    (np.ones(rows.size, np.int64), rows, np.arange(rows.size + 1)), (len(table), rows.size)
+                )
+                table += np.asarray(ones @ moved)
+            first += size
+
+    @property
+    def _packed(self) -> Packed:
+        if self.packed is None:
+            raise TypeError("rows: expected to know which")
+        return self.packed
+
+    def _of(self, name: str, place: int, start: Tensor) -> Tensor:
+        if name in self.held:
+            return self.held[name][place]
+        whole, own = torch.zeros_like(start), self._packed.owners == place
+        whole[self._packed.rows[own]] = self.rows[name][own]
+        return whole
+
+
+def _rounded(values: Tensor, scales: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Row i times scales[i]; zeros where that is 0, whatever the row is."""
+    scaled = np.where(scales[:, None] > 0, values.double().numpy() * scales[:, None], 0.0)
+    return np.rint(scaled).astype(np.int64)
 
 
 def subtract_rows(table: Tensor, places: Tensor, gradients: Tensor, rate: NDArray[np.float32]) -> None:

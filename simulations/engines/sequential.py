@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fl_client.training import LocalTrainer, TrainingError
 from privacy.task import TaskSpec
-from simulations.engines.base import Learnt, Trainee
+from simulations.engines.base import Learnt, Scale, Trainee, Weighed, add_dense
 
 
 class SequentialEngine:
@@ -25,3 +25,9 @@ class SequentialEngine:
                 yield self._trainer.train(weights, trainee.examples, trainee.rng)
             except TrainingError as error:
                 yield error
+
+    def add(
+        self, weights: NDArray[np.float32], trainees: Sequence[Trainee], scale: Scale, sums: NDArray[np.int64]
+    ) -> Iterator[Weighed | TrainingError]:
+        """See `Engine.add`."""
+        return add_dense(self.learn(weights, trainees), scale, sums)

@@ -6,8 +6,10 @@ Not every module can be mapped: control flow on data, random layers and layers w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,16 +21,16 @@ from fl_client.models import build
 from fl_client.training import TrainingError
 from privacy.states import Update
 from privacy.task import LocalSgd, LocalTraining, SequenceSpec, TaskSpec
-from simulations.engines.base import Learnt, Trainee
+from simulations.engines.base import NOT_FINITE, Learnt, Scale, Trainee, Weighed, add_dense
 from simulations.engines.draws import Draws
-from simulations.engines.lookups import Lookups, Packed, subtract_rows
+from simulations.engines.lookups import Lookups, Moved, Packed, Parameters, subtract_rows
 
 _NUMBERS = 1 << 24
 """Parameters, or gradients of single examples, held at once, in numbers: 64 MiB."""
 _CHUNK = 50
 _OPACUS_EPSILON = 1e-6
 
-Parameters = dict[str, Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,16 +99,28 @@ class StackedEngine:
 
     def learn(self, weights: NDArray[np.float32], trainees: Sequence[Trainee]) -> Iterator[Learnt]:
         """See `Engine.learn`."""
+        yield from self._in_order(trainees, lambda chunk: self._learnt(weights, chunk))
+
+    def add(
+        self, weights: NDArray[np.float32], trainees: Sequence[Trainee], scale: Scale, sums: NDArray[np.int64]
+    ) -> Iterator[Weighed | TrainingError]:
+        """See `Engine.add`: of embeddings, only the rows that a device touched are added."""
+        if isinstance(self._task.training, LocalSgd):
+            yield from self._in_order(trainees, lambda chunk: self._added(weights, chunk, scale, sums))
+        else:
+            yield from add_dense(self.learn(weights, trainees), scale, sums)
+
+    def _in_order(self, trainees: Sequence[Trainee], work: Callable[[_Chunk], Iterable[T]]) -> Iterator[T]:
+        """Work on chunks of devices that take about as many steps, and give the results in the trainees' order."""
         draws = [Draws.of(self._task.training, len(one.examples), one.rng) for one in trainees]
         order = sorted(range(len(trainees)), key=lambda place: -draws[place].steps)
-        found: list[Learnt | None] = [None] * len(trainees)
+        found: dict[int, T] = {}
         size = self._chunk_size(trainees)
         for first in range(0, len(order), size):
             places = order[first : first + size]
             chunk = _Chunk.of([trainees[place] for place in places], [draws[place] for place in places])
-            for place, learnt in zip(places, self._learnt(weights, chunk), strict=True):
-                found[place] = learnt
-        yield from (one for one in found if one is not None)
+            found.update(zip(places, work(chunk), strict=True))
+        yield from (found[place] for place in range(len(trainees)))
 
     def _chunk_size(self, trainees: Sequence[Trainee]) -> int:
         most = max((len(one.examples) for one in trainees), default=0)
@@ -116,28 +130,37 @@ class StackedEngine:
 
     def _learnt(self, weights: NDArray[np.float32], chunk: _Chunk) -> Iterator[Learnt]:
         start = self._named(torch.from_numpy(weights.copy()))
-        statistics = self._statistics(start, chunk) if self._task.statistics else [{}] * len(chunk.trainees)
         training = self._task.training
         if isinstance(training, LocalSgd):
-            deltas = self._sgd(training, start, chunk)
+            deltas = self._sgd(training, start, chunk).whole(start)
         else:
             deltas = self._dp_sgd(training, start, chunk)
-        for delta, found in zip(deltas, statistics, strict=True):
-            if bool(torch.isfinite(delta).all()):
-                yield Update(delta.numpy(), found)
-            else:
-                yield TrainingError("local training: the update is not finite; lower training.learning_rate")
+        for delta, found in zip(deltas, self._statistics(start, chunk), strict=True):
+            yield Update(delta.numpy(), found) if bool(torch.isfinite(delta).all()) else NOT_FINITE
 
-    def _sgd(self, training: LocalSgd, start: Parameters, chunk: _Chunk) -> Iterator[Tensor]:
+    def _added(
+        self, weights: NDArray[np.float32], chunk: _Chunk, scale: Scale, sums: NDArray[np.int64]
+    ) -> Iterator[Weighed | TrainingError]:
+        start = self._named(torch.from_numpy(weights.copy()))
+        training = self._task.training
+        if not isinstance(training, LocalSgd):
+            raise TypeError("training: expected plain SGD")
+        moved = self._sgd(training, start, chunk)
+        norms = moved.norms()
+        moved.add(np.array([scale.of(norm) if math.isfinite(norm) else 0.0 for norm in norms]), self._shapes, sums)
+        for norm, found in zip(norms, self._statistics(start, chunk), strict=True):
+            yield Weighed(norm, found) if math.isfinite(norm) else NOT_FINITE
+
+    def _sgd(self, training: LocalSgd, start: Parameters, chunk: _Chunk) -> Moved:
         features, devices = self._task.features, len(chunk.trainees)
         vocabulary = features.vocabulary if isinstance(features, SequenceSpec) else 0
         packed = Packed.of(chunk.inputs, vocabulary) if self._lookups.names else None
-        tables = [start[name][packed.rows] for name in self._lookups.names] if packed else []
+        tables = {name: start[name][packed.rows] for name in self._lookups.names} if packed else {}
         stacked = {name: _every(start[name], devices) for name in self._held}
         for number, batch in enumerate(chunk.batches()):
             active = len(batch.taken)
             places = packed.local[torch.arange(active)[:, None], batch.places].ravel() if packed else torch.empty(0)
-            vectors = [table[places].view(*batch.inputs.shape, -1) for table in tables]
+            vectors = [table[places].view(*batch.inputs.shape, -1) for table in tables.values()]
             # In the first step all devices still have the same weights: one large product instead of many small ones.
             shared = number == 0 and self._shares
             own = {name: start[name] if shared else stacked[name][:active] for name in self._held}
@@ -146,13 +169,11 @@ class StackedEngine:
             for name, value in stacked.items():
                 value[:active].sub_(gradients[name], alpha=training.learning_rate)
             rate = np.full(places.numel(), training.learning_rate, np.float32)
-            for table, found in zip(tables, looked_up, strict=True):
+            for table, found in zip(tables.values(), looked_up, strict=True):
                 subtract_rows(table, places, found, rate)
-        for place in range(devices):
-            whole = {name: value[place] - start[name] for name, value in stacked.items()}
-            for name, table in zip(self._lookups.names, tables, strict=True):
-                whole[name] = _unpacked(table, packed, place, start[name])
-            yield torch.cat([whole[name].ravel() for name in self._shapes])
+        held = {name: value - start[name] for name, value in stacked.items()}
+        rows = {name: table - start[name][packed.rows] for name, table in tables.items()} if packed else {}
+        return Moved(list(self._shapes), held, rows, packed)
 
     def _dp_sgd(self, training: LocalTraining, start: Parameters, chunk: _Chunk) -> Iterator[Tensor]:
         stacked = {name: _every(value, len(chunk.trainees)) for name, value in start.items()}
@@ -189,6 +210,8 @@ class StackedEngine:
         return (losses * taken).sum() / taken.sum()
 
     def _statistics(self, start: Parameters, chunk: _Chunk) -> list[Mapping[str, float]]:
+        if not self._task.statistics:
+            return [{}] * len(chunk.trainees)
         found: list[Mapping[str, float]] = []
         for rows, own, one in zip(chunk.inputs, chunk.labels, chunk.trainees, strict=True):
             count = len(one.examples)
@@ -217,13 +240,3 @@ def _padded(pieces: Sequence[Tensor]) -> Tensor:
 def _every(value: Tensor, devices: int) -> Tensor:
     """A copy for every device."""
     return value.expand(devices, *value.shape).clone()
-
-
-def _unpacked(table: Tensor, packed: Packed | None, place: int, start: Tensor) -> Tensor:
-    """What one device changed about a whole table."""
-    whole = torch.zeros_like(start)
-    if packed is not None:
-        own = packed.owners == place
-        rows = packed.rows[own]
-        whole[rows] = table[own] - start[rows]
-    return whole

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fl_client import models
-from fl_client.sequences import Sequences
 from fl_client.training import Examples, TrainingError
 from privacy.states import Update
-from privacy.task import FeatureSpec, InputSpec, LocalSgd, LocalTraining, SequenceSpec, Statistic, TaskSpec
+from privacy.task import FeatureSpec, LocalSgd, SequenceSpec, Statistic, TaskSpec
 from simulations.engines import Engine, EngineError, Trainee, choose
 from simulations.engines.choice import TOLERANCE
 from simulations.engines.kernel import KernelEngine
@@ -25,7 +24,7 @@ from simulations.engines.stacked import StackedEngine
 from simulations.kernels import KERNELS
 from simulations.randomness import SeedTree
 from tests.support.learning import BUCKETS, Tokens, examples, learning_task, mlp, normalised_mlp, registry_of_its_own
-from tests.support.tasks import make_task
+from tests.support.reading import METHODS, SHIPPED, WORDS, readers, reading_task
 
 SEED = SeedTree.root(77)
 
@@ -167,10 +166,6 @@ def test_any_module_that_can_be_mapped_learns_what_opacus_learns(architecture: s
     assert_same(task, StackedEngine(task), devices([4, 1, 0, 6]))
 
 
-WORDS = SequenceSpec(unit="words", vocabulary=40, length=9)
-CHARACTERS = SequenceSpec(unit="characters", vocabulary=30, length=12)
-
-
 class Gated(nn.Module):
     """A recurrent layer over the vectors of words."""
 
@@ -199,19 +194,7 @@ class Tied(nn.Module):
         return found
 
 
-READERS = {"word-embedding": WORDS, "character-cnn": CHARACTERS, "gated": WORDS, "tied": WORDS}
-METHODS = {
-    "sgd": LocalSgd(epochs=1, batch_size=4, learning_rate=0.3),
-    "epochs": LocalSgd(epochs=3, batch_size=3, learning_rate=0.1),
-    "noisy": LocalTraining(
-        steps=3, sampling_rate=0.6, expected_batch=2.0, learning_rate=0.3, message_clip=0.4, message_noise=0.3
-    ),
-    "clipped": LocalTraining(
-        steps=2, sampling_rate=1.0, expected_batch=4.0, learning_rate=0.5, message_clip=0.05, message_noise=0.0
-    ),
-}
-
-
+READERS = {**SHIPPED, "gated": WORDS, "tied": WORDS}
 READ = [
     (architecture, method)
     for architecture in READERS
@@ -219,22 +202,6 @@ READ = [
     # Opacus knows recurrent layers of its own only.
     if architecture != "gated" or isinstance(training, LocalSgd)
 ]
-
-
-def reading_task(architecture: str, features: InputSpec, training: LocalSgd | LocalTraining) -> TaskSpec:
-    return make_task(features=features, model=models.model_spec(architecture, features), training=training)
-
-
-def readers(spec: SequenceSpec, sizes: list[int], seed: int = 0) -> list[Examples]:
-    """Messages in which tokens repeat, some empty."""
-    source, found = np.random.default_rng(seed), []
-    for size in sizes:
-        lengths = source.integers(0, spec.length + 1, size)
-        numbers = source.integers(1, min(8, spec.vocabulary), lengths.sum(), dtype=np.int32)
-        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        labels = source.integers(2, size=size).astype(np.float32)
-        found.append(Examples(Sequences(spec.length, starts, numbers), labels))
-    return found
 
 
 @pytest.mark.parametrize(("architecture", "method"), READ)

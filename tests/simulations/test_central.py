@@ -1,0 +1,94 @@
+"""A trusted aggregator: the sums of the protocol without its many roundings, and all noise drawn at once."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from privacy.mechanism import Mechanism
+from privacy.rotation import unrotate
+from simulations.central import total
+from simulations.config import load_config
+from simulations.engines import Engine, Trainee, choose
+from simulations.engines.base import Scale
+from simulations.engines.sequential import SequentialEngine
+from simulations.engines.stacked import StackedEngine
+from simulations.randomness import SeedTree
+from simulations.run import start
+from tests.support.reading import METHODS, SHIPPED, readers, reading_task
+from tests.support.runs import model_bytes, small_config
+
+SEED = SeedTree.root(5)
+STEPS = 2.0**40
+
+
+def trained(path: Path, aggregation: str, workers: int = 1, **more: object) -> Path:
+    path.mkdir()
+    overrides = {"server.aggregation": aggregation, **more}
+    start(load_config(small_config(path, rounds=3), overrides), path / "run", force=False, workers=workers)
+    return path / "run"
+
+
+def test_without_noise_it_is_the_model_of_the_protocol_but_for_rounding(tmp_path: Path) -> None:
+    quiet = {"privacy.noise_multiplier": 0.0, "server.modulus_bits": 32, "server.statistics": ("examples", "correct")}
+    runs = [trained(tmp_path / name, name, **quiet) for name in ("ideal", "central")]
+    ideal, central = (load_file(run / "release" / "stable" / "model.safetensors")["weight"] for run in runs)
+    assert np.linalg.norm(central - ideal) < 1e-4 * np.linalg.norm(ideal)
+    told, other = (json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["statistics"] for run in runs)
+    assert other == pytest.approx(told, rel=1e-3)
+
+
+@pytest.mark.parametrize("more", [{}, {"privacy.clip_quantile": 0.5}])
+def test_the_model_does_not_depend_on_who_added_what(tmp_path: Path, more: dict[str, object]) -> None:
+    runs = [trained(tmp_path / str(workers), "central", workers, **more) for workers in (1, 2, 3)]
+    assert len({model_bytes(run) for run in runs}) == 1
+
+
+def test_its_noise_is_what_the_survivors_would_have_added_together() -> None:
+    task = reading_task("character-cnn", SHIPPED["character-cnn"], METHODS["sgd"])
+    mechanism = Mechanism.for_cohort(task, 12)
+    rotation, nothing = bytes(32), np.zeros(task.length, np.int64)
+    drawn = np.concatenate([total(mechanism, nothing, 10, rotation, SEED.child(run)) for run in range(20)])
+    expected = math.sqrt(10 * mechanism.variance)
+    # The deviation of a sample of n normals is within four standard errors of sigma / sqrt(2 n).
+    assert drawn.std() == pytest.approx(expected, rel=4 / math.sqrt(2 * drawn.size))
+    assert abs(drawn.mean()) < 4 * expected / math.sqrt(drawn.size)
+
+
+def test_it_sums_what_it_is_given() -> None:
+    task = reading_task("character-cnn", SHIPPED["character-cnn"], METHODS["sgd"])
+    quiet = task.model_copy(
+        update={
+            "mechanism": task.mechanism.model_copy(update={"noise_multiplier": 0.0}),
+            "budget": task.budget.model_copy(update={"epsilon": None}),
+        }
+    )
+    mechanism = Mechanism.for_cohort(quiet, 12)
+    given = np.random.default_rng(1).normal(size=task.length)
+    fixed = np.rint(given * STEPS / quiet.contribution_bound).astype(np.int64)
+    found = unrotate(total(mechanism, fixed, 3, bytes(32), SEED).astype(np.float64), bytes(32)) / mechanism.scale
+    assert found == pytest.approx(given, abs=4 / mechanism.scale)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("architecture", SHIPPED)
+def test_every_engine_adds_what_the_clients_trainer_learns_within_the_clip(architecture: str, method: str) -> None:
+    task = reading_task(architecture, SHIPPED[architecture], METHODS[method])
+    engines: list[Engine] = [SequentialEngine(task), StackedEngine(task), choose(task, "auto").make(task)]
+    start = np.random.default_rng(2).normal(size=task.model.dimension).astype(np.float32)
+    sums, norms = [], []
+    for engine in engines:
+        own = readers(SHIPPED[architecture], [5, 0, 9, 1])
+        trainees = [Trainee(place, one, SEED.child(place).stream()) for place, one in enumerate(own)]
+        into = np.zeros(task.model.dimension, np.int64)
+        norms.append([done.norm for done in engine.add(start, trainees, Scale(0.05, STEPS), into)])  # type: ignore[union-attr]
+        sums.append(into / STEPS)
+    for other, found in zip(sums[1:], norms[1:], strict=True):
+        assert found == pytest.approx(norms[0], abs=1e-5)
+        assert np.abs(other - sums[0]).max() < 1e-5
+    assert np.linalg.norm(sums[0]) <= 4 * 0.05 + 1e-6
