@@ -46,7 +46,7 @@ def training_alone(device_rounds: int) -> float:
     population = prepared.data.population
     started = time.process_time()
     for number in range(device_rounds):
-        trainer.train(weights, population.of(number % population.devices), rng)
+        trainer.train(weights, population.of(number % population.devices, 1), rng)
     return time.process_time() - started
 
 

@@ -56,7 +56,7 @@ class Rounds:
 
 def pairs(runs: int) -> list[Row]:
     prepared = prepare(load_config(None, {"seed": 1, "server.aggregation": "ideal", "server.cohort": _DEVICES}))
-    worker = Worker(prepared.seeds, prepared.task, prepared.data.population.of, prepared.engine)
+    worker = Worker(prepared.seeds, prepared.task, prepared.data.population.of, prepared.scenario, prepared.engine)
     rounds, local = Rounds(worker), LocalCrew(worker)
     with connected(LOCAL_RAY, 3):
         two, one = _Team.of(worker, 2), _Team.of(worker, 1)

@@ -118,10 +118,10 @@ class Mechanism:
         """
         within, clipped = self._clipped(update.delta)
         contribution = np.concatenate([clipped, self.reported(update.statistics, within=within)])
-        integers = self._round(rotate(contribution, rotation), rng)
-        if self.variance:
-            integers += dgauss.sample(self.variance, integers.size, rng)
-        return Encoded(integers)
+        # Drawn before the rounding, which takes as much randomness as it needs, so that updates which differ in their
+        # last bits get the same noise.
+        noise = dgauss.sample(self.variance, contribution.size, rng) if self.variance else 0
+        return Encoded(self._round(rotate(contribution, rotation), rng) + noise)
 
     def reported(self, statistics: Mapping[str, float], *, within: bool) -> NDArray[np.float64]:
         """What a device contributes behind its update: its statistics, and the clip's bit if it adapts; scaled.

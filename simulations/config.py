@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from privacy.task import Purpose
+from simulations.faults.settings import AvailabilityConfig, FaultsConfig, PoisonConfig
 from simulations.fleet import FleetConfig
+from simulations.section import Section
 
 MAX_SEED = 2**63 - 1
 LOCAL_RAY = "local"
@@ -30,24 +32,24 @@ class ConfigError(ValueError):
     """A configuration that cannot be run; the message names the key and says what was expected."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the examples come from. Without a path, the embedded generator makes them."""
 
     path: Path | None = None
     text_column: str = "text"
     label_column: str = "label"
     user_column: str | None = None
-    partition: str | None = Field(default=None, pattern=r"^dirichlet:[0-9.]+$")
-    """How rows without users are spread over devices: `dirichlet:ALPHA`."""
-    devices: int = Field(default=1_000, ge=2)
+    time_column: str | None = None
+    """When a message was written: devices come to hold theirs as rounds pass, and the newest fifth is for testing."""
+    history: float = Field(default=0.5, ge=0, le=1)
+    """With a time column: the share of the training messages, the oldest, that devices hold before round 1."""
+    partition: str | None = Field(default=None, pattern=r"^(time|dirichlet:[0-9.]+)$")
+    """How rows without users are spread over devices: `dirichlet:ALPHA`, or `time`, each a run of consecutive ones."""
+    devices: int = Field(default=1_000, ge=2, le=1 << 30)
     """How many devices the generator or the partition makes; with a user column every user is one."""
 
 
-class PrivacyConfig(_Section):
+class PrivacyConfig(Section):
     """Device-level privacy. Give `epsilon` and the noise follows; give `noise_multiplier` and epsilon follows."""
 
     epsilon: float | None = Field(default=None, ge=0.01, le=1_000)
@@ -88,7 +90,7 @@ class PrivacyConfig(_Section):
         return self
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """The model, and how each device trains it; every value is a public constant of the task."""
 
     architecture: str = "hashed-linear"
@@ -119,7 +121,7 @@ class TrainingConfig(_Section):
         return self
 
 
-class ServerConfig(_Section):
+class ServerConfig(Section):
     """FedAvg with server momentum, and what secure aggregation has to withstand."""
 
     rounds: int = Field(default=30, ge=1, le=1_000_000)
@@ -168,7 +170,7 @@ class ServerConfig(_Section):
         return self.shards if self.shards is not None else shards_for(self.cohort)
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """One federation, from data to published model."""
 
     name: str = Field(default="abuse", min_length=1, max_length=64)
@@ -185,6 +187,9 @@ class RunConfig(_Section):
     privacy: PrivacyConfig = PrivacyConfig()
     training: TrainingConfig = TrainingConfig()
     server: ServerConfig = ServerConfig()
+    availability: AvailabilityConfig = AvailabilityConfig()
+    faults: FaultsConfig = FaultsConfig()
+    poison: PoisonConfig = PoisonConfig()
     fleet: FleetConfig = FleetConfig()
 
     @field_validator("ray_address")

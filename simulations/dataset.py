@@ -1,4 +1,4 @@
-"""A checked table of messages: texts, labels, users."""
+"""A checked table of messages: texts, labels, users, times."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ class Table:
         users: who wrote each text, or None where nobody asked.
         rows: int64[n], each text's row in the file, counted from 0 without the header.
         skipped: rows whose text was blank or missing.
-        fingerprint: hex SHA-256 of the file as it lies on disk (what `sha256sum` prints), or of generated content.
+        fingerprint: hex SHA-256 of the file as it lies on disk (what `sha256sum` prints).
+        times: float64[n], when each text was written, in any unit; or None where nobody asked.
     """
 
     texts: list[str] = field(repr=False)
@@ -36,6 +38,7 @@ class Table:
     rows: NDArray[np.int64] = field(repr=False)
     skipped: int
     fingerprint: str
+    times: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -50,15 +53,32 @@ class Table:
             raise DataError("--label-column: training needs labels, got an unlabelled table; name the labels' column")
         return self.labels
 
+    def required_times(self) -> NDArray[np.float64]:
+        """The times.
+
+        Raises:
+            DataError: when there are none.
+        """
+        if self.times is None:
+            raise DataError("--time-column: expected times, got a table without; name their column")
+        return self.times
+
 
 def load(
-    path: Path, text_column: str, label_column: str, user_column: str | None = None, *, require_labels: bool = True
+    path: Path,
+    text_column: str,
+    label_column: str,
+    user_column: str | None = None,
+    time_column: str | None = None,
+    *,
+    require_labels: bool = True,
 ) -> Table:
     """Read and check a file (CSV or JSONL, each also gzipped, or Parquet; UTF-8).
 
     Blank and missing texts are skipped and counted; in CSV only an empty cell is missing, the word `NaN` is a text. A
     user whose every text was skipped is no device. A missing user is an error: such rows may be one person's, and
-    the privacy guarantee is per person. Labels are 0 or 1 as integer, float, string or boolean.
+    the privacy guarantee is per person. Labels are 0 or 1 as integer, float, string or boolean. Times are numbers, or
+    dates in ISO 8601 (UTC where they name no zone).
 
     With `require_labels` both classes must occur. Without, as for scoring, `labels` is None where the column is
     absent, and one class is enough.
@@ -67,7 +87,7 @@ def load(
         DataError: when the file cannot be read or used.
     """
     raw = _read(path)
-    wanted = [column for column in (text_column, label_column, user_column) if column is not None]
+    wanted = [column for column in (text_column, label_column, user_column, time_column) if column is not None]
     columns = read_columns(path, raw, wanted)
     texts = _cells(path, columns, text_column, "--text-column")
     rows = np.array([row for row, text in enumerate(texts) if not _is_blank(text)], np.int64)
@@ -82,6 +102,7 @@ def load(
         rows=rows,
         skipped=len(texts) - rows.size,
         fingerprint=hashlib.sha256(raw).hexdigest(),
+        times=None if time_column is None else _times(_cells(path, columns, time_column, "--time-column"), rows),
     )
 
 
@@ -143,6 +164,37 @@ def _users(cells: Sequence[object], rows: NDArray[np.int64]) -> list[str]:
             f"({len(wrong)} such rows); give each a user, or remove them"
         )
     return [str(cells[row]) for row in rows]
+
+
+def _times(cells: Sequence[object], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    times = [_seconds(cells[row]) for row in rows]
+    wrong = [row for row, time in zip(rows, times, strict=True) if time is None]
+    if wrong:
+        raise DataError(
+            f"--time-column: expected a number or a date such as 2026-01-31T12:00:00 in every row, got "
+            f"{_short(cells[wrong[0]])} in {_at(wrong[0])} ({len(wrong)} such rows); convert or remove them"
+        )
+    return np.array(times, np.float64)
+
+
+def _seconds(cell: object) -> float | None:
+    """A number as it is, a date in Unix time; None when it is neither."""
+    try:
+        if isinstance(cell, datetime):
+            return (cell if cell.tzinfo else cell.replace(tzinfo=UTC)).timestamp()
+        if isinstance(cell, date):
+            return datetime(cell.year, cell.month, cell.day, tzinfo=UTC).timestamp()
+        number = float(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else math.nan
+    except ValueError:
+        return _iso(str(cell).strip())
+    return number if math.isfinite(number) else None
+
+
+def _iso(text: str) -> float | None:
+    try:
+        return _seconds(datetime.fromisoformat(text))
+    except ValueError:
+        return None
 
 
 def _short(cell: object) -> str:

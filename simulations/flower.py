@@ -39,7 +39,7 @@ class SimulatedDevice:
         _check_size(population.devices, context.num_partitions)
         self._index = context.partition_id
         self._records = Records.fresh(population.devices)
-        host = DeviceHost(prepared.seeds, prepared.task, population.of, self._records)
+        host = DeviceHost(prepared.seeds, prepared.task, population.of, prepared.scenario, self._records)
         self._device = host.device(self._index)
         if context.state is not None:
             self._restore(context.state)

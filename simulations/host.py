@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fl_client.device import Device
 from fl_client.store import Memory, TaskRecord
-from fl_client.training import Examples, LocalTrainer
+from fl_client.training import LocalTrainer
 from privacy.randomness import Randomness
 from privacy.secagg import Convener, Stage
 from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol
@@ -21,6 +21,8 @@ from privacy.signing import Signer
 from privacy.states import Update
 from privacy.task import TaskSpec
 from simulations.architectures import make_known
+from simulations.faults.scenario import Scenario
+from simulations.population.base import ExamplesOf
 from simulations.randomness import SeedTree
 
 _POLICY = DevicePolicy(
@@ -61,23 +63,31 @@ class Authorities:
 
 @dataclass
 class Records:
-    """What simulated devices remember: int64[N] each, by device."""
+    """What simulated devices remember: int32[N] each, by device. Pages that nobody touches cost no memory."""
 
-    last_round: NDArray[np.int64] = field(repr=False)
-    participations: NDArray[np.int64] = field(repr=False)
+    last_round: NDArray[np.int32] = field(repr=False)
+    participations: NDArray[np.int32] = field(repr=False)
 
     @classmethod
     def fresh(cls, devices: int) -> Records:
-        return cls(np.zeros(devices, np.int64), np.zeros(devices, np.int64))
+        return cls(np.zeros(devices, np.int32), np.zeros(devices, np.int32))
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[np.int64]]) -> Records:
+    def of(cls, devices: int, arrays: Mapping[str, NDArray[np.int64]]) -> Records:
         """From the arrays that `arrays` gave."""
-        return cls(arrays["last_round"].copy(), arrays["participations"].copy())
+        records = cls.fresh(devices)
+        records.last_round[arrays["devices"]] = arrays["last_round"]
+        records.participations[arrays["devices"]] = arrays["participations"]
+        return records
 
     def arrays(self) -> dict[str, NDArray[np.int64]]:
-        """By name, for a checkpoint."""
-        return {"last_round": self.last_round, "participations": self.participations}
+        """By name, for a checkpoint: of the devices that were ever reached."""
+        devices = np.flatnonzero(self.last_round)
+        return {
+            "devices": devices.astype(np.int64),
+            "last_round": self.last_round[devices].astype(np.int64),
+            "participations": self.participations[devices].astype(np.int64),
+        }
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,8 @@ class DeviceHost:
 
     seed: SeedTree
     task: TaskSpec
-    examples_of: Callable[[int], Examples]
+    examples_of: ExamplesOf
+    scenario: Scenario
     records: Records
 
     def device(self, index: int) -> Device:
@@ -125,11 +136,12 @@ class DeviceHost:
         authorities = Authorities(self.seed)
 
         def train(task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:
-            return _trainer(task).train(weights, self.examples_of(index), rng)
+            examples = self.examples_of(index, self._round_of(index))
+            return self.scenario.altered(index, _trainer(task).train(weights, examples, rng))
 
         def randomness_for(stage: str, request: bytes) -> Randomness:
             if stage == Stage.INPUT:
-                return input_randomness(self.seed, index, int(self.records.last_round[index]))
+                return input_randomness(self.seed, index, self._round_of(index))
             return own.child(stage, request).stream()
 
         return Device(
@@ -141,6 +153,10 @@ class DeviceHost:
             randomness_for=randomness_for,
             clock=simulated_time,
         )
+
+    def _round_of(self, index: int) -> int:
+        """The round that a device takes part in: the last that it was invited to."""
+        return int(self.records.last_round[index])
 
 
 @lru_cache(maxsize=2)

@@ -15,25 +15,25 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl_server.round import RoundFacts, RoundOutcome
 from fl_server.transport import NodeId
 from privacy.canonical import sha256
 from privacy.ledger import Receipt
 from privacy.mechanism import Mechanism, MechanismError
-from privacy.secagg import Aborted
+from privacy.secagg import Aborted, Stage
 from privacy.secagg.messages import Header
 from privacy.secagg.packing import pack, unpack
 from privacy.secagg.params import ParameterError, parameters
 from privacy.states import Total, joint_transcript
 from privacy.task import BoundedParticipation, TaskSpec
 from simulations import central
+from simulations.faults.scenario import Loss, Scenario
 from simulations.host import Records
 from simulations.randomness import SeedTree
 from simulations.shares import Job, Share
 from strategies.fedavg import ModelState
-
-_STAGE = "input"
 
 
 class Crew(Protocol):
@@ -52,6 +52,7 @@ class IdealRounds:
     seed: SeedTree
     crew: Crew
     records: Records
+    scenario: Scenario
     central: bool = False
 
     def nodes(self) -> Sequence[NodeId]:
@@ -73,8 +74,9 @@ class IdealRound:
     def __post_init__(self) -> None:
         self.receipt: Receipt | None = None
         self._lost: Counter[str] = Counter()
-        self._ended: Counter[str] = Counter()
-        self._survivors = 0
+        self._ended: set[str] = set()
+        self._replies: Counter[str] = Counter()
+        self._losses = {device: self.rounds.scenario.loss(device, self.number) for device in self.cohort}
         flat = sha256(self.state.weights.astype("<f4").tobytes())
         self._header = Header(bytes.fromhex(self.rounds.task.id), self.number, flat, self.state.clip)
 
@@ -82,25 +84,30 @@ class IdealRound:
         """See `RunningRound.run`.
 
         Raises:
-            Aborted: when too few devices are left.
+            Aborted: when too few devices are left. If `receipt` is set by then, the charge stands.
             BudgetExhausted: from `charge`.
         """
-        totals = [total for shard in self._shards() if (total := self._total(shard)) is not None]
-        if not totals:
-            raise Aborted("; ".join(sorted(self._ended)) or "no device was drawn")
-        transcripts = [total.transcript for total in totals]
+        sums = [one for shard in self._shards() if (one := self._sum(shard)) is not None]
+        self._require(sums)
+        transcripts = [one.total.transcript for one in sums]
         self.receipt = charge(joint_transcript(transcripts))
-        return RoundOutcome(totals, transcripts, self.receipt, self.facts())
+        unmasked = [one.total for one in sums if self._answered(Stage.UNMASK, one.living, one.threshold)]
+        self._require(unmasked)
+        return RoundOutcome(unmasked, transcripts, self.receipt, self.facts())
 
     def facts(self) -> RoundFacts:
-        return RoundFacts(len(self.cohort), {_STAGE: self._survivors}, dict(self._lost))
+        return RoundFacts(len(self.cohort), dict(self._replies), dict(self._lost))
 
     def record(self, previous: str, epsilon: float, aborted: str) -> None:
         """Nobody signed anything."""
 
+    def _require(self, left: Sequence[object]) -> None:
+        if not left:
+            raise Aborted("; ".join(sorted(self._ended)) or "no device was drawn")
+
     def _shards(self) -> list[list[int]]:
         """By lot, as the protocol does it; of one shard, everybody is in it."""
-        present = [device for device in self.cohort if self._may(device)]
+        present = [device for device in self._staying(Stage.ADVERTISE, self.cohort) if self._may(device)]
         count = self.rounds.task.aggregation.shards
         if count == 1:
             return [present]
@@ -112,43 +119,87 @@ class IdealRound:
         """A device that has reached its limit refuses."""
         plan, taken = self.rounds.task.participation, self.rounds.records.participations[device]
         if isinstance(plan, BoundedParticipation) and taken >= plan.max_participations:
-            self._lost[f"advertise: this device has taken part {taken} times, its limit in this task"] += 1
+            reason = f"Refused: this device has taken part {taken} times, its limit in this task"
+            self._lost[f"{Stage.ADVERTISE}: {reason}"] += 1
             return False
         return True
 
-    def _total(self, shard: Sequence[int]) -> Total | None:
-        """The shard's sum; None when it ended early, which `_ended` then tells."""
+    def _sum(self, shard: Sequence[int]) -> _ShardSum | None:
+        """Of a shard; None when it ended early, which `_ended` then tells."""
         task = self.rounds.task
         try:
-            required = parameters(len(shard), task.aggregation).survivors_required
+            found = parameters(len(shard), task.aggregation)
             mechanism = Mechanism.for_cohort(task.with_clip(self.state.clip), len(shard))
         except (ParameterError, MechanismError) as error:
-            self._ended[f"advertise: {error}"] += 1
+            self._ended.add(f"{Stage.ADVERTISE}: {error}")
             return None
         self.rounds.records.last_round[shard] = self.number
+        if not (dealers := self._answered(Stage.SHARE, shard, found.survivors_required)):
+            return None
+        sums, survivors = self._trained(shard, dealers)
+        if not self._enough(Stage.INPUT, survivors, found.survivors_required):
+            return None
+        if not (living := self._answered(Stage.ECHO, survivors, found.quorum)):
+            return None
+        if self.rounds.central:
+            seed = self.rounds.seed.child("central", self.number, shard[0])
+            sums = central.total(mechanism, sums, len(survivors), self._header.rotation, seed)
+        bits = task.aggregation.modulus_bits
+        reduced = unpack(pack(sums, bits), bits, task.length)
+        transcript = sha256(b"havenfl/ideal/1", self._header.encode(), str(sorted(shard)).encode(), reduced.tobytes())
+        total = Total(reduced, len(shard), len(survivors), self._header.rotation, transcript.hex())
+        return _ShardSum(total, living, found.threshold)
+
+    def _trained(self, shard: Sequence[int], dealers: Sequence[int]) -> tuple[NDArray[np.int64], list[int]]:
+        """The sum of those that answered with a contribution, and who they are."""
+        task, participations = self.rounds.task, self.rounds.records.participations
+        devices = self._staying(Stage.INPUT, dealers)
         job = Job(
             self.number,
             self.state.weights,
             self.state.clip,
             self._header.rotation,
             len(shard),
-            shard,
+            devices,
             central=self.rounds.central,
         )
-        sums, survivors = np.zeros(task.length, np.int64), 0
+        sums, survivors = np.zeros(task.length, np.int64), list[int]()
         for share in self.rounds.crew.shares(job):
             sums += share.sums
-            survivors += len(share.survivors)
-            self._lost.update({f"{_STAGE}: {reason}": count for reason, count in share.lost.items()})
-            self.rounds.records.participations[share.survivors] += 1
-        self._survivors += survivors
-        if survivors < required:
-            self._ended[f"{_STAGE}: expected at least {required} devices, got {survivors}"] += 1
-            return None
-        if self.rounds.central:
-            seed = self.rounds.seed.child("central", self.number, shard[0])
-            sums = central.total(mechanism, sums, survivors, self._header.rotation, seed)
-        bits = task.aggregation.modulus_bits
-        reduced = unpack(pack(sums, bits), bits, task.length)
-        transcript = sha256(b"havenfl/ideal/1", self._header.encode(), str(sorted(shard)).encode(), reduced.tobytes())
-        return Total(reduced, len(shard), survivors, self._header.rotation, transcript.hex())
+            survivors += share.survivors
+            self._lost.update({f"{Stage.INPUT}: {reason}": count for reason, count in share.lost.items()})
+        in_vain = [device for device in dealers if self._losses[device] == Loss(Stage.INPUT, late=True)]
+        participations[survivors + in_vain] += 1
+        return sums, survivors
+
+    def _answered(self, stage: Stage, devices: Sequence[int], need: int) -> list[int]:
+        """Those who answer in this stage; nobody when they are too few."""
+        staying = self._staying(stage, devices)
+        return staying if self._enough(stage, staying, need) else []
+
+    def _enough(self, stage: Stage, devices: Sequence[int], need: int) -> bool:
+        self._replies[stage] += len(devices)
+        if len(devices) < need:
+            self._ended.add(f"{stage}: expected at least {need} devices, got {len(devices)}")
+        return len(devices) >= need
+
+    def _staying(self, stage: Stage, devices: Sequence[int]) -> list[int]:
+        """Those of the devices that are not lost in this stage."""
+        lost = {device for device in devices if (loss := self._losses[device]) and loss.stage is stage}
+        if lost:
+            self._lost[f"{stage}: no reply"] += len(lost)
+        return [device for device in devices if device not in lost]
+
+
+@dataclass(frozen=True)
+class _ShardSum:
+    """A shard about to be unmasked.
+
+    Attributes:
+        living: the survivors that can still be asked to unmask.
+        threshold: how many of them have to answer.
+    """
+
+    total: Total
+    living: Sequence[int] = field(repr=False)
+    threshold: int

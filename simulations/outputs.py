@@ -84,10 +84,11 @@ class Outputs:
 
     def _message_audits(self) -> tuple[AuditPart, ...]:
         """Of the first device that has messages, one of them the canary; nothing where none is protected."""
-        devices = self.data.population
-        if not self.task.training.message_noise or not len(devices.examples):
+        population, last = self.data.population, self.task.rounds
+        if not self.task.training.message_noise or population.empty_devices == population.devices:
             return ()
-        messages = devices.of(int(np.argmax(np.diff(devices.starts) > 0)))
+        held = (population.of(device, last) for device in range(population.devices))
+        messages = next(examples for examples in held if len(examples))
         start = initial_weights(self.task.model.architecture, self.task.features, self._seed.child("weights").integer())
         canary = MessageCanary(self.task, start, messages, 0)
         return (audit_part(audit_message(canary, _MESSAGE_TRIALS, self._seed.child("message"))),)

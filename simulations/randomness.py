@@ -49,6 +49,10 @@ class SeedTree:
         """A 63-bit seed of this node, for libraries that take one."""
         return int.from_bytes(sha256(self.node, b"integer")[:8], "big") >> 1
 
+    def unit(self) -> float:
+        """A multiple of 2^-53 in [0, 1) of this node: a coin to compare with a probability."""
+        return (self.integer() >> 10) * 2.0**-53
+
     def stream(self) -> SeededRandomness:
         """The random stream of this node."""
         return SeededRandomness((sha256(self.node, b"stream/1") + sha256(self.node, b"stream/2"))[:SEED_BYTES])

@@ -31,6 +31,9 @@ from simulations.config import MAX_SEED, DataConfig, RunConfig
 from simulations.console import Progress, RunProgress
 from simulations.crews.cluster import ClusterError
 from simulations.engines import Choice, choose
+from simulations.faults.poison import Poison
+from simulations.faults.rounds import LossyRounds
+from simulations.faults.scenario import Scenario
 from simulations.host import Authorities, DeviceHost, Records, simulated_time
 from simulations.ideal import IdealRounds
 from simulations.inprocess import Devices, InProcessTransport, WorkerDied, WorkerPool, cores
@@ -70,7 +73,7 @@ class Outcome:
     summary: dict[str, Any] | None
 
 
-DataSource = Callable[[DataConfig, InputSpec, SeedTree], FederationData]
+DataSource = Callable[[DataConfig, InputSpec, SeedTree, Poison, int], FederationData]
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Prepared:
     config: RunConfig
     seeds: SeedTree
     data: FederationData
+    scenario: Scenario
     task: TaskSpec
     engine: Choice
 
@@ -121,9 +125,11 @@ def prepare(config: RunConfig, data_of: DataSource = build) -> Prepared:
         ConfigError, DataError, EngineError: when this cannot be run.
     """
     seeds = SeedTree.root(config.seed or 0)
-    data = data_of(config.data, input_spec(config.training), seeds)
+    scenario = Scenario.of(config, seeds)
+    data = data_of(config.data, input_spec(config.training), seeds, scenario.poison, config.server.rounds)
     task = plan_task(config, data.population.devices, data.fingerprint)
-    return Prepared(config, seeds, data, task, choose(task, "auto" if config.engine == "ray" else config.engine))
+    engine = choose(task, "auto" if config.engine == "ray" else config.engine)
+    return Prepared(config, seeds, data, scenario, task, engine)
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,8 @@ def _watched(prepared: Prepared, directory: RunDirectory, workers: int | None) -
 def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logging.Logger) -> Outcome:
     last = CheckpointFile(directory.checkpoint, prepared.task.id).load()
     directory.keep_metrics_to(last.round if last else 0)
-    records = Records.of(last.extra) if last else Records.fresh(prepared.data.population.devices)
+    devices = prepared.data.population.devices
+    records = Records.of(devices, last.extra) if last else Records.fresh(devices)
     ledger = _ledger(prepared, directory)
     scorer = Scorer(prepared.task)
 
@@ -225,19 +232,21 @@ def _initial_weights(prepared: Prepared) -> NDArray[np.float32]:
 @contextmanager
 def _rounds(prepared: Prepared, records: Records, workers: int | None, tell: Callable[[str], None]) -> Iterator[Rounds]:
     """Real rounds of simulated devices, or ideal ones."""
-    config, task, seeds, examples_of = prepared.config, prepared.task, prepared.seeds, prepared.data.population.of
+    config, task, seeds, scenario = prepared.config, prepared.task, prepared.seeds, prepared.scenario
+    examples_of = prepared.data.population.of
     if config.server.aggregation == "secure":
-        host = DeviceHost(seeds, task, examples_of, records)
+        host = DeviceHost(seeds, task, examples_of, scenario, records)
         count = workers or cores()
         with WorkerPool(host, count) if count > 1 else nullcontext(Devices(host)) as pool:
             transport = InProcessTransport(pool, records)
             convener = Authorities(seeds).convener(task.population)
-            yield SecureRounds(task, lambda: convener, transport, simulated_time, math.inf)
+            yield LossyRounds(SecureRounds(task, lambda: convener, transport, simulated_time, math.inf), scenario)
         return
     where = "ray, in each worker " if config.engine == "ray" else ""
     tell(f"engine: {where}{prepared.engine.name} ({prepared.engine.reason})")
-    with crews.crew(config, Worker(seeds, task, examples_of, prepared.engine), workers, tell) as crew:
-        yield IdealRounds(task, seeds, crew, records, central=config.server.aggregation == "central")
+    worker = Worker(seeds, task, examples_of, scenario, prepared.engine)
+    with crews.crew(config, worker, workers, tell) as crew:
+        yield IdealRounds(task, seeds, crew, records, scenario, central=config.server.aggregation == "central")
 
 
 @contextmanager

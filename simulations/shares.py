@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training import Examples, TrainingError
+from fl_client.training import TrainingError
 from privacy.mechanism import Mechanism, MechanismError
 from privacy.task import TaskSpec
 from simulations import central
 from simulations.architectures import make_known
 from simulations.engines.base import Engine, Trainee
 from simulations.engines.choice import Choice
+from simulations.faults.altered import AlteredEngine
+from simulations.faults.scenario import Scenario
 from simulations.host import input_randomness
+from simulations.population.base import ExamplesOf
 from simulations.randomness import SeedTree
 
 
@@ -26,6 +29,7 @@ class Job:
 
     Attributes:
         cohort: of the whole shard, which every device's noise is sized for.
+        devices: those of it that answer in time.
         clip: of this round.
         central: whether the aggregator adds the noise, as in `simulations.central`.
     """
@@ -61,7 +65,8 @@ class Worker:
 
     seed: SeedTree
     task: TaskSpec
-    examples_of: Callable[[int], Examples]
+    examples_of: ExamplesOf
+    scenario: Scenario
     choice: Choice
 
     def __post_init__(self) -> None:
@@ -102,11 +107,12 @@ class Worker:
                 yield None
 
     def _trainee(self, device: int, number: int) -> Trainee:
-        return Trainee(device, self.examples_of(device), input_randomness(self.seed, device, number))
+        return Trainee(device, self.examples_of(device, number), input_randomness(self.seed, device, number))
 
     @property
     def _learner(self) -> Engine:
         if self._engine is None:
             make_known(self.task.model.architecture)
-            self._engine = self.choice.make(self.task)
+            plain = self.choice.make(self.task)
+            self._engine = AlteredEngine(plain, self.scenario) if self.scenario.alters else plain
         return self._engine

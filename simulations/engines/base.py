@@ -19,7 +19,7 @@ class Trainee:
     """One device about to train.
 
     Attributes:
-        device: its number in the population; the same number always comes with the same examples.
+        device: its number in the population; with as many examples, the same number comes with the same ones.
         rng: of this training; what is left of it belongs to the mechanism.
     """
 

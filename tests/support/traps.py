@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ import numpy as np
 
 from fl_client.training import Examples
 from simulations.config import RunConfig
+from simulations.population.base import ExamplesOf
 from simulations.run import prepare
 from simulations.shares import Job, Share, Worker
 
@@ -25,17 +26,17 @@ class Trap:
         once: a path that is made when the trap springs, if it does so only once.
     """
 
-    examples_of: Callable[[int], Examples]
+    examples_of: ExamplesOf
     device: int
     how: Literal["exit", "memory", "bug"]
     once: Path | None = None
 
-    def __call__(self, device: int) -> Examples:
+    def __call__(self, device: int, number: int) -> Examples:
         if device == self.device and not (self.once and self.once.exists()):
             if self.once:
                 self.once.touch()
             self._spring()
-        return self.examples_of(device)
+        return self.examples_of(device, number)
 
     def _spring(self) -> None:
         if self.how == "exit":
@@ -53,22 +54,22 @@ class Doomed:
         nodes: a directory with a file for each such node, which has been `met` once a worker there waits.
     """
 
-    examples_of: Callable[[int], Examples]
+    examples_of: ExamplesOf
     nodes: Path
 
-    def __call__(self, device: int) -> Examples:
+    def __call__(self, device: int, number: int) -> Examples:
         import ray  # noqa: PLC0415 - in workers alone
 
         if ray.is_initialized() and (node := self.nodes / ray.get_runtime_context().get_node_id()).exists():
             node.write_text("met")
             time.sleep(60)
-        return self.examples_of(device)
+        return self.examples_of(device, number)
 
 
 def worker_of(config: RunConfig) -> Worker:
     """A worker as the run of this configuration has them."""
     prepared = prepare(config)
-    return Worker(prepared.seeds, prepared.task, prepared.data.population.of, prepared.engine)
+    return Worker(prepared.seeds, prepared.task, prepared.data.population.of, prepared.scenario, prepared.engine)
 
 
 def job_of(worker: Worker, number: int, devices: int) -> Job:

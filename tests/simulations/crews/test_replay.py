@@ -128,7 +128,7 @@ def test_a_packed_share_is_the_share_modulo_m(sums: list[int], bits: int) -> Non
 def test_no_memory_is_no_bug(want: Callable[[], object]) -> None:
     """However the library that wants it says so."""
 
-    def examples_of(device: int) -> Examples:  # noqa: ARG001
+    def examples_of(device: int, number: int) -> Examples:  # noqa: ARG001
         want()
         raise AssertionError("there was enough")
 

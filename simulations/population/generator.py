@@ -6,16 +6,15 @@ ordinary words; friendly messages use the same words, mild profanity included, s
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.dataset import Table
+from simulations.randomness import SeedTree
 
 # Messages a user, rounded down: quartiles 1, 2 and 4, and a tail.
 _MEDIAN_MESSAGES, _MESSAGES_SPREAD, _MOST_MESSAGES = 2.4, 1.0, 55
@@ -25,8 +24,9 @@ _TOXICITY = (1.4, 6.0)
 """Beta parameters of the share of abuse in one user's messages."""
 _IMPLICIT_SHARE = 1 / 3
 _TEASING_SHARE = 0.12
-_DUPLICATE_SHARE = 1 / 3
-"""Messages whose exact text another message had before."""
+_RECURRING_SHARE, _PHRASES = 0.26, 300
+"""Messages that everybody writes, and how many there are of each kind: with short ones that occur twice by chance, a
+third of a thousand users' messages are exact duplicates, and more of a million users'."""
 _MISSED, _FALSELY_FLAGGED = 0.15, 0.035
 """Label noise, 5 to 6% of all labels: annotators miss abuse more often than they see it where there is none."""
 _WORDS, _ZIPF_EXPONENT = 8_000, 1.3
@@ -70,31 +70,44 @@ ABUSE = (Kind.EXPLICIT, Kind.IMPLICIT)
 
 @dataclass(frozen=True, eq=False)
 class Chat:
-    """n generated messages: text, true kind (int64[n]), noisy label (int8[n]) and writer (int64[n], from 0)."""
+    """n generated messages: text, true kind (int64[n]) and noisy label (int8[n])."""
 
     texts: list[str] = field(repr=False)
     kinds: NDArray[np.int64] = field(repr=False)
     labels: NDArray[np.int8] = field(repr=False)
-    users: NDArray[np.int64] = field(repr=False)
-
-    def table(self) -> Table:
-        """What a file with this chat would load as."""
-        users = [f"user-{user}" for user in self.users]
-        content = json.dumps([self.texts, self.labels.tolist(), users]).encode()
-        rows = np.arange(len(self.texts))
-        return Table(self.texts, self.labels, users, rows, 0, hashlib.sha256(content).hexdigest())
 
 
-def generate(users: int, rng: np.random.Generator) -> Chat:
-    """The chat of `users` users, each with at least one message."""
-    messages = rng.lognormal(np.log(_MEDIAN_MESSAGES), _MESSAGES_SPREAD, users).astype(np.int64)
-    writers = np.repeat(np.arange(users), messages.clip(1, _MOST_MESSAGES))
-    kinds = _kinds(rng.random(writers.size) < rng.beta(*_TOXICITY, users)[writers], rng)
-    texts = _Writer(rng).write(kinds)
-    _repeat(texts, kinds, rng)
-    abusive = np.isin(kinds, ABUSE)
-    mislabelled = rng.random(writers.size) < np.where(abusive, _MISSED, _FALSELY_FLAGGED)
-    return Chat(texts, kinds, (abusive ^ mislabelled).astype(np.int8), writers)
+@dataclass(frozen=True)
+class ChatGenerator:
+    """Users of one made-up platform. What user i writes follows from the seed and i alone, however many there are."""
+
+    seed: SeedTree
+
+    def of(self, user: int) -> Chat:
+        """All messages of one user, at least one."""
+        rng = _rng(self.seed.child("user", user))
+        drawn = int(rng.lognormal(np.log(_MEDIAN_MESSAGES), _MESSAGES_SPREAD))
+        messages = min(max(drawn, 1), _MOST_MESSAGES)
+        kinds = _kinds(rng.random(messages) < rng.beta(*_TOXICITY), rng)
+        texts = _Writer(rng).write(kinds)
+        for place in np.flatnonzero(rng.random(messages) < _RECURRING_SHARE):
+            texts[place] = self._recurring(Kind(kinds[place]), rng)
+        abusive = np.isin(kinds, ABUSE)
+        mislabelled = rng.random(messages) < np.where(abusive, _MISSED, _FALSELY_FLAGGED)
+        return Chat(texts, kinds, (abusive ^ mislabelled).astype(np.int8))
+
+    def _recurring(self, kind: Kind, rng: np.random.Generator) -> str:
+        """What everybody on the platform says, some of it more often."""
+        return _phrases(self.seed, kind)[int(_PHRASES * rng.random() ** 2)]
+
+
+def _rng(seed: SeedTree) -> np.random.Generator:
+    return np.random.default_rng(seed.integer())
+
+
+@lru_cache(maxsize=2 * len(Kind))
+def _phrases(seed: SeedTree, kind: Kind) -> list[str]:
+    return _Writer(_rng(seed.child("phrases", kind.name))).write(np.full(_PHRASES, kind, np.int64))
 
 
 def _kinds(abusive: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
@@ -120,9 +133,9 @@ class _Writer:
         ]
 
     def _words(self, count: int) -> list[str]:
-        frequencies = np.arange(1, _WORDS + 1) ** -_ZIPF_EXPONENT
-        ranks = self._rng.choice(_WORDS, count, p=frequencies / frequencies.sum())
-        return [_word(rank) for rank in ranks.tolist()]
+        words, cumulative = _vocabulary()
+        ranks = np.searchsorted(cumulative, self._rng.random(count), side="right")
+        return [words[rank] for rank in ranks.tolist()]
 
     def _shape(self, kind: Kind, words: list[str]) -> list[str]:
         """Put what makes the kind in place of some of the plain words."""
@@ -151,21 +164,15 @@ class _Writer:
         return words[int(self._rng.integers(len(words)))]
 
 
+@cache
+def _vocabulary() -> tuple[list[str], NDArray[np.float64]]:
+    """All words, and the probability of each and those before it."""
+    frequencies = np.arange(1, _WORDS + 1) ** -_ZIPF_EXPONENT
+    cumulative = np.cumsum(frequencies)
+    return [_word(rank) for rank in range(_WORDS)], cumulative / cumulative[-1]
+
+
 def _word(rank: int) -> str:
     """The made-up word of a frequency rank: distinct ranks, distinct words; frequent words are short."""
     first, last = divmod(rank, len(_SYLLABLES))
     return (_word(first - 1) if first else "") + _SYLLABLES[last]
-
-
-def _repeat(texts: list[str], kinds: NDArray[np.int64], rng: np.random.Generator) -> None:
-    """Replace unique texts by copies of others of their kind until the share of duplicates is reached."""
-    _, place, counts = np.unique(texts, return_inverse=True, return_counts=True)
-    missing = round(_DUPLICATE_SHARE * len(texts)) - (len(texts) - counts.size)
-    unique = rng.permutation(np.flatnonzero(counts[place] == 1))
-    copies = unique[: max(0, missing)]
-    sources = np.setdiff1d(np.arange(len(texts)), copies)
-    for kind in Kind:
-        targets, pool = copies[kinds[copies] == kind], sources[kinds[sources] == kind]
-        if pool.size:
-            for target, source in zip(targets, rng.choice(pool, targets.size), strict=True):
-                texts[target] = texts[source]

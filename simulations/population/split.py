@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from fl_client.features import normalise
 from simulations.dataset import Table
+from simulations.population.timeline import is_future
 from simulations.readers import DataError
 
-_TRAIN, _TEST, _CALIBRATION = range(3)
+_TRAIN, _TEST, _CALIBRATION, _UNUSED = range(4)
 _PARTS = 3
 _FEWEST = 2
 """Two users, one of each class, are the smallest part that can be measured."""
@@ -39,22 +40,19 @@ def part_sizes(groups: int) -> tuple[int, int, int]:
     return groups - test - calibration, test, calibration
 
 
-def users_for(training: int) -> int:
-    """How many users there must be for `training` of them to train."""
-    users = training + 2 * _FEWEST
-    while part_sizes(users)[0] < training:
-        users += 1
-    return users
-
-
 def split(table: Table, rng: np.random.Generator) -> Split:
-    """Split by user; by row where there are no users.
+    """Split by user; by row where there are no users. With times, only the newest messages test, and only others train
+    and calibrate.
 
     Raises:
-        DataError: when the classes sit with too few users for three parts, or there are no labels.
+        DataError: when the classes sit with too few users for three parts, or one is missing on either side of the
+            present, or there are no labels.
     """
     owner = _owners(table)
     part = _assign(owner, table.required_labels(), rng)[owner]
+    if table.times is not None:
+        part[is_future(table.times) != (part == _TEST)] = _UNUSED
+        _check_classes(part, table.required_labels())
     train, test, calibration = (np.flatnonzero(part == k) for k in (_TRAIN, _TEST, _CALIBRATION))
     return Split(train, test, calibration, _novel(table.texts, train, test))
 
@@ -97,6 +95,13 @@ def _bundles(owner: NDArray[np.int64], labels: NDArray[np.int8], rng: np.random.
             f"{len(mixed)} users with both, {len(abusive)} with only 1, {len(clean)} with only 0; add users or rows"
         )
     return [bundles[place] for place in rng.choice(len(bundles), _PARTS, replace=False)]
+
+
+def _check_classes(part: NDArray[np.int8], labels: NDArray[np.int8]) -> None:
+    wanted = {_TRAIN: "older messages of training", _TEST: "newest fifth of test", _CALIBRATION: "older of calibration"}
+    for number, name in wanted.items():
+        if np.unique(labels[part == number]).size < 2:
+            raise DataError(f"--time-column: expected both labels among the {name} users; add users or rows")
 
 
 def _novel(texts: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.bool_]:

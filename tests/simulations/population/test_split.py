@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simulations.dataset import Table
+from simulations.population.split import Split, part_sizes, split
 from simulations.readers import DataError
-from simulations.split import Split, part_sizes, split, users_for
 
 
 def table_of(labels: list[int], users: list[str] | None = None, texts: list[str] | None = None) -> Table:
@@ -19,6 +21,10 @@ def table_of(labels: list[int], users: list[str] | None = None, texts: list[str]
 
 def cut(table: Table, seed: int = 1) -> Split:
     return split(table, np.random.default_rng(seed))
+
+
+def timed(labels: list[int], users: list[str], times: list[float]) -> Table:
+    return replace(table_of(labels, users), times=np.array(times))
 
 
 def parts(result: Split) -> tuple[np.ndarray, ...]:
@@ -58,12 +64,6 @@ def test_a_fifth_tests_and_a_tenth_calibrates(groups: int) -> None:
     assert part_sizes(groups)[2] == pytest.approx(0.1 * groups, abs=0.5)
 
 
-@given(st.integers(1, 100_000))
-def test_users_for_is_the_number_that_leaves_so_many_to_train(training: int) -> None:
-    users = users_for(training)
-    assert part_sizes(users)[0] == training
-
-
 def test_users_are_held_out_at_random_and_the_seed_decides() -> None:
     table = table_of([row % 3 == 0 for row in range(300)], [f"u{row // 3}" for row in range(300)])
     assert np.array_equal(cut(table).test, cut(table).test)
@@ -88,3 +88,21 @@ def test_a_text_of_calibration_alone_is_novel() -> None:
     test = set(cut(table_of(labels)).test.tolist())
     texts = ["shared" if row in calibration | test else f"train {row}" for row in range(20)]
     assert cut(table_of(labels, texts=texts)).novel.all()
+
+
+def test_the_newest_messages_test_and_only_older_ones_train_and_calibrate() -> None:
+    times = np.random.default_rng(1).permutation(3_000).astype(float)
+    users = [f"u{row // 30}" for row in range(3_000)]
+    result = cut(timed([row % 2 for row in range(3_000)], users, times.tolist()))
+    present = np.quantile(times, 0.8)
+    assert times[result.test].min() > present
+    assert times[result.train].max() <= present
+    assert times[result.calibration].max() <= present
+    assert result.train.size == pytest.approx(0.8 * 0.7 * 3_000, rel=0.05)
+    assert result.test.size == pytest.approx(0.2 * 0.2 * 3_000, rel=0.15)
+
+
+def test_a_class_that_is_missing_on_one_side_of_the_present_is_an_error() -> None:
+    labels = [int(row > 2_000) for row in range(3_000)]
+    with pytest.raises(DataError, match="--time-column: expected both labels among the newest fifth of test users"):
+        cut(timed(labels, [f"u{row % 100}" for row in range(3_000)], list(range(3_000))))

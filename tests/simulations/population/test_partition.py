@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulations.partition import by_user, dirichlet, parse_alpha
+from simulations.population.partition import by_time, by_user, dirichlet, parse_alpha
 from simulations.readers import DataError
 
 LABELS = (np.arange(4_000) % 4 == 0).astype(np.int8)
@@ -37,6 +39,16 @@ def test_a_user_holds_exactly_their_own_rows(users: list[str]) -> None:
     owners = [{users[row] for row in rows} for rows in placed]
     assert all(len(owner) == 1 for owner in owners)
     assert [owner.pop() for owner in owners] == list(dict.fromkeys(users))
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=100), st.integers(1, 30))
+def test_by_time_gives_each_device_a_run_of_consecutive_rows(times: list[float], devices: int) -> None:
+    placed = by_time(np.array(times), devices)
+    assert len(placed) == devices
+    assert sorted(np.concatenate(placed).tolist()) == list(range(len(times)))
+    assert max(rows.size for rows in placed) - min(rows.size for rows in placed) <= 1
+    held = [[times[row] for row in rows] for rows in placed if rows.size]
+    assert all(max(earlier) <= min(later) for earlier, later in pairwise(held))
 
 
 def test_the_seed_decides() -> None:
@@ -82,5 +94,5 @@ def test_alpha_is_read() -> None:
     ],
 )
 def test_other_partitions_are_refused(text: str) -> None:
-    with pytest.raises(DataError, match="--partition: expected dirichlet:ALPHA"):
+    with pytest.raises(DataError, match="--partition: expected time, or dirichlet:ALPHA"):
         parse_alpha(text)

@@ -1,4 +1,4 @@
-"""Who holds which row: real users, or devices made up by a Dirichlet draw."""
+"""Who holds which row: real users, or devices made up by a Dirichlet draw or by time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from simulations.readers import DataError
 
 Devices = list[NDArray[np.int64]]
 """Rows of each device, ascending; every row is on exactly one device, and a device may have none."""
+
+TIME = "time"
 
 _SMALLEST_ALPHA, _LARGEST_ALPHA = 1e-3, 1e6
 
@@ -29,8 +31,8 @@ def parse_alpha(partition: str) -> float:
         alpha = math.nan
     if not _SMALLEST_ALPHA <= alpha <= _LARGEST_ALPHA:
         raise DataError(
-            f"--partition: expected dirichlet:ALPHA with ALPHA from {_SMALLEST_ALPHA} to {_LARGEST_ALPHA:.0f}, "
-            f"got {partition!r}; dirichlet:0.3 is strongly skewed, dirichlet:100 nearly even"
+            f"--partition: expected {TIME}, or dirichlet:ALPHA with ALPHA from {_SMALLEST_ALPHA} to "
+            f"{_LARGEST_ALPHA:.0f}, got {partition!r}; dirichlet:0.3 is strongly skewed, dirichlet:100 nearly even"
         )
     return alpha
 
@@ -41,6 +43,11 @@ def by_user(users: Sequence[str]) -> Devices:
     for row, user in enumerate(users):
         rows.setdefault(user, []).append(row)
     return [np.array(own, np.int64) for own in rows.values()]
+
+
+def by_time(times: NDArray[np.float64], devices: int) -> Devices:
+    """Equal runs of consecutive rows: the first device holds the oldest."""
+    return [np.sort(run) for run in np.array_split(np.argsort(times, kind="stable").astype(np.int64), devices)]
 
 
 def dirichlet(labels: NDArray[np.int8], devices: int, alpha: float, rng: np.random.Generator) -> Devices:

@@ -12,12 +12,14 @@ from fl_client.features import Features, hash_texts
 from privacy.task import FeatureSpec
 from simulations.config import DataConfig
 from simulations.dataset import load
+from simulations.faults.poison import Poison
+from simulations.faults.settings import PoisonConfig
 from simulations.population import FederationData, build
 from simulations.randomness import SeedTree
 from simulations.readers import DataError
 
 SPEC = FeatureSpec(buckets=1_024)
-USERS, MESSAGES = 40, 5
+USERS, MESSAGES, ROUNDS = 40, 5, 10
 
 
 @pytest.fixture
@@ -29,8 +31,9 @@ def chat(tmp_path: Path) -> Path:
     return path
 
 
-def build_from(data: DataConfig, seed: int = 1) -> FederationData:
-    return build(data, SPEC, SeedTree.root(seed))
+def build_from(data: DataConfig, seed: int = 1, poison: PoisonConfig | None = None) -> FederationData:
+    seeds = SeedTree.root(seed)
+    return build(data, SPEC, seeds, Poison(seeds, poison or PoisonConfig()), rounds=ROUNDS)
 
 
 def rows_of(features: Features) -> list[tuple[bytes, bytes]]:
@@ -45,7 +48,7 @@ def test_every_training_user_is_a_device_with_their_own_messages(chat: Path) -> 
     assert population.devices == 28
     owners = []
     for device in range(population.devices):
-        examples = population.of(device)
+        examples = population.of(device, 1)
         users = {writer[row] for row in rows_of(examples.features)}
         assert len(examples) == MESSAGES
         assert len(users) == 1
@@ -58,7 +61,7 @@ def test_examples_and_labels_stay_together(chat: Path) -> None:
     data = build_from(DataConfig(path=chat, partition="dirichlet:0.5", devices=10))
     table = load(chat, "text", "label")
     label = dict(zip(rows_of(hash_texts(SPEC, table.texts)), table.required_labels().tolist(), strict=True))
-    held = [data.population.of(device) for device in range(data.population.devices)]
+    held = [data.population.of(device, 1) for device in range(data.population.devices)]
     sets = [data.calibration, data.test, *held]
     pairs = [(row, value) for part in sets for row, value in zip(rows_of(part.features), part.labels, strict=True)]
     assert all(label[row] == value for row, value in pairs)
@@ -84,10 +87,10 @@ def test_counts(chat: Path) -> None:
 def test_devices_without_examples_are_devices(chat: Path) -> None:
     data = build_from(DataConfig(path=chat, partition="dirichlet:0.05", devices=200))
     population = data.population
-    empty = [device for device in range(population.devices) if not len(population.of(device))]
+    empty = [device for device in range(population.devices) if not len(population.of(device, 1))]
     assert population.devices == 200
     assert len(empty) == population.empty_devices == data.counts()["empty_devices"] > 100
-    assert population.of(empty[0]).features.dense().shape == (0, SPEC.buckets)
+    assert population.of(empty[0], 1).features.dense().shape == (0, SPEC.buckets)
 
 
 @pytest.mark.parametrize("devices", [16, 100, 333])
@@ -98,18 +101,20 @@ def test_generated_devices_are_as_many_as_asked(devices: int) -> None:
     assert set(data.test.labels.tolist()) == set(data.calibration.labels.tolist()) == {0.0, 1.0}
 
 
-def test_a_copy_in_another_process_holds_the_same() -> None:
-    population = build_from(DataConfig(devices=50)).population
+@pytest.mark.parametrize("generated", [True, False])
+def test_a_copy_in_another_process_holds_the_same(chat: Path, generated: bool) -> None:
+    data = DataConfig(devices=50) if generated else DataConfig(path=chat, partition="dirichlet:1", devices=50)
+    population = build_from(data).population
     copy = pickle.loads(pickle.dumps(population))  # noqa: S301 - what spawning a worker does
     assert copy.devices == population.devices
     for device in range(population.devices):
-        assert rows_of(copy.of(device).features) == rows_of(population.of(device).features)
-        assert copy.of(device).labels.tolist() == population.of(device).labels.tolist()
+        assert rows_of(copy.of(device, 1).features) == rows_of(population.of(device, 1).features)
+        assert copy.of(device, 1).labels.tolist() == population.of(device, 1).labels.tolist()
 
 
 def test_the_seed_decides() -> None:
     one, again, other = (build_from(DataConfig(devices=50), seed) for seed in (1, 1, 2))
-    assert rows_of(one.population.examples.features) == rows_of(again.population.examples.features)
+    assert rows_of(one.population.of(7, 1).features) == rows_of(again.population.of(7, 1).features)
     assert one.fingerprint == again.fingerprint != other.fingerprint
 
 
@@ -125,7 +130,7 @@ def test_another_seed_holds_out_others(chat: Path) -> None:
         ({"partition": "dirichlet:1"}, "--partition: generated messages have users of their own"),
         ({"path": Path("a.csv")}, "--user-column: expected it or --partition, got neither"),
         ({"path": Path("a.csv"), "user_column": "u", "partition": "dirichlet:1"}, "--partition: .* got both"),
-        ({"path": Path("a.csv"), "partition": "dirichlet:0"}, "--partition: expected dirichlet:ALPHA"),
+        ({"path": Path("a.csv"), "partition": "dirichlet:0"}, "--partition: expected time, or dirichlet:ALPHA"),
         ({"path": Path("gone.csv"), "user_column": "u"}, "--data: no file"),
     ],
 )

@@ -1,0 +1,47 @@
+"""Devices whose messages are made when they are drawn, so that a population's size costs no memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from fl_client.inputs import encode_texts
+from fl_client.training import Examples
+from privacy.task import InputSpec
+from simulations.faults.poison import Poison
+from simulations.population.generator import ChatGenerator
+
+_KEPT = 4_096
+"""Devices whose examples a process remembers: some 10 MB."""
+
+
+@dataclass(frozen=True)
+class GeneratedPopulation:
+    """Implements `Population`: device i is user i of the generator."""
+
+    devices: int
+    generator: ChatGenerator
+    features: InputSpec
+    poison: Poison = field(repr=False)
+
+    @property
+    def empty_devices(self) -> int:
+        """Every user writes something."""
+        return 0
+
+    @property
+    def messages(self) -> None:
+        return None
+
+    def of(self, device: int, number: int) -> Examples:  # noqa: ARG002
+        """See `Population.of`; nobody writes anything after the start."""
+        return _examples(self, device)
+
+
+@lru_cache(maxsize=_KEPT)
+def _examples(population: GeneratedPopulation, device: int) -> Examples:
+    chat = population.generator.of(device)
+    texts, labels = population.poison.applied(device, chat.texts, chat.labels.tolist())
+    return Examples(encode_texts(population.features, texts), np.array(labels, np.float32))

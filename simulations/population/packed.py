@@ -1,0 +1,65 @@
+"""Devices whose messages come from a file: hashed once, packed, in the order of devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_client.inputs import encode_texts
+from fl_client.training import Examples
+from privacy.task import InputSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Holding:
+    """What one device comes to hold: n texts, their labels (n of 0 and 1), and the round from which it holds each
+    (int64[n], ascending; 0 means from the start)."""
+
+    texts: list[str] = field(repr=False)
+    labels: list[int] = field(repr=False)
+    arrivals: NDArray[np.int64] = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedPopulation:
+    """Implements `Population`.
+
+    Attributes:
+        starts: int64[N + 1]; device i comes to hold rows starts[i] to starts[i + 1].
+        arrivals: int64[rows], ascending within a device; the round from which the row is there.
+    """
+
+    examples: Examples = field(repr=False)
+    starts: NDArray[np.int64] = field(repr=False)
+    arrivals: NDArray[np.int64] = field(repr=False)
+
+    @classmethod
+    def pack(cls, holdings: Iterable[Holding], features: InputSpec) -> PackedPopulation:
+        """Hash what each device holds; device i is the i-th."""
+        own = list(holdings)
+        texts = [text for one in own for text in one.texts]
+        labels = np.array([label for one in own for label in one.labels], np.float32)
+        starts = np.concatenate([[0], np.cumsum([len(one.texts) for one in own])]).astype(np.int64)
+        arrivals = np.concatenate([one.arrivals for one in own])
+        return cls(Examples(encode_texts(features, texts), labels), starts, arrivals)
+
+    @property
+    def devices(self) -> int:
+        return self.starts.size - 1
+
+    @property
+    def empty_devices(self) -> int:
+        return int(np.count_nonzero(np.diff(self.starts) == 0))
+
+    @property
+    def messages(self) -> int:
+        return len(self.examples)
+
+    def of(self, device: int, number: int) -> Examples:
+        """See `Population.of`."""
+        first, end = int(self.starts[device]), int(self.starts[device + 1])
+        last = first + int(np.searchsorted(self.arrivals[first:end], number, side="right"))
+        return Examples(self.examples.features.between(first, last), self.examples.labels[first:last])
