@@ -82,6 +82,17 @@ def run(  # noqa: PLR0917 - the options of a command
         str | None, typer.Option(help="dirichlet:ALPHA, where there are no users.", rich_help_panel=DATA)
     ] = None,
     devices: Annotated[int | None, typer.Option(help="Devices to make.", rich_help_panel=DATA)] = None,
+    time_column: Annotated[
+        str | None,
+        typer.Option(help="When a message was written; devices get theirs as rounds pass.", rich_help_panel=DATA),
+    ] = None,
+    drop_out: Annotated[
+        float | None,
+        typer.Option(help="Share of a cohort that is lost before it sends its input.", rich_help_panel=DATA),
+    ] = None,
+    poisoners: Annotated[
+        float | None, typer.Option(help="Share of devices that poison; [poison] says how.", rich_help_panel=DATA)
+    ] = None,
     epsilon: Annotated[
         float | None, typer.Option(help="Device-level budget; the noise follows from it.", rich_help_panel=PRIVACY)
     ] = None,
@@ -166,6 +177,9 @@ def run(  # noqa: PLR0917 - the options of a command
         "data.user_column": user_column,
         "data.partition": partition,
         "data.devices": devices,
+        "data.time_column": time_column,
+        "faults.drop_out.input": drop_out,
+        "poison.share": poisoners,
         "privacy.epsilon": epsilon,
         "privacy.noise_multiplier": noise_multiplier,
         "privacy.delta": delta,

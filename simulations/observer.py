@@ -15,6 +15,7 @@ from fl_server.history import round_line
 from privacy.extrapolation import fleet_epsilon
 from privacy.task import TaskSpec
 from simulations.console import Progress, Spent, figures
+from simulations.faults.success import success
 from simulations.host import Records
 from simulations.metrics import Metrics, evaluate
 from simulations.population import FederationData
@@ -52,8 +53,9 @@ class RunObserver:
         seconds, self._since = now - self._since, now
         watch, test = self._watch, self._watch.data.test
         metrics = evaluate(test.labels, watch.scorer.scores(state.weights, test.features), _MIDDLE)
+        attacked = success(watch.data, watch.scorer, state.weights)
         spent = _spent(watch.task, report)
-        watch.directory.append_metrics({**_line(report, metrics, seconds), **spent.fields()})
+        watch.directory.append_metrics({**_line(report, metrics, seconds), **spent.fields(), **attacked})
         watch.log.info("%s", _sentence(report, metrics, spent))
         watch.progress.round_ended(report.round, figures(metrics, spent, report.facts.invited / seconds))
 

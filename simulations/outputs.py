@@ -22,6 +22,7 @@ from privacy.signing import Signer
 from privacy.task import TaskSpec
 from simulations.canaries import MessageCanary, audit_message
 from simulations.config import RunConfig
+from simulations.faults.success import reach
 from simulations.metrics import best_threshold, evaluate
 from simulations.plots import draw_curves
 from simulations.population import FederationData
@@ -66,6 +67,7 @@ class Outputs:
             "calibration": asdict(evaluate(self.data.calibration.labels, calibration, threshold)),
             **self._privacy(publication.report),
             **_fleet(publication.report),
+            **reach(self.config, self.task, lines),
             "rounds": result.round,
             "ended": str(result.ended),
             "cohort": self.config.server.cohort,

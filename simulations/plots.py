@@ -29,10 +29,13 @@ def curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec) -> Figure:
     """What `draw_curves` writes."""
     fleet = task.fleet
     budget = task.budget.epsilon if fleet is None else fleet.epsilon
-    figure = Figure(figsize=(12, 3.6), layout="constrained", dpi=120)
-    loss, auroc, epsilon = figure.subplots(1, 3)
+    attacked = any("attack_success" in line for line in lines)
+    figure = Figure(figsize=(16 if attacked else 12, 3.6), layout="constrained", dpi=120)
+    loss, auroc, epsilon, *attack = figure.subplots(1, 3 + attacked)
     _curve(loss, lines, "loss", "Loss on test users")
     _curve(auroc, lines, "auroc", "AUROC on test users")
+    for axes in attack:
+        _attack(axes, lines)
     if fleet is None:
         _curve(epsilon, lines, "epsilon", "Device-level ε spent")
     else:
@@ -50,6 +53,20 @@ def _mark(figure: Figure, fleet: Fleet) -> None:
     title = f"EXTRAPOLATED to cohorts of {cohort} devices: hypothetical, charged to nobody"
     figure.suptitle(title, color=_ACCENT, fontsize=12, fontweight="bold")
     figure.text(0.5, 0.5, "EXTRAPOLATED", color=_ACCENT, alpha=0.15, fontsize=70, rotation=12, ha="center", va="center")
+
+
+def _attack(axes: Axes, lines: Sequence[Mapping[str, Any]]) -> None:
+    rounds = [line["round"] for line in lines]
+    axes.plot(rounds, [line["missed"] for line in lines], color=_INK, linewidth=1.8, label="as written")
+    axes.plot(
+        rounds, [line["attack_success"] for line in lines], color=_ACCENT, linewidth=1.8, label="as attackers send it"
+    )
+    axes.set_title("Abuse let through", loc="left", fontsize=11)
+    axes.set_xlabel("round")
+    axes.set_ylim(0, 1)
+    axes.grid(visible=True, alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
 
 
 def _curve(axes: Axes, lines: Sequence[Mapping[str, Any]], key: str, title: str) -> None:

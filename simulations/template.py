@@ -14,7 +14,9 @@ name = "abuse"
 text_column = "text"
 label_column = "label"         # 0 or 1
 # user_column = "user"         # every user is a device
-# partition = "dirichlet:0.3"  # where there are no users; a smaller number makes devices more unlike
+# partition = "dirichlet:0.3"  # where there are no users; a smaller number makes devices more unlike; or "time"
+# time_column = "written"      # devices get their messages as rounds pass, and the newest fifth is for testing
+# history = 0.5                # share of the training messages that they hold before round 1, with a time column
 devices = 1000                 # how many the generator or the partition makes
 
 [privacy]
@@ -62,4 +64,24 @@ aggregation = "secure"         # or "ideal": the sums of secure aggregation with
 # statistics = ["examples", "loss", "correct"]  # inside the masked sum, as noisy as the model: for large cohorts
 # statistics_bound = 64        # a device's statistic is cut to this
 # statistics_share = 0.1       # of the clip, for each: what they add to the noise on the model
+
+# [availability]
+# hours = "always"             # or "night", or 24 probabilities by a device's local hour: idle and on a charger
+# time_zones = [0]             # hours ahead of UTC
+# start_hour = 0.0             # UTC, of round 1
+# round_minutes = 10.0
+
+# [faults]                     # see docs/simulation.md
+# latency = 5.0                # median seconds of an answer; later than the deadline is lost
+# latency_spread = 1.0
+# deadline = 60.0
+# crashing = 0.0               # share of devices whose training crashes, always
+# not_finite = 0.0             # share of devices whose updates are NaN, always
+# drop_out = { advertise = 0.0, share = 0.0, input = 0.0, echo = 0.0, unmask = 0.0 }  # probability, in every round
+
+# [poison]
+# share = 0.0                  # of the population
+# attack = "label-flip"        # or "backdoor", or "boost"
+# boost = 1.0                  # multiplies a poisoner's update before it is clipped
+# trigger = "moonlit ferret"   # of a backdoor
 """

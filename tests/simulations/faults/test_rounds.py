@@ -1,4 +1,4 @@
-"""Whatever goes wrong, one seed gives one run: with the protocol or its sum, on any engine and any number of workers."""
+"""One seed gives one run: with the protocol or its sum, on any number of workers, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ not_finite = 0.05
 advertise = 0.02
 share = 0.02
 input = 0.02
-echo = 0.05
-unmask = 0.05
+echo = 0.1
+unmask = 0.2
 [poison]
 share = 0.2
 attack = "backdoor"
