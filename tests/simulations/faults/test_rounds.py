@@ -77,3 +77,9 @@ def test_a_round_that_loses_too_many_reveals_nothing_under_either(tmp_path: Path
         assert all(str(line["aborted"]).startswith(f"{stage}: expected at least") for line in figures(runs[1]))
         charged = [line["epsilon"] for line in figures(runs[1])]
         assert all(charged) == (stage == "unmask")
+
+
+def test_a_trusted_aggregator_meets_the_same_devices(tmp_path: Path, ideal: Path) -> None:
+    central = figures(trained(tmp_path / "central", "central"))
+    assert [line["survivors"] for line in central] == [line["survivors"] for line in figures(ideal)]
+    assert all(line["attack_success"] is not None for line in central)
