@@ -114,6 +114,13 @@ def run(  # noqa: PLR0917 - the options of a command
     fleet_cohort: Annotated[
         int | None, typer.Option(help="Its cohort: epsilon and noise are then the fleet's.", rich_help_panel=PRIVACY)
     ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            help="hashed-linear, word-embedding, character-cnn, or your own as package.module:factory.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds to run.", rich_help_panel=TRAINING)] = None,
     cohort: Annotated[int | None, typer.Option(help="Devices a round (expected).", rich_help_panel=TRAINING)] = None,
     seed: Annotated[int | None, typer.Option(help="One seed gives one run.", rich_help_panel=RUN)] = None,
@@ -123,6 +130,9 @@ def run(  # noqa: PLR0917 - the options of a command
             help="auto, sequential, vectorised or ray: how devices are trained, without secure aggregation.",
             rich_help_panel=RUN,
         ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda: where the vectorised engine computes.", rich_help_panel=RUN)
     ] = None,
     aggregation: Annotated[
         str | None,
@@ -171,6 +181,7 @@ def run(  # noqa: PLR0917 - the options of a command
     overrides = {
         "seed": seed,
         "engine": engine,
+        "device": device,
         "data.path": str(data) if data else None,
         "data.text_column": text_column,
         "data.label_column": label_column,
@@ -188,6 +199,7 @@ def run(  # noqa: PLR0917 - the options of a command
         "privacy.max_participations": max_participations,
         "fleet.population": fleet_population,
         "fleet.cohort": fleet_cohort,
+        "training.architecture": architecture,
         "training.message_noise": message_noise,
         "server.rounds": rounds,
         "server.cohort": cohort,
@@ -206,6 +218,9 @@ def score(  # noqa: PLR0917 - the options of a command
     operator_key: Annotated[
         Path | None, typer.Option(help="The operator's public key, in hex; else operator.pub beside the release.")
     ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="package.module:factory, for a release of a model of your own.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Score a file with a published model; prints the metrics where there are labels.
@@ -215,8 +230,8 @@ def score(  # noqa: PLR0917 - the options of a command
     from simulations.scoring import ScoringError, ScoringJob, score_file  # noqa: PLC0415 - torch takes seconds to import
 
     try:
-        metrics = score_file(ScoringJob(release, data, out, text_column, label_column, operator_key))
-    except (DataError, ScoringError) as error:
+        metrics = score_file(ScoringJob(release, data, out, text_column, label_column, operator_key, architecture))
+    except (ConfigError, DataError, ScoringError) as error:
         _fail(str(error))
     if as_json:
         typer.echo(json.dumps(metrics))

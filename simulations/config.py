@@ -181,6 +181,8 @@ class RunConfig(Section):
     engine: Literal["auto", "sequential", "vectorised", "ray"] = "auto"
     """How devices are trained, with `server.aggregation = "ideal"`; `ray`: by workers of a Ray cluster, each with the
     engine that `auto` picks."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the vectorised engine computes. Clipping of updates, noise and sums are on the CPU in any case."""
     ray_address: str = LOCAL_RAY
     """HOST:PORT of the cluster's head."""
     data: DataConfig = DataConfig()
@@ -205,6 +207,10 @@ class RunConfig(Section):
             raise ValueError(
                 f"engine: expected auto or sequential under secure aggregation, where every device trains by itself, "
                 f"got {self.engine}; add --aggregation ideal for the same model without the protocol"
+            )
+        if self.device == "cuda" and self.server.aggregation == "secure":
+            raise ValueError(
+                "device: expected cpu under secure aggregation, where every device trains by itself, got cuda"
             )
         if self.ray_address != LOCAL_RAY and self.engine != "ray":
             raise ValueError(f"ray_address: expected only with --engine ray, got it with {self.engine}")

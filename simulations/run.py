@@ -128,7 +128,7 @@ def prepare(config: RunConfig, data_of: DataSource = build) -> Prepared:
     scenario = Scenario.of(config, seeds)
     data = data_of(config.data, input_spec(config.training), seeds, scenario.poison, config.server.rounds)
     task = plan_task(config, data.population.devices, data.fingerprint)
-    engine = choose(task, "auto" if config.engine == "ray" else config.engine)
+    engine = choose(task, "auto" if config.engine == "ray" else config.engine, config.device)
     return Prepared(config, seeds, data, scenario, task, engine)
 
 

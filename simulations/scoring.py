@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fl_client.inputs import encode_texts
 from fl_client.models import UnknownArchitecture
 from fl_server.registry import ModelVersion, RegistryError, open_release
+from simulations.architectures import make_known
 from simulations.dataset import Table, load
 from simulations.metrics import evaluate
 from simulations.scorer import Scorer
@@ -29,6 +30,7 @@ class ScoringJob:
 
     Attributes:
         operator_key: file with the operator's public key in hex; None believes the key beside the release.
+        architecture: `package.module:factory` of a model of one's own. A release alone never has code imported.
     """
 
     release: Path
@@ -37,6 +39,7 @@ class ScoringJob:
     text_column: str
     label_column: str
     operator_key: Path | None
+    architecture: str | None = None
 
 
 def score_file(job: ScoringJob) -> dict[str, Any]:
@@ -47,14 +50,17 @@ def score_file(job: ScoringJob) -> dict[str, Any]:
     Raises:
         ScoringError: when the release cannot be verified or the output cannot be written.
         DataError: when the data cannot be read.
+        ConfigError: when there is no such architecture.
     """
     version = _open(job)
+    if job.architecture is not None:
+        make_known(job.architecture)
     table = load(job.data, job.text_column, job.label_column, require_labels=False)
     threshold = float(version.card["threshold"])
     try:
         scores = Scorer(version.task).scores(version.weights, encode_texts(version.task.features, table.texts))
     except UnknownArchitecture as error:
-        raise ScoringError(f"--release: {error}") from error
+        raise ScoringError(f"--release: {error}; give --architecture for a model of your own") from error
     _write(job.out, table, scores, threshold)
     counts = {
         "release": version.name,

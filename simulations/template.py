@@ -6,6 +6,7 @@ TEMPLATE = """\
 # A federation. Start it with `fl-sim run --config FILE --out DIR`; flags win over this file.
 name = "abuse"
 # seed = 1                     # one seed gives one run; without it a fresh one is drawn and written to DIR
+# device = "cpu"               # or "cuda", for the vectorised engine
 # engine = "auto"              # how devices are trained under ideal aggregation: sequential, vectorised or ray
 # ray_address = "10.0.0.1:6379"  # of a Ray cluster's head, with engine = "ray"; default: a Ray of the run's own
 

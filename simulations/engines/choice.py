@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fl_client.features import Features
@@ -24,6 +26,7 @@ from simulations.kernels import KERNELS
 from simulations.randomness import SeedTree
 
 Name = Literal["auto", "sequential", "vectorised"]
+Device = Literal["cpu", "cuda"]
 
 TOLERANCE = 1e-5
 """Of an update's numbers, over the largest: what vectorised and sequential may differ by, as rounding does."""
@@ -50,18 +53,20 @@ class Choice:
     make: Callable[[TaskSpec], Engine] = field(repr=False)
 
 
-def choose(task: TaskSpec, name: Name) -> Choice:
+def choose(task: TaskSpec, name: Name, device: Device = "cpu") -> Choice:
     """The engine of this name; for `auto` the fastest that gives what Opacus gives.
 
     Raises:
-        EngineError: when `vectorised` was asked for and does not.
+        EngineError: when `vectorised` was asked for and does not, or there is no such device.
     """
+    if device == "cuda":
+        return _on_gpu(task, name)
     if name == "sequential":
         return Choice("sequential", "as asked", SequentialEngine)
     if task.model.architecture in KERNELS:
         return Choice("vectorised", f"a compiled kernel for {task.model.architecture}", KernelEngine)
     try:
-        seconds = _compared(task)
+        seconds = _compared(task, StackedEngine)
     except EngineError as error:
         if name == "vectorised":
             raise EngineError(f"--engine: vectorised cannot run {task.model.architecture}: {error}") from error
@@ -72,12 +77,25 @@ def choose(task: TaskSpec, name: Name) -> Choice:
     return Choice("vectorised", told, StackedEngine)
 
 
-def _compared(task: TaskSpec) -> tuple[float, float]:
-    """CPU seconds of both for a few devices, when they learn the same."""
+def _on_gpu(task: TaskSpec, name: Name) -> Choice:
+    if name == "sequential":
+        raise EngineError("--device: expected cpu for engine sequential, got cuda")
+    if not torch.cuda.is_available():
+        raise EngineError("--device: expected a GPU that torch can use for cuda, found none; use cpu")
+    on_gpu = partial(StackedEngine, device="cuda")
+    try:
+        _compared(task, on_gpu)
+    except EngineError as error:
+        raise EngineError(f"--device: cuda cannot run {task.model.architecture}: {error}") from error
+    return Choice("vectorised", f"torch.func maps {task.model.architecture} on {torch.cuda.get_device_name()}", on_gpu)
+
+
+def _compared(task: TaskSpec, mapped: Callable[[TaskSpec], Engine]) -> tuple[float, float]:
+    """CPU seconds of the reference and another engine for a few devices, when they learn the same."""
     weights = initial_weights(task.model.architecture, task.features, seed=0)
     sequential, first = _timed(SequentialEngine(task), task, weights)
     try:
-        stacked, second = _timed(StackedEngine(task), task, weights)
+        stacked, second = _timed(mapped(task), task, weights)
     except (RuntimeError, TypeError, ValueError) as error:
         raise EngineError(str(error).splitlines()[0]) from error
     for one, other in zip(sequential, stacked, strict=True):

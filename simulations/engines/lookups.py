@@ -77,14 +77,18 @@ class Packed:
     @classmethod
     def of(cls, numbers: Tensor, vocabulary: int) -> Packed:
         """Of int64[D, n, length]."""
-        devices = numbers.shape[0]
-        keys = numbers + (torch.arange(devices) * vocabulary)[:, None, None]
-        touched = torch.zeros(devices * vocabulary, dtype=torch.bool)
+        devices, on = numbers.shape[0], numbers.device
+        keys = numbers + (torch.arange(devices, device=on) * vocabulary)[:, None, None]
+        touched = torch.zeros(devices * vocabulary, dtype=torch.bool, device=on)
         touched[keys.ravel()] = True
         found = touched.nonzero().ravel()
-        places = torch.empty(devices * vocabulary, dtype=torch.int64)
-        places[found] = torch.arange(found.numel())
+        places = torch.empty(devices * vocabulary, dtype=torch.int64, device=on)
+        places[found] = torch.arange(found.numel(), device=on)
         return cls(found % vocabulary, found // vocabulary, places[keys])
+
+    def cpu(self) -> Packed:
+        """The same, on the CPU."""
+        return Packed(self.rows.cpu(), self.owners.cpu(), self.local.cpu())
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,10 +158,14 @@ def _rounded(values: Tensor, scales: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.rint(scaled).astype(np.int64)
 
 
-def subtract_rows(table: Tensor, places: Tensor, gradients: Tensor, rate: NDArray[np.float32]) -> None:
-    """table[places[i]] -= rate[i] * gradients[i]: a sparse product, ten times faster than `index_add_`."""
+def subtract_rows(table: Tensor, places: Tensor, gradients: Tensor, rate: float) -> None:
+    """table[places[i]] -= rate * gradients[i]: on the CPU a sparse product, ten times faster than `index_add_`."""
     count = places.numel()
-    chosen = csc_array((rate, places.numpy(), np.arange(count + 1)), shape=(table.shape[0], count))
+    if table.is_cuda:
+        table.index_add_(0, places, gradients.reshape(count, -1), alpha=-rate)
+        return
+    rates = np.full(count, rate, np.float32)
+    chosen = csc_array((rates, places.numpy(), np.arange(count + 1)), shape=(table.shape[0], count))
     table.sub_(torch.from_numpy(chosen @ gradients.reshape(count, -1).numpy()))
 
 

@@ -62,10 +62,10 @@ class _Chunk:
     labels: Tensor = field(repr=False)
 
     @classmethod
-    def of(cls, trainees: Sequence[Trainee], draws: Sequence[Draws]) -> _Chunk:
+    def of(cls, trainees: Sequence[Trainee], draws: Sequence[Draws], device: torch.device) -> _Chunk:
         dense = [torch.from_numpy(one.examples.features.dense()) for one in trainees]
         labels = [torch.from_numpy(one.examples.labels) for one in trainees]
-        return cls(trainees, draws, _padded(dense), _padded(labels))
+        return cls(trainees, draws, _padded(dense).to(device), _padded(labels).to(device))
 
     def batches(self) -> Iterator[_Batch]:
         """Step by step, of the devices that still have one."""
@@ -74,21 +74,24 @@ class _Chunk:
             yield self._batch([one.chosen[one.starts[step] : one.starts[step + 1]] for one in active])
 
     def _batch(self, chosen: Sequence[NDArray[np.int64]]) -> _Batch:
-        places = _padded([torch.from_numpy(one) for one in chosen])
-        sizes = torch.tensor([one.size for one in chosen])
-        taken = (torch.arange(places.shape[1]) < sizes[:, None]).to(torch.float32)
-        device = torch.arange(len(chosen))[:, None]
+        on = self.labels.device
+        places = _padded([torch.from_numpy(one) for one in chosen]).to(on)
+        sizes = torch.tensor([one.size for one in chosen], device=on)
+        taken = (torch.arange(places.shape[1], device=on) < sizes[:, None]).to(torch.float32)
+        device = torch.arange(len(chosen), device=on)[:, None]
         return _Batch(self.inputs[device, places], self.labels[device, places], taken, places)
 
 
 class StackedEngine:
-    """Implements `Engine`."""
+    """Implements `Engine`. What leaves it is on the CPU again: mechanism and sums are always computed there."""
 
-    def __init__(self, task: TaskSpec) -> None:
+    def __init__(self, task: TaskSpec, device: str = "cpu") -> None:
         self._task = task
-        self._whole = build(task.model.architecture, task.features)
+        self._device = torch.device(device)
+        self._whole = build(task.model.architecture, task.features).to(self._device)
         plain = isinstance(task.training, LocalSgd)
         self._lookups = Lookups.of(task) if plain else Lookups(self._whole, [], [])
+        self._lookups.module.to(self._device)
         self._shapes = {name: tuple(value.shape) for name, value in self._whole.named_parameters()}
         self._held = [name for name in self._shapes if name not in self._lookups.names]
         # Recurrent layers work in place, which the shared weights of a first step would not allow.
@@ -118,7 +121,7 @@ class StackedEngine:
         size = self._chunk_size(trainees)
         for first in range(0, len(order), size):
             places = order[first : first + size]
-            chunk = _Chunk.of([trainees[place] for place in places], [draws[place] for place in places])
+            chunk = _Chunk.of([trainees[place] for place in places], [draws[place] for place in places], self._device)
             found.update(zip(places, work(chunk), strict=True))
         yield from (found[place] for place in range(len(trainees)))
 
@@ -129,19 +132,19 @@ class StackedEngine:
         return min(_CHUNK, max(1, _NUMBERS // max(1, each)))
 
     def _learnt(self, weights: NDArray[np.float32], chunk: _Chunk) -> Iterator[Learnt]:
-        start = self._named(torch.from_numpy(weights.copy()))
+        start = self._named(torch.from_numpy(weights.copy()).to(self._device))
         training = self._task.training
         if isinstance(training, LocalSgd):
             deltas = self._sgd(training, start, chunk).whole(start)
         else:
-            deltas = self._dp_sgd(training, start, chunk)
+            deltas = (delta.cpu() for delta in self._dp_sgd(training, start, chunk))
         for delta, found in zip(deltas, self._statistics(start, chunk), strict=True):
             yield Update(delta.numpy(), found) if bool(torch.isfinite(delta).all()) else NOT_FINITE
 
     def _added(
         self, weights: NDArray[np.float32], chunk: _Chunk, scale: Scale, sums: NDArray[np.int64]
     ) -> Iterator[Weighed | TrainingError]:
-        start = self._named(torch.from_numpy(weights.copy()))
+        start = self._named(torch.from_numpy(weights.copy()).to(self._device))
         training = self._task.training
         if not isinstance(training, LocalSgd):
             raise TypeError("training: expected plain SGD")
@@ -159,7 +162,8 @@ class StackedEngine:
         stacked = {name: _every(start[name], devices) for name in self._held}
         for number, batch in enumerate(chunk.batches()):
             active = len(batch.taken)
-            places = packed.local[torch.arange(active)[:, None], batch.places].ravel() if packed else torch.empty(0)
+            device = torch.arange(active, device=self._device)[:, None]
+            places = packed.local[device, batch.places].ravel() if packed else torch.empty(0)
             vectors = [table[places].view(*batch.inputs.shape, -1) for table in tables.values()]
             # In the first step all devices still have the same weights: one large product instead of many small ones.
             shared = number == 0 and self._shares
@@ -168,12 +172,11 @@ class StackedEngine:
             gradients, looked_up = gradient(own, vectors, batch.inputs, batch.labels, batch.taken)
             for name, value in stacked.items():
                 value[:active].sub_(gradients[name], alpha=training.learning_rate)
-            rate = np.full(places.numel(), training.learning_rate, np.float32)
             for table, found in zip(tables.values(), looked_up, strict=True):
-                subtract_rows(table, places, found, rate)
-        held = {name: value - start[name] for name, value in stacked.items()}
-        rows = {name: table - start[name][packed.rows] for name, table in tables.items()} if packed else {}
-        return Moved(list(self._shapes), held, rows, packed)
+                subtract_rows(table, places, found, training.learning_rate)
+        held = {name: (value - start[name]).cpu() for name, value in stacked.items()}
+        rows = {name: (table - start[name][packed.rows]).cpu() for name, table in tables.items()} if packed else {}
+        return Moved(list(self._shapes), held, rows, packed.cpu() if packed else None)
 
     def _dp_sgd(self, training: LocalTraining, start: Parameters, chunk: _Chunk) -> Iterator[Tensor]:
         stacked = {name: _every(value, len(chunk.trainees)) for name, value in start.items()}
@@ -182,7 +185,7 @@ class StackedEngine:
         for step, batch in enumerate(chunk.batches()):
             summed = self._clipped(training, stacked, batch)
             if training.message_noise:
-                noise = [self._named(torch.from_numpy(one[step])) for one in noises]
+                noise = [self._named(torch.from_numpy(one[step]).to(self._device)) for one in noises]
                 summed = {name: value + torch.stack([one[name] for one in noise]) for name, value in summed.items()}
             for name, value in stacked.items():
                 value.sub_(summed[name], alpha=rate)
