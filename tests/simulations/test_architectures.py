@@ -32,10 +32,13 @@ def small_network(features: FeatureSpec) -> nn.Module:
         ({}, FeatureSpec(buckets=16_384)),
         ({"architecture": "word-embedding"}, SequenceSpec(unit="words", vocabulary=16_384, length=64)),
         ({"architecture": "character-cnn"}, SequenceSpec(unit="characters", vocabulary=256, length=128)),
-        ({"architecture": OWN, "inputs": "words", "buckets": 99, "length": 7}, SequenceSpec(unit="words", vocabulary=99, length=7)),
+        (
+            {"architecture": OWN, "inputs": "words", "buckets": 99, "length": 7},
+            SequenceSpec(unit="words", vocabulary=99, length=7),
+        ),
         ({"architecture": OWN}, FeatureSpec(buckets=16_384)),
     ],
-)  # fmt: skip
+)
 def test_every_architecture_reads_what_it_can(training: dict[str, object], expected: object) -> None:
     assert input_spec(TrainingConfig.model_validate(training)) == expected
 
