@@ -30,8 +30,8 @@ _FAR = 1000
 _ROUNDINGS = tuple(range(8, 256, 16))
 """Bytes for `Constant`: each rounds another way, and the mechanism refuses the few that leave its bound."""
 _PAIRINGS = 2
-_TESTS = 3 + 4 + 2 * _PAIRINGS
-"""One a canary, one a world, and of two domains and ways to pair rounds one each."""
+_TESTS = 3 + 4 + 2 * (_PAIRINGS + 1)
+"""One a canary, one a world, and of two domains one for each way to pair neighbouring rounds, and for all pairs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,15 +122,16 @@ def _variance(audited: Audited, name: str, world: World, chance: float) -> Check
 
 
 def _independence(absent: World, chance: float) -> Check:
-    """Whether neighbouring rounds have correlated noise, as the devices added it or as it is decoded.
+    """Whether rounds have correlated noise, as the devices added it or as it is decoded.
 
-    About a known mean of zero, the square of the correlation of n independent pairs is Beta(1/2, (n - 1) / 2).
+    Neighbours are looked at together, for a little correlation; all pairs one by one, for noise that was used before.
     """
-    found = [
+    neighbours = [
         _correlation(values[first:-1:2], values[first + 1 :: 2])
         for values in (absent.sums, absent.decoded)
         for first in range(_PAIRINGS)
     ]
+    found = [*neighbours, *(_most_alike(values) for values in (absent.sums, absent.decoded))]
     correlation, p_value = min(found, key=lambda one: one[1])
     return Check(
         name="noise: two rounds",
@@ -139,11 +140,25 @@ def _independence(absent: World, chance: float) -> Check:
     )
 
 
+def _most_alike(values: Floats) -> tuple[float, float]:
+    """The largest correlation of all pairs of rounds, and its p-value as the largest of so many."""
+    count, size = values.shape
+    directions = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    pairs = (directions @ directions.T)[np.triu_indices(count, 1)]
+    largest = float(pairs[np.argmax(np.abs(pairs))])
+    return largest, min(1.0, pairs.size * _p_value(largest, size))
+
+
 def _correlation(one: Floats, other: Floats) -> tuple[float, float]:
     """About zero, and its two-sided p-value."""
     norms = float(np.linalg.norm(one) * np.linalg.norm(other))
     correlation = float(np.sum(one * other)) / norms if norms else 0.0
-    return correlation, float(betainc((one.size - 1) / 2, 0.5, max(0.0, 1 - correlation**2)))
+    return correlation, _p_value(correlation, one.size)
+
+
+def _p_value(correlation: float, size: int) -> float:
+    """About a known mean of zero, the square of the correlation of n independent pairs is Beta(1/2, (n - 1) / 2)."""
+    return float(betainc((size - 1) / 2, 0.5, max(0.0, 1 - correlation**2)))
 
 
 def _sensitivity(audited: Audited, canaries: Mapping[str, Update], run: Pipeline) -> Check:

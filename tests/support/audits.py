@@ -80,12 +80,13 @@ class Handmade:
 
 @dataclass(frozen=True)
 class Replayed:
-    """The shipped round with the randomness of the round before, in every second round."""
+    """The shipped round with the randomness of another one."""
 
     shipped: Pipeline
+    other: Callable[[int], int]
 
     def __call__(self, updates: Sequence[Update], number: int, rng: Randomness) -> Total:  # noqa: ARG002
-        return self.shipped(updates, number, SEED.child("replayed", number // 2).stream())
+        return self.shipped(updates, number, SEED.child("replayed", self.other(number)).stream())
 
 
 def weaker(round_: Audited, share: float) -> Pipeline:
@@ -148,5 +149,12 @@ FAULTS: Mapping[str, Fault] = {
         audited(),
         lambda round_: Handmade(round_, to_norm(round_.task.mechanism.clip), noise_first=True),
     ),
-    "the same noise in two rounds": Fault("noise: two rounds", audited(), lambda round_: Replayed(Shipped.of(round_))),
+    "the same noise in two rounds": Fault(
+        "noise: two rounds", audited(), lambda round_: Replayed(Shipped.of(round_), lambda number: number // 2)
+    ),
+    "the noise of a round long ago": Fault(
+        "noise: two rounds",
+        audited(),
+        lambda round_: Replayed(Shipped.of(round_), lambda number: 7 if number == 57 else number),
+    ),
 }
