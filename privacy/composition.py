@@ -30,7 +30,10 @@ _TOLERANCE = 1e-3
 
 _LIBRARY = f"dp-accounting {version('dp-accounting')}"
 PLD_NAME = f"privacy loss distributions ({_LIBRARY})"
+ANY_PROMISE = 20.0
+"""An epsilon above it lets odds change 500-million-fold. From about there on accountants' floats may give out."""
 EXACT_NAME = f"exact Gaussian curve (scipy {version('scipy')})"
+UNSAMPLED_NAME = f"{EXACT_NAME}, of the same rounds without sampling"
 RDP_NAME = f"Renyi differential privacy ({_LIBRARY})"
 
 
@@ -101,6 +104,8 @@ def bracket(composition: Composition, delta: float, coarseness: int = 1) -> Brac
     if not composition.sampled:
         return _agreed(Bracket(*epsilon_bracket(composition.mu, delta), second, EXACT_NAME), _TOLERANCE, _TOLERANCE)
     lower, upper = (_pld_epsilon(composition, delta, pessimistic, coarseness) for pessimistic in (False, True))
+    if math.isinf(upper) and second > ANY_PROMISE:
+        return Bracket(0.0, _without_grid(composition, delta), second, UNSAMPLED_NAME)
     widest = _TOLERANCE + _grid(second) * coarseness * composition.rounds
     return _agreed(Bracket(lower, upper, second, PLD_NAME), widest, _TOLERANCE if coarseness == 1 else widest)
 
@@ -118,7 +123,19 @@ def upper_bound(composition: Composition, delta: float, coarseness: int = 1) -> 
     """
     if math.isinf(composition.mu) or not composition.sampled:
         return epsilon_bracket(composition.mu, delta)[1]
-    return _pld_epsilon(composition, delta, True, coarseness)  # positional, as in `bracket`: one cache key
+    found = _pld_epsilon(composition, delta, True, coarseness)  # positional, as in `bracket`: one cache key
+    if math.isinf(found) and rdp_epsilon(composition, delta) > ANY_PROMISE:
+        return _without_grid(composition, delta)
+    return found
+
+
+def _without_grid(composition: Composition, delta: float) -> float:
+    """Where the grid's floats give out, far above any promise: the exact curve of the same rounds without sampling.
+
+    Sampling never adds to a loss, by the convexity of the hockey-stick divergence. Not below the second bound either.
+    """
+    squares = composition.mu**2 + sum(times / one.noise_multiplier**2 for one, times in composition.sampled)
+    return max(epsilon_bracket(math.sqrt(squares), delta)[1], rdp_epsilon(composition, delta))
 
 
 @lru_cache(maxsize=1024)

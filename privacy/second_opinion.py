@@ -14,7 +14,7 @@ from importlib.metadata import version
 import numpy as np
 from prv_accountant import GaussianMechanism, PoissonSubsampledGaussianMechanism, PRVAccountant
 
-from privacy.composition import PLD_NAME, RDP_NAME, AccountantsDisagree, Bracket, Composition, grid_bracket
+from privacy.composition import ANY_PROMISE, PLD_NAME, RDP_NAME, AccountantsDisagree, Bracket, Composition, grid_bracket
 
 PRV_NAME = f"privacy random variables (prv-accountant {version('prv-accountant')})"
 
@@ -23,8 +23,6 @@ _RELATIVE = 0.01
 """How wide the second bracket may be, absolutely and of epsilon: its time grows as it narrows."""
 _DELTA_SHARE = 1e-3
 """Of delta, what truncation may cost."""
-_ANY_PROMISE = 20.0
-"""An epsilon above it lets odds change 500-million-fold. From about there on prv-accountant's floats may give out."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def _sampled_opinion(composition: Composition, delta: float, first: Bracket) -> 
     try:
         return SecondOpinion(*_prv(composition, delta, max(_FINEST, _RELATIVE * first.upper)), PRV_NAME)
     except (RuntimeError, FloatingPointError) as error:
-        if first.upper <= _ANY_PROMISE:
+        if first.upper <= ANY_PROMISE:
             raise AccountantsDisagree(f"epsilon: no second opinion, as {PRV_NAME} gave out: {error}") from error
         return SecondOpinion(0.0, first.second, RDP_NAME)
 

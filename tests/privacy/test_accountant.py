@@ -329,6 +329,17 @@ def test_far_above_any_promise_the_second_opinion_is_a_bound() -> None:
         assert (confirmed.second_accountant, confirmed.second_epsilon) == (composition.RDP_NAME, found.second_epsilon)
 
 
+def test_far_above_any_promise_a_grid_that_gives_out_is_replaced_by_a_bound() -> None:
+    """Seen where a simulation of 200 of 1,000 devices has the noise of a fleet."""
+    noise = 0.66 * 200 / 5_000 * 13**0.5
+    events = [poisson(0.2, noise, population=1_000, min_survivors=50)] * 30
+    for times in (14, 30):
+        found = confirmed_spend(events[:times], 1e-8)
+        unsampled, _ = epsilon_bracket(times**0.5 / noise, found.delta)
+        assert 20 < found.epsilon < max(unsampled, found.second_epsilon) + 1
+    assert math.isfinite(max(spend_by_round(events[:14], 1e-8)))
+
+
 def test_no_promise_without_a_second_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
     def gives_out(*_: object) -> tuple[float, float]:
         raise RuntimeError("Discrete mean differs")
