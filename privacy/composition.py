@@ -132,10 +132,10 @@ def upper_bound(composition: Composition, delta: float, coarseness: int = 1) -> 
 def _without_grid(composition: Composition, delta: float) -> float:
     """Where the grid's floats give out, far above any promise: the exact curve of the same rounds without sampling.
 
-    Sampling never adds to a loss, by the convexity of the hockey-stick divergence. Not below the second bound either.
+    Sampling never adds to a loss, by the convexity of the hockey-stick divergence.
     """
     squares = composition.mu**2 + sum(times / one.noise_multiplier**2 for one, times in composition.sampled)
-    return max(epsilon_bracket(math.sqrt(squares), delta)[1], rdp_epsilon(composition, delta))
+    return epsilon_bracket(math.sqrt(squares), delta)[1]
 
 
 @lru_cache(maxsize=1024)
