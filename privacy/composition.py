@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from importlib.metadata import version
@@ -143,15 +143,20 @@ def rdp_epsilon(composition: Composition, delta: float) -> float:
     """An upper bound by Renyi differential privacy."""
     if math.isinf(composition.mu):
         return math.inf
+    return float(rdp.compute_epsilon(_RDP_ORDERS, rdp_curve(composition)[1], delta)[0])
+
+
+def rdp_curve(composition: Composition) -> tuple[Sequence[float], NDArray[np.float64]]:
+    """Orders, all above 1, and the Renyi divergence at each: float64, inf without noise."""
     curve = np.array(_RDP_ORDERS) * composition.mu**2 / 2
     for sampled, times in composition.sampled:
-        curve += times * _rdp_curve(sampled)
-    return float(rdp.compute_epsilon(_RDP_ORDERS, curve, delta)[0])
+        curve += times * _rdp_of_round(sampled)
+    return _RDP_ORDERS, curve
 
 
 @lru_cache(maxsize=256)
-def _rdp_curve(sampled: Sampled) -> NDArray[np.float64]:
-    """Of one round, at each order: it adds up over rounds."""
+def _rdp_of_round(sampled: Sampled) -> NDArray[np.float64]:
+    """At each order: it adds up over rounds."""
     accountant = rdp.RdpAccountant(_RDP_ORDERS)
     gaussian = dp_event.GaussianDpEvent(sampled.noise_multiplier)
     accountant.compose(dp_event.PoissonSampledDpEvent(sampled.rate, gaussian))

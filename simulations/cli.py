@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from simulations.config import ConfigError, load_config
 from simulations.console import describe
+from simulations.ending import EXIT_FAILED, EXIT_STOPPED, fail
+from simulations.outdir import OutputDirectoryError
 from simulations.readers import DataError
-from simulations.rundir import RunDirectoryError
+from simulations.sweep.cli import sweep_command
 from simulations.template import TEMPLATE
 
 app = typer.Typer(
@@ -25,11 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_STOPPED = 130
-"""Stopped by Ctrl-C after a complete round; the run can be resumed."""
+app.command("sweep")(sweep_command)
 
 DATA, PRIVACY, TRAINING, RUN = "Data", "Privacy", "Training", "Run"
 
@@ -61,7 +58,7 @@ def init(
     Example: [bold]fl-sim init federation.toml && fl-sim run --config federation.toml[/bold]
     """
     if path.exists() and not force:
-        _fail(f"PATH: {path} exists; give another path or --force")
+        fail(f"PATH: {path} exists; give another path or --force")
     path.write_text(TEMPLATE, encoding="utf-8")
     typer.echo(f"wrote {path}")
 
@@ -232,7 +229,7 @@ def score(  # noqa: PLR0917 - the options of a command
     try:
         metrics = score_file(ScoringJob(release, data, out, text_column, label_column, operator_key, architecture))
     except (ConfigError, DataError, ScoringError) as error:
-        _fail(str(error))
+        fail(str(error))
     if as_json:
         typer.echo(json.dumps(metrics))
         return
@@ -254,13 +251,13 @@ def _run(config: Path | None, overrides: dict[str, Any], place: _Place, crew: _C
             out = place.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
             loaded = load_config(config, {**overrides, "ray_address": crew.ray_address})
             outcome = start(loaded, out, force=place.force, workers=crew.workers)
-    except (ConfigError, DataError, EngineError, RunDirectoryError) as error:
-        _fail(str(error))
+    except (ConfigError, DataError, EngineError, OutputDirectoryError) as error:
+        fail(str(error))
     except RunError as error:
-        _fail(str(error), EXIT_FAILED)
+        fail(str(error), EXIT_FAILED)
     path = outcome.directory.path
     if outcome.summary is None:
-        _fail(f"stopped; go on with `fl-sim run --resume {path}`", EXIT_STOPPED)
+        fail(f"stopped; go on with `fl-sim run --resume {path}`", EXIT_STOPPED)
     typer.echo(json.dumps(outcome.summary, indent=2) if as_json else describe(outcome.summary, path))
 
 
@@ -268,11 +265,6 @@ def _refuse_beside_resume(given: dict[str, Any]) -> None:
     names = [name for name, value in given.items() if value]
     if names:
         raise ConfigError(f"--resume: goes on with the run's own configuration; leave out {', '.join(names)}")
-
-
-def _fail(message: str, code: int = EXIT_USAGE) -> NoReturn:
-    print(f"fl-sim: {message}", file=sys.stderr)
-    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

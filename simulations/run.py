@@ -92,7 +92,7 @@ def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> 
     """A new run in a new directory.
 
     Raises:
-        ConfigError, DataError, RunDirectoryError: bad input, before anything is written.
+        ConfigError, DataError, OutputDirectoryError: bad input, before anything is written.
         RunError: when the run fails on its way.
     """
     RunDirectory.check(out, force=force)
@@ -107,7 +107,8 @@ def resume(path: Path, *, workers: int | None, ray_address: str | None = None) -
     """Go on with a run after its last complete round; a run that is complete is only summed up again.
 
     Raises:
-        ConfigError, DataError, RunDirectoryError: when there is no run, its data have changed, or no cluster answers.
+        ConfigError, DataError, OutputDirectoryError: when there is no run, its data have changed, or no cluster
+            answers.
         RunError: when the run fails on its way.
     """
     directory, config = RunDirectory.reopen(path, {"ray_address": ray_address})
@@ -150,7 +151,7 @@ def execute(prepared: Prepared, directory: RunDirectory, by: Supervision) -> Out
     """Every round that is left, then the outputs.
 
     Raises:
-        RunDirectoryError: when another process is in the directory.
+        OutputDirectoryError: when another process is in the directory.
         RunError: when the run fails on its way.
     """
     with directory.locked(), _log_to(directory.log) as log:

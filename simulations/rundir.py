@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fl_server.checkpoint import write_atomically
 from simulations.config import ConfigError, RunConfig, load_config
+from simulations.outdir import Kind, OutputDirectoryError, exclusive
 
 _CONFIG = "config.toml"
-
-
-class RunDirectoryError(ValueError):
-    """A directory that cannot be used as asked; the message says what to do."""
+_KIND = Kind("fl-sim", _CONFIG, "go on with `--resume {path}`, or replace it with --force")
 
 
 @dataclass(frozen=True)
@@ -32,32 +28,18 @@ class RunDirectory:
         """Refuse early what `create` would refuse.
 
         Raises:
-            RunDirectoryError: when the path is a file, or a directory that is not empty and may not be replaced.
+            OutputDirectoryError: when the path is a file, or a directory that is not empty and may not be replaced.
         """
-        if path.exists() and not path.is_dir():
-            raise RunDirectoryError(f"--out: {path} is a file; expected a directory or a new path")
-        if not path.exists() or not any(path.iterdir()):
-            return
-        if not force:
-            raise RunDirectoryError(f"--out: {path} exists; go on with `--resume {path}`, or replace it with --force")
-        if not (path / _CONFIG).is_file():
-            raise RunDirectoryError(f"--force: {path} was not made by fl-sim (no {_CONFIG}); it is left alone")
+        _KIND.check(path, force=force)
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, *, force: bool) -> RunDirectory:
         """A new directory with its configuration in it.
 
         Raises:
-            RunDirectoryError: as `check`, or when it cannot be written.
+            OutputDirectoryError: as `check`, or when it cannot be written.
         """
-        cls.check(path, force=force)
-        try:
-            if path.exists() and any(path.iterdir()):
-                shutil.rmtree(path)
-            path.mkdir(parents=True, exist_ok=True)
-            write_atomically(path / _CONFIG, config.to_toml().encode())
-        except OSError as error:
-            raise RunDirectoryError(f"--out: cannot write to {path}: {error.strerror or error}") from error
+        _KIND.create(path, config.to_toml(), force=force)
         return cls(path)
 
     @classmethod
@@ -65,28 +47,18 @@ class RunDirectory:
         """An earlier run's directory, and its configuration with `overrides` that do not change its outcome.
 
         Raises:
-            RunDirectoryError: when there is no run in it.
+            OutputDirectoryError: when there is no run in it.
         """
         if not (path / _CONFIG).is_file():
-            raise RunDirectoryError(f"--resume: {path} holds no run; expected a directory with {_CONFIG}")
+            raise OutputDirectoryError(f"--resume: {path} holds no run; expected a directory with {_CONFIG}")
         try:
             return cls(path), load_config(path / _CONFIG, overrides)
         except ConfigError as error:
-            raise RunDirectoryError(f"--resume: {error}") from error
+            raise OutputDirectoryError(f"--resume: {error}") from error
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes out of this directory.
-
-        Raises:
-            RunDirectoryError: when another process is in it.
-        """
-        with (self.path / ".lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunDirectoryError(f"--resume: another process is running in {self.path}") from error
-            yield
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes out of this directory; raises OutputDirectoryError when another one is in it."""
+        return exclusive(self.path)
 
     @property
     def checkpoint(self) -> Path:

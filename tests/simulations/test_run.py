@@ -25,9 +25,10 @@ from privacy.merkle import leaf_hash
 from privacy.secagg.record_check import Evidence, check_log
 from simulations.config import ConfigError, load_config
 from simulations.host import Authorities
+from simulations.outdir import OutputDirectoryError
 from simulations.randomness import SeedTree
 from simulations.run import prepare, resume, start
-from simulations.rundir import RunDirectory, RunDirectoryError
+from simulations.rundir import RunDirectory
 from tests.support.runs import ledger_digest, model_bytes, small_config
 
 OPERATOR = Authorities(SeedTree.root(11)).operator
@@ -207,19 +208,19 @@ def test_full_disk_keeps_the_last_complete_round(tmp_path: Path) -> None:
 def test_existing_directories(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     run, _ = finished
     config = load_config(small_config(tmp_path), {})
-    with pytest.raises(RunDirectoryError, match="go on with `--resume"):
+    with pytest.raises(OutputDirectoryError, match="go on with `--resume"):
         RunDirectory.create(run, config, force=False)
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.tex").write_text("x")
-    with pytest.raises(RunDirectoryError, match="was not made by fl-sim"):
+    with pytest.raises(OutputDirectoryError, match="was not made by fl-sim"):
         RunDirectory.create(precious, config, force=True)
     assert (precious / "thesis.tex").exists()
 
 
 def test_two_processes_do_not_share_a_directory(tmp_path: Path) -> None:
     directory = RunDirectory.create(tmp_path / "run", load_config(small_config(tmp_path), {}), force=False)
-    with directory.locked(), pytest.raises(RunDirectoryError, match="another process"), directory.locked():
+    with directory.locked(), pytest.raises(OutputDirectoryError, match="another process"), directory.locked():
         pass
 
 

@@ -1,0 +1,81 @@
+"""Directories that a command makes for its results: never over somebody else's files, one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fl_server.checkpoint import write_atomically
+
+
+class OutputDirectoryError(ValueError):
+    """A directory that cannot be used as asked; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What makes a directory one of a command's.
+
+    Attributes:
+        marker: the file that says what was asked for; the first to be written.
+        again: what to do about a directory that exists, for a message.
+    """
+
+    command: str
+    marker: str
+    again: str
+
+    def check(self, path: Path, *, force: bool) -> None:
+        """Refuse early what `create` would refuse.
+
+        Raises:
+            OutputDirectoryError: when the path is a file, or a directory that is not empty and may not be replaced.
+        """
+        if path.exists() and not path.is_dir():
+            raise OutputDirectoryError(f"--out: {path} is a file; expected a directory or a new path")
+        if not path.exists() or not any(path.iterdir()):
+            return
+        if not force:
+            raise OutputDirectoryError(f"--out: {path} exists; {self.again.format(path=path)}")
+        if not self.made(path):
+            raise OutputDirectoryError(
+                f"--force: {path} was not made by {self.command} (no {self.marker}); it is left alone"
+            )
+
+    def create(self, path: Path, definition: str, *, force: bool) -> None:
+        """A new directory with its marker in it.
+
+        Raises:
+            OutputDirectoryError: as `check`, or when it cannot be written.
+        """
+        self.check(path, force=force)
+        try:
+            if path.exists() and any(path.iterdir()):
+                shutil.rmtree(path)
+            path.mkdir(parents=True, exist_ok=True)
+            write_atomically(path / self.marker, definition.encode())
+        except OSError as error:
+            raise OutputDirectoryError(f"--out: cannot write to {path}: {error.strerror or error}") from error
+
+    def made(self, path: Path) -> bool:
+        """Whether the command made this directory."""
+        return (path / self.marker).is_file()
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Keep other processes out of a directory.
+
+    Raises:
+        OutputDirectoryError: when another process is in it.
+    """
+    with (path / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputDirectoryError(f"--resume: another process is running in {path}") from error
+        yield

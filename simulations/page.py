@@ -1,0 +1,25 @@
+"""Pages for people: self-contained HTML, without scripts or outside references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def render(template: str, **values: Any) -> str:
+    """A template of this package, with `values` in it; every text is escaped."""
+    environment = Environment(
+        loader=PackageLoader("simulations", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["bound"] = bound
+    return environment.get_template(template).render(**values)
+
+
+def bound(epsilon: float | None) -> str:
+    """An epsilon in two decimals, rounded up already where it was computed; None is no bound."""
+    return "∞" if epsilon is None else f"{epsilon:.2f}"

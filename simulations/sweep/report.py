@@ -1,0 +1,144 @@
+"""What a finished sweep leaves behind: tables, charts, a page and `sweep.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fl_server.checkpoint import write_atomically
+from privacy.selection import SOURCE
+from simulations.page import bound, render
+from simulations.sweep.charts import draw
+from simulations.sweep.grid import short
+from simulations.sweep.running import SweepResult
+from simulations.sweep.table import METRICS, Setting, best_by, run_rows, setting_fields, settings_of, write_tables
+from simulations.sweep.tuning import TuningCost, tuning_cost
+
+_EPSILON_KEYS = ("privacy.epsilon", "privacy.noise_multiplier")
+_AGGREGATION = {
+    "ideal": "Secure aggregation was left out: what it would have added up was added up directly. The models are those "
+    "of secure aggregation but for the rounding of floats, much faster to get; there is no log of rounds to verify.",
+    "secure": "Secure aggregation was run for real, as the configuration asks.",
+    "central": "A trusted aggregator was simulated, as the configuration asks: the claims do not hold against it.",
+}
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """A sweep's results in the form in which people want them."""
+
+    result: SweepResult
+    settings: Sequence[Setting]
+    cost: TuningCost
+
+    @classmethod
+    def of(cls, result: SweepResult) -> SweepReport:
+        cost = tuning_cost([one.prepared.task for one in result.cells])
+        return cls(result, settings_of(result.results), cost)
+
+    @property
+    def by(self) -> str | None:
+        """The key that says how much privacy there is, if the grid has one."""
+        keys = [axis.key for axis in self.result.grid.axes]
+        return next((key for key in _EPSILON_KEYS if key in keys), None)
+
+    @property
+    def best(self) -> list[Setting]:
+        """For each amount of privacy."""
+        return best_by(self.by, self.settings)
+
+    def write(self) -> dict[str, Any]:
+        """All files, written anew each time; returns what is in `sweep.json`."""
+        path = self.result.directory.path
+        write_tables(run_rows(self.result), path / "table.csv", path / "table.parquet")
+        write_atomically(path / "sweep.html", self._page().encode())
+        fields = self.fields()
+        write_atomically(path / "sweep.json", (json.dumps(fields, indent=2, allow_nan=False) + "\n").encode())
+        return fields
+
+    def fields(self) -> dict[str, Any]:
+        """For JSON; None stands for an epsilon without a bound."""
+        grid, result = self.result.grid, self.result
+        return {
+            "runs": len(result.results),
+            "complete": sum(one.summary is not None for one in result.results),
+            "failed": [{"run": one.cell.name, "error": one.error} for one in result.failed],
+            "seeds": grid.seeds,
+            "grid": {axis.key: list(axis.values) for axis in grid.axes},
+            "aggregation": grid.base.server.aggregation,
+            "ranked_by": "AUROC on the calibration users",
+            "settings": [setting_fields(one) for one in self.settings],
+            "best": [setting_fields(one) for one in self.best],
+            "tuning": {"charged": False, **asdict(self.cost), "best_alone_by": SOURCE, "statement": self.tuning},
+        }
+
+    def describe(self) -> str:
+        """A finished sweep in a few lines."""
+        shown = [
+            f"{one.label or 'as configured':<40}  ε {bound(one.epsilon):>6}  "
+            + "  ".join(f"{label} {one.metrics[name].text()}" for name, label in METRICS.items() if name in one.metrics)
+            for one in self.best
+        ]
+        path, aggregation = self.result.directory.path, self.result.grid.base.server.aggregation
+        return "\n".join(
+            [
+                f"best{' for each ' + short(self.by) if self.by else ''} by calibration users' AUROC, on test users:",
+                *shown,
+                f"aggregation {aggregation}: {_AGGREGATION[aggregation]}",
+                f"tuning was not charged. {self.together}",
+                f"look at     {path / 'sweep.html'}  {path / 'table.csv'}",
+            ]
+        )
+
+    @property
+    def tuning(self) -> str:
+        """The warning."""
+        cost = self.cost
+        return (
+            f"Each run's ε counts that run alone. {self.together} Tune on data of other people, or charge it to the "
+            f'devices\' ledger (`purpose = "tuning"`): a run alone costs up to {bound(cost.costliest)}.'
+        )
+
+    @property
+    def together(self) -> str:
+        """What the sweep, as it was run, would cost."""
+        cost = self.cost
+        noisy = cost.runs - cost.noiseless
+        if not noisy:
+            return "No run has noise, so nothing can be promised to devices whose data they use."
+        figure = (
+            f"ε {bound(cost.together)} at δ {cost.delta:g}" if cost.together is not None else "no ε that can be stated"
+        )
+        if cost.noiseless:
+            return (
+                f"Were all {cost.runs} runs trained on the same devices, nothing could be promised to them, since "
+                f"{cost.noiseless} have no noise; the other {noisy} together cost a device {figure}."
+            )
+        return f"Were all {cost.runs} runs trained on the same devices, they would together cost a device {figure}."
+
+    def _page(self) -> str:
+        grid, best = self.result.grid, self.best
+        return render(
+            "sweep/sweep.html.j2",
+            name=grid.base.name,
+            settings=self.settings,
+            best=best,
+            top=self.settings[0],
+            by=short(self.by) if self.by else None,
+            keys=[short(axis.key) for axis in grid.axes],
+            metrics=METRICS,
+            seeds=grid.seeds,
+            runs=len(self.result.results),
+            done=sum(one.summary is not None for one in self.result.results),
+            failed=self.result.failed,
+            extrapolated=any(one.summary["extrapolated"] for one in self.result.results if one.summary),
+            charts=draw(self.settings, grid.seeds, self.result.directory.path),
+            cost=self.cost,
+            tuning=self.tuning,
+            together=self.together,
+            source=SOURCE,
+            aggregation=_AGGREGATION[grid.base.server.aggregation],
+            config=grid.base.to_toml(),
+        )

@@ -1,0 +1,117 @@
+"""A real sweep, small: cells, table, page; failing cells; a sweep that was killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from simulations.config import ConfigError, load_config
+from simulations.outdir import OutputDirectoryError
+from simulations.sweep import running
+from simulations.sweep.cli import _base
+from simulations.sweep.grid import Axis, Grid
+from simulations.sweep.report import SweepReport
+from tests.support.runs import model_bytes, small_config
+
+CONFIG = "server.cohort=18,20"
+
+
+def grid(directory: Path, *axes: str, seeds: int = 1, rounds: int = 2) -> Grid:
+    parsed = tuple(Axis.parse(one) for one in axes)
+    return Grid(_base(load_config(small_config(directory, rounds=rounds), {}), parsed), parsed, seeds)
+
+
+def fl_sim(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "simulations.cli", *arguments]
+
+
+def test_every_combination_is_run_and_told(tmp_path: Path) -> None:
+    plan = grid(tmp_path, "clip=0.5,1", "noise_multiplier=1,2")
+    result = running.start(plan, tmp_path / "sweep", force=False, workers=2)
+    told = SweepReport.of(result).write()
+    assert (told["runs"], told["complete"], told["failed"]) == (4, 4, [])
+    assert told["aggregation"] == "ideal"
+    assert told["tuning"]["charged"] is False
+    costs = [one.summary["device_epsilon"] for one in result.results if one.summary]
+    assert told["tuning"]["together"] > max(costs)
+    rows = list(csv.DictReader((tmp_path / "sweep" / "table.csv").open()))
+    assert {(row["clip"], row["noise_multiplier"]) for row in rows} == {
+        (clip, noise) for clip in ("0.5", "1.0") for noise in ("1.0", "2.0")
+    }
+    page = (tmp_path / "sweep" / "sweep.html").read_text()
+    assert "Tuning was not charged" in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http://www.w3.org", "").split("<body", 1)[0]
+    with pytest.raises(OutputDirectoryError, match="--force"):
+        running.start(plan, tmp_path / "sweep", force=False, workers=1)
+
+
+def test_the_cells_models_are_those_of_single_runs(tmp_path: Path) -> None:
+    from simulations.run import start  # noqa: PLC0415 - beside the sweep that it is compared with
+
+    result = running.start(grid(tmp_path, CONFIG), tmp_path / "sweep", force=False, workers=1)
+    for one in result.cells:
+        alone = tmp_path / one.cell.name
+        start(one.cell.config, alone, force=False, workers=1)
+        assert model_bytes(alone) == model_bytes(result.directory.open_cell(one.cell).path)
+
+
+@pytest.mark.parametrize(
+    ("axis", "reason"),
+    [
+        ("clipp=1", "clipp"),
+        ("learning_rate=1,2", "training.learning_rate.*server.learning_rate|server.learning_rate.*training"),
+        ("clip", "expected KEY=VALUE"),
+        ("clip=0.5,-1", "clip"),
+        ("clip=1,1", "twice"),
+        ("seed=1,2", "--seeds"),
+        ("server.cohort=20,50", "at most the population's"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused_before_anything_starts(tmp_path: Path, axis: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        running.start(grid(tmp_path, axis), tmp_path / "sweep", force=False, workers=1)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_cell_that_fails_is_told_and_the_others_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its ledger is a directory: the run ends with an error of its own, after work has started.
+    made = running.SweepDirectory.create
+
+    def sabotaged(*given: object, **more: object) -> running.SweepDirectory:
+        directory = made(*given, **more)  # type: ignore[arg-type]
+        (directory.open_cell(plan.cells()[0]).path / "ledger.db").mkdir()
+        return directory
+
+    monkeypatch.setattr(running.SweepDirectory, "create", sabotaged)
+    plan = grid(tmp_path, CONFIG)
+    result = running.start(plan, tmp_path / "sweep", force=False, workers=1)
+    told = SweepReport.of(result).write()
+    assert told["complete"] == 1
+    assert [one["run"] for one in told["failed"]] == [result.cells[0].cell.name]
+    assert result.cells[0].cell.name in (tmp_path / "sweep" / "sweep.html").read_text()
+
+
+@pytest.mark.long
+def test_a_sweep_that_was_killed_goes_on(tmp_path: Path) -> None:
+    config, out = small_config(tmp_path, rounds=12), tmp_path / "sweep"
+    arguments = ("sweep", str(config), "--grid", CONFIG, "--out", str(out), "--workers", "1")
+    with subprocess.Popen(fl_sim(*arguments), stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        deadline = time.monotonic() + 60
+        while not list(out.glob("cells/*/checkpoint*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    done = subprocess.run(fl_sim("sweep", "--resume", str(out), "--json"), check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout)["complete"] == 2
+    peaceful = running.start(grid(tmp_path, CONFIG, rounds=12), tmp_path / "peaceful", force=False, workers=1)
+    for one in peaceful.cells:
+        kept = out / "cells" / one.cell.name
+        assert model_bytes(kept) == model_bytes(peaceful.directory.open_cell(one.cell).path)
