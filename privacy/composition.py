@@ -182,7 +182,8 @@ def _grid(epsilon: float) -> float:
 @lru_cache(maxsize=4096)
 def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool, coarseness: int, /) -> float:
     grid = _grid(rdp_epsilon(composition, delta)) * coarseness
-    return float(_composed(composition, grid, pessimistic).get_epsilon_for_delta(delta))
+    with np.errstate(over="ignore"):  # near exp(709); the result is then inf
+        return float(_composed(composition, grid, pessimistic).get_epsilon_for_delta(delta))
 
 
 @lru_cache(maxsize=4)

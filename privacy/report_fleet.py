@@ -13,6 +13,7 @@ from privacy.fleet import Fleet
 from privacy.ledger_entries import Account
 from privacy.report_model import EventCount, ExtrapolationPart
 from privacy.report_spend import device_spend, number
+from privacy.secagg.params import LARGEST
 from privacy.task import BoundedParticipation, PoissonParticipation, TaskSpec
 
 _EXTRAPOLATED = (
@@ -31,6 +32,10 @@ _ASSUMPTIONS = (
     "That the fleet trains as many rounds, with the same clip, share of drop-outs and steps of the server, and that "
     "nothing of it was tuned on the fleet’s devices.",
     "That each of the {shards} sums which a cohort of the fleet is split into carries all its noise by itself.",
+)
+_OPEN_SUM = (
+    "Whoever sees the released models, and nobody who sees into the server: sums of so many devices are beyond secure "
+    "aggregation here, and an aggregator that is trusted would have to add them up."
 )
 _DRAWN = (
     "That a server draws every cohort from all {population} devices, each by its own coin, and hides the draw. A fleet "
@@ -57,7 +62,7 @@ def extrapolation_part(task: TaskSpec, fleet: Fleet, own: Sequence[Account]) -> 
     return ExtrapolationPart(
         statement=extrapolated(task, fleet),
         claim=_CLAIM.format(claim=words.claim(float(spent.epsilon), spent.epsilon, delta), **_sizes(task, fleet)),
-        holds_against=words.holds_against(fleet_task(task)),
+        holds_against=_OPEN_SUM if fleet_task(task).shard_cohort > LARGEST else words.holds_against(fleet_task(task)),
         assumptions=tuple(line.format(**_sizes(task, fleet)) for line in _ASSUMPTIONS + (_DRAWN if sampled else ())),
         population=fleet.population,
         cohort=number(plan.expected_cohort),

@@ -18,6 +18,7 @@ from privacy.canonical import canonical_json
 from privacy.cli.app import app
 from privacy.events import PoissonGaussian
 from privacy.report import EpsilonReport, render_html
+from privacy.report_fleet import extrapolation_part
 from privacy.statement import open_statement, sign_statement
 from privacy.task import TaskSpec
 from simulations.config import ConfigError, load_config
@@ -127,6 +128,15 @@ def test_it_is_no_deployment_to_be_registered(finished: tuple[Path, dict[str, An
     assert result.exit_code == 2
     assert "--registry: expected a report of what was deployed, got one extrapolated to 1,000,000" in result.stderr
     assert not out.exists()
+
+
+def test_one_sum_of_thousands_takes_a_trusted_aggregator() -> None:
+    task = planned(fleet__cohort=5_000, fleet__shards=1, privacy__participation="bounded")
+    assert task.fleet is not None
+    assert "nobody who sees into the server" in extrapolation_part(task, task.fleet, []).holds_against
+    sharded = planned(fleet__cohort=5_000, privacy__participation="bounded")
+    assert sharded.fleet is not None
+    assert "the server itself" in extrapolation_part(sharded, sharded.fleet, []).holds_against
 
 
 def test_a_diff_shows_it(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
