@@ -160,4 +160,4 @@ def test_turns_keep_every_devices_rounds_apart() -> None:
     sizes = [len(whose_turn(plan, devices, number)) for number in range(1, 5)]
     assert sum(sizes) == 200
     assert min(sizes) > 25
-    assert whose_turn(PoissonParticipation(population=200, sampling_rate=0.1), devices, 3) == list(devices)
+    assert list(whose_turn(PoissonParticipation(population=200, sampling_rate=0.1), devices, 3)) == list(devices)
