@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -138,5 +139,10 @@ def _show(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3f}"
 
 
+def rounded_up(epsilon: float) -> str:
+    """An epsilon in two decimals: what is read is never less than what is claimed."""
+    return str(Decimal(str(epsilon)).quantize(Decimal("0.01"), ROUND_CEILING))
+
+
 def _bound(epsilon: float | None) -> str:
-    return "unbounded" if epsilon is None else f"{epsilon:.2f}"
+    return "unbounded" if epsilon is None else rounded_up(epsilon)

@@ -6,6 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from simulations.console import rounded_up
+
 
 def render(template: str, **values: Any) -> str:
     """A template of this package, with `values` in it; every text is escaped."""
@@ -21,5 +23,5 @@ def render(template: str, **values: Any) -> str:
 
 
 def bound(epsilon: float | None) -> str:
-    """An epsilon in two decimals, rounded up already where it was computed; None is no bound."""
-    return "∞" if epsilon is None else f"{epsilon:.2f}"
+    """An epsilon for people; None is no bound."""
+    return "∞" if epsilon is None else rounded_up(epsilon)

@@ -98,7 +98,7 @@ class SweepReport:
         cost = self.cost
         return (
             f"Each run's ε counts that run alone. {self.together} Tune on data of other people, or charge it to the "
-            f'devices\' ledger (`purpose = "tuning"`): a run alone costs up to {bound(cost.costliest)}.'
+            f'devices\' ledger (purpose "tuning"): a run alone costs up to {bound(cost.costliest)}.'
         )
 
     @property

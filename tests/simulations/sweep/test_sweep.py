@@ -15,6 +15,7 @@ import pytest
 
 from simulations.config import ConfigError, load_config
 from simulations.outdir import OutputDirectoryError
+from simulations.page import bound
 from simulations.sweep import running
 from simulations.sweep.cli import _base
 from simulations.sweep.grid import Axis, Grid
@@ -115,3 +116,8 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path: Path) -> None:
     for one in peaceful.cells:
         kept = out / "cells" / one.cell.name
         assert model_bytes(kept) == model_bytes(peaceful.directory.open_cell(one.cell).path)
+
+
+@pytest.mark.parametrize(("epsilon", "shown"), [(7.1601, "7.17"), (7.16, "7.16"), (0.9999, "1.00"), (None, "∞")])
+def test_no_epsilon_is_shown_smaller_than_it_is(epsilon: float | None, shown: str) -> None:
+    assert bound(epsilon) == shown
