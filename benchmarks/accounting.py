@@ -47,7 +47,7 @@ _CACHED = (
     composition.bracket,
     composition.upper_bound,
     composition.rdp_epsilon,
-    composition._rdp_curve,
+    composition._rdp_of_round,
     composition._pld_epsilon,
     composition._composed,
     composition._pld,

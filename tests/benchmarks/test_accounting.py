@@ -1,0 +1,21 @@
+"""The benchmark of accounting knows the caches that it has to empty."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from privacy import composition
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def test_it_measures_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    accounting = import_module("accounting")
+    caches = [one for one in vars(composition).values() if hasattr(one, "cache_info")]
+    assert len(caches) > 5
+    accounting._forget()
+    assert all(one.cache_info().currsize == 0 for one in caches)
