@@ -42,7 +42,7 @@ def sweep_command(  # noqa: PLR0917 - the options of a command
 
     [bold]fl-sim sweep config.toml --grid clip=0.5,1,2 --grid epsilon=1,3,8 --seeds 3 --out runs/sweep[/bold]
 
-    [bold]fl-sim sweep config.toml --grid server.learning_rate=10,20,40 --grid cohort=64,200 --out runs/rates[/bold]
+    [bold]fl-sim sweep config.toml --grid momentum=0.5,0.9 --grid server.cohort=64,200 --out runs/rates[/bold]
 
     [bold]fl-sim sweep --resume runs/sweep[/bold]  (complete cells are kept, failed ones are tried again)
 

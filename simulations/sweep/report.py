@@ -49,6 +49,11 @@ class SweepReport:
         """For each amount of privacy."""
         return best_by(self.by, self.settings)
 
+    @property
+    def aggregations(self) -> list[str]:
+        """How cells' updates are added up, in the order of the cells."""
+        return list(dict.fromkeys(one.cell.config.server.aggregation for one in self.result.results))
+
     def write(self) -> dict[str, Any]:
         """All files, written anew each time; returns what is in `sweep.json`."""
         path = self.result.directory.path
@@ -67,7 +72,7 @@ class SweepReport:
             "failed": [{"run": one.cell.name, "error": one.error} for one in result.failed],
             "seeds": grid.seeds,
             "grid": {axis.key: list(axis.values) for axis in grid.axes},
-            "aggregation": grid.base.server.aggregation,
+            "aggregations": self.aggregations,
             "ranked_by": "AUROC on the calibration users",
             "settings": [setting_fields(one) for one in self.settings],
             "best": [setting_fields(one) for one in self.best],
@@ -81,12 +86,12 @@ class SweepReport:
             + "  ".join(f"{label} {one.metrics[name].text()}" for name, label in METRICS.items() if name in one.metrics)
             for one in self.best
         ]
-        path, aggregation = self.result.directory.path, self.result.grid.base.server.aggregation
+        path = self.result.directory.path
         return "\n".join(
             [
                 f"best{' for each ' + short(self.by) if self.by else ''} by calibration users' AUROC, on test users:",
                 *shown,
-                f"aggregation {aggregation}: {_AGGREGATION[aggregation]}",
+                *(f"aggregation {one}: {_AGGREGATION[one]}" for one in self.aggregations),
                 f"tuning was not charged. {self.together}",
                 f"look at     {path / 'sweep.html'}  {path / 'table.csv'}",
             ]
@@ -109,7 +114,9 @@ class SweepReport:
         if not noisy:
             return "No run has noise, so nothing can be promised to devices whose data they use."
         figure = (
-            f"ε {bound(cost.together)} at δ {cost.delta:g}" if cost.together is not None else "no ε that can be stated"
+            f"ε {bound(cost.noisy_together)} at δ {cost.delta:g}"
+            if cost.noisy_together is not None
+            else "no ε that can be stated"
         )
         if cost.noiseless:
             return (
@@ -139,6 +146,6 @@ class SweepReport:
             tuning=self.tuning,
             together=self.together,
             source=SOURCE,
-            aggregation=_AGGREGATION[grid.base.server.aggregation],
+            aggregations={one: _AGGREGATION[one] for one in self.aggregations},
             config=grid.base.to_toml(),
         )

@@ -83,7 +83,7 @@ def best_by(key: str | None, settings: Sequence[Setting]) -> list[Setting]:
 def run_rows(result: SweepResult) -> list[dict[str, Any]]:
     """A row a run, every row with the same columns; empty where a run has no such figure."""
     names = {key: _column(key, [axis.key for axis in result.grid.axes]) for key in _keys(result)}
-    return [_row(one, names, result) for one in result.results]
+    return [_row(one, names) for one in result.results]
 
 
 def write_tables(rows: Sequence[Mapping[str, Any]], csv_path: Path, parquet_path: Path) -> None:
@@ -130,7 +130,7 @@ def _column(key: str, keys: Sequence[str]) -> str:
     return key if clash else short(key)
 
 
-def _row(one: CellResult, names: Mapping[str, str], result: SweepResult) -> dict[str, Any]:
+def _row(one: CellResult, names: Mapping[str, str]) -> dict[str, Any]:
     summary = one.summary or {}
     return {
         "run": one.cell.name,
@@ -141,5 +141,5 @@ def _row(one: CellResult, names: Mapping[str, str], result: SweepResult) -> dict
         **{name: summary.get(name) for name in _COPIED_LAST},
         "state": "done" if one.summary else "failed" if one.error else "not run",
         "error": one.error or None,
-        "aggregation": result.grid.base.server.aggregation,
+        "aggregation": one.cell.config.server.aggregation,
     }

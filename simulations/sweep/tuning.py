@@ -20,9 +20,10 @@ class TuningCost:
 
     Attributes:
         runs: all of them, seeds included, with every round that they plan.
-        noiseless: runs without noise, which are left out of the other figures: with them there is no guarantee at all.
+        noiseless: runs without noise. One of them, and `costliest`, `together` and `best_alone` are None.
         costliest: the one run with the largest epsilon.
         together: all runs, everything about them being seen.
+        noisy_together: likewise, of the runs with noise.
         best_alone: had the number of runs been drawn at random, `runs` on average, and the best alone been seen.
     """
 
@@ -31,6 +32,7 @@ class TuningCost:
     delta: float
     costliest: float | None
     together: float | None
+    noisy_together: float | None
     best_alone: float | None
 
 
@@ -38,14 +40,16 @@ def tuning_cost(tasks: Sequence[TaskSpec]) -> TuningCost:
     """Of one run of each task, at the smallest of their deltas."""
     delta = min(task.budget.delta for task in tasks)
     noisy = [run_events(task, number) for number, task in enumerate(tasks) if task.mechanism.noise_multiplier]
-    together: Counter[Event] = sum(noisy, Counter[Event]())
+    noisy_together = _epsilon(sum(noisy, Counter[Event]()), delta) if noisy else None
+    bounded = len(noisy) == len(tasks)
     return TuningCost(
         runs=len(tasks),
         noiseless=len(tasks) - len(noisy),
         delta=delta,
-        costliest=_largest([_epsilon(events, delta) for events in _distinct(noisy)]),
-        together=_epsilon(together, delta) if noisy else None,
-        best_alone=_finite(best_of_random_many(noisy, len(tasks), delta)) if noisy else None,
+        costliest=_largest([_epsilon(events, delta) for events in _distinct(noisy)]) if bounded else None,
+        together=noisy_together if bounded else None,
+        noisy_together=noisy_together,
+        best_alone=_finite(best_of_random_many(noisy, len(tasks), delta)) if bounded else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from simulations.config import ConfigError, load_config
 from simulations.outdir import OutputDirectoryError
 from simulations.page import bound
 from simulations.sweep import running
-from simulations.sweep.cli import _base
+from simulations.sweep.cli import _base, sweep_command
 from simulations.sweep.grid import Axis, Grid
 from simulations.sweep.report import SweepReport
 from tests.support.runs import model_bytes, small_config
@@ -39,7 +40,7 @@ def test_every_combination_is_run_and_told(tmp_path: Path) -> None:
     result = running.start(plan, tmp_path / "sweep", force=False, workers=2)
     told = SweepReport.of(result).write()
     assert (told["runs"], told["complete"], told["failed"]) == (4, 4, [])
-    assert told["aggregation"] == "ideal"
+    assert told["aggregations"] == ["ideal"]
     assert told["tuning"]["charged"] is False
     costs = [one.summary["device_epsilon"] for one in result.results if one.summary]
     assert told["tuning"]["together"] > max(costs)
@@ -53,6 +54,21 @@ def test_every_combination_is_run_and_told(tmp_path: Path) -> None:
     assert "http" not in page.replace("http://www.w3.org", "").split("<body", 1)[0]
     with pytest.raises(OutputDirectoryError, match="--force"):
         running.start(plan, tmp_path / "sweep", force=False, workers=1)
+
+
+def test_a_sweep_over_aggregations_tells_each_run_by_its_own(tmp_path: Path) -> None:
+    result = running.start(
+        grid(tmp_path, "aggregation=secure,central", rounds=1), tmp_path / "s", force=False, workers=2
+    )
+    assert SweepReport.of(result).write()["aggregations"] == ["secure", "central"]
+    rows = list(csv.DictReader((tmp_path / "s" / "table.csv").open()))
+    assert [row["aggregation"] for row in rows] == ["secure", "central"]
+
+
+def test_examples_in_the_help_can_be_swept() -> None:
+    written = re.findall(r"--grid (\S+=\S+)", sweep_command.__doc__ or "")
+    assert len(written) >= 4
+    assert all(Axis.parse(one).key for one in written)
 
 
 def test_the_cells_models_are_those_of_single_runs(tmp_path: Path) -> None:
@@ -121,3 +137,10 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("epsilon", "shown"), [(7.1601, "7.17"), (7.16, "7.16"), (0.9999, "1.00"), (None, "∞")])
 def test_no_epsilon_is_shown_smaller_than_it_is(epsilon: float | None, shown: str) -> None:
     assert bound(epsilon) == shown
+
+
+def test_the_page_promises_nothing_when_one_run_has_no_noise(tmp_path: Path) -> None:
+    result = running.start(grid(tmp_path, "noise_multiplier=0,1", rounds=1), tmp_path / "s", force=False, workers=2)
+    told = SweepReport.of(result).write()["tuning"]
+    assert (told["costliest"], told["together"], told["best_alone"]) == (None, None, None)
+    assert told["statement"].endswith("a run alone costs up to ∞.")
