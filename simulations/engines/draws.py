@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,11 +46,12 @@ class Draws:
         if self.noise is None or isinstance(training, LocalSgd) or not training.message_noise:
             return np.zeros((0, 0), np.float32)
         scale = training.message_noise * training.message_clip
-        drawn = [
-            torch.cat([torch.normal(0.0, scale, shape, generator=self.noise).ravel() for shape in shapes])
-            for _ in range(self.steps)
-        ]
-        return torch.stack(drawn).numpy()
+        sizes = [math.prod(shape) for shape in shapes]
+        drawn = torch.empty(self.steps, sum(sizes))
+        for step in drawn:
+            for place, shape in zip(torch.split(step, sizes), shapes, strict=True):
+                torch.normal(0.0, scale, shape, generator=self.noise, out=place.view(shape))
+        return drawn.numpy()
 
 
 def _sgd(training: LocalSgd, examples: int, rng: Randomness) -> Draws:
