@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from privacy.accountant import check_delta, rounded_up, spend
-from privacy.composition import Composition, rdp_epsilon, upper_bound
+from privacy.composition import Composition, Sampled, bracket, rdp_epsilon, upper_bound
 from privacy.correlation import Correlation
 from privacy.events import BoundedGaussian, CorrelatedGaussian, Event, PoissonGaussian
 from privacy.exposure import compose, truncation_slack
@@ -55,6 +55,30 @@ def noise_multiplier_for(
         raise ValueError(
             f"epsilon: {epsilon} at delta {delta} cannot be kept over {rounds} rounds with a noise multiplier up to "
             f"{_LARGEST_NOISE // 100}; raise epsilon or lower the rounds"
+        )
+    return chosen / 100
+
+
+def message_noise_for(sampling_rate: float, steps: int, epsilon: float, delta: float) -> float:
+    """The smallest noise multiplier, in hundredths, with which so many steps of DP-SGD with Poisson batches spend at
+    most epsilon at delta; the guarantee is that of `accountant.message_level_epsilon`, for one participation.
+
+    Raises:
+        ValueError: when an argument is out of range, or no noise multiplier up to 1,000 is enough.
+        AccountantsDisagree: when the two accountants contradict each other about the result.
+    """
+    _check_goal(steps, epsilon, delta)
+    if not 0 < sampling_rate <= 1:
+        raise ValueError(f"sampling_rate: expected more than 0 and at most 1, got {sampling_rate}")
+
+    def composed(hundredths: int) -> Composition:
+        return Composition.of(0.0, [(Sampled(sampling_rate, hundredths / 100), steps)])
+
+    chosen = _smallest_noise(composed, delta, epsilon)
+    if chosen is None or rounded_up(bracket(composed(chosen), delta).upper) > epsilon:
+        raise ValueError(
+            f"epsilon: {epsilon} at delta {delta} cannot be kept over {steps} steps with a noise multiplier up to "
+            f"{_LARGEST_NOISE // 100}; raise epsilon or lower the steps"
         )
     return chosen / 100
 

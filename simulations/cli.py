@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from simulations.compare.cli import compare_command
 from simulations.config import ConfigError, load_config
 from simulations.console import describe
 from simulations.ending import EXIT_FAILED, EXIT_STOPPED, fail
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("sweep")(sweep_command)
+app.command("compare")(compare_command)
 
 DATA, PRIVACY, TRAINING, RUN = "Data", "Privacy", "Training", "Run"
 

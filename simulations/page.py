@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
 from simulations.console import rounded_up
 
@@ -25,3 +27,11 @@ def render(template: str, **values: Any) -> str:
 def bound(epsilon: float | None) -> str:
     """An epsilon for people; None is no bound."""
     return "∞" if epsilon is None else rounded_up(epsilon)
+
+
+def svg(figure: Figure) -> str:
+    """For a page: without the XML prologue, as wide as there is room."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    whole = buffer.getvalue()
+    return whole[whole.index("<svg") :]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fl_client.inputs import Inputs
 from fl_client.models import build, load_flat
@@ -26,12 +29,20 @@ class Scorer:
         Args:
             weights: float32[d].
         """
-        load_flat(self._module, torch.from_numpy(weights))
-        starts = range(0, len(features), _CHUNK)
-        parts = [self._chunk(features, np.arange(start, min(start + _CHUNK, len(features)))) for start in starts]
-        return np.concatenate(parts) if parts else np.empty(0)
+        found: NDArray[np.float64] = self.scores_of([weights], features)[0]
+        return found
 
-    def _chunk(self, features: Inputs, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def scores_of(self, models: Sequence[NDArray[np.float32]], features: Inputs) -> NDArray[np.float64]:
+        """Of several models, float32[d] each, on the same rows, made dense only once: float64[models, n]."""
+        found = np.empty((len(models), len(features)))
+        for start in range(0, len(features), _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, len(features)))
+            inputs = torch.from_numpy(features.rows(rows).dense())
+            for place, weights in enumerate(models):
+                load_flat(self._module, torch.from_numpy(weights))
+                found[place, rows] = self._probabilities(inputs)
+        return found
+
+    def _probabilities(self, inputs: Tensor) -> NDArray[np.float64]:
         with torch.no_grad():
-            logits = self._module(torch.from_numpy(features.rows(rows).dense())).squeeze(1)
-            return torch.sigmoid(logits.double()).numpy()
+            return torch.sigmoid(self._module(inputs).squeeze(1).double()).numpy()

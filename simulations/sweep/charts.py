@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
+from simulations.page import svg
 from simulations.sweep.grid import short
 from simulations.sweep.table import METRICS, Setting, best_by
 
@@ -65,7 +65,7 @@ def draw(settings: Sequence[Setting], seeds: int, directory: Path) -> list[Chart
             figure, title = _figure(settings, key, seeds)
             name = f"utility-by-{_axis_name(key).replace('_', '-')}"
             figure.savefig(directory / f"{name}.png", dpi=144)
-            charts.append(Chart(name, title, _svg(figure)))
+            charts.append(Chart(name, title, svg(figure)))
     return charts
 
 
@@ -182,11 +182,3 @@ def _axis_title(key: str) -> str:
     if key in _PRIVACY:
         return "device-level ε spent"
     return {"server.cohort": "cohort, devices a round"}.get(key, short(key).replace("_", " "))
-
-
-def _svg(figure: Figure) -> str:
-    """For a page: without the XML prologue, as wide as there is room."""
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    whole = buffer.getvalue()
-    return whole[whole.index("<svg") :]

@@ -1,0 +1,159 @@
+"""What a finished comparison leaves behind: a table, a page and `compare.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fl_server.checkpoint import write_atomically
+from simulations.compare.chart import draw
+from simulations.compare.contenders import ALONE, CENTRAL_DP, FEDERATED, METRICS
+from simulations.compare.grids import BATCH, DP_RATES, EPOCHS, MOST_DEVICES, RATES, SCHEDULES, TUNING_DEVICES
+from simulations.compare.running import Comparison
+from simulations.compare.table import Row, row_fields, rows_of, write_csv
+from simulations.page import bound, render
+
+UNITS = (
+    "The two epsilons do not compare: the federation's hides all that a device holds, from whoever sees a model; that "
+    "of central DP-SGD hides that one message was there, from the same, and the server reads every message."
+)
+
+
+@dataclass(frozen=True)
+class CompareReport:
+    """A comparison's results in the form in which people want them."""
+
+    comparison: Comparison
+    rows: Sequence[Row]
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> CompareReport:
+        return cls(comparison, rows_of(comparison.trials))
+
+    def write(self) -> dict[str, Any]:
+        """All files; returns what is in `compare.json`."""
+        path = self.comparison.path
+        write_csv(self.comparison.trials, path / "compare.csv")
+        write_atomically(path / "compare.html", self._page().encode())
+        found = self.fields()
+        write_atomically(path / "compare.json", (json.dumps(found, indent=2, allow_nan=False) + "\n").encode())
+        return found
+
+    def fields(self) -> dict[str, Any]:
+        """For JSON."""
+        base = self.comparison.base
+        return {
+            "seeds": [one.seed for one in self.comparison.prepared],
+            "aggregation": base.server.aggregation,
+            "delta": base.privacy.delta,
+            "tuned_by": "AUROC on the calibration users",
+            "tuning_charged": False,
+            "grids": {
+                "sgd": {"rates": RATES, "epochs": EPOCHS, "batch_size": BATCH},
+                "dp_sgd": {"rates": DP_RATES, "schedules": [vars(one) for one in SCHEDULES]},
+            },
+            "units": UNITS,
+            "rows": [row_fields(one) for one in self.rows],
+        }
+
+    def describe(self) -> str:
+        """The table in plain text."""
+        head = ["", *METRICS.values(), "ε", "of", "seconds"]
+        body = [
+            [
+                row.contender.label,
+                *(self.figure(row, name) for name in METRICS),
+                self.epsilon(row),
+                row.contender.unit,
+                row.seconds.text(2) if row.seconds else "",
+            ]
+            for row in self.rows
+        ]
+        path = self.comparison.path
+        notes = [self.note, UNITS, self.alone, *self.edges]
+        return "\n".join(
+            [*_aligned([head, *body]), *notes, f"look at  {path / 'compare.html'}  {path / 'compare.csv'}"]
+        )
+
+    @staticmethod
+    def figure(row: Row, name: str) -> str:
+        """A metric of a contender, for people."""
+        if name not in row.metrics:
+            return "n/a"
+        quartiles = row.quartiles.get(name)
+        between = "" if quartiles is None else f" ({quartiles.lower:.3f} to {quartiles.upper:.3f})"
+        return row.metrics[name].text() + between
+
+    @staticmethod
+    def epsilon(row: Row) -> str:
+        """Where nothing is released, there is no epsilon to state."""
+        return "–" if row.contender == ALONE else bound(row.epsilon)
+
+    @property
+    def note(self) -> str:
+        """How to read the table."""
+        base, count = self.comparison.base, len(self.comparison.prepared)
+        spread = f"Mean ± one standard deviation over {count} seeds" if count > 1 else "One seed"
+        return (
+            f"{spread}, on test users; ε at δ {base.privacy.delta:g}; seconds of training at the chosen setting, "
+            f"aggregation {base.server.aggregation}. Tuning was not charged."
+        )
+
+    @property
+    def alone(self) -> str:
+        """What stands in the last row."""
+        row = next(one for one in self.rows if one.contender == ALONE)
+        return (
+            f"Alone: {row.devices} devices drawn at random from those with messages, each with a model of its own: "
+            "mean, in brackets quartiles over devices; seconds a device."
+        )
+
+    @property
+    def edges(self) -> list[str]:
+        """Baselines that a wider grid might have served better."""
+        count = len(self.comparison.prepared)
+        return [
+            f"At the edge of its grid, so that a better setting may lie beyond: {row.contender.label}, "
+            f"{row.edges} of {count} seed{'s' if count > 1 else ''}."
+            for row in self.rows
+            if row.edges
+        ]
+
+    def _page(self) -> str:
+        base, prepared = self.comparison.base, self.comparison.prepared[0]
+        by = {row.contender: row for row in self.rows}
+        return render(
+            "compare/compare.html.j2",
+            name=base.name,
+            rows=self.rows,
+            ours=by[FEDERATED],
+            dp=by[CENTRAL_DP],
+            metrics=METRICS,
+            report=self,
+            chart=draw(self.rows),
+            units=UNITS,
+            counts=prepared.data.counts(),
+            seeds=len(self.comparison.prepared),
+            delta=base.privacy.delta,
+            grids={
+                "rates": _listed(RATES),
+                "epochs": _listed(EPOCHS),
+                "batch": BATCH,
+                "dp_rates": _listed(DP_RATES),
+                "schedules": SCHEDULES,
+                "tuning_devices": TUNING_DEVICES,
+                "most_devices": MOST_DEVICES,
+            },
+            config=base.to_toml(),
+        )
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
