@@ -67,7 +67,7 @@ def message_noise_for(sampling_rate: float, steps: int, epsilon: float, delta: f
         ValueError: when an argument is out of range, or no noise multiplier up to 1,000 is enough.
         AccountantsDisagree: when the two accountants contradict each other about the result.
     """
-    _check_goal(steps, epsilon, delta)
+    _check_goal(steps, epsilon, delta, "steps")
     if not 0 < sampling_rate <= 1:
         raise ValueError(f"sampling_rate: expected more than 0 and at most 1, got {sampling_rate}")
 
@@ -136,9 +136,9 @@ def _stream(
     )
 
 
-def _check_goal(rounds: int, epsilon: float, delta: float) -> None:
+def _check_goal(times: int, epsilon: float, delta: float, unit: str = "rounds") -> None:
     check_delta(delta)
-    if rounds < 1:
-        raise ValueError(f"rounds: expected 1 or more, got {rounds}")
+    if times < 1:
+        raise ValueError(f"{unit}: expected 1 or more, got {times}")
     if not 0 < epsilon < math.inf:
         raise ValueError(f"epsilon: expected more than 0 and finite, got {epsilon}")

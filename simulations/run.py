@@ -188,7 +188,7 @@ def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logg
     watch = Watch(prepared.task, prepared.data, scorer, records, directory, by.progress, log)
     with _rounds(prepared, records, by.workers, tell) as rounds:
         coordinator = _coordinator(prepared, rounds, ledger, directory, RunObserver(watch))
-        result = coordinator.run(_initial_weights(prepared), by.stop_requested)
+        result = coordinator.run(start_weights(prepared), by.stop_requested)
     log.info("%s after round %d", result.ended, result.round)
     if result.ended is Ended.STOPPED:
         return Outcome(directory, None)
@@ -225,7 +225,8 @@ def _ledger(prepared: Prepared, directory: RunDirectory) -> Ledger:
     return Ledger(SqliteLedgerStore(path), operator, prepared.task.population, prepared.task.budget, simulated_time)
 
 
-def _initial_weights(prepared: Prepared) -> NDArray[np.float32]:
+def start_weights(prepared: Prepared) -> NDArray[np.float32]:
+    """The model before the first round: float32[d]."""
     task = prepared.task
     return initial_weights(task.model.architecture, task.features, prepared.seeds.child("model").integer())
 

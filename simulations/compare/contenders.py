@@ -24,7 +24,7 @@ class Contender:
     sees: str
 
 
-FEDERATED = Contender("federated", "federated", "one device, all that it holds", "nobody")
+FEDERATED = Contender("federated", "federated", "one whole device", "nobody")
 NOISELESS = Contender("federated_without_noise", "federated, no noise", "no guarantee", "nobody")
 CENTRAL = Contender("central", "central", "no guarantee", "the server, all of them")
 CENTRAL_DP = Contender("central_dp_sgd", "central, DP-SGD", "one message", "the server, all of them")

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from fl_client.models import initial_weights
 from fl_client.training import Examples
 from privacy.task import TaskSpec
 from simulations.compare.contenders import METRICS
@@ -18,6 +17,7 @@ from simulations.compare.preparing import PreparedSeed
 from simulations.compare.training import Weights
 from simulations.metrics import best_threshold, evaluate
 from simulations.randomness import SeedTree
+from simulations.run import start_weights
 from simulations.scorer import Scorer
 
 Figures = dict[str, float | None]
@@ -42,14 +42,14 @@ class Ground:
 
     @classmethod
     def of(cls, prepared: PreparedSeed) -> Ground:
-        task, data, seeds = prepared.task, prepared.data, prepared.federated.seeds
+        task, data = prepared.task, prepared.data
         return cls(
             task=task,
-            start=initial_weights(task.model.architecture, task.features, seeds.child("model").integer()),
+            start=start_weights(prepared.federated),
             held=held(data.population, task.rounds),
             calibration=data.calibration,
             test=data.test,
-            seed=seeds.child("compare"),
+            seed=prepared.federated.seeds.child("compare"),
             scorer=Scorer(task),
         )
 

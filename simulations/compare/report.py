@@ -64,7 +64,7 @@ class CompareReport:
         body = [
             [
                 row.contender.label,
-                *(self.figure(row, name) for name in METRICS),
+                *(f"{self.figure(row, name)} {self.between(row, name)}".rstrip() for name in METRICS),
                 self.epsilon(row),
                 row.contender.unit,
                 row.seconds.text(2) if row.seconds else "",
@@ -82,9 +82,13 @@ class CompareReport:
         """A metric of a contender, for people."""
         if name not in row.metrics:
             return "n/a"
+        return row.metrics[name].text()
+
+    @staticmethod
+    def between(row: Row, name: str) -> str:
+        """The quartiles of a metric, where there are some."""
         quartiles = row.quartiles.get(name)
-        between = "" if quartiles is None else f" ({quartiles.lower:.3f} to {quartiles.upper:.3f})"
-        return row.metrics[name].text() + between
+        return "" if quartiles is None else f"({quartiles.lower:.3f} to {quartiles.upper:.3f})"
 
     @staticmethod
     def epsilon(row: Row) -> str:

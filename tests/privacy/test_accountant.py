@@ -12,6 +12,7 @@ from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opacus.accountants.utils import get_noise_multiplier
 
 from privacy import composition, exposure, second_opinion
 from privacy.accountant import (
@@ -24,7 +25,7 @@ from privacy.accountant import (
     spend_by_round,
     within,
 )
-from privacy.calibration import noise_multiplier_for
+from privacy.calibration import message_noise_for, noise_multiplier_for
 from privacy.composition import Bracket, Composition
 from privacy.events import BoundedGaussian, Event, PoissonGaussian
 from privacy.exposure import truncation_slack
@@ -423,6 +424,35 @@ def test_message_level_known_answers() -> None:
     assert message_level_epsilon(training(0.2, 1.0), 0, 1e-3) == 0
     with pytest.raises(ValueError, match="participations"):
         message_level_epsilon(training(0.2, 1.0), -1, 1e-3)
+
+
+@pytest.mark.parametrize(("rate", "steps", "epsilon"), [(1 / 16, 512, 8.0), (0.25, 128, 1.0), (1.0, 16, 3.0)])
+def test_calibration_of_dp_sgd_is_the_smallest_that_fits(rate: float, steps: int, epsilon: float) -> None:
+    noise = message_noise_for(rate, steps, epsilon, 1e-5)
+    less = round(noise - 0.01, 2)
+    assert message_level_epsilon(training(rate, noise, steps), 1, 1e-5) <= epsilon
+    assert message_level_epsilon(training(rate, less, steps), 1, 1e-5) > epsilon
+
+
+def test_calibration_of_dp_sgd_agrees_with_opacus() -> None:
+    theirs = get_noise_multiplier(
+        target_epsilon=8.0, target_delta=1e-5, sample_rate=1 / 16, steps=512, accountant="prv", epsilon_tolerance=0.02
+    )
+    assert message_noise_for(1 / 16, 512, 8.0, 1e-5) == pytest.approx(theirs, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("rate", "steps", "epsilon", "named"),
+    [
+        (0.0, 10, 1.0, "sampling_rate"),
+        (1.5, 10, 1.0, "sampling_rate"),
+        (0.1, 0, 1.0, "steps"),
+        (0.1, 10, 0.0, "epsilon"),
+    ],
+)
+def test_calibration_of_dp_sgd_refuses_what_cannot_be(rate: float, steps: int, epsilon: float, named: str) -> None:
+    with pytest.raises(ValueError, match=f"{named}: expected"):
+        message_noise_for(rate, steps, epsilon, 1e-5)
 
 
 def test_message_level_composes_over_participations() -> None:

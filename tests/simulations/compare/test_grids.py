@@ -1,0 +1,24 @@
+"""Which setting of a grid is taken."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from simulations.compare.grids import Judged, NothingTrained, at_edge, best
+
+
+def test_what_diverged_is_not_the_best() -> None:
+    assert best([Judged(1, 1, math.nan), Judged(2, 1, 0.6), Judged(4, 1, 0.7), Judged(8, 1, 0.7)]) == Judged(4, 1, 0.7)
+    with pytest.raises(NothingTrained):
+        best([Judged(1, 1, math.nan)])
+    with pytest.raises(NothingTrained):
+        best([])
+
+
+@pytest.mark.parametrize(
+    ("rate", "length", "expected"), [(1, 4, True), (2, 4, False), (4, 4, True), (2, 8, True), (2, 1, False)]
+)
+def test_the_edge_of_a_grid(rate: float, length: int, expected: bool) -> None:
+    assert at_edge(Judged(rate, length, 0.9), (1, 2, 4), 8) is expected
