@@ -94,13 +94,13 @@ class Spent:
 
     def in_words(self) -> str:
         """For the log."""
-        own = f"epsilon {self.own:.4f}"
-        return own if self.fleet is None else f"{own}, EXTRAPOLATED to a fleet {self.fleet:.4f}"
+        own = f"epsilon {self.own:.10g}"
+        return own if self.fleet is None else f"{own}, EXTRAPOLATED to a fleet {self.fleet:.10g}"
 
     def for_the_bar(self) -> str:
         """Of its budget."""
         shown, mark = (self.own, "") if self.fleet is None else (self.fleet, "EXTRAPOLATED ")
-        return f"{mark}ε {shown:.2f}" + ("" if self.budget is None else f"/{self.budget:g}")
+        return f"{mark}ε {rounded_up(shown)}" + ("" if self.budget is None else f"/{self.budget:g}")
 
 
 def figures(metrics: Metrics, spent: Spent, devices_per_second: float) -> str:
@@ -141,6 +141,8 @@ def _show(value: float | None) -> str:
 
 def rounded_up(epsilon: float) -> str:
     """An epsilon in two decimals: what is read is never less than what is claimed."""
+    if not math.isfinite(epsilon):
+        return "∞"
     return str(Decimal(str(epsilon)).quantize(Decimal("0.01"), ROUND_CEILING))
 
 

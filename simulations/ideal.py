@@ -1,10 +1,9 @@
 """Rounds in which secure aggregation is replaced by what it computes: the exact sum in the task's modulus.
 
-With a trusted aggregator (`simulations.central`), the noise of the sum is drawn at once.
-
 The devices, their cohort, their training, clipping, rotation, rounding and noise, the charge and the release are those
 of a real round, and the model is the same to the bit. What is left out is who could have seen what: nothing is signed,
-so there is no log of rounds to verify.
+so there is no log of rounds to verify. With a trusted aggregator (`simulations.central`) the noise of the sum is drawn
+at once, and the model is another.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from privacy.report_model import AuditPart
 
 _ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("noise multiplier", lambda one: f"{one.noise_multiplier:g}"),
-    ("epsilon of all rounds", lambda one: f"{one.epsilon:.4f} at delta {one.delta:g}"),
+    ("epsilon of all rounds", lambda one: f"{one.epsilon:.10g} at delta {one.delta:g}"),
     ("shards", lambda one: f"{one.shards} of {one.shard_cohort} devices"),
     ("bits a coordinate", lambda one: str(one.bits)),
     ("half the modulus, in deviations of the sum", lambda one: f"{one.headroom:.1f}"),

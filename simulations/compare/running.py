@@ -9,6 +9,7 @@ from typing import Any
 
 import tomli_w
 
+from simulations.bar import Bar
 from simulations.compare.alone import alone
 from simulations.compare.central import central, central_dp
 from simulations.compare.contenders import FEDERATED, METRICS, NOISELESS, Contender, Trial
@@ -22,7 +23,6 @@ from simulations.interrupt import StopAfterRound
 from simulations.outdir import Kind, exclusive
 from simulations.run import Prepared, Supervision, execute
 from simulations.rundir import RunDirectory
-from simulations.sweep.progress import Bar
 
 _KIND = Kind("fl-sim compare", "compare.toml", "give another path, or replace it with --force")
 _TICKS = len(RATES) + len(SCHEDULES) * len(DP_RATES) + len(RATES) + 1

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from fl_client.training import TrainingError
 from privacy.states import Update
 from privacy.task import TaskSpec
+from simulations.draws import Draws
 from simulations.engines.base import NOT_FINITE, Learnt, Scale, Trainee, Weighed
-from simulations.engines.draws import Draws
 from simulations.kernels import KERNELS
 
 

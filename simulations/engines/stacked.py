@@ -21,8 +21,8 @@ from fl_client.models import build
 from fl_client.training import TrainingError
 from privacy.states import Update
 from privacy.task import LocalSgd, LocalTraining, SequenceSpec, TaskSpec
+from simulations.draws import Draws
 from simulations.engines.base import NOT_FINITE, Learnt, Scale, Trainee, Weighed, add_dense
-from simulations.engines.draws import Draws
 from simulations.engines.lookups import Lookups, Moved, Packed, Parameters, subtract_rows
 
 _NUMBERS = 1 << 24

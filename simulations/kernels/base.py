@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fl_client.training import Examples
 from privacy.task import LocalSgd, TaskSpec, Training
-from simulations.engines.draws import Draws
+from simulations.draws import Draws
 from simulations.kernels.compiled import compiled
 
 Floats = NDArray[np.float32]

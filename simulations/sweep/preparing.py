@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from privacy.events import round_event
+from simulations.bar import Bar
 from simulations.config import ConfigError
 from simulations.engines import EngineError
 from simulations.inprocess import one_thread
@@ -14,7 +15,6 @@ from simulations.population import build
 from simulations.readers import DataError
 from simulations.run import Prepared, prepare
 from simulations.sweep.grid import Cell
-from simulations.sweep.progress import Bar
 
 _SHOWN = 5
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from simulations.bar import Bar
 from simulations.interrupt import StopAfterRound
 from simulations.jobs import Ended, Job, JobPool, Line
 from simulations.run import Supervision, execute
 from simulations.sweep.directory import SweepDirectory
 from simulations.sweep.grid import Cell, Grid
 from simulations.sweep.preparing import PreparedCell, prepare_all
-from simulations.sweep.progress import Bar
 
 
 @dataclass(frozen=True)

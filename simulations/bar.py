@@ -1,4 +1,4 @@
-"""How far a sweep is, on standard error: a bar where there is a terminal, else nothing but notes."""
+"""How far a sweep or a comparison is, on standard error: a bar where there is a terminal, else nothing but notes."""
 
 from __future__ import annotations
 
