@@ -352,7 +352,9 @@ def test_plain_sgd_steps_along_the_mean_gradient_of_each_batch_in_its_random_ord
     task, own = sgd_task(epochs=2, batch_size=4), crowd(10)
     weights = start_of(task).astype(np.float64)
     rows, labels = own.features.dense().astype(np.float64), own.labels
-    for order in epochs(task.training, 10, SeedTree.root(3).stream()):
+    orders = epochs(task.training, 10, SeedTree.root(3).stream())
+    assert len({tuple(range(10)), *map(tuple, orders)}) == 3, "each epoch in a random order of its own"
+    for order in orders:
         assert sorted(order) == list(range(10))
         for batch in (order[:4], order[4:8], order[8:]):
             moves = 1 / (1 + np.exp(-(rows[batch] @ weights[:-1] + weights[-1]))) - labels[batch]
