@@ -8,20 +8,21 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict, TypeVar
 
 T = TypeVar("T")
 
 
 class Row(TypedDict):
-    """One comparison: medians of `runs` pairs, `ratio` the median of ours / peer."""
+    """One comparison: medians of `runs` pairs, `ratio` the median of their quotients, `spread` the range of these."""
 
     name: str
     ours: float
     peer: float
     against: str
     ratio: float
+    spread: tuple[float, float]
     unit: str
     runs: int
 
@@ -33,20 +34,27 @@ def cpu(call: Callable[[], T]) -> tuple[float, T]:
     return time.process_time() - started, result
 
 
-def compare(name: str, ours: Sequence[float], peers: Sequence[float], *, against: str, unit: str = "s") -> Row:
+def compare(
+    name: str, ours: Sequence[float], peers: Sequence[float], *, against: str, unit: str = "s", times_less: bool = False
+) -> Row:
     """The row of figures measured in turn: ours[i] beside peers[i].
+
+    Args:
+        times_less: whether the ratio is peer / ours, how many times less ours is, and not ours / peer.
 
     Raises:
         ValueError: when there are no pairs, or one side has more runs.
     """
     if not ours or len(ours) != len(peers):
         raise ValueError(f"{name}: expected as many runs of ours as of the peer, got {len(ours)} and {len(peers)}")
+    ratios = [peer / one if times_less else one / peer for one, peer in zip(ours, peers, strict=True)]
     return {
         "name": name,
         "ours": statistics.median(ours),
         "peer": statistics.median(peers),
         "against": against,
-        "ratio": statistics.median(one / peer for one, peer in zip(ours, peers, strict=True)),
+        "ratio": statistics.median(ratios),
+        "spread": (min(ratios), max(ratios)),
         "unit": unit,
         "runs": len(ours),
     }
@@ -56,14 +64,36 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
 
 
-def run(description: str, measure: Callable[[int], list[Row]]) -> None:
+Measure = Callable[[int], list[Row]]
+"""So many pairs of each of its rows."""
+
+
+def run(description: str, measure: Measure) -> None:
     """A benchmark's command line: measure(runs), then print the rows."""
+    arguments = _parser(description).parse_args()
+    _print(measure(arguments.runs), arguments.json)
+
+
+def run_chosen(description: str, groups: Mapping[str, Measure], default: Sequence[str]) -> None:
+    """The same with `--rows`: which groups of rows to measure."""
+    parser = _parser(description)
+    parser.add_argument(
+        "--rows", nargs="+", choices=groups, default=default, help=f"groups of rows; default: {' '.join(default)}"
+    )
+    arguments = parser.parse_args()
+    rows = [row for group in arguments.rows for row in groups[group](arguments.runs)]
+    _print(rows, arguments.json)
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3, help="pairs to measure")
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    arguments = parser.parse_args()
-    rows = measure(arguments.runs)
-    print(json.dumps({"rows": rows, "machine": machine()}) if arguments.json else _table(rows))
+    return parser
+
+
+def _print(rows: Sequence[Row], as_json: bool) -> None:
+    print(json.dumps({"rows": rows, "machine": machine()}) if as_json else _table(rows))
 
 
 def _table(rows: Sequence[Row]) -> str:
@@ -73,4 +103,5 @@ def _table(rows: Sequence[Row]) -> str:
 
 def _line(row: Row, width: int) -> str:
     figures = f"{row['ours']:10.4g} {row['unit']}  {row['peer']:10.4g} {row['unit']}  ratio {row['ratio']:8.3g}"
-    return f"{row['name']:{width}} {figures}  against {row['against']}"
+    least, most = row["spread"]
+    return f"{row['name']:{width}} {figures} ({least:.3g} to {most:.3g})  against {row['against']}"

@@ -21,7 +21,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -30,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flower_secagg import device_seconds, masks_to_remove, server_seconds
 from keystream_floor import keystream_seconds
 from measure import Row, compare, cpu, run
+from processes import most_resident, resident_from_now_on
 
 from privacy import dgauss
 from privacy.randomness import SystemRandomness
@@ -172,7 +172,7 @@ def measure_round(setting: Setting, *, warm: bool = False) -> Spent:
     with _fleet_elsewhere(setting, warm) as fleet:
         nobody = Revocations.signed(AUTHORITY, "benchmark", 1, FOREVER, frozenset())
         convener, weights = Convener(OPERATOR, AUTHORITY.public, nobody), np.zeros(setting.dimension, np.float32)
-        before = _resident_from_now_on()
+        before = resident_from_now_on()
         spent.server, server = cpu(
             lambda: Server(
                 task=setting.task, convener=convener, round_number=1, weights=weights,
@@ -184,7 +184,7 @@ def measure_round(setting: Setting, *, warm: bool = False) -> Spent:
         fleet.send(None)
         seconds: dict[Stage, dict[int, float]] = fleet.recv()
     _unmask(server, spent)
-    spent.growth = _most_resident() - before
+    spent.growth = most_resident() - before
     survivors = seconds[Stage.UNMASK]
     spent.device = statistics.median(sum(seconds[stage][one] for stage in Stage) for one in survivors)
     without = [Stage.ADVERTISE, Stage.SHARE, Stage.INPUT, Stage.UNMASK]
@@ -242,18 +242,6 @@ def _serve(connection: Connection, setting: Setting, warm: bool) -> None:
         stage, device, request = message
         connection.send(fleet.answer(stage, device, request.body))
     connection.send({stage: dict(seconds) for stage, seconds in fleet.seconds.items()})
-
-
-def _resident_from_now_on() -> int:
-    """Bytes of this process in memory; `_most_resident` forgets what was more before."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _most_resident()
-
-
-def _most_resident() -> int:
-    """Linux's own count: `ru_maxrss` would be the parent's at least, also in a fresh process."""
-    [line] = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
 
 
 def masking_seconds(setting: Setting) -> float:

@@ -1,223 +1,53 @@
-"""What a simulated device costs, against pfl-research, Opacus, and the round of the whole protocol.
+"""What a simulated device costs: against pfl-research, Opacus and Flower, in large cohorts, under the whole protocol,
+and against what this core's arithmetic and memory would allow.
 
-    python benchmarks/simulation.py            # a table
-    python benchmarks/simulation.py --json     # one object
+    python benchmarks/simulation.py                        # a table, without Flower's rows
+    python benchmarks/simulation.py --json                 # one object
+    python benchmarks/simulation.py --rows flower flat     # these groups of rows
+    python benchmarks/simulation.py --rows flower-large --runs 2
 
 CPU time on one thread, medians of pairs measured in turn, of the same devices with the same local steps. Tasks: T, word
 embedding 16,384 x 32, mean, 64, 1 (526,465 parameters), texts of 5 to 30 words; S, linear on 1,024 hashed n-grams of 30
 to 60 a message; C, character CNN (256 x 16, 64 filters of 5) on 128 characters; each with 20 to 60 messages a device,
 a cohort of 100, one epoch of batches of 16, central noise. D: T and S with per-example clipping and noise as Opacus
-does it, 3 steps. M: the default model and training, 1 to 20 messages. "any module" is the generic path, "kernel" the
-compiled one of the known architectures. Ours is a whole central round, over its cohort: randomness, training,
-clipping, sum, noise, rotation both ways, decoding. The ratio says how many times less CPU that is. pfl's rows are left
-out where it is not installed (see benchmarks/pfl_peer.py).
+does it, 3 steps. M: the default model and training. "any module" is the generic path, "kernel" the compiled one of the
+known architectures.
+
+* pfl, opacus: ours is a whole central round over its cohort: randomness, training, clipping, sum, noise, rotation both
+  ways, decoding. pfl's rows are left out where it is not installed (see pfl_peer.py).
+* flower, flower-large: the same against Flower's own simulation in one Ray actor, with 100 and 1,000 nodes, and with
+  all of 1,000 in the cohort (see flower_peer.py); CPU time of all its processes, Ray's included.
+* flat: M in cohorts of 10,000 and 100 of a generated population of a million (see simulation_flat.py).
+* secure: M under the whole protocol against its sum alone (see simulation_secure.py).
+* floor: T, S and C against what their arithmetic and memory must cost (see simulation_floor.py).
+
+In the first four groups, the ratio says how many times less CPU ours is; in the others, ours over the peer's.
 """
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
 
-import numpy as np
-import torch
-from measure import Row, compare, run
-from opacus.grad_sample import GradSampleModuleFastGradientClipping
-from opacus.optimizers.optimizer_fast_gradient_clipping import DPOptimizerFastGradientClipping
-from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
+import simulation_flat
+import simulation_floor
+import simulation_secure
+from flower_peer import FlowerPeer
+from measure import Measure, Row, run_chosen
+from opacus_peer import Ghost
 from pfl_peer import PflPeer, available
-from threadpoolctl import threadpool_limits
-from torch import nn
+from simulation_rounds import Ours, Trained, pair
+from simulation_tasks import SGD, devices_of, dp_sgd, task_of
 
-from fl_client.features import Features
-from fl_client.models import build, initial_weights, load_flat, model_spec
-from fl_client.sequences import Sequences
-from fl_client.training import Examples
-from privacy.mechanism import Mechanism
-from privacy.states import Total
-from privacy.task import (
-    AggregationPolicy,
-    Budget,
-    DeviceMechanism,
-    FeatureSpec,
-    InputSpec,
-    LocalSgd,
-    LocalTraining,
-    PoissonParticipation,
-    SequenceSpec,
-    TaskSpec,
-    Training,
-)
-from simulations import central
-from simulations.engines import Engine, Trainee
 from simulations.engines.kernel import KernelEngine
 from simulations.engines.sequential import SequentialEngine
 from simulations.engines.stacked import StackedEngine
-from simulations.randomness import SeedTree
-
-COHORT = 100
-SEED = SeedTree.root(1)
-SGD = LocalSgd(epochs=1, batch_size=16, learning_rate=0.1)
-MODELS: dict[str, tuple[str, InputSpec]] = {
-    "T": ("word-embedding", SequenceSpec(unit="words", vocabulary=16_384, length=32)),
-    "S": ("hashed-linear", FeatureSpec(buckets=1_024)),
-    "C": ("character-cnn", SequenceSpec(unit="characters", vocabulary=256, length=128)),
-    "M": ("hashed-linear", FeatureSpec()),
-}
-
-
-def dp_sgd(steps: int, rate: float, noise: float) -> LocalTraining:
-    return LocalTraining(
-        steps=steps,
-        sampling_rate=rate,
-        expected_batch=16.0,
-        learning_rate=0.1,
-        message_clip=1.0,
-        message_noise=noise,
-    )
-
-
-def task_of(name: str, training: Training, cohort: int = COHORT) -> TaskSpec:
-    architecture, features = MODELS[name]
-    return TaskSpec(
-        name=name,
-        population="benchmark",
-        model=model_spec(architecture, features),
-        features=features,
-        training=training,
-        mechanism=DeviceMechanism(clip=0.5, noise_multiplier=1.0),
-        participation=PoissonParticipation(population=10 * cohort, sampling_rate=0.1),
-        aggregation=AggregationPolicy(min_survivors=20, modulus_bits=32),
-        budget=Budget(delta=1e-5),
-        rounds=10,
-        randomness="seeded",
-    )
-
-
-def devices_of(name: str, least: int, most: int, cohort: int = COHORT) -> list[Examples]:
-    source = np.random.default_rng(7)
-    found = []
-    for size in source.integers(least, most + 1, cohort):
-        labels = source.integers(0, 2, size).astype(np.float32)
-        found.append(Examples(_inputs(MODELS[name][1], int(size), source), labels))
-    return found
-
-
-def _inputs(spec: InputSpec, size: int, source: np.random.Generator) -> Features | Sequences:
-    if isinstance(spec, FeatureSpec):
-        filled = source.integers(30, 61, size)
-        columns = [np.sort(source.choice(spec.buckets, count, replace=False)) for count in filled]
-        values = np.concatenate([np.full(count, count**-0.5, np.float32) for count in filled])
-        return Features(spec.buckets, _starts(filled), np.concatenate(columns).astype(np.int32), values)
-    longest = spec.unit == "characters"
-    lengths = np.full(size, spec.length) if longest else source.integers(5, 31, size)
-    # Zipf, as words and characters come.
-    numbers = np.minimum(source.zipf(1.3, lengths.sum()), spec.vocabulary - 1).astype(np.int32)
-    return Sequences(spec.length, _starts(lengths), numbers)
-
-
-def _starts(sizes: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-
-
-class Ours:
-    """A whole central round, time after time."""
-
-    def __init__(self, task: TaskSpec, engine: Engine, devices: Sequence[Examples]) -> None:
-        self._task, self._engine, self._devices = task, engine, devices
-        self._weights = initial_weights(task.model.architecture, task.features, seed=1)
-        self._number = 0
-
-    def round(self) -> float:
-        """CPU seconds."""
-        started = time.process_time()
-        self._number += 1
-        mechanism = Mechanism.for_cohort(self._task, len(self._devices))
-        trainees = [
-            Trainee(place, one, SEED.child("device", place, "input", self._number).stream())
-            for place, one in enumerate(self._devices)
-        ]
-        sums = np.zeros(self._task.length, np.int64)
-        if any(list(central.add(mechanism, self._engine, self._weights, trainees, sums))):
-            raise RuntimeError("a device failed")
-        whole = central.total(mechanism, sums, len(trainees), bytes(32), SEED.child(self._number))
-        mechanism.decode(Total(whole, len(trainees), len(trainees), bytes(32), ""))
-        return time.process_time() - started
-
-
-class Trained:
-    """Training alone, with nothing done with the updates."""
-
-    def __init__(self, task: TaskSpec, engine: Engine, devices: Sequence[Examples]) -> None:
-        self._engine, self._devices = engine, devices
-        self._weights = initial_weights(task.model.architecture, task.features, seed=1)
-
-    def round(self) -> float:
-        """CPU seconds."""
-        trainees = [Trainee(place, one, SEED.child(place).stream()) for place, one in enumerate(self._devices)]
-        started = time.process_time()
-        for _ in self._engine.learn(self._weights, trainees):
-            pass
-        return time.process_time() - started
-
-
-class Ghost:
-    """Opacus' ghost clipping, wrapped once; batches of sixteen in turn, since it cannot take an empty one."""
-
-    def __init__(self, task: TaskSpec, devices: Sequence[Examples]) -> None:
-        training = task.training
-        if not isinstance(training, LocalTraining):
-            raise TypeError("training: expected DP-SGD")
-        self._training, self._devices = training, devices
-        self._module = GradSampleModuleFastGradientClipping(
-            build(task.model.architecture, task.features),
-            max_grad_norm=training.message_clip,
-            use_ghost_clipping=True,
-            loss_reduction="mean",
-        )
-        self._optimizer = DPOptimizerFastGradientClipping(
-            torch.optim.SGD(self._module.parameters(), training.learning_rate),
-            noise_multiplier=training.message_noise,
-            max_grad_norm=training.message_clip,
-            expected_batch_size=int(training.expected_batch),
-            loss_reduction="mean",
-        )
-        self._loss = DPLossFastGradientClipping(
-            self._module, self._optimizer, nn.BCEWithLogitsLoss(reduction="mean"), loss_reduction="mean"
-        )
-        self._start = torch.from_numpy(initial_weights(task.model.architecture, task.features, seed=1))
-
-    def round(self) -> float:
-        """CPU seconds."""
-        started = time.process_time()
-        for one in self._devices:
-            load_flat(self._module, self._start)
-            inputs, labels = torch.from_numpy(one.features.dense()), torch.from_numpy(one.labels)
-            if inputs.is_floating_point():
-                inputs.requires_grad_()
-            for step in range(self._training.steps):
-                batch = (torch.arange(16) + 16 * step) % len(labels)
-                self._optimizer.zero_grad()
-                self._loss(self._module(inputs[batch]).squeeze(1), labels[batch]).backward()
-                self._optimizer.step()
-        return time.process_time() - started
-
-
-def pair(
-    name: str, ours: Callable[[], float], peer: Callable[[], float], against: str, *, runs: int, cohort: int = COHORT
-) -> Row:
-    """Milliseconds a device; what is paid once is paid before."""
-    ours(), peer()
-    pairs = [(ours(), peer()) for _ in range(runs)]
-    scale = 1_000 / cohort
-    own, others = [one * scale for one, _ in pairs], [other * scale for _, other in pairs]
-    row = compare(name, own, others, against=against, unit="ms")
-    row["ratio"] = statistics.median(other / one for one, other in pairs)  # how many times faster
-    return row
+from simulations.inprocess import one_thread
 
 
 def against_pfl(runs: int) -> list[Row]:
+    if not available():
+        print("pfl is not installed: its rows are left out", file=sys.stderr)
+        return []
     rows = []
     for name in ("T", "S", "C"):
         task, own = task_of(name, SGD), devices_of(name, 20, 60)
@@ -250,13 +80,33 @@ def against_opacus(runs: int) -> list[Row]:
     return rows
 
 
-def pairs(runs: int) -> list[Row]:
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        if not available():
-            print("pfl is not installed: its rows are left out", file=sys.stderr)
-        return (against_pfl(runs) if available() else []) + against_opacus(runs)
+def against_flower(runs: int) -> list[Row]:
+    return [_against_flower(nodes, 100, runs) for nodes in (100, 1_000)]
+
+
+def against_flower_at_large(runs: int) -> list[Row]:
+    return [_against_flower(1_000, 1_000, runs)]
+
+
+def _against_flower(nodes: int, cohort: int, runs: int) -> Row:
+    task, own = task_of("T", SGD, cohort), devices_of("T", 20, 60, nodes)[:cohort]
+    with FlowerPeer(nodes, cohort) as flower:
+        kernel = Ours(task, KernelEngine(task), own).round
+        name = f"T, kernel, {nodes:,} nodes, cohort {cohort:,}"
+        return pair(name, kernel, flower.round, "Flower 1.41 on Ray", runs=runs, cohort=cohort)
+
+
+GROUPS: dict[str, Measure] = {
+    "pfl": against_pfl,
+    "opacus": against_opacus,
+    "flower": against_flower,
+    "flower-large": against_flower_at_large,
+    "flat": simulation_flat.rows,
+    "secure": simulation_secure.rows,
+    "floor": simulation_floor.rows,
+}
 
 
 if __name__ == "__main__":
-    run(__doc__, pairs)
+    one_thread()
+    run_chosen(__doc__, GROUPS, default=["pfl", "opacus", "flat", "secure", "floor"])

@@ -1,0 +1,80 @@
+"""Whole central rounds of ours, and pairs of them and a peer's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from measure import Row, compare
+from simulation_tasks import COHORT
+
+from fl_client.models import initial_weights
+from fl_client.training import Examples
+from privacy.mechanism import Mechanism
+from privacy.states import Total
+from privacy.task import TaskSpec
+from simulations import central
+from simulations.engines import Engine, Trainee
+from simulations.randomness import SeedTree
+
+_SEED = SeedTree.root(1)
+
+
+class Ours:
+    """A whole central round, time after time."""
+
+    def __init__(self, task: TaskSpec, engine: Engine, devices: Sequence[Examples]) -> None:
+        self._task, self._engine, self._devices = task, engine, devices
+        self._weights = initial_weights(task.model.architecture, task.features, seed=1)
+        self._number = 0
+
+    def round(self) -> float:
+        """CPU seconds."""
+        started = time.process_time()
+        self._number += 1
+        mechanism = Mechanism.for_cohort(self._task, len(self._devices))
+        trainees = [
+            Trainee(place, one, _SEED.child("device", place, "input", self._number).stream())
+            for place, one in enumerate(self._devices)
+        ]
+        sums = np.zeros(self._task.length, np.int64)
+        if any(list(central.add(mechanism, self._engine, self._weights, trainees, sums))):
+            raise RuntimeError("a device failed")
+        whole = central.total(mechanism, sums, len(trainees), bytes(32), _SEED.child(self._number))
+        mechanism.decode(Total(whole, len(trainees), len(trainees), bytes(32), ""))
+        return time.process_time() - started
+
+
+class Trained:
+    """Training alone, with nothing done with the updates."""
+
+    def __init__(self, task: TaskSpec, engine: Engine, devices: Sequence[Examples]) -> None:
+        self._engine, self._devices = engine, devices
+        self._weights = initial_weights(task.model.architecture, task.features, seed=1)
+
+    def round(self) -> float:
+        """CPU seconds."""
+        trainees = [Trainee(place, one, _SEED.child(place).stream()) for place, one in enumerate(self._devices)]
+        started = time.process_time()
+        for _ in self._engine.learn(self._weights, trainees):
+            pass
+        return time.process_time() - started
+
+
+def pair(
+    name: str,
+    ours: Callable[[], float],
+    peer: Callable[[], float],
+    against: str,
+    *,
+    runs: int,
+    cohort: int = COHORT,
+    times_less: bool = True,
+) -> Row:
+    """Milliseconds a device of rounds in CPU seconds, taken in turn; what is paid once is paid before."""
+    ours(), peer()
+    pairs = [(ours(), peer()) for _ in range(runs)]
+    scale = 1_000 / cohort
+    own, others = [one * scale for one, _ in pairs], [other * scale for _, other in pairs]
+    return compare(name, own, others, against=against, unit="ms", times_less=times_less)
