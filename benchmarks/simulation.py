@@ -13,8 +13,8 @@ a cohort of 100, one epoch of batches of 16, central noise. D: T and S with per-
 does it, 3 steps. M: the default model and training. "any module" is the generic path, "kernel" the compiled one of the
 known architectures.
 
-* pfl, opacus: ours is a whole central round over its cohort: randomness, training, clipping, sum, noise, rotation both
-  ways, decoding. pfl's rows are left out where it is not installed (see pfl_peer.py).
+* pfl, opacus: ours is a whole central round over its cohort: randomness, training, clipping, sum, noise,
+  decoding. pfl's rows are left out where it is not installed (see pfl_peer.py).
 * flower, flower-large: the same against Flower's own simulation in one Ray actor, with 100 and 1,000 nodes, and with
   all of 1,000 in the cohort (see flower_peer.py); CPU time of all its processes, Ray's included.
 * flat: M in cohorts of 10,000 and 100 of a generated population of a million (see simulation_flat.py).

@@ -133,7 +133,11 @@ class Mechanism:
 
     def decode(self, total: Total) -> NDArray[np.float64]:
         """The sum in the units of the model's weights: float64[length]."""
-        return unrotate(total.sums.astype(np.float64), total.rotation) / self.scale
+        summed = total.sums.astype(np.float64)
+        if total.rotation is not None:
+            summed = unrotate(summed, total.rotation)
+        summed /= self.scale
+        return summed
 
     def with_server_noise(self, total: Total, noise: NDArray[np.float64]) -> Total:
         """The sum and a round's correlated noise, given as float64[length] before scaling.
@@ -142,8 +146,9 @@ class Mechanism:
         of the one or the other (Mironov 2012).
         """
         steps = self.task.mechanism.noise_multiplier * self.norm_bound
-        on_grid = np.rint(rotate(noise * steps, total.rotation)).astype(np.int64)
-        return replace(total, sums=total.sums + on_grid)
+        scaled = noise * steps
+        rotated = scaled if total.rotation is None else rotate(scaled, total.rotation)
+        return replace(total, sums=total.sums + np.rint(rotated).astype(np.int64))
 
     @property
     def noise_std(self) -> float:

@@ -34,14 +34,15 @@ class Total:
         sums: int64[length].
         cohort: how many devices shared keys; the noise of each was sized for this number.
         survivors: how many devices are in the sum.
-        rotation: public 32-byte seed of the rotation that the devices applied.
+        rotation: public 32-byte seed of the rotation that the devices applied; None for a sum that no modulus confines,
+            which needs none.
         transcript: hex digest of the cohort, the survivor set and the masked sum that was unmasked.
     """
 
     sums: NDArray[np.int64] = field(repr=False)
     cohort: int
     survivors: int
-    rotation: bytes
+    rotation: bytes | None
     transcript: str
 
 

@@ -142,11 +142,13 @@ class IdealRound:
             return None
         if self.rounds.central:
             seed = self.rounds.seed.child("central", self.number, shard[0])
-            sums = central.total(mechanism, sums, len(survivors), self._header.rotation, seed)
-        bits = task.aggregation.modulus_bits
-        reduced = unpack(pack(sums, bits), bits, task.length)
-        transcript = sha256(b"havenfl/ideal/1", self._header.encode(), str(sorted(shard)).encode(), reduced.tobytes())
-        total = Total(reduced, len(shard), len(survivors), self._header.rotation, transcript.hex())
+            central.finish(mechanism, sums, len(survivors), seed)
+            summed, rotation = sums, None
+        else:
+            bits = task.aggregation.modulus_bits
+            summed, rotation = unpack(pack(sums, bits), bits, task.length), self._header.rotation
+        transcript = sha256(b"havenfl/ideal/1", self._header.encode(), str(sorted(shard)).encode(), summed.tobytes())
+        total = Total(summed, len(shard), len(survivors), rotation, transcript.hex())
         return _ShardSum(total, living, found.threshold)
 
     def _trained(self, shard: Sequence[int], dealers: Sequence[int]) -> tuple[NDArray[np.int64], list[int]]:

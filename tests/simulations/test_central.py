@@ -11,8 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from privacy.mechanism import Mechanism
-from privacy.rotation import unrotate
-from simulations.central import total
+from simulations.central import finish
 from simulations.config import load_config
 from simulations.engines import Engine, Trainee, choose
 from simulations.engines.base import Scale
@@ -52,8 +51,10 @@ def test_the_model_does_not_depend_on_who_added_what(tmp_path: Path, more: dict[
 def test_its_noise_is_what_the_survivors_would_have_added_together() -> None:
     task = reading_task("character-cnn", SHIPPED["character-cnn"], METHODS["sgd"])
     mechanism = Mechanism.for_cohort(task, 12)
-    rotation, nothing = bytes(32), np.zeros(task.length, np.int64)
-    drawn = np.concatenate([total(mechanism, nothing, 10, rotation, SEED.child(run)) for run in range(20)])
+    sums = np.zeros((20, task.length), np.int64)
+    for run, own in enumerate(sums):
+        finish(mechanism, own, 10, SEED.child(run))
+    drawn = sums.ravel()
     expected = math.sqrt(10 * mechanism.variance)
     # The deviation of a sample of n normals is within four standard errors of sigma / sqrt(2 n).
     assert drawn.std() == pytest.approx(expected, rel=4 / math.sqrt(2 * drawn.size))
@@ -70,9 +71,9 @@ def test_it_sums_what_it_is_given() -> None:
     )
     mechanism = Mechanism.for_cohort(quiet, 12)
     given = np.random.default_rng(1).normal(size=task.length)
-    fixed = np.rint(given * STEPS / quiet.contribution_bound).astype(np.int64)
-    found = unrotate(total(mechanism, fixed, 3, bytes(32), SEED).astype(np.float64), bytes(32)) / mechanism.scale
-    assert found == pytest.approx(given, abs=4 / mechanism.scale)
+    sums = np.rint(given * STEPS / quiet.contribution_bound).astype(np.int64)
+    finish(mechanism, sums, 3, SEED)
+    assert sums / mechanism.scale == pytest.approx(given, abs=4 / mechanism.scale)
 
 
 @pytest.mark.parametrize("method", METHODS)
