@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from fl_client.inputs import Inputs
 from fl_client.models import build, load_flat, to_flat
-from privacy.randomness import Randomness, uniform_unit
+from privacy.randomness import Randomness, uniform_unit, uniform_words
 from privacy.states import Update
 from privacy.task import LocalSgd, LocalTraining, TaskSpec
 
@@ -149,5 +149,5 @@ class _Sgd:
 
 def epochs(training: LocalSgd, examples: int, rng: Randomness) -> NDArray[np.int64]:
     """int64[epochs, n]: in which order plain SGD meets the examples; takes 8 bytes of `rng` for each."""
-    coins = uniform_unit(rng, training.epochs * examples).reshape(training.epochs, examples)
-    return np.argsort(coins, axis=1, kind="stable")
+    words = uniform_words(rng, training.epochs * examples, np.uint64).reshape(training.epochs, examples)
+    return words.argsort(axis=1, kind="stable")

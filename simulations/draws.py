@@ -55,10 +55,10 @@ class Draws:
 
 
 def _sgd(training: LocalSgd, examples: int, rng: Randomness) -> Draws:
-    orders = epochs(training, examples, rng)
-    within = np.arange(0, examples, training.batch_size)
-    starts = (within + examples * np.arange(training.epochs)[:, None]).ravel()
-    return Draws(orders.ravel(), np.append(starts, orders.size), None)
+    chosen = epochs(training, examples, rng).ravel()
+    begun = range(0, chosen.size, examples or 1)
+    starts = [first + start for first in begun for start in range(0, examples, training.batch_size)]
+    return Draws(chosen, np.array([*starts, chosen.size], np.int64), None)
 
 
 def _dp_sgd(training: LocalTraining, examples: int, rng: Randomness) -> Draws:
