@@ -45,10 +45,7 @@ class Features:
 
     def rows(self, indices: NDArray[np.int64]) -> Features:
         """The rows at `indices`, in this order."""
-        pieces = [np.arange(self.starts[i], self.starts[i + 1]) for i in indices]
-        places = np.concatenate(pieces) if pieces else np.empty(0, np.int64)
-        sizes = np.array([piece.size for piece in pieces], np.int64)
-        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        starts, places = packed_rows(self.starts, indices)
         return Features(self.buckets, starts, self.columns[places], self.values[places])
 
     def between(self, first: int, last: int) -> Features:
@@ -62,6 +59,14 @@ class Features:
         matrix = np.zeros((len(self), self.buckets), np.float32)
         matrix[np.repeat(np.arange(len(self)), np.diff(self.starts)), self.columns] = self.values
         return matrix
+
+
+def packed_rows(starts: NDArray[np.int64], indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of packed rows that begin at int64[n + 1] `starts`: where those at `indices` begin once they are packed, and
+    where the entries of these are now."""
+    sizes = np.diff(starts)[indices]
+    packed = np.concatenate([[0], np.cumsum(sizes)])
+    return packed, np.arange(packed[-1]) + np.repeat(starts[:-1][indices] - packed[:-1], sizes)
 
 
 def normalise(text: str) -> str:

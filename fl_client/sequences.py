@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.features import gram_hash, normalise, tokens
+from fl_client.features import gram_hash, normalise, packed_rows, tokens
 from privacy.task import SequenceSpec
 
 
@@ -36,8 +36,8 @@ class Sequences:
 
     def rows(self, indices: NDArray[np.int64]) -> Sequences:
         """The sequences at `indices`, in this order."""
-        pieces = [self.numbers[self.starts[i] : self.starts[i + 1]] for i in indices]
-        return _packed(self.length, pieces)
+        starts, places = packed_rows(self.starts, indices)
+        return Sequences(self.length, starts, self.numbers[places])
 
     def between(self, first: int, last: int) -> Sequences:
         """The sequences from `first` to before `last`, sharing memory."""

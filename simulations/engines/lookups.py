@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fl_client.models import build
 from privacy.task import SequenceSpec, TaskSpec
+from simulations.engines.chunks import Chunk
 
 Parameters = dict[str, Tensor]
 
@@ -67,7 +68,7 @@ class Packed:
 
     Attributes:
         rows: int64[r], of the whole table; `owners` of which device.
-        local: int64[D, n, length], where each token's row is.
+        local: int64[n + 1, length], where each token's row is.
     """
 
     rows: Tensor = field(repr=False)
@@ -75,10 +76,13 @@ class Packed:
     local: Tensor = field(repr=False)
 
     @classmethod
-    def of(cls, numbers: Tensor, vocabulary: int) -> Packed:
-        """Of int64[D, n, length]."""
-        devices, on = numbers.shape[0], numbers.device
-        keys = numbers + (torch.arange(devices, device=on) * vocabulary)[:, None, None]
+    def of(cls, chunk: Chunk, vocabulary: int) -> Packed:
+        """Of the n examples of a chunk, and the empty one."""
+        devices, on = len(chunk.trainees), chunk.device
+        owners = np.repeat(np.arange(devices), np.diff(chunk.first))
+        numbers = chunk.inputs.dense()
+        numbers[:-1] += (owners * vocabulary)[:, None]
+        keys = torch.from_numpy(numbers).to(on)
         touched = torch.zeros(devices * vocabulary, dtype=torch.bool, device=on)
         touched[keys.ravel()] = True
         found = touched.nonzero().ravel()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -23,63 +22,15 @@ from privacy.states import Update
 from privacy.task import LocalSgd, LocalTraining, SequenceSpec, TaskSpec
 from simulations.draws import Draws
 from simulations.engines.base import NOT_FINITE, Learnt, Scale, Trainee, Weighed, add_dense
+from simulations.engines.chunks import Batch, Chunk
 from simulations.engines.lookups import Lookups, Moved, Packed, Parameters, subtract_rows
 
 _NUMBERS = 1 << 24
 """Parameters, or gradients of single examples, held at once, in numbers: 64 MiB."""
-_CHUNK = 50
+_CHUNK = 100
 _OPACUS_EPSILON = 1e-6
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """Some devices' next step.
-
-    Attributes:
-        inputs: [A, m, ...]; `places`, int64[A, m], says which examples of each device these are.
-        taken: float32[A, m], 0 for padding.
-    """
-
-    inputs: Tensor = field(repr=False)
-    labels: Tensor = field(repr=False)
-    taken: Tensor = field(repr=False)
-    places: Tensor = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class _Chunk:
-    """Devices side by side, the one with most steps first.
-
-    Attributes:
-        inputs: [D, n, ...], padded; labels: float32[D, n].
-    """
-
-    trainees: Sequence[Trainee]
-    draws: Sequence[Draws]
-    inputs: Tensor = field(repr=False)
-    labels: Tensor = field(repr=False)
-
-    @classmethod
-    def of(cls, trainees: Sequence[Trainee], draws: Sequence[Draws], device: torch.device) -> _Chunk:
-        dense = [torch.from_numpy(one.examples.features.dense()) for one in trainees]
-        labels = [torch.from_numpy(one.examples.labels) for one in trainees]
-        return cls(trainees, draws, _padded(dense).to(device), _padded(labels).to(device))
-
-    def batches(self) -> Iterator[_Batch]:
-        """Step by step, of the devices that still have one."""
-        for step in range(self.draws[0].steps):
-            active = [one for one in self.draws if one.steps > step]
-            yield self._batch([one.chosen[one.starts[step] : one.starts[step + 1]] for one in active])
-
-    def _batch(self, chosen: Sequence[NDArray[np.int64]]) -> _Batch:
-        on = self.labels.device
-        places = _padded([torch.from_numpy(one) for one in chosen]).to(on)
-        sizes = torch.tensor([one.size for one in chosen], device=on)
-        taken = (torch.arange(places.shape[1], device=on) < sizes[:, None]).to(torch.float32)
-        device = torch.arange(len(chosen), device=on)[:, None]
-        return _Batch(self.inputs[device, places], self.labels[device, places], taken, places)
 
 
 class StackedEngine:
@@ -113,7 +64,7 @@ class StackedEngine:
         else:
             yield from add_dense(self.learn(weights, trainees), scale, sums)
 
-    def _in_order(self, trainees: Sequence[Trainee], work: Callable[[_Chunk], Iterable[T]]) -> Iterator[T]:
+    def _in_order(self, trainees: Sequence[Trainee], work: Callable[[Chunk], Iterable[T]]) -> Iterator[T]:
         """Work on chunks of devices that take about as many steps, and give the results in the trainees' order."""
         draws = [Draws.of(self._task.training, len(one.examples), one.rng) for one in trainees]
         order = sorted(range(len(trainees)), key=lambda place: -draws[place].steps)
@@ -121,7 +72,7 @@ class StackedEngine:
         size = self._chunk_size(trainees)
         for first in range(0, len(order), size):
             places = order[first : first + size]
-            chunk = _Chunk.of([trainees[place] for place in places], [draws[place] for place in places], self._device)
+            chunk = Chunk.of([trainees[place] for place in places], [draws[place] for place in places], self._device)
             found.update(zip(places, work(chunk), strict=True))
         yield from (found[place] for place in range(len(trainees)))
 
@@ -131,7 +82,7 @@ class StackedEngine:
         each = held if isinstance(self._task.training, LocalSgd) else held * max(1, most)
         return min(_CHUNK, max(1, _NUMBERS // max(1, each)))
 
-    def _learnt(self, weights: NDArray[np.float32], chunk: _Chunk) -> Iterator[Learnt]:
+    def _learnt(self, weights: NDArray[np.float32], chunk: Chunk) -> Iterator[Learnt]:
         start = self._named(torch.from_numpy(weights.copy()).to(self._device))
         training = self._task.training
         if isinstance(training, LocalSgd):
@@ -142,7 +93,7 @@ class StackedEngine:
             yield Update(delta.numpy(), found) if bool(torch.isfinite(delta).all()) else NOT_FINITE
 
     def _added(
-        self, weights: NDArray[np.float32], chunk: _Chunk, scale: Scale, sums: NDArray[np.int64]
+        self, weights: NDArray[np.float32], chunk: Chunk, scale: Scale, sums: NDArray[np.int64]
     ) -> Iterator[Weighed | TrainingError]:
         start = self._named(torch.from_numpy(weights.copy()).to(self._device))
         training = self._task.training
@@ -154,17 +105,18 @@ class StackedEngine:
         for norm, found in zip(norms, self._statistics(start, chunk), strict=True):
             yield Weighed(norm, found) if math.isfinite(norm) else NOT_FINITE
 
-    def _sgd(self, training: LocalSgd, start: Parameters, chunk: _Chunk) -> Moved:
+    def _sgd(self, training: LocalSgd, start: Parameters, chunk: Chunk) -> Moved:
         features, devices = self._task.features, len(chunk.trainees)
         vocabulary = features.vocabulary if isinstance(features, SequenceSpec) else 0
-        packed = Packed.of(chunk.inputs, vocabulary) if self._lookups.names else None
+        packed = Packed.of(chunk, vocabulary) if self._lookups.names else None
         tables = {name: start[name][packed.rows] for name in self._lookups.names} if packed else {}
         stacked = {name: _every(start[name], devices) for name in self._held}
         for number, batch in enumerate(chunk.batches()):
             active = len(batch.taken)
-            device = torch.arange(active, device=self._device)[:, None]
-            places = packed.local[device, batch.places].ravel() if packed else torch.empty(0)
-            vectors = [table[places].view(*batch.inputs.shape, -1) for table in tables.values()]
+            places = packed.local[batch.places].ravel() if packed else torch.empty(0)
+            vectors = [
+                nn.functional.embedding(places, table).view(*batch.inputs.shape, -1) for table in tables.values()
+            ]
             # In the first step all devices still have the same weights: one large product instead of many small ones.
             shared = number == 0 and self._shares
             own = {name: start[name] if shared else stacked[name][:active] for name in self._held}
@@ -178,7 +130,7 @@ class StackedEngine:
         rows = {name: (table - start[name][packed.rows]).cpu() for name, table in tables.items()} if packed else {}
         return Moved(list(self._shapes), held, rows, packed.cpu() if packed else None)
 
-    def _dp_sgd(self, training: LocalTraining, start: Parameters, chunk: _Chunk) -> Iterator[Tensor]:
+    def _dp_sgd(self, training: LocalTraining, start: Parameters, chunk: Chunk) -> Iterator[Tensor]:
         stacked = {name: _every(value, len(chunk.trainees)) for name, value in start.items()}
         rate = training.learning_rate / training.expected_batch
         noises = [one.dense_noise(training, list(self._shapes.values())) for one in chunk.draws]
@@ -191,7 +143,7 @@ class StackedEngine:
                 value.sub_(summed[name], alpha=rate)
         yield from torch.cat([(stacked[name] - start[name]).flatten(1) for name in self._shapes], 1)
 
-    def _clipped(self, training: LocalTraining, stacked: Parameters, batch: _Batch) -> Parameters:
+    def _clipped(self, training: LocalTraining, stacked: Parameters, batch: Batch) -> Parameters:
         """Each device's sum of its examples' gradients, each within the clip."""
         if batch.taken.shape[1] == 0:
             return {name: torch.zeros_like(value) for name, value in stacked.items()}
@@ -212,32 +164,23 @@ class StackedEngine:
         losses = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
         return (losses * taken).sum() / taken.sum()
 
-    def _statistics(self, start: Parameters, chunk: _Chunk) -> list[Mapping[str, float]]:
+    def _statistics(self, start: Parameters, chunk: Chunk) -> list[Mapping[str, float]]:
         if not self._task.statistics:
             return [{}] * len(chunk.trainees)
         found: list[Mapping[str, float]] = []
-        for rows, own, one in zip(chunk.inputs, chunk.labels, chunk.trainees, strict=True):
-            count = len(one.examples)
+        for own in (one.examples for one in chunk.trainees):
+            rows, labels = (torch.from_numpy(one).to(self._device) for one in (own.features.dense(), own.labels))
             with torch.no_grad():
-                logits = functional_call(self._whole, start, (rows[:count],)).squeeze(1)
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, own[:count], reduction="sum")
-            correct = ((logits > 0) == (own[:count] > 0.5)).sum()
-            found.append({"examples": float(count), "loss": float(loss), "correct": float(correct)})
+                logits = functional_call(self._whole, start, (rows,)).squeeze(1)
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+            correct = ((logits > 0) == (labels > 0.5)).sum()
+            found.append({"examples": float(len(own)), "loss": float(loss), "correct": float(correct)})
         return found
 
     def _named(self, flat: Tensor) -> Parameters:
         sizes = [int(np.prod(shape)) for shape in self._shapes.values()]
         pieces = torch.split(flat, sizes)
         return {name: piece.view(shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)}
-
-
-def _padded(pieces: Sequence[Tensor]) -> Tensor:
-    """Stacked, with zeros up to the longest."""
-    longest = max(len(piece) for piece in pieces)
-    whole = pieces[0].new_zeros(len(pieces), longest, *pieces[0].shape[1:])
-    for place, piece in enumerate(pieces):
-        whole[place, : len(piece)] = piece
-    return whole
 
 
 def _every(value: Tensor, devices: int) -> Tensor:
