@@ -8,6 +8,7 @@ from a device's own example count they would leak it.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -310,7 +311,13 @@ class TaskSpec(Frozen):
     @property
     def id(self) -> str:
         """Hex SHA-256 of the canonical bytes."""
-        return sha256(_DOMAIN.encode(), self.canonical()).hex()
+        return _id_of(self)
+
+
+@lru_cache(maxsize=64)
+def _id_of(spec: TaskSpec) -> str:
+    """Remembered by value: an attribute of the task would go along into copies that differ."""
+    return sha256(_DOMAIN.encode(), spec.canonical()).hex()
 
 
 def sign_task(spec: TaskSpec, operator: Signer) -> bytes:
@@ -319,8 +326,9 @@ def sign_task(spec: TaskSpec, operator: Signer) -> bytes:
     return operator.sign(_DOMAIN, body) + body
 
 
+@lru_cache(maxsize=64)
 def open_task(signed: bytes, operator_public: bytes) -> TaskSpec:
-    """Verify and parse what `sign_task` made.
+    """Verify and parse what `sign_task` made; remembered, since every round of a task brings the same bytes.
 
     Raises:
         TaskError: when the signature, the record or its canonical form is not as expected.

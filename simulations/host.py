@@ -15,13 +15,13 @@ from fl_client.training import LocalTrainer
 from privacy.randomness import Randomness
 from privacy.secagg import Convener, Stage
 from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol
-from privacy.secagg.keys import DeviceKeys
 from privacy.secagg.policy import DevicePolicy, Trust
 from privacy.signing import Signer
 from privacy.states import Update
 from privacy.task import TaskSpec
 from simulations.architectures import make_known
 from simulations.faults.scenario import Scenario
+from simulations.neighbours import NeighbourKeys
 from simulations.population.base import ExamplesOf
 from simulations.randomness import SeedTree
 
@@ -132,7 +132,7 @@ class DeviceHost:
     def device(self, index: int) -> Device:
         """The same device every time: identity, data, memory, and randomness that depends on the request alone."""
         own = self.seed.child("device", index)
-        keys = DeviceKeys.from_seed(own.child("identity").key())
+        keys = NeighbourKeys.from_seed(own.child("identity").key())
         authorities = Authorities(self.seed)
 
         def train(task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:

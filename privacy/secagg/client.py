@@ -19,12 +19,12 @@ from privacy.canonical import sha256
 from privacy.mechanism import Mechanism, MechanismError
 from privacy.randomness import Randomness
 from privacy.secagg import keys, shamir
-from privacy.secagg.cohort import Admission, Cohort, repeated_key
+from privacy.secagg.cohort import Admission, Cohort, admit
 from privacy.secagg.dealing import Dealing
 from privacy.secagg.errors import Refused, WireError
 from privacy.secagg.graph import Draws
 from privacy.secagg.identity import Certificate, verify_once
-from privacy.secagg.keys import Agreements, DeviceKeys, KeyPair, LowOrderKey
+from privacy.secagg.keys import Agreements, DeviceKeys, LowOrderKey
 from privacy.secagg.masking import add_masks
 from privacy.secagg.messages import (
     ADVERT_DOMAIN,
@@ -130,7 +130,7 @@ class Client:
             invitation.header,
             invitation.revocations,
             now,
-            KeyPair(rng.token(keys.KEY_BYTES)),
+            self._own.pair(rng.token(keys.KEY_BYTES)),
             rng.token(shamir.SECRET_BYTES),
         )
         return self._own_advert(self._state).encode(), Seen(invitation.header.round, invitation.revocations.number)
@@ -223,15 +223,8 @@ class Client:
 
     def _check_roster(self, state: RoundState, roster: Roster) -> Cohort:
         self._require(self._own_advert(state) in roster.adverts, "a cohort without this device's own keys")
-        self._require(not repeated_key(roster.adverts), "a key that occurs twice in the cohort")
-        shards = {state.header.shard_of(one.certificate, state.task.aggregation.shards) for one in roster.adverts}
-        self._require(len(shards) == 1, "a cohort whose members' lots put them into other shards")
         admission = Admission(state.task.population, self._trust.authority, state.revocations, state.admitted_at)
-        cohort = self._attempt(lambda: Cohort.of(roster, state.header, state.task))
-        # By now their number is known to be small.
-        for advert in roster.adverts:
-            self._attempt(partial(admission.check, advert))
-        return cohort
+        return self._attempt(lambda: admit(roster, state.header, state.task, admission))
 
     def _require_live_holders(self, state: RoundState, cohort: Cohort, live: set[int]) -> None:
         """Whoever can recover this device's mask must include honest members with whom it shares masks."""

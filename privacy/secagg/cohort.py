@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
 from privacy.mechanism import Mechanism
 from privacy.randomness import Randomness, uniform_words
+from privacy.secagg.errors import WireError
 from privacy.secagg.identity import Revocations, verify_once
 from privacy.secagg.keys import canonical
 from privacy.secagg.messages import ADVERT_DOMAIN, ECHO_DOMAIN, Advert, Agreed, Header, Roster
@@ -75,12 +77,31 @@ class Admission:
         advert.certificate.check(self.population, self.authority, self.now)
 
 
+@lru_cache(maxsize=8)
+def admit(roster: Roster, header: Header, task: TaskSpec, admission: Admission) -> Cohort:
+    """The roster's cohort. Remembered, as `verify_once` is: devices that share a process check the same public bytes.
+
+    Raises:
+        WireError, SignatureError: when two members could be one, belong to another shard, or may not take part.
+        ParameterError, MechanismError: see `Cohort.of`.
+    """
+    if _repeated_key(roster.adverts):
+        raise WireError("a key that occurs twice in the cohort")
+    if len({header.shard_of(advert.certificate, task.aggregation.shards) for advert in roster.adverts}) > 1:
+        raise WireError("a cohort whose members' lots put them into other shards")
+    cohort = Cohort.of(roster, header, task)
+    # By now their number is known to be small.
+    for advert in roster.adverts:
+        admission.check(advert)
+    return cohort
+
+
 def verify_advert(advert: Advert, header: Header) -> None:
     """Raises SignatureError unless the advert's own device made it for this very round."""
     verify_once(advert.identity, ADVERT_DOMAIN, advert.signed_part(header), advert.signature)
 
 
-def repeated_key(adverts: tuple[Advert, ...]) -> bool:
+def _repeated_key(adverts: tuple[Advert, ...]) -> bool:
     """Whether any public key occurs twice: two members sharing a key could be one."""
     keys = [canonical(key) for advert in adverts for key in (advert.certificate.agreement, advert.mask_public)]
     return len(set(keys)) < len(keys)

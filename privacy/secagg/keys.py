@@ -75,7 +75,12 @@ class DeviceKeys:
     def from_seed(cls, seed: bytes) -> DeviceKeys:
         """Both keys from 32 secret bytes. Raises ValueError for another length."""
         identity = Signer.from_seed(seed)
-        return cls(identity, KeyPair(hkdf(seed, b"", b"havenfl/device/agreement/1", KEY_BYTES)))
+        return cls(identity, cls.pair(hkdf(seed, b"", b"havenfl/device/agreement/1", KEY_BYTES)))
+
+    @staticmethod
+    def pair(secret: bytes) -> KeyPair:
+        """A pair to agree with: the enrolled one, or one of a single round."""
+        return KeyPair(secret)
 
 
 @dataclass

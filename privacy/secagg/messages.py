@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import ClassVar
 
@@ -148,7 +149,9 @@ class Roster:
         return writer.raw(b"".join(advert.encode() for advert in self.adverts)).done()
 
     @classmethod
+    @lru_cache(maxsize=8)
     def decode(cls, data: bytes) -> Roster:
+        """Remembered, as `identity.verify_once` is."""
         reader = Reader(data, _Kind.ROSTER)
         adverts = tuple(Advert.decode(reader.raw(Advert.BYTES)) for _ in range(reader.count(Advert.BYTES)))
         reader.end()
@@ -310,7 +313,11 @@ class Agreed:
 
     def signed_part(self, transcript: bytes, cohort: int) -> bytes:
         """What an echo signs; with the cohort's size, so that a record of the round cannot understate it."""
-        return transcript + cohort.to_bytes(4, "little") + sha256(self.encode())
+        return transcript + cohort.to_bytes(4, "little") + self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
+        return sha256(self.encode())
 
 
 def encode_echo(signature: bytes) -> bytes:
