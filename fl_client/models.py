@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fl_client.soundness import Unsound, check_behaviour, check_structure, first_line
 from fl_client.text_models import WrongInputs, character_cnn, hashed_linear, word_embedding
 from privacy.task import InputSpec, ModelSpec, ParameterSpec
 
@@ -22,15 +23,6 @@ class UnknownArchitecture(ValueError):
     """A name that this host application has not registered."""
 
 
-_UNSOUND: dict[type[nn.Module], str] = {
-    nn.EmbeddingBag: "its per-sample gradients are wrong where a token repeats; use Embedding",
-    **dict.fromkeys(
-        (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
-        "it lets one example change the gradients of others; use GroupNorm or LayerNorm",
-    ),
-}
-"""Layers that Opacus 1.6 accepts although what it clips is not one example's gradient; and why."""
-
 _ARCHITECTURES: dict[str, Factory] = {
     "hashed-linear": hashed_linear,
     "word-embedding": word_embedding,
@@ -39,9 +31,9 @@ _ARCHITECTURES: dict[str, Factory] = {
 
 
 def register(name: str, factory: Factory) -> None:
-    """Make an architecture known under a name. Any module will do whose layers Opacus has per-sample gradients for.
+    """Make an architecture known under a name.
 
-    `nn.EmbeddingBag` and batch normalisation are refused when the model is built: their clipped gradients are wrong.
+    Any module will do whose layers Opacus has per-sample gradients for, and that `fl_client.soundness` lets pass.
     """
     _ARCHITECTURES[name] = factory
 
@@ -55,19 +47,26 @@ def build(architecture: str, features: InputSpec) -> nn.Module:
     if architecture not in _ARCHITECTURES:
         raise UnknownArchitecture(f"architecture: expected one of {sorted(_ARCHITECTURES)}, got {architecture!r}")
     try:
-        module = _ARCHITECTURES[architecture](features)
+        return check_structure(_ARCHITECTURES[architecture](features))
     except WrongInputs as error:
         raise UnknownArchitecture(f"architecture {error}") from error
-    for layer in module.modules():
-        for kind, reason in _UNSOUND.items():
-            if isinstance(layer, kind):
-                raise UnknownArchitecture(f"architecture {architecture!r}: {kind.__name__} is refused, {reason}")
-    return module
+    except Unsound as error:
+        raise UnknownArchitecture(f"architecture {architecture!r}: {error}") from error
+    except Exception as error:  # whatever somebody's factory raises
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise UnknownArchitecture(f"architecture {architecture!r}: its factory failed, {told}") from error
 
 
 def model_spec(architecture: str, features: InputSpec) -> ModelSpec:
-    """The layout of an architecture's parameters."""
-    module = build(architecture, features)
+    """The layout of an architecture's parameters.
+
+    Raises:
+        UnknownArchitecture: as `build`, or when the module does not behave as training needs it to.
+    """
+    try:
+        module = check_behaviour(lambda: build(architecture, features), features)
+    except Unsound as error:
+        raise UnknownArchitecture(f"architecture {architecture!r}: {error}") from error
     layout = tuple(ParameterSpec(name=name, shape=tuple(value.shape)) for name, value in module.named_parameters())
     return ModelSpec(architecture=architecture, parameters=layout)
 

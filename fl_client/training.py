@@ -12,6 +12,7 @@ headline, which is the discrete noise of `privacy.mechanism`. Plain SGD promises
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,7 +24,8 @@ from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from fl_client.inputs import Inputs
-from fl_client.models import build, load_flat, to_flat
+from fl_client.models import UnknownArchitecture, build, load_flat, to_flat
+from fl_client.soundness import draws, first_line, seeded
 from privacy.randomness import Randomness, uniform_unit, uniform_words
 from privacy.states import Update
 from privacy.task import LocalSgd, LocalTraining, TaskSpec
@@ -51,16 +53,21 @@ class LocalTrainer:
     """Trains one task, for one device after another: wrapping a module costs more than training on ten messages."""
 
     def __init__(self, task: TaskSpec) -> None:
-        """Raises UnknownArchitecture when the task's model is not registered in this host application, TrainingError
-        when it asks for a statistic that is none of `STATISTICS`."""
+        """Raises UnknownArchitecture when the task's model is not registered in this host application or Opacus cannot
+        train it, TrainingError when it asks for a statistic that is none of `STATISTICS`."""
         self._wants_statistics = bool(task.statistics)
         if unknown := {statistic.name for statistic in task.statistics} - set(STATISTICS):
             raise TrainingError(f"statistics: expected {', '.join(STATISTICS)}, got {', '.join(sorted(unknown))}")
         self._module = build(task.model.architecture, task.features)
+        self._draws = draws(self._module, task.features)
         training = task.training
-        self._method: _Method = (
-            _Sgd(self._module, training) if isinstance(training, LocalSgd) else _DpSgd(self._module, training)
-        )
+        try:
+            self._method: _Method = (
+                _Sgd(self._module, training) if isinstance(training, LocalSgd) else _DpSgd(self._module, training)
+            )
+        except NotImplementedError as error:
+            told = f"architecture {task.model.architecture!r}: Opacus cannot train it: {first_line(error)}"
+            raise UnknownArchitecture(told) from error
 
     def train(self, weights: NDArray[np.float32], examples: Examples, rng: Randomness) -> Update:
         """What these examples would change about the model, float32[d], and the statistics that the task asks for.
@@ -74,16 +81,23 @@ class LocalTrainer:
         load_flat(self._module, start)
         inputs, labels = torch.from_numpy(examples.features.dense()), torch.from_numpy(examples.labels)
         statistics = self._statistics(inputs, labels) if self._wants_statistics else {}
-        self._method.fit(inputs, labels, rng)
+        with self._dropout(rng):
+            self._method.fit(inputs, labels, rng)
         delta = to_flat(self._module) - start
         if not bool(torch.isfinite(delta).all()):
             raise TrainingError("local training: the update is not finite; lower training.learning_rate")
         return Update(delta.numpy(), statistics)
 
+    def _dropout(self, rng: Randomness) -> AbstractContextManager[None]:
+        """For layers that draw from torch: numbers of this device's own, 8 bytes of `rng` for a seed."""
+        return seeded(int.from_bytes(rng.token(8), "little")) if self._draws else nullcontext()
+
     def _statistics(self, inputs: Tensor, labels: Tensor) -> dict[str, float]:
         """Of the model that was received, on this device's own messages."""
+        self._module.eval()
         with torch.no_grad():
             logits = self._module(inputs).squeeze(1)
+        self._module.train()
         loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
         correct = ((logits > 0) == (labels > 0.5)).sum()
         return {"examples": float(len(labels)), "loss": float(loss), "correct": float(correct)}

@@ -169,6 +169,8 @@ class Coordinator:
 
     def _step(self, before: Checkpoint, running: RunningRound, released: Release) -> Checkpoint:
         number, state = before.round + 1, self._strategy.step(before.state, released)
+        if not np.isfinite(state.weights).all():
+            raise CoordinatorError(f"the model of round {number} is not finite; lower the server's learning rate")
         report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, released)
         self._tell(report, state, running)
         return Checkpoint(number, state, released.receipt.charge.transcript, extra=self._observer.extra_state())

@@ -108,6 +108,8 @@ class Mechanism:
         _check_variance(variance, bound, task)
         _check_modulus(bound, variance, cohort, task)
         scale = _clip_steps(bound, task.length) / task.contribution_bound
+        if not 0 < scale < math.inf:
+            raise MechanismError(f"clip: expected one that can be counted in steps, got {task.mechanism.clip}")
         return cls(task, scale, bound, variance, honest)
 
     def encode(self, update: Update, rotation: bytes, rng: Randomness) -> Encoded:
@@ -195,11 +197,15 @@ class Mechanism:
     def _round(self, rotated: NDArray[np.float64], rng: Randomness) -> NDArray[np.int64]:
         """Conditional stochastic rounding (Kairouz, Liu and Steinke 2021, Algorithm 1)."""
         scaled = rotated * self.scale
+        most = self.norm_bound**2
         for _ in range(_ROUNDING_ATTEMPTS):
             rounded = scaled + uniform_words(rng, scaled.size, np.uint32) * 2.0**-32
-            integers: NDArray[np.int64] = np.floor(rounded, out=rounded).astype(np.int64)
-            if int(integers @ integers) <= self.norm_bound**2:
-                return integers
+            np.floor(rounded, out=rounded)
+            # Near the bound 64 bits hold the exact sum of squares; far from it they would wrap, and NaN compares false.
+            if float(rounded @ rounded) <= 1.5 * most:
+                integers: NDArray[np.int64] = rounded.astype(np.int64)
+                if int(integers @ integers) <= most:
+                    return integers
         raise MechanismError(f"update: no rounding within the norm bound in {_ROUNDING_ATTEMPTS} attempts")
 
 

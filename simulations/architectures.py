@@ -26,7 +26,7 @@ def make_known(architecture: str) -> str:
     module, _, name = architecture.partition(":")
     try:
         factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever somebody's module raises
         raise ConfigError(f"training.architecture: cannot import {architecture}: {error}") from error
     if not callable(factory):
         raise ConfigError(f"training.architecture: expected {architecture} to make a module, got {factory!r}")

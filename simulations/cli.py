@@ -90,7 +90,7 @@ def run(  # noqa: PLR0917 - the options of a command
         typer.Option(help="Share of a cohort that is lost before it sends its input.", rich_help_panel=DATA),
     ] = None,
     poisoners: Annotated[
-        float | None, typer.Option(help="Share of devices that poison; [poison] says how.", rich_help_panel=DATA)
+        float | None, typer.Option(help="Share of devices that poison; section poison says how.", rich_help_panel=DATA)
     ] = None,
     epsilon: Annotated[
         float | None, typer.Option(help="Device-level budget; the noise follows from it.", rich_help_panel=PRIVACY)

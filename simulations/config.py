@@ -55,7 +55,7 @@ class PrivacyConfig(Section):
     epsilon: float | None = Field(default=None, ge=0.01, le=1_000)
     noise_multiplier: float | None = Field(default=None, ge=0, le=1_000)
     delta: float = Field(default=1e-5, gt=0, lt=0.5)
-    clip: float = Field(default=0.5, gt=0, le=1e6)
+    clip: float = Field(default=0.5, ge=1e-6, le=1e6)
     """L2 bound of a device's update; of the first round, if it adapts."""
     clip_quantile: float | None = Field(default=None, gt=0, lt=1)
     """Let the clip follow this quantile of the updates' norms; one bit a device pays for it, under the same noise."""
@@ -284,7 +284,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"config: no file {path}; `fl-sim init` writes one") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"config: {path} is not readable TOML: {error}") from error
 
 

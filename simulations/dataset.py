@@ -111,8 +111,9 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"--data: no file {path}; expected the path of a data file") from error
-    except OSError as error:
-        raise DataError(f"--data: cannot read {path}: {error.strerror or error}; expected a readable file") from error
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise DataError(f"--data: cannot read {path}: {reason}; expected a readable file") from error
 
 
 def _cells(path: Path, columns: Columns, name: str, flag: str) -> Sequence[object]:
@@ -185,6 +186,8 @@ def _seconds(cell: object) -> float | None:
         if isinstance(cell, date):
             return datetime(cell.year, cell.month, cell.day, tzinfo=UTC).timestamp()
         number = float(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else math.nan
+    except OverflowError:
+        return None
     except ValueError:
         return _iso(str(cell).strip())
     return number if math.isfinite(number) else None

@@ -46,10 +46,11 @@ class FedAvgM:
         return cls(learning_rate, momentum, task.participation.expected_cohort, task.mechanism.adaptive)
 
     def step(self, state: ModelState, release: Release) -> ModelState:
-        """The next global model; deterministic in float32."""
+        """The next global model; deterministic in float32, and not finite where a learning rate is far too large."""
         mean = release.values / np.float32(self.expected_cohort)
         velocity = np.float32(self.momentum) * state.momentum + mean
-        weights = state.weights + np.float32(self.learning_rate) * velocity
+        with np.errstate(over="ignore", invalid="ignore"):
+            weights = state.weights + np.float32(self.learning_rate) * velocity
         clip = self._next_clip(state.clip, release)
         return ModelState(weights.astype(np.float32), velocity.astype(np.float32), clip)
 

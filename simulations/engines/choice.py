@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from fl_client.features import Features
-from fl_client.models import initial_weights
+from fl_client.models import UnknownArchitecture, initial_weights
 from fl_client.sequences import Sequences
+from fl_client.soundness import first_line
 from fl_client.training import Examples, TrainingError
 from privacy.states import Update
 from privacy.task import FeatureSpec, InputSpec, SequenceSpec, TaskSpec
@@ -57,8 +58,10 @@ def choose(task: TaskSpec, name: Name, device: Device = "cpu") -> Choice:
     """The engine of this name; for `auto` the fastest that gives what Opacus gives.
 
     Raises:
-        EngineError: when `vectorised` was asked for and does not, or there is no such device.
+        EngineError: when `vectorised` was asked for and does not, there is no such device, or none can train the task.
     """
+    if task.model.architecture not in KERNELS:
+        _check_trainable(task)
     if device == "cuda":
         return _on_gpu(task, name)
     if name == "sequential":
@@ -75,6 +78,16 @@ def choose(task: TaskSpec, name: Name, device: Device = "cpu") -> Choice:
     if name == "auto" and seconds[1] > seconds[0]:
         return Choice("sequential", f"{told}, which is slower", SequentialEngine)
     return Choice("vectorised", told, StackedEngine)
+
+
+def _check_trainable(task: TaskSpec) -> None:
+    try:
+        _deltas(SequentialEngine(task), task, initial_weights(task.model.architecture, task.features, seed=0))
+    except UnknownArchitecture as error:
+        raise EngineError(f"training.{error}") from error
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise EngineError(f"training.architecture: cannot train {task.model.architecture}: {told}") from error
 
 
 def _on_gpu(task: TaskSpec, name: Name) -> Choice:
@@ -96,8 +109,8 @@ def _compared(task: TaskSpec, mapped: Callable[[TaskSpec], Engine]) -> tuple[flo
     sequential, first = _timed(SequentialEngine(task), task, weights)
     try:
         stacked, second = _timed(mapped(task), task, weights)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise EngineError(str(error).splitlines()[0]) from error
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise EngineError(first_line(error)) from error
     for one, other in zip(sequential, stacked, strict=True):
         if np.max(np.abs(one - other)) > TOLERANCE * max(1.0, float(np.max(np.abs(one)))):
             raise EngineError("what it learns is not what Opacus learns; has it random layers, or a state?")

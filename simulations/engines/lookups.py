@@ -118,7 +118,7 @@ class Moved:
 
     def norms(self) -> list[float]:
         """Each device's L2 norm."""
-        squared = sum((value.double().flatten(1) ** 2).sum(1) for value in self.held.values())
+        squared = sum((value.double().reshape(len(value), -1) ** 2).sum(1) for value in self.held.values())
         total = torch.as_tensor(squared)
         for rows in self.rows.values():
             total = total.index_add(0, self._packed.owners, (rows.double() ** 2).sum(1))
@@ -131,7 +131,7 @@ class Moved:
             size = math.prod(shapes[name])
             place = sums[first : first + size]
             if name in self.held:
-                place += _rounded(self.held[name].flatten(1), scales).sum(axis=0)
+                place += _rounded(self.held[name].reshape(len(scales), -1), scales).sum(axis=0)
             else:
                 owners, rows = self._packed.owners.numpy(), self._packed.rows.numpy()
                 moved = _rounded(self.rows[name], scales[owners])

@@ -141,14 +141,15 @@ class StackedEngine:
                 summed = {name: value + torch.stack([one[name] for one in noise]) for name, value in summed.items()}
             for name, value in stacked.items():
                 value.sub_(summed[name], alpha=rate)
-        yield from torch.cat([(stacked[name] - start[name]).flatten(1) for name in self._shapes], 1)
+        devices = len(chunk.trainees)
+        yield from torch.cat([(stacked[name] - start[name]).view(devices, -1) for name in self._shapes], 1)
 
     def _clipped(self, training: LocalTraining, stacked: Parameters, batch: Batch) -> Parameters:
         """Each device's sum of its examples' gradients, each within the clip."""
         if batch.taken.shape[1] == 0:
             return {name: torch.zeros_like(value) for name, value in stacked.items()}
         gradients = self._single(stacked, batch.inputs, batch.labels)
-        norms = torch.stack([one.flatten(2).norm(dim=2) for one in gradients.values()]).norm(dim=0)
+        norms = torch.stack([one.reshape(*one.shape[:2], -1).norm(dim=2) for one in gradients.values()]).norm(dim=0)
         factors = (training.message_clip / (norms + _OPACUS_EPSILON)).clamp(max=1.0) * batch.taken
         return {name: torch.einsum("dn,dn...->d...", factors, one) for name, one in gradients.items()}
 

@@ -144,6 +144,13 @@ def test_the_budget_ends_the_run_before_it_is_exceeded(tmp_path: Path) -> None:
     assert bench.ledger.spent().epsilon <= 3.5
 
 
+def test_a_model_that_is_not_finite_ends_the_run_and_is_not_kept(bench: Bench) -> None:
+    with pytest.raises(CoordinatorError, match="the model of round 1 is not finite; lower the server's learning rate"):
+        bench.coordinator(learning_rate=1e308).run(START)
+    assert bench.checkpoints.load() is None
+    assert (bench.count(Charged), bench.count(Released)) == (1, 0)
+
+
 def test_a_stop_is_asked_for_between_rounds(bench: Bench) -> None:
     result = bench.coordinator().run(START, lambda: len(bench.watcher.reports) == 1)
     assert (result.ended, result.round) == (Ended.STOPPED, 1)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,24 @@ def test_no_contribution_exceeds_the_norm_bound(
     with without_noise():
         integers = chosen.encode(update, SeedTree.root(seed).key(), rng).integers
     assert sum(int(value) ** 2 for value in integers) <= chosen.norm_bound**2
+
+
+@pytest.mark.parametrize("too_large", [4.0, 2.0**16, 2.0**31, 2.0**32, 2.0**40, 1e300, math.inf])
+def test_a_contribution_far_beyond_the_bound_is_refused_though_its_squares_wrap(too_large: float) -> None:
+    """64-bit sums of squares wrap to small numbers: 2^32 squared is 0."""
+    right = mechanism(task_of(noise=0))
+    wrong = replace(right, scale=right.scale * too_large)
+    update = Update(np.full(64, 0.125, np.float32), {})
+    right.encode(update, ROTATION, SystemRandomness())
+    with pytest.raises(MechanismError, match="no rounding within the norm bound"), np.errstate(invalid="ignore"):
+        wrong.encode(update, ROTATION, SystemRandomness())
+
+
+@pytest.mark.parametrize("clip", [5e-324, 1e-320, 1.79e308])
+def test_a_clip_that_no_grid_resolves_is_refused(clip: float) -> None:
+    """A server may announce any clip in a round whose clip adapts."""
+    with pytest.raises(MechanismError, match="clip: expected one that can be counted in steps"):
+        mechanism(task_of(statistics=(COUNT,)).with_clip(clip))
 
 
 @pytest.mark.parametrize("statistics", [(), (COUNT,), (COUNT, LOSS)])

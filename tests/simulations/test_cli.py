@@ -83,6 +83,28 @@ def test_unknown_keys_are_named(tmp_path: Path) -> None:
     assert "momentum" in said
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ('[data]\npath = "a\\u0000b.csv"\nuser_column = "u"', "--data: cannot read"),
+        (f"[data]\ndevices = {'[' * 3_000}{']' * 3_000}", "is not readable TOML"),
+        ("[privacy]\nclip = 5e-324", "privacy.clip: "),
+    ],
+)
+def test_what_no_file_should_hold(tmp_path: Path, config: str, message: str) -> None:
+    path = tmp_path / "odd.toml"
+    path.write_text(config)
+    assert message in refused(fl_sim("run", "--config", path, "--out", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_time_beyond_all_floats_is_none(tmp_path: Path) -> None:
+    data = tmp_path / "chat.jsonl"
+    data.write_text("".join(f'{{"text": "hello {i}", "label": {i % 2}, "at": 1{"0" * 400}}}\n' for i in range(9)))
+    arguments = ["--partition", "time", "--time-column", "at", "--out", tmp_path / "run"]
+    assert "--time-column: expected a number or a date" in refused(fl_sim("run", "--data", data, *arguments))
+
+
 def test_missing_config_and_run(tmp_path: Path) -> None:
     assert "fl-sim init" in refused(fl_sim("run", "--config", tmp_path / "no.toml"))
     assert "holds no run" in refused(fl_sim("run", "--resume", tmp_path))

@@ -78,7 +78,10 @@ class Bench:
         self.records = RecordLog(self.path / "rounds.jsonl", self.fleet.operator)
 
     def coordinator(
-        self, fault: Fault = lambda _stage, _node: None, transport: FaultyTransport | None = None
+        self,
+        fault: Fault = lambda _stage, _node: None,
+        transport: FaultyTransport | None = None,
+        learning_rate: float = 1.0,
     ) -> Coordinator:
         self.transport = transport or FaultyTransport(self.fleet, fault)
         return Coordinator(
@@ -87,7 +90,7 @@ class Bench:
                 self.fleet.task, lambda: self.fleet.convener, self.transport, lambda: self.now, stage_timeout=1.0
             ),
             ledger=self.ledger,
-            strategy=FedAvgM(1.0, 0.5, self.fleet.task.participation.expected_cohort),
+            strategy=FedAvgM(learning_rate, 0.5, self.fleet.task.participation.expected_cohort),
             checkpoints=self.checkpoints,
             records=self.records,
             randomness_for=lambda number: self.fleet.seed.child("cohort", number).stream(),

@@ -96,7 +96,7 @@ class Forgetful(nn.Module):
         self.output = nn.Linear(features.buckets, 1)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.output(nn.functional.dropout(rows, 0.5))
+        logits: torch.Tensor = self.output(nn.functional.dropout(rows, 0.5, self.training))
         return logits
 
 
