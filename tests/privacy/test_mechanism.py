@@ -120,7 +120,10 @@ def test_a_contribution_far_beyond_the_bound_is_refused_though_its_squares_wrap(
     wrong = replace(right, scale=right.scale * too_large)
     update = Update(np.full(64, 0.125, np.float32), {})
     right.encode(update, ROTATION, SystemRandomness())
-    with pytest.raises(MechanismError, match="no rounding within the norm bound"), np.errstate(invalid="ignore"):
+    with (
+        pytest.raises(MechanismError, match="no rounding within the norm bound"),
+        np.errstate(invalid="ignore", over="ignore"),
+    ):
         wrong.encode(update, ROTATION, SystemRandomness())
 
 
