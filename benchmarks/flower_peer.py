@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from functools import lru_cache, partial
 from multiprocessing.connection import Connection
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,11 +30,13 @@ from torch import nn
 from fl_client.models import build, initial_weights, load_flat, to_flat
 from simulations.crews.cluster import settle
 
-_ONE_CORE = {
+_ONE_CORE: dict[str, dict[str, Any]] = {
     "client_resources": {"num_cpus": 1, "num_gpus": 0},
     "init_args": {"num_cpus": 1, "_node_ip_address": "127.0.0.1", "log_to_driver": False},
 }
-_PATIENCE = 30.0
+_PATIENCE = 900.0
+"""Seconds for all nodes to join, and for a round."""
+_FAREWELL = 30.0
 _TASK = task_of("T", SGD)
 
 
@@ -56,7 +59,7 @@ class FlowerPeer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._line.close()
-        self._process.join(_PATIENCE)
+        self._process.join(_FAREWELL)
         self._process.kill()
 
     def round(self) -> float:
@@ -91,14 +94,23 @@ def _simulate(line: Connection, nodes: int, cohort: int) -> None:
 def _serve(line: Connection, nodes: int, cohort: int, grid: Grid, context: Context) -> None:  # noqa: ARG001
     """A round whenever the line asks for one, until it is closed."""
     weights = torch.from_numpy(initial_weights(_TASK.model.architecture, _TASK.features, seed=1))
-    source = np.random.default_rng(1)
-    while len(present := sorted(grid.get_node_ids())) < nodes:  # they join while this starts
-        time.sleep(0.5)
+    source, present = np.random.default_rng(1), _joined(grid, nodes)
     while _asked(line):
         chosen, model = source.choice(nodes, cohort, replace=False), _record(weights)
-        replies = grid.send_and_receive([Message(model, present[place], "train") for place in chosen])
+        asked = [Message(model, present[place], "train") for place in chosen]
+        replies = grid.send_and_receive(asked, timeout=_PATIENCE)
         weights = weights + _noised_sum(weights, replies, cohort) / cohort
         line.send(None)
+
+
+def _joined(grid: Grid, nodes: int) -> list[int]:
+    """The numbers of all nodes, which join while the simulation starts."""
+    deadline = time.monotonic() + _PATIENCE
+    while len(present := sorted(grid.get_node_ids())) < nodes:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"expected {nodes} nodes, got {len(present)}")
+        time.sleep(0.5)
+    return present
 
 
 def _asked(line: Connection) -> bool:
