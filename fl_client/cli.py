@@ -99,7 +99,3 @@ def _run_until_stopped(nodes: list[EmbeddedNode]) -> bool:
     for node in nodes:
         node.stop()
     return all(node.error is None for node in nodes)
-
-
-if __name__ == "__main__":
-    app()

@@ -232,7 +232,3 @@ def _unwind_on(*numbers: signal.Signals) -> None:
 def _fail(message: str, code: int) -> NoReturn:
     typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
     raise typer.Exit(code)
-
-
-if __name__ == "__main__":
-    app()

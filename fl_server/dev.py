@@ -125,4 +125,4 @@ def _make_devices(directories: list[Path], environment: Mapping[str, str]) -> No
 
 def _fl_client(command: str) -> list[str]:
     """By its module's name alone: server and client code never import each other."""
-    return [sys.executable, "-m", "fl_client.cli", command]
+    return [sys.executable, "-m", "fl_client", command]

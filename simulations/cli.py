@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from simulations.compare.cli import compare_command
-from simulations.config import ConfigError, load_config
+from simulations.config import ConfigError, RunConfig, load_config
 from simulations.console import describe
 from simulations.ending import EXIT_FAILED, EXIT_STOPPED, fail
 from simulations.outdir import OutputDirectoryError
 from simulations.readers import DataError
+from simulations.rundir import RunDirectory
 from simulations.sweep.cli import sweep_command
 from simulations.template import TEMPLATE
 
@@ -27,8 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("sweep")(sweep_command)
-app.command("compare")(compare_command)
 
 DATA, PRIVACY, TRAINING, RUN = "Data", "Privacy", "Training", "Run"
 
@@ -40,6 +40,11 @@ class _Place:
     out: Path | None
     resume: Path | None
     force: bool
+
+    @cached_property
+    def new(self) -> Path:
+        """Where a new run goes; named after the time if nobody says."""
+        return self.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,11 @@ def run(  # noqa: PLR0917 - the options of a command
         str | None, typer.Option(help="Column of the user; every user is a device.", rich_help_panel=DATA)
     ] = None,
     partition: Annotated[
-        str | None, typer.Option(help="dirichlet:ALPHA, where there are no users.", rich_help_panel=DATA)
+        str | None,
+        typer.Option(
+            help="dirichlet:ALPHA or time: how rows are spread over devices, where there are no users.",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     devices: Annotated[int | None, typer.Option(help="Devices to make.", rich_help_panel=DATA)] = None,
     time_column: Annotated[
@@ -96,7 +105,10 @@ def run(  # noqa: PLR0917 - the options of a command
         float | None, typer.Option(help="Device-level budget; the noise follows from it.", rich_help_panel=PRIVACY)
     ] = None,
     noise_multiplier: Annotated[
-        float | None, typer.Option(help="Device-level noise; epsilon follows from it.", rich_help_panel=PRIVACY)
+        float | None,
+        typer.Option(
+            help="Device-level noise; epsilon follows, and --epsilon only limits it.", rich_help_panel=PRIVACY
+        ),
     ] = None,
     delta: Annotated[float | None, typer.Option(help="Delta of both guarantees.", rich_help_panel=PRIVACY)] = None,
     clip: Annotated[float | None, typer.Option(help="L2 bound of a device's update.", rich_help_panel=PRIVACY)] = None,
@@ -241,18 +253,20 @@ def score(  # noqa: PLR0917 - the options of a command
         )
 
 
+app.command("sweep")(sweep_command)
+app.command("compare")(compare_command)
+
+
 def _run(config: Path | None, overrides: dict[str, Any], place: _Place, crew: _Crew, *, as_json: bool) -> None:
+    loaded = _checked(config, overrides, place, crew)
     from simulations.engines import EngineError  # noqa: PLC0415 - torch takes seconds to import
     from simulations.run import RunError, resume, start  # noqa: PLC0415
 
     try:
         if place.resume is not None:
-            _refuse_beside_resume({**overrides, "config": config, "out": place.out, "force": place.force})
             outcome = resume(place.resume, workers=crew.workers, ray_address=crew.ray_address)
         else:
-            out = place.out or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-            loaded = load_config(config, {**overrides, "ray_address": crew.ray_address})
-            outcome = start(loaded, out, force=place.force, workers=crew.workers)
+            outcome = start(loaded, place.new, force=place.force, workers=crew.workers)
     except (ConfigError, DataError, EngineError, OutputDirectoryError) as error:
         fail(str(error))
     except RunError as error:
@@ -261,6 +275,18 @@ def _run(config: Path | None, overrides: dict[str, Any], place: _Place, crew: _C
     if outcome.summary is None:
         fail(f"stopped; go on with `fl-sim run --resume {path}`", EXIT_STOPPED)
     typer.echo(json.dumps(outcome.summary, indent=2) if as_json else describe(outcome.summary, path))
+
+
+def _checked(config: Path | None, overrides: dict[str, Any], place: _Place, crew: _Crew) -> RunConfig:
+    """What can be refused before anything slow is imported."""
+    try:
+        if place.resume is not None:
+            _refuse_beside_resume({**overrides, "config": config, "out": place.out, "force": place.force})
+            return RunDirectory.reopen(place.resume, {"ray_address": crew.ray_address})[1]
+        RunDirectory.check(place.new, force=place.force)
+        return load_config(config, {**overrides, "ray_address": crew.ray_address})
+    except (ConfigError, OutputDirectoryError) as error:
+        fail(str(error))
 
 
 def _refuse_beside_resume(given: dict[str, Any]) -> None:

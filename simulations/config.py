@@ -43,7 +43,7 @@ class DataConfig(Section):
     """When a message was written: devices come to hold theirs as rounds pass, and the newest fifth is for testing."""
     history: float = Field(default=0.5, ge=0, le=1)
     """With a time column: the share of the training messages, the oldest, that devices hold before round 1."""
-    partition: str | None = Field(default=None, pattern=r"^(time|dirichlet:[0-9.]+)$")
+    partition: str | None = None
     """How rows without users are spread over devices: `dirichlet:ALPHA`, or `time`, each a run of consecutive ones."""
     devices: int = Field(default=1_000, ge=2, le=1 << 30)
     """How many devices the generator or the partition makes; with a user column every user is one."""

@@ -50,12 +50,13 @@ class Kind:
         """A new directory with its marker in it.
 
         Raises:
-            OutputDirectoryError: as `check`, or when it cannot be written.
+            OutputDirectoryError: as `check`; when it cannot be written, or a process runs in what it replaces.
         """
         self.check(path, force=force)
         try:
             if path.exists() and any(path.iterdir()):
-                shutil.rmtree(path)
+                with exclusive(path):
+                    shutil.rmtree(path)
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(path / self.marker, definition.encode())
         except OSError as error:
@@ -77,5 +78,7 @@ def exclusive(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise OutputDirectoryError(f"--resume: another process is running in {path}") from error
+            raise OutputDirectoryError(
+                f"{path}: another process is running in it; wait for it to end, or stop it"
+            ) from error
         yield

@@ -22,7 +22,7 @@ devices = 1000                 # how many the generator or the partition makes
 
 [privacy]
 epsilon = 8.0                  # device level; the noise follows from it ...
-# noise_multiplier = 0.7       # ... or give the noise, and epsilon is reported
+# noise_multiplier = 0.7       # ... unless given here: the run then ends where epsilon is spent
 delta = 1e-5                   # well below 1/devices
 clip = 0.5                     # L2 bound of a device's whole update; it counts more than the model: sweep it
 participation = "poisson"      # cohorts that the server draws in secret, or "bounded": no amplification claimed

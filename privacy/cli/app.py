@@ -23,7 +23,3 @@ app.command("plan")(plan_command)
 for command in (verify, report, budget, audit, diff, witness):
     app.command()(command)
 app.add_typer(keys, name="keys")
-
-
-if __name__ == "__main__":
-    app()

@@ -34,7 +34,8 @@ def verify(
 
     Examples:
 
-    [bold]fl-privacy verify --ledger runs/demo/ledger.db --operator HEX --release runs/demo/release/stable[/bold]
+    [bold]fl-privacy verify --ledger runs/demo/ledger.db --operator runs/demo/operator.pub
+    --release runs/demo/release/stable[/bold]
 
     [bold]fl-privacy verify --ledger ledger.db --operator operator.pub --authority authority.pub --task task.json --log
     rounds.jsonl --checkpoint checkpoint.json --witness witness.key.pub[/bold]

@@ -23,7 +23,7 @@ ROOT = Path(fl_server.__file__).parents[1]
 
 def start(out: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "fl_server.cli", "dev", "--out", str(out), *options],
+        [sys.executable, "-m", "fl_server", "dev", "--out", str(out), *options],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

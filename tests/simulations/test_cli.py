@@ -14,10 +14,12 @@ from typer.testing import CliRunner
 
 from simulations.cli import app
 from simulations.config import RunConfig, load_config
+from simulations.rundir import RunDirectory
 from simulations.template import TEMPLATE
 from tests.support.runs import small_config
 
 GOOD = "user,text,label\n" + "".join(f"u{i % 20},hello number {i},{i % 2}\n" for i in range(100))
+SMALL = ["--devices", "40", "--cohort", "20"]
 RAY = ["--user-column", "user", "--aggregation", "ideal", "--engine", "ray"]
 
 
@@ -46,7 +48,7 @@ def refused(result: Result) -> str:
         (GOOD, ["--user-column", "user", "--clip", "0"], "privacy.clip"),
         (GOOD, ["--user-column", "user", "--clip", "nan"], "privacy.clip"),
         (GOOD, ["--partition", "dirichlet:0"], "--partition"),
-        (GOOD, ["--partition", "random"], "data.partition"),
+        (GOOD, ["--partition", "random"], "dirichlet:0.3"),
         (GOOD, [], "--user-column"),
         (GOOD, ["--user-column", "user", "--workers", "0"], "--workers"),
         (GOOD, ["--user-column", "user", "--rounds", "0"], "server.rounds"),
@@ -112,7 +114,14 @@ def test_missing_config_and_run(tmp_path: Path) -> None:
 
 
 def test_unwritable_output() -> None:
-    assert "--out" in refused(fl_sim("run", "--out", "/proc/nothing/run", "--devices", "40", "--cohort", "20"))
+    assert "--out" in refused(fl_sim("run", "--out", "/proc/nothing/run", *SMALL))
+
+
+def test_a_run_that_goes_on_is_not_replaced(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", RunConfig(), force=False)
+    with run.locked():
+        assert "another process" in refused(fl_sim("run", "--force", "--out", run.path, *SMALL))
+    assert list(run.path.glob("config.toml"))
 
 
 def test_init_writes_the_defaults(tmp_path: Path) -> None:
