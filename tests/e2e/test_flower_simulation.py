@@ -22,6 +22,8 @@ from tests.support.ledgers import kinds, read_ledger, verified_entries
 from tests.support.leftovers import leftovers
 
 APP = Path(simulations.__file__).parent / "flower_app"
+_RAY_FAILED = "Simulation Runtime crashed."
+"""Flower says so when it cannot start its workers; what goes wrong in them, it tells otherwise."""
 DEVICES = 24
 CONFIG = f"""\
 seed = 6
@@ -51,12 +53,22 @@ class Simulation:
         processes.start("superlink", command, self.environment)
         processes.wait_until(lambda: _answers(port), "a SuperLink that answers", timeout=60)
 
-    def run(self, name: str, config: str, nodes: int) -> str | None:
-        """The outcome of one `flwr run` to its end."""
+    def run(self, name: str, config: str, nodes: int) -> Path:
+        """The output of a `flwr run` that came to its end; a second one where Ray itself did not start, since it gives
+        its own processes half a minute, which a busy machine exceeds."""
+        for out in (self.path / name, self.path / f"{name}-again"):
+            outcome = self._outcome(out, config, nodes)
+            told = self.processes.log(out.name).read_text(errors="replace")
+            if outcome == "completed" or _RAY_FAILED not in told:
+                break
+        assert outcome == "completed", told
+        return out
+
+    def _outcome(self, out: Path, config: str, nodes: int) -> str | None:
         federation = {"num-supernodes": nodes, "client-resources-num-cpus": 1, "init-args-num-cpus": 2}
-        run = self.cli.submit(APP, {"config": config, "out": str(self.path / name)}, federation)
-        self.processes.start(name, self.cli.log_command(run), self.environment, may_end=True)
-        self.processes.wait_until(lambda: self.processes.ended(name), "the end of the run", timeout=150)
+        run = self.cli.submit(APP, {"config": config, "out": str(out)}, federation)
+        self.processes.start(out.name, self.cli.log_command(run), self.environment, may_end=True)
+        self.processes.wait_until(lambda: self.processes.ended(out.name), "the end of the run", timeout=150)
         return self.cli.outcome(run)
 
 
@@ -84,9 +96,7 @@ def trained_in_process(path: Path) -> float:
 
 def test_ray_devices_train_and_the_model_is_published(simulation: Simulation) -> None:
     (simulation.path / "federation.toml").write_text(CONFIG)
-    outcome = simulation.run("trained", str(simulation.path / "federation.toml"), nodes=DEVICES)
-    assert outcome == "completed", simulation.processes.tail("trained")
-    directory = ServerDirectory(simulation.path / "trained")
+    directory = ServerDirectory(simulation.run("trained", str(simulation.path / "federation.toml"), nodes=DEVICES))
     summary = json.loads((directory.path / "summary.json").read_text())
     assert summary["auroc_untrained"] == pytest.approx(0.5)
     assert summary["auroc"] > 0.7
