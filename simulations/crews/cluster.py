@@ -89,7 +89,7 @@ def _init(address: str, options: dict[str, Any]) -> None:
     previous = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises a bare one where its own processes take long to start
         hint = "" if address == LOCAL_RAY else "; fl-sim has to run on one of the cluster's machines"
         raise ClusterError(f"--ray-address: cannot use Ray at {address}: {str(error).splitlines()[0]}{hint}") from error
     finally:
