@@ -31,16 +31,12 @@ class Charged:
     """Rounds of one kind on the first model, in this process, with a ledger in a directory of their own."""
 
     def __init__(self, prepared: Prepared, rounds_of: Callable[[Prepared], Rounds], directory: Path) -> None:
+        self.population = prepared.data.population
         self._task, self._rounds = prepared.task, rounds_of(prepared)
         self._state = ModelState.start(start_weights(prepared), self._task.mechanism.clip)
         store, operator = SqliteLedgerStore(directory / "ledger"), Authorities(prepared.seeds).operator
         self._ledger = Ledger(store, operator, self._task.population, self._task.budget, simulated_time)
         self._number = 0
-
-    @property
-    def population(self) -> int:
-        """How many devices there are."""
-        return len(self._rounds.nodes())
 
     def round(self, cohort: Sequence[int]) -> float:
         """CPU seconds of one more.

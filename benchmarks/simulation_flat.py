@@ -59,7 +59,7 @@ def rows(runs: int) -> list[Row]:
 def measured(aggregation: str, sizes: Sizes, runs: int) -> Spent:
     """After a round of the small cohort, in which what is paid once is paid."""
     one_thread()
-    repeats = sizes.large // sizes.small // 10
+    repeats = sizes.large // sizes.small // 10  # a tenth of the devices of a large round
     base = {
         "seed": 1,
         "data.devices": sizes.population,
@@ -82,7 +82,8 @@ def drawn(flags: Mapping[str, object], cohort: int) -> Iterator[Callable[[int], 
     with charged({**flags, "server.cohort": cohort}, ideal) as rounds:
 
         def milliseconds(count: int) -> float:
-            cohorts = (source.choice(rounds.population, cohort, replace=False).tolist() for _ in range(count))
+            devices = rounds.population.devices
+            cohorts = (source.choice(devices, cohort, replace=False).tolist() for _ in range(count))
             return sum(map(rounds.round, cohorts)) / count / cohort * 1_000
 
         yield milliseconds
