@@ -16,18 +16,18 @@ known architectures.
 * pfl, opacus: ours is a whole central round over its cohort: randomness, training, clipping, sum, noise,
   decoding. pfl's rows are left out where it is not installed (see pfl_peer.py).
 * flower, flower-large: the same against Flower's own simulation in one Ray actor, with 100 and 1,000 nodes, and with
-  all of 1,000 in the cohort (see flower_peer.py); CPU time of all its processes, Ray's included; ten of our rounds to
-  one of Flower's.
+  all of 1,000 in the cohort (see flower_peer.py); CPU time of all its processes, Ray's included.
 * flat: M in cohorts of 10,000 and 100 of a generated population of a million (see simulation_flat.py).
 * secure: M under the whole protocol against its sum alone (see simulation_secure.py).
 * floor: T, S and C against what their arithmetic and memory must cost (see simulation_floor.py).
 
-In the first four groups, the ratio says how many times less CPU ours is; in the others, ours over the peer's.
+Beside Flower and the floor, a figure of ours is the mean of ten rounds in a row: one alone would find its memory gone
+from the cache. In the first four groups, the ratio says how many times less CPU ours is; in the others, how many times
+more.
 """
 
 from __future__ import annotations
 
-import statistics
 import sys
 
 import simulation_flat
@@ -89,15 +89,10 @@ def against_flower_at_large(runs: int) -> list[Row]:
 
 def _against_flower(nodes: int, cohort: int, runs: int) -> Row:
     task, own = task_of("T", SGD, cohort), devices_of("T", 20, 60, nodes)[:cohort]
-    kernel = Ours(task, KernelEngine(task), own).round
-
-    def ten() -> float:
-        """One alone would find its memory gone from the cache: Flower's rounds take seconds."""
-        return statistics.fmean(kernel() for _ in range(10))
-
+    kernel = Ours(task, KernelEngine(task), own).ten_rounds
     with FlowerPeer(nodes, cohort) as flower:
         name = f"T, kernel, {nodes:,} nodes, cohort {cohort:,}"
-        return pair(name, ten, flower.round, "Flower 1.41 on Ray", runs=runs, cohort=cohort)
+        return pair(name, kernel, flower.round, "Flower 1.41 on Ray", runs=runs, cohort=cohort)
 
 
 GROUPS: dict[str, Measure] = {
