@@ -1,4 +1,4 @@
-"""The `fl-client` command: devices by hand. An application embeds `fl_client.node.EmbeddedNode` instead."""
+"""The `fl-client` command: devices by hand. An application embeds a device instead: docs/embedding.md."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def init(directories: Directories) -> None:
     try:
         for directory in directories:
             DeviceDirectory.create(directory)
+            typer.echo(f"{directory}: enrolment-request.bin is for the authority, node.key.pub for the operator")
     except DeviceFilesError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(EXIT_USAGE) from error

@@ -115,7 +115,8 @@ def describe(summary: Mapping[str, Any], path: Path) -> str:
     return "\n".join(
         [
             *_extrapolation(summary),
-            f"published  {path / 'release' / channel}  ({summary['ended']}, {summary['rounds']} rounds)",
+            f"published  {path / 'release' / channel}  ({summary['ended']}, {summary['rounds']} rounds"
+            f"{_without_release(summary, path)})",
             f"test users AUROC {_show(summary['auroc'])}  macro-F1 {_show(summary['macro_f1'])}  "
             f"recall at 1% false positives {_show(summary['recall_at_fpr_1pct'])}",
             f"new texts  AUROC {_show(novel['auroc'])}  macro-F1 {_show(novel['macro_f1'])}",
@@ -124,6 +125,11 @@ def describe(summary: Mapping[str, Any], path: Path) -> str:
             f"look at    {path / 'report.html'}  {path / 'curves.png'}",
         ]
     )
+
+
+def _without_release(summary: Mapping[str, Any], path: Path) -> str:
+    count = summary["rounds_without_release"]
+    return f", {count} of them with nothing released: see {path / 'run.log'}" if count else ""
 
 
 def _extrapolation(summary: Mapping[str, Any]) -> list[str]:

@@ -69,6 +69,7 @@ class Outputs:
             **_fleet(publication.report),
             **reach(self.config, self.task, lines),
             "rounds": result.round,
+            "rounds_without_release": sum(line["aborted"] is not None for line in lines),
             "ended": str(result.ended),
             "cohort": self.config.server.cohort,
             **self.data.counts(),

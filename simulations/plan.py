@@ -113,6 +113,12 @@ def warnings_about(config: RunConfig, devices: int) -> list[str]:
             f"EXTRAPOLATED: rounds of {config.server.cohort} devices get the noise of cohorts of {fleet.cohort:,} of "
             f"{fleet.population:,}; the epsilon of that fleet is charged to nobody and protects no device of this run"
         )
+    lost, withstood = config.faults.drop_out.before_the_sum, config.server.dropout_share
+    if lost > withstood:
+        found.append(
+            f"faults.drop_out loses {lost:.0%} of a cohort before its sum on average, and server.dropout_share allows "
+            f"for {withstood:.0%}: most rounds will release nothing; raise server.dropout_share"
+        )
     protected = fleet.population or devices
     if delta > 1 / protected:
         found.append(

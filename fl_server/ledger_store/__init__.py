@@ -25,26 +25,32 @@ def open_ledger_store(where: str | Path) -> SqliteLedgerStore | PostgresLedgerSt
     Raises:
         LedgerStoreError: when it cannot be opened, is of a newer version, or lies on a network file system.
     """
-    if isinstance(where, Path):
-        return SqliteLedgerStore(where)
-    if where.startswith(_SQLITE):
-        return SqliteLedgerStore(Path(where.removeprefix(_SQLITE)))
-    if where.startswith(_POSTGRES):
-        return PostgresLedgerStore(where)
-    scheme, separator, _ = where.partition("://")
-    if separator:
+    if (file := _file(where)) is not None:
+        return SqliteLedgerStore(file)
+    url = str(where)
+    if not url.startswith(_POSTGRES):
+        scheme = url.partition("://")[0]
         raise LedgerStoreError(f"ledger: expected a path, {_SQLITE}... or {_POSTGRES}..., got {scheme}://...")
-    return SqliteLedgerStore(Path(where))
+    return PostgresLedgerStore(url)
+
+
+def _file(where: str | Path) -> Path | None:
+    """Of SQLite; None for another scheme."""
+    if isinstance(where, Path) or "://" not in where:
+        return Path(where)
+    return Path(where.removeprefix(_SQLITE)) if where.startswith(_SQLITE) else None
 
 
 def export_ledger(where: str | Path, out: Path) -> int:
     """Copy a ledger, byte by byte, to a new SQLite file for reviewers; returns the number of entries.
 
     Raises:
-        LedgerStoreError: when `out` exists, or either of them cannot be used; `out` is then not made.
+        LedgerStoreError: when there is no ledger, `out` exists, or either of them cannot be used; nothing is then made.
     """
+    if (file := _file(where)) is not None and not file.exists():
+        raise LedgerStoreError(f"ledger: expected the file of a ledger, there is none at {file}")
     if out.exists():
-        raise LedgerStoreError(f"ledger: expected a new path for the copy, {out} exists")
+        raise LedgerStoreError(f"out: expected a new path for the copy, {out} exists")
     with open_ledger_store(where).transaction() as transaction:
         rows = transaction.rows()
     partial = out.with_name(f"{out.name}.partial")

@@ -50,6 +50,11 @@ class DropOutConfig(Section):
     echo: Probability = 0.0
     unmask: Probability = 0.0
 
+    @property
+    def before_the_sum(self) -> float:
+        """Probability that a device is gone before its input counts."""
+        return 1 - (1 - self.advertise) * (1 - self.share) * (1 - self.input)
+
 
 class FaultsConfig(Section):
     """Devices that fail, and mean no harm."""

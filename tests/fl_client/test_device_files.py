@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from fl_client.cli import app
+from fl_client.device import Device
 from fl_client.files import DeviceDirectory, DeviceFilesError
 from fl_client.host import open_device
 from fl_server.pki import make_loopback_tls
@@ -19,6 +21,8 @@ from fl_server.service import ServerDirectory
 from privacy.randomness import SystemRandomness
 from privacy.secagg import Refused
 from privacy.secagg.identity import EnrolmentRequest
+from privacy.task import TaskSpec
+from simulations.randomness import SeedTree
 
 
 @pytest.fixture
@@ -76,6 +80,23 @@ def test_an_enrolled_device_trains_on_its_messages(enrolled: DeviceDirectory) ->
     device = open_device(enrolled)
     update = device._train(task, np.zeros(task.model.dimension, np.float32), SystemRandomness())
     assert np.linalg.norm(update.delta) > 0
+
+
+def test_a_host_is_asked_for_its_messages_in_every_round(enrolled: DeviceDirectory) -> None:
+    task = ServerDirectory(enrolled.path.parent / "server").read_task()
+    kept = [("go away", 1)]
+    device = open_device(enrolled, lambda: kept)
+    before = _update(device, task)
+    assert np.array_equal(_update(device, task), before)
+    kept.append(("good morning", 0))
+    assert not np.array_equal(_update(device, task), before)
+    kept.append(("good night", 2))
+    with pytest.raises(ValueError, match="expected labels 0 or 1"):
+        _update(device, task)
+
+
+def _update(device: Device, task: TaskSpec) -> NDArray[np.float32]:
+    return device._train(task, np.zeros(task.model.dimension, np.float32), SeedTree.root(1).stream()).delta
 
 
 def test_a_device_without_messages_is_well(enrolled: DeviceDirectory) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore
+from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore, export_ledger
 from privacy.events import BoundedGaussian
 from privacy.ledger import Charge, Ledger, LedgerTransaction, verify
 from privacy.signing import Signer
@@ -181,3 +181,9 @@ def test_a_full_disk_loses_no_committed_entry(tmp_path: Path) -> None:
     assert mine.entries() == before
     mine.reserve(charge(2))
     assert len(mine.entries()) == 3
+
+
+def test_a_ledger_that_is_not_there_is_not_copied(tmp_path: Path) -> None:
+    with pytest.raises(LedgerStoreError, match="there is none"):
+        export_ledger(str(tmp_path / "leger.db"), tmp_path / "copy.db")
+    assert list(tmp_path.iterdir()) == []

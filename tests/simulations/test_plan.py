@@ -7,7 +7,7 @@ import pytest
 from privacy.mechanism import Mechanism, smallest_modulus
 from privacy.task import PoissonParticipation, Window
 from simulations.config import ConfigError, RunConfig, load_config
-from simulations.plan import plan_task
+from simulations.plan import plan_task, warnings_about
 
 DATA = "ab" * 32
 
@@ -75,3 +75,10 @@ def test_check_ins_amplify_nothing() -> None:
         config(privacy__participation="check-in")
     with pytest.raises(ValueError, match=r"drawn_by\n.*expected `server`: amplification is claimed only"):
         PoissonParticipation(population=100, sampling_rate=0.1, drawn_by="devices")
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.05, False), (0.06, True)])
+def test_more_lost_devices_than_a_round_withstands_are_warned_of(share: float, warned: bool) -> None:
+    """Two stages of .05 lose .0975 of a cohort, of .06 lose .1164; .1 is allowed for."""
+    lossy = config(faults__drop_out__share=share, faults__drop_out__input=share)
+    assert any("raise server.dropout_share" in line for line in warnings_about(lossy, 1_000)) is warned
