@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import Field, ValidationError
 
 from fl_client.store import STORE_KEY_BYTES
-from privacy.canonical import Frozen
+from privacy.canonical import Frozen, what_is_wrong
 from privacy.randomness import KEY_BYTES
 from privacy.secagg.identity import CERTIFICATE_BYTES, Certificate, EnrolmentRequest
 from privacy.secagg.keys import DeviceKeys
@@ -102,7 +102,7 @@ class DeviceDirectory:
         try:
             enrolment = Enrolment.model_validate_json(data)
         except ValidationError as error:
-            raise DeviceFilesError(f"{self.path / _ENROLMENT}: {error}") from error
+            raise DeviceFilesError(f"{self.path / _ENROLMENT}: {what_is_wrong(error)}") from error
         if (enrolment.issued.identity, enrolment.issued.agreement) != (keys.identity.public, keys.agreement.public):
             raise DeviceFilesError(
                 f"{self.path / _ENROLMENT}: expected a certificate of this device's keys, not others"

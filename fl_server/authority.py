@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 from fl_server.checkpoint import write_atomically
 from fl_server.pki import write_secret
-from privacy.canonical import canonical_json
+from privacy.canonical import canonical_json, what_is_wrong
 from privacy.randomness import KEY_BYTES
 from privacy.secagg.identity import Certificate, EnrolmentRequest, Revocations, enrol
 from privacy.secagg.policy import DevicePolicy, Trust
@@ -233,6 +235,9 @@ def _parsed(path: Path, parse: Callable[[bytes], _T]) -> _T:
     """OSError and pydantic's and the protocol's own errors, all as one that names the file."""
     try:
         return parse(path.read_bytes())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise AuthorityError(f"{path}: {reason}") from error
+    except OSError as error:
+        raise AuthorityError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise AuthorityError(f"{path}: {what_is_wrong(error)}") from error
+    except ValueError as error:
+        raise AuthorityError(f"{path}: {error}") from error

@@ -22,7 +22,7 @@ from fl_server.records import RecordLog
 from fl_server.registry import Registry
 from fl_server.rounds import SecureRounds
 from fl_server.transport import Transport
-from privacy.canonical import Frozen
+from privacy.canonical import Frozen, what_is_wrong
 from privacy.ledger import Ledger
 from privacy.randomness import SystemRandomness
 from privacy.secagg import Convener
@@ -199,7 +199,11 @@ class _MetricsFile:
 def _parsed(path: Path, parse: Callable[[bytes], _T]) -> _T:
     try:
         return parse(path.read_bytes())
-    except (OSError, ValidationError, ValueError) as error:
+    except OSError as error:
+        raise ServiceError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        raise ServiceError(f"{path}: {what_is_wrong(error)}") from error
+    except ValueError as error:
         raise ServiceError(f"{path}: {error}") from error
 
 

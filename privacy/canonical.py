@@ -6,7 +6,8 @@ import hashlib
 from typing import Any
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 
 class Frozen(BaseModel):
@@ -17,6 +18,16 @@ class Frozen(BaseModel):
     def canonical(self) -> bytes:
         """The one RFC 8785 encoding of this record."""
         return canonical_json(self.model_dump(mode="json"))
+
+
+def what_is_wrong(error: ValidationError) -> str:
+    """For people: every field that was refused, and why; without the values, which may be secret."""
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {_reason(one)}" for one in error.errors())
+
+
+def _reason(one: ErrorDetails) -> str:
+    known = {"extra_forbidden": "unknown key", "missing": "is missing"}
+    return known.get(one["type"], one["msg"].removeprefix("Value error, "))
 
 
 def canonical_json(value: Any) -> bytes:

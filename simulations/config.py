@@ -292,6 +292,8 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
     *sections, key = dotted.split(".")
     for section in sections:
         values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{section}: expected a section of keys, [{section}], got {values!r}")
     values[key] = value
 
 

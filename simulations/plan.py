@@ -28,7 +28,7 @@ from privacy.task import (
     Window,
 )
 from simulations.architectures import input_spec, make_known
-from simulations.config import ConfigError, RunConfig, TrainingConfig, shards_for
+from simulations.config import ConfigError, RunConfig, ServerConfig, TrainingConfig, shards_for
 from strategies.factorisation import best_correlation
 
 _DEFAULT_EPSILON = 8.0
@@ -237,7 +237,9 @@ def _noise_multiplier(
             correlation=correlation,
         )
     except ValueError as error:
-        raise ConfigError(f"--epsilon: {error}") from error
+        field, _, reason = str(error).partition(": ")
+        section = "server" if field in ServerConfig.model_fields else "privacy"
+        raise ConfigError(f"{section}.{field}: {reason}") from error
 
 
 def _adaptive(config: RunConfig) -> AdaptiveClip | None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from privacy.audit import TaskAudits
-from privacy.canonical import Frozen
+from privacy.canonical import Frozen, what_is_wrong
 from privacy.ledger import SignedHead
 from privacy.release_files import CARD_FILE, MODEL_FILE, REPORT_FILE, STATEMENT_FILE, TASK_FILE
 from privacy.report_model import AuditPart, EpsilonReport
@@ -80,7 +80,7 @@ def read_evidence(paths: Paths) -> Files:
     task_bytes = _optional("--task", paths.task, release, TASK_FILE)
     report_bytes = _optional("--report", paths.report, release, REPORT_FILE)
     if paths.log is not None and (task_bytes is None or paths.authority is None):
-        raise EvidenceError("--log: needs --task and --authority as well")
+        raise EvidenceError("--log: needs --authority, and --task or --release, as well")
     if (paths.checkpoint is None) != (paths.witness is None):
         raise EvidenceError("--checkpoint: needs --witness as well, and the other way round")
     entries, heads = read_ledger(paths.ledger)
@@ -178,9 +178,7 @@ def _parse(option: str, kind: type[_Record], data: bytes) -> _Record:
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise EvidenceError(f"{option}: expected a {kind.__name__} in JSON; {place}: {first['msg']}") from error
+        raise EvidenceError(f"{option}: expected a {kind.__name__} in JSON; {what_is_wrong(error)}") from error
 
 
 def _optional(option: str, path: Path | None, release: dict[str, bytes] | None, name: str) -> bytes | None:
@@ -193,7 +191,8 @@ def _read_release(path: Path) -> dict[str, bytes]:
     names = (MODEL_FILE, TASK_FILE, CARD_FILE, REPORT_FILE, STATEMENT_FILE)
     missing = [name for name in names if not (path / name).is_file()]
     if missing:
-        raise EvidenceError(f"--release: expected a release directory, but {path} has no {missing[0]}")
+        hint = f"; try {path / 'stable'}" if (path / "stable").is_dir() else ""
+        raise EvidenceError(f"--release: expected a release directory, but {path} has no {missing[0]}{hint}")
     return {one.name: one.read_bytes() for one in sorted(path.iterdir()) if one.is_file()}
 
 

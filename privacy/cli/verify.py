@@ -70,7 +70,7 @@ def _spent(fold: Fold) -> tuple[Check, Spend | None]:
     except AccountantsDisagree as error:
         return Check(_ACCOUNTANTS, False, str(error)), None
     first = f"{found.epsilon} at {found.delta:g} by {found.accountant}"
-    return Check(_ACCOUNTANTS, True, f"{first}; {found.second_epsilon:.4f} by {found.second_accountant}"), found
+    return Check(_ACCOUNTANTS, True, f"{first}; at most {found.second_epsilon:.4f} by {found.second_accountant}"), found
 
 
 def _charged_as_planned(task: TaskSpec | None, fold: Fold) -> Check:

@@ -107,6 +107,14 @@ def test_a_time_beyond_all_floats_is_none(tmp_path: Path) -> None:
     assert "--time-column: expected a number or a date" in refused(fl_sim("run", "--data", data, *arguments))
 
 
+def test_a_value_where_a_section_belongs_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "federation.toml"
+    path.write_text("server = 3\n")
+    assert "server: expected a section" in refused(
+        fl_sim("run", "--config", path, "--cohort", "5", "--out", tmp_path / "run")
+    )
+
+
 def test_missing_config_and_run(tmp_path: Path) -> None:
     assert "fl-sim init" in refused(fl_sim("run", "--config", tmp_path / "no.toml"))
     assert "holds no run" in refused(fl_sim("run", "--resume", tmp_path))

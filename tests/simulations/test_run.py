@@ -241,7 +241,7 @@ def test_changed_data_are_not_resumed(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         ({"server.cohort": 41}, "--cohort: expected at most the population's 40 devices, got 41"),
-        ({"privacy.epsilon": 8.0, "server.min_survivors": 20}, "--epsilon: .*min_survivors"),
+        ({"privacy.epsilon": 8.0, "server.min_survivors": 20}, "server.min_survivors: expected so few"),
     ],
 )
 def test_what_cannot_be_planned(tmp_path: Path, overrides: dict[str, Any], message: str) -> None:
