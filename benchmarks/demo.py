@@ -11,7 +11,6 @@ framework must spend. CPU seconds of all processes, medians of pairs measured in
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,20 +19,28 @@ from pathlib import Path
 
 import numpy as np
 from measure import Row, compare, run
+from processes import tree_seconds
 
 from fl_client.training import LocalTrainer
 from privacy.randomness import SystemRandomness
 from simulations.config import load_config
 from simulations.run import prepare
 
+_PERIOD = 0.1
+"""Seconds between two looks."""
+
 
 def federation(directory: Path) -> tuple[float, float, int]:
     """Wall seconds, CPU seconds of all processes, and how many device-rounds there were."""
     command = [sys.executable, "-m", "simulations.cli", "run", "--seed", "1", "--force", "--out", str(directory)]
-    before, started = os.times(), time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
-    after, wall = os.times(), time.perf_counter() - started
-    cpu = (after.children_user - before.children_user) + (after.children_system - before.children_system)
+    started, cpu = time.perf_counter(), 0.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603
+        while process.poll() is None:  # its workers' parent is not waited for, so what they cost is asked until the end
+            cpu = tree_seconds(process.pid)
+            time.sleep(_PERIOD)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    wall = time.perf_counter() - started
     lines = (directory / "metrics.jsonl").read_text().splitlines()
     return wall, cpu, sum(json.loads(line)["cohort"] for line in lines)
 

@@ -43,7 +43,7 @@ from simulation_tasks import SGD, devices_of, dp_sgd, task_of
 from simulations.engines.kernel import KernelEngine
 from simulations.engines.sequential import SequentialEngine
 from simulations.engines.stacked import StackedEngine
-from simulations.inprocess import one_thread
+from simulations.workers import one_thread
 
 
 def against_pfl(runs: int) -> list[Row]:

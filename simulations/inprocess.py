@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 from typing import Protocol
 
-from threadpoolctl import threadpool_limits
-
 from fl_client.device import Device
 from fl_client.store import TaskRecord
 from fl_server.transport import NodeId, Reply
 from privacy.secagg import Request, Stage
 from simulations.host import DeviceHost, Records
+from simulations.workers import FORKS, WorkerDied, one_thread
 
 Answer = tuple[Reply, TaskRecord]
 """One device's reply, and what it remembers afterwards."""
-
-
-class WorkerDied(RuntimeError):
-    """A worker process ended in the middle of a round; the run can be resumed from its last complete one."""
 
 
 class Devices:
@@ -58,18 +51,14 @@ class Workers(Protocol):
 
 
 class WorkerPool:
-    """Devices spread over processes by their number; the answers do not depend on how many processes there are.
-
-    Processes are spawned, not forked: the parent may have threads by then.
-    """
+    """Devices spread over processes by their number; the answers do not depend on how many processes there are."""
 
     def __init__(self, host: DeviceHost, workers: int) -> None:
-        context = multiprocessing.get_context("spawn")
         self._connections: list[Connection] = []
         self._processes = []
         for _ in range(workers):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs,), daemon=True)
+            ours, theirs = FORKS.Pipe()
+            process = FORKS.Process(target=_serve, args=(theirs,), daemon=True)
             process.start()
             theirs.close()
             self._connections.append(ours)
@@ -147,16 +136,3 @@ def _serve(connection: Connection) -> None:
             connection.send(None)
     except (EOFError, BrokenPipeError):
         return
-
-
-def one_thread() -> None:
-    """For a worker: a process a core, since threads within an operation would only wait for each other."""
-    import torch  # noqa: PLC0415 - only a worker may set this for its whole process
-
-    torch.set_num_threads(1)
-    threadpool_limits(1)
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0))

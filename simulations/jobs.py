@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from simulations.inprocess import one_thread
+from simulations.workers import one_thread
 
 Job = Callable[["Line"], Any]
 """What it returns travels through a pipe. It ends early when its line says so."""

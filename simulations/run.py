@@ -36,7 +36,7 @@ from simulations.faults.rounds import LossyRounds
 from simulations.faults.scenario import Scenario
 from simulations.host import Authorities, DeviceHost, Records, simulated_time
 from simulations.ideal import IdealRounds
-from simulations.inprocess import Devices, InProcessTransport, WorkerDied, WorkerPool, cores
+from simulations.inprocess import Devices, InProcessTransport, WorkerPool
 from simulations.interrupt import StopAfterRound
 from simulations.observer import RunObserver, Watch
 from simulations.outputs import Outputs
@@ -46,6 +46,7 @@ from simulations.randomness import SeedTree
 from simulations.rundir import RunDirectory
 from simulations.scorer import Scorer
 from simulations.shares import Worker
+from simulations.workers import WorkerDied, cores
 from strategies.fedavg import FedAvgM
 
 _FAILURES = (

@@ -18,11 +18,11 @@ from simulations.compare.ground import Ground
 from simulations.compare.pooling import pooled
 from simulations.compare.preparing import PreparedSeed, prepare_all
 from simulations.config import RunConfig
-from simulations.inprocess import one_thread
 from simulations.interrupt import StopAfterRound
 from simulations.outdir import Kind, exclusive
 from simulations.run import Prepared, Supervision, execute
 from simulations.rundir import RunDirectory
+from simulations.workers import one_thread
 
 _KIND = Kind("fl-sim compare", "compare.toml", "give another path, or replace it with --force")
 _TICKS = len(RATES) + len(SCHEDULES) * len(DP_RATES) + len(RATES) + 1

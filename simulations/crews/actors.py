@@ -20,8 +20,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from simulations.crews.answers import Answer, Unfinished, answer
 from simulations.crews.cluster import silence_of
-from simulations.inprocess import WorkerDied, one_thread
 from simulations.shares import Job, Worker
+from simulations.workers import WorkerDied, one_thread
 
 _PATIENCE = 60.0
 """Seconds until there has to be one worker."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from privacy.secagg.packing import Words, pack, unpack
 from privacy.task import TaskSpec
-from simulations.inprocess import WorkerDied
 from simulations.shares import Job, Share, Worker
+from simulations.workers import WorkerDied
 
 _ALLOCATION_FAILED = ("can't allocate memory", "not enough memory", "out of memory")
 """How torch says it, as a RuntimeError."""

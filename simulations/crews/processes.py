@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,12 +9,10 @@ from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
 from simulations.crews.answers import Answer, Unfinished, answer
-from simulations.inprocess import WorkerDied, one_thread
 from simulations.shares import Job, Worker
+from simulations.workers import FORKS, WorkerDied, one_thread
 
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
-_SPAWN = multiprocessing.get_context("spawn")
-"""Not forked: the parent may have threads by then."""
 _PATIENCE = 5.0
 """Seconds for a process that was told to end, or whose pipe broke."""
 
@@ -79,8 +76,8 @@ class Process:
     """One process, and this side's end of the pipe to it."""
 
     def __init__(self) -> None:
-        self.connection, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_serve, args=(theirs,), daemon=True)
+        self.connection, theirs = FORKS.Pipe()
+        self._process = FORKS.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
         self.busy = False

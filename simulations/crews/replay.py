@@ -13,8 +13,8 @@ from typing import Generic, Protocol, TypeVar
 
 from privacy.task import TaskSpec
 from simulations.crews.answers import Answer, Unfinished
-from simulations.inprocess import WorkerDied
 from simulations.shares import Job, Share
+from simulations.workers import WorkerDied
 
 _TRIALS = 3
 """Of one device alone, so that workers that are killed for reasons of their own do not end a run."""

@@ -11,8 +11,8 @@ from simulations.crews.local import LocalCrew
 from simulations.crews.processes import ProcessTeam
 from simulations.crews.replay import ReplayingCrew
 from simulations.ideal import Crew
-from simulations.inprocess import cores
 from simulations.shares import Worker
+from simulations.workers import cores
 
 
 def check(config: RunConfig) -> None:

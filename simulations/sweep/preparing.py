@@ -10,11 +10,11 @@ from privacy.events import round_event
 from simulations.bar import Bar
 from simulations.config import ConfigError
 from simulations.engines import EngineError
-from simulations.inprocess import one_thread
 from simulations.population import build
 from simulations.readers import DataError
 from simulations.run import Prepared, prepare
 from simulations.sweep.grid import Cell
+from simulations.workers import one_thread
 
 _SHOWN = 5
 

@@ -13,8 +13,8 @@ from simulations.config import load_config
 from simulations.crews.local import LocalCrew
 from simulations.crews.processes import ProcessTeam
 from simulations.crews.replay import ReplayingCrew
-from simulations.inprocess import WorkerDied
 from simulations.shares import Worker
+from simulations.workers import WorkerDied
 from tests.support.runs import small_config
 from tests.support.traps import Trap, job_of, total, worker_of
 

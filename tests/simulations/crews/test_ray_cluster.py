@@ -21,9 +21,9 @@ from simulations.config import RunConfig, load_config
 from simulations.crews import cluster, crew
 from simulations.crews.local import LocalCrew
 from simulations.ideal import Crew
-from simulations.inprocess import WorkerDied
 from simulations.run import start
 from simulations.shares import Worker
+from simulations.workers import WorkerDied
 from tests.support.leftovers import leftovers
 from tests.support.runs import model_bytes, small_config
 from tests.support.traps import Doomed, job_of, total, worker_of

@@ -18,8 +18,8 @@ from privacy.task import TaskSpec
 from simulations.config import load_config
 from simulations.crews.answers import Answer, PackedShare, Unfinished, answer
 from simulations.crews.replay import ReplayingCrew, allot
-from simulations.inprocess import WorkerDied
 from simulations.shares import Job, Share
+from simulations.workers import WorkerDied
 from tests.support.tasks import make_task
 from tests.support.traps import job_of, worker_of
 
