@@ -1,6 +1,6 @@
 """Independent jobs in processes of their own: one thread each, one job at a time, and none takes the others down.
 
-Workers are forked, so that jobs share what was read and computed before; they end when their parent does.
+Workers are forked, so that jobs share what was read and computed before; on Linux they end when their parent does.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ class _Worker:
 
 def _serve(jobs: Sequence[Job], connection: Connection, stop: Event, log: Path, parent: int) -> None:
     """A worker's life: one job after the other until it is killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":  # elsewhere it ends after its job, when it cannot tell
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         return
     # Ctrl-C goes to the whole process group; the parent passes it on, once.

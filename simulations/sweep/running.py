@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from simulations.run import Supervision, execute
 from simulations.sweep.directory import SweepDirectory
 from simulations.sweep.grid import Cell, Grid
 from simulations.sweep.preparing import PreparedCell, prepare_all
+from simulations.workers import cores
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _run(directory: SweepDirectory, grid: Grid, cells: Sequence[PreparedCell], w
         jobs: list[Job] = [functools.partial(_run_cell, directory, one) for one in left]
         rounds = sum(one.prepared.task.rounds for one in left)
         with (
-            JobPool(jobs, workers or len(os.sched_getaffinity(0)), directory.log) as pool,
+            JobPool(jobs, workers or cores(), directory.log) as pool,
             Bar("sweep", rounds) as bar,
             StopAfterRound(bar.note) as stop,
         ):
