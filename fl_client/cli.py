@@ -63,14 +63,15 @@ def run(
 
     Exit codes: 0 stopped, 1 the server refused a device for good, 2 bad input.
     """
+    # Before the imports: Opacus' gives the root logger a handler and no level, and later settings are then ignored.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # Slow to import, and only this command needs them.
     import torch  # noqa: PLC0415
 
     from fl_client.flower import FleetConnection  # noqa: PLC0415
     from fl_client.host import open_device  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     torch.set_num_threads(1)  # devices of one host run side by side
     try:
         nodes = [

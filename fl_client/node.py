@@ -144,6 +144,7 @@ class EmbeddedNode:
         beat = Thread(target=self._beat, name="fl-heartbeat", daemon=True)
         try:
             self._activate()
+            _log.info("the server has let this node in")
             beat.start()
             self._serve()
         except _Stopped:

@@ -27,7 +27,8 @@ def make_known(architecture: str) -> str:
     try:
         factory = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever somebody's module raises
-        raise ConfigError(f"training.architecture: cannot import {architecture}: {error}") from error
+        hint = "; is its folder in PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
+        raise ConfigError(f"training.architecture: cannot import {architecture}: {error}{hint}") from error
     if not callable(factory):
         raise ConfigError(f"training.architecture: expected {architecture} to make a module, got {factory!r}")
     register(architecture, factory)

@@ -21,6 +21,7 @@ from fl_server.service import ServerDirectory, Settings, train
 from simulations.config import ConfigError, load_config
 from simulations.host import Authorities, DeviceHost, Records
 from simulations.metrics import evaluate
+from simulations.outputs import finite
 from simulations.run import Prepared, prepare
 from simulations.scorer import Scorer
 
@@ -118,7 +119,7 @@ def _summary(prepared: Prepared, publication: Publication) -> dict[str, float | 
     return {
         "auroc_untrained": untrained.auroc,
         "auroc": trained.auroc,
-        "device_epsilon": publication.report.claim.epsilon,
+        "device_epsilon": finite(publication.report.claim.epsilon),
         "release": publication.version.name,
     }
 

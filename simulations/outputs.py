@@ -112,9 +112,9 @@ class Outputs:
     def _privacy(self, report: EpsilonReport) -> dict[str, Any]:
         """The two guarantees, apart; None stands for no bound."""
         return {
-            "device_epsilon": _finite(report.spend.device.epsilon),
-            "message_epsilon": _finite(report.spend.message.all_participations),
-            "message_epsilon_one_participation": _finite(report.spend.message.one_participation),
+            "device_epsilon": finite(report.spend.device.epsilon),
+            "message_epsilon": finite(report.spend.message.all_participations),
+            "message_epsilon_one_participation": finite(report.spend.message.one_participation),
             "delta": self.task.budget.delta,
             "noise_multiplier": self.task.mechanism.noise_multiplier,
         }
@@ -128,7 +128,7 @@ def _fleet(report: EpsilonReport) -> dict[str, Any]:
     return {
         "extrapolated": True,
         "extrapolation": stated.statement,
-        "fleet_epsilon": _finite(stated.spend.epsilon),
+        "fleet_epsilon": finite(stated.spend.epsilon),
         "fleet_population": stated.population,
         "fleet_cohort": round(float(stated.cohort)),
         "fleet_shards": stated.shards,
@@ -136,7 +136,7 @@ def _fleet(report: EpsilonReport) -> dict[str, Any]:
     }
 
 
-def _finite(number: str) -> float | None:
+def finite(number: str) -> float | None:
     """None stands for no guarantee: JSON has no infinity."""
     value = float(number)
     return value if math.isfinite(value) else None

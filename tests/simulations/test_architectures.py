@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from simulations.scoring import ScoringError, ScoringJob, score_file
 from tests.support.learning import learning_task, registry_of_its_own
 from tests.support.runs import model_bytes, small_config
 
+PAGE = Path(__file__).parents[2] / "docs" / "simulation.md"
 OWN = "tests.simulations.test_architectures:small_network"
 
 
@@ -43,10 +45,25 @@ def test_every_architecture_reads_what_it_can(training: dict[str, object], expec
     assert input_spec(TrainingConfig.model_validate(training)) == expected
 
 
+def test_the_pages_model_trains_and_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [source] = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "mymodel.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = {"server.aggregation": "ideal", "training.architecture": "mymodel:make", "training.inputs": "words"}
+    data = tmp_path / "new.csv"
+    data.write_text("text\nhello\n")
+    with registry_of_its_own():
+        start(load_config(small_config(tmp_path), settings), tmp_path / "run", force=False, workers=1)
+        release = tmp_path / "run" / "release" / "stable"
+        job = ScoringJob(release, data, tmp_path / "scores.csv", "text", "label", None, "mymodel:make")
+        found = score_file(job)
+    assert found["rows"] == 1
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("no.such.module:factory", "cannot import no.such.module:factory"),
+        ("no.such.module:factory", "cannot import no.such.module:factory: .*PYTHONPATH"),
         ("tests.simulations.test_architectures:nothing", "cannot import .*nothing"),
         ("tests.simulations.test_architectures:OWN", "expected .*:OWN to make a module"),
         (":factory", "cannot import :factory"),

@@ -63,6 +63,7 @@ def test_devices_remember_keys_and_participations_between_messages(config: str, 
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["auroc_untrained"] == pytest.approx(0.5)
     assert summary["auroc"] != pytest.approx(0.5)
+    assert summary["device_epsilon"] is None or summary["device_epsilon"] > 0
 
 
 def test_another_number_of_nodes_is_refused_by_server_and_device(config: str, tmp_path: Path) -> None:
