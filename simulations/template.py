@@ -59,7 +59,7 @@ corrupt_share = 0.05           # that secure aggregation withstands, working wit
 dropout_share = 0.1            # that may vanish in a round
 # min_survivors = 16           # in each shard; default: a quarter of it
 # modulus_bits = 16            # of the masked sum, a coordinate; default: the fewest at which rounding costs under 1%
-aggregation = "secure"         # or "ideal": the sums of secure aggregation without its protocol, much faster,
+# aggregation = "secure"       # or "ideal": the sums of secure aggregation without its protocol, much faster,
                                # or "central": the noise of a sum drawn at once, fastest
 # shards = 1                   # sums that a cohort is split into; default: one up to 750 devices, then of about 400
 # statistics = ["examples", "loss", "correct"]  # inside the masked sum, as noisy as the model: for large cohorts

@@ -123,6 +123,8 @@ class SweepReport:
                 f"Were all {cost.runs} runs trained on the same devices, nothing could be promised to them, since "
                 f"{cost.noiseless} have no noise; the other {noisy} together cost a device {figure}."
             )
+        if cost.runs == 1:
+            return f"The one run costs a device {figure}."
         return f"Were all {cost.runs} runs trained on the same devices, they would together cost a device {figure}."
 
     def _page(self) -> str:

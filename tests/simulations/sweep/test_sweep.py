@@ -21,6 +21,7 @@ from simulations.sweep import running
 from simulations.sweep.cli import _base, sweep_command
 from simulations.sweep.grid import Axis, Grid
 from simulations.sweep.report import SweepReport
+from simulations.template import TEMPLATE
 from tests.support.runs import model_bytes, small_config
 
 CONFIG = "server.cohort=18,20"
@@ -63,6 +64,11 @@ def test_a_sweep_over_aggregations_tells_each_run_by_its_own(tmp_path: Path) -> 
     assert SweepReport.of(result).write()["aggregations"] == ["secure", "central"]
     rows = list(csv.DictReader((tmp_path / "s" / "table.csv").open()))
     assert [row["aggregation"] for row in rows] == ["secure", "central"]
+
+
+def test_the_configuration_that_init_writes_is_swept_without_the_protocol(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(TEMPLATE)
+    assert _base(load_config(tmp_path / "config.toml", {}), ()).server.aggregation == "ideal"
 
 
 def test_examples_in_the_help_can_be_swept() -> None:
