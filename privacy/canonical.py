@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import rfc8785
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,6 +19,13 @@ class Frozen(BaseModel):
     def canonical(self) -> bytes:
         """The one RFC 8785 encoding of this record."""
         return canonical_json(self.model_dump(mode="json"))
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values in some fields, without what the original has computed from its own and kept."""
+        copied = super().model_copy(update=update, deep=deep)
+        for kept in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[kept]
+        return copied
 
 
 def what_is_wrong(error: ValidationError) -> str:

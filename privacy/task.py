@@ -8,7 +8,7 @@ from a device's own example count they would leak it.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -308,16 +308,10 @@ class TaskSpec(Frozen):
         """The task in a round whose clip is this; noise and sensitivity, in steps of the grid, do not change."""
         return self.model_copy(update={"mechanism": self.mechanism.model_copy(update={"clip": clip})})
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Hex SHA-256 of the canonical bytes."""
-        return _id_of(self)
-
-
-@lru_cache(maxsize=64)
-def _id_of(spec: TaskSpec) -> str:
-    """Remembered by value: an attribute of the task would go along into copies that differ."""
-    return sha256(_DOMAIN.encode(), spec.canonical()).hex()
+        return sha256(_DOMAIN.encode(), self.canonical()).hex()
 
 
 def sign_task(spec: TaskSpec, operator: Signer) -> bytes:

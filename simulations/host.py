@@ -133,7 +133,7 @@ class DeviceHost:
         """The same device every time: identity, data, memory, and randomness that depends on the request alone."""
         own = self.seed.child("device", index)
         keys = NeighbourKeys.from_seed(own.child("identity").key())
-        authorities = Authorities(self.seed)
+        authorities = _authorities(self.seed)
 
         def train(task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:
             examples = self.examples_of(index, self._round_of(index))
@@ -157,6 +157,12 @@ class DeviceHost:
     def _round_of(self, index: int) -> int:
         """The round that a device takes part in: the last that it was invited to."""
         return int(self.records.last_round[index])
+
+
+@lru_cache(maxsize=2)
+def _authorities(seed: SeedTree) -> Authorities:
+    """Theirs are the same keys for all devices of a process."""
+    return Authorities(seed)
 
 
 @lru_cache(maxsize=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -16,7 +17,8 @@ _REQUEST_DOMAIN = "havenfl/enrolment-request/1"
 _REVOCATION_DOMAIN = "havenfl/revocation/1"
 _REQUEST_KIND, _REVOCATIONS_KIND = 96, 97
 _TIME_BYTES = 8
-CERTIFICATE_BYTES = PUBLIC_KEY_BYTES + KEY_BYTES + _TIME_BYTES + SIGNATURE_BYTES
+_CERTIFICATE = struct.Struct(f"<{PUBLIC_KEY_BYTES}s{KEY_BYTES}sQ{SIGNATURE_BYTES}s")
+CERTIFICATE_BYTES = _CERTIFICATE.size
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,7 @@ class Certificate:
         """Raises ValueError when `data` has another length."""
         if len(data) != CERTIFICATE_BYTES:
             raise ValueError(f"certificate: expected {CERTIFICATE_BYTES} bytes, got {len(data)}")
-        keys, time = PUBLIC_KEY_BYTES + KEY_BYTES, PUBLIC_KEY_BYTES + KEY_BYTES + _TIME_BYTES
-        not_after = int.from_bytes(data[keys:time], "little")
-        return cls(data[:PUBLIC_KEY_BYTES], data[PUBLIC_KEY_BYTES:keys], not_after, data[time:])
+        return cls(*_CERTIFICATE.unpack(data))
 
     def check(self, population: str, authority_public: bytes, now: int) -> None:
         """Raises SignatureError when the authority did not enrol this device in this population, or no longer."""

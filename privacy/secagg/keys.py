@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ TAG_BYTES = 16
 _NONCE_BYTES = 12
 _REMEMBERED = 4_096
 _FIELD = (1 << 255) - 19
+_MEMBER, _ROUTE = struct.Struct("<I"), struct.Struct("<II")
 
 
 class LowOrderKey(ValueError):
@@ -134,7 +136,7 @@ def pair_mask_seed(shared: bytes, transcript: bytes, one: int, other: int) -> by
 
 def self_mask_seed(secret: bytes, transcript: bytes, member: int) -> bytes:
     """Seed of the mask that a member adds for itself alone."""
-    return hkdf(secret, transcript, b"havenfl/secagg/self/2" + _index(member), SEED_BYTES)
+    return hkdf(secret, transcript, b"havenfl/secagg/self/2" + _MEMBER.pack(member), SEED_BYTES)
 
 
 def commitment(secret: bytes, identity: bytes) -> bytes:
@@ -157,8 +159,7 @@ def share_tags(transcript: bytes, route: tuple[int, int], pair: tuple[bytes, byt
 
 def share_tag(transcript: bytes, route: tuple[int, int], kind: bytes, share: bytes) -> bytes:
     """One of the two `share_tags`, of kind `own` or `mask`."""
-    dealer, holder = route
-    return sha256(b"havenfl/secagg/share/1", transcript, _index(dealer), _index(holder), kind, share)[:TAG_BYTES]
+    return sha256(b"havenfl/secagg/share/1", transcript, _ROUTE.pack(*route), kind, share)[:TAG_BYTES]
 
 
 def hkdf(secret: bytes, salt: bytes, info: bytes, size: int) -> bytes:
@@ -167,8 +168,4 @@ def hkdf(secret: bytes, salt: bytes, info: bytes, size: int) -> bytes:
 
 
 def _pair(one: int, other: int) -> bytes:
-    return _index(min(one, other)) + _index(max(one, other))
-
-
-def _index(member: int) -> bytes:
-    return member.to_bytes(4, "little")
+    return _ROUTE.pack(one, other) if one < other else _ROUTE.pack(other, one)

@@ -24,7 +24,7 @@ from privacy.signing import SIGNATURE_BYTES
 DIGEST_BYTES = 32
 _CLIP = struct.Struct("<d")
 _SEALED_BYTES = 2 * SHARE_BYTES + SEAL_OVERHEAD
-_DEALT_BYTES = _SEALED_BYTES + 2 * TAG_BYTES
+_DEALT = struct.Struct(f"<I{_SEALED_BYTES}s{TAG_BYTES}s{TAG_BYTES}s")
 
 HEADER_DOMAIN = "havenfl/secagg/header/1"
 ADVERT_DOMAIN = "havenfl/secagg/advert/1"
@@ -180,10 +180,6 @@ class Dealt:
 
     def encode(self) -> bytes:
         return self.sealed + self.own_tag + self.mask_tag
-
-    @classmethod
-    def read(cls, reader: Reader) -> Dealt:
-        return cls(reader.raw(_SEALED_BYTES), reader.raw(TAG_BYTES), reader.raw(TAG_BYTES))
 
 
 def encode_dealt(dealt: Mapping[int, Dealt]) -> bytes:
@@ -366,9 +362,9 @@ def _write_dealt(writer: Writer, dealt: Mapping[int, Dealt]) -> None:
 
 
 def _read_dealt(reader: Reader) -> dict[int, Dealt]:
-    items = [(reader.u32(), Dealt.read(reader)) for _ in range(reader.count(4 + _DEALT_BYTES))]
-    _require_ascending([member for member, _ in items])
-    return dict(items)
+    items = reader.records(_DEALT)
+    _require_ascending([member for member, *_ in items])
+    return {member: Dealt(sealed, own_tag, mask_tag) for member, sealed, own_tag, mask_tag in items}
 
 
 def write_indexed(writer: Writer, items: Mapping[int, bytes]) -> None:
@@ -380,7 +376,7 @@ def write_indexed(writer: Writer, items: Mapping[int, bytes]) -> None:
 
 def read_indexed(reader: Reader, item_bytes: int) -> dict[int, bytes]:
     """Raises WireError unless members are distinct and ascending."""
-    items = [(reader.u32(), reader.raw(item_bytes)) for _ in range(reader.count(4 + item_bytes))]
+    items = reader.records(struct.Struct(f"<I{item_bytes}s"))
     _require_ascending([member for member, _ in items])
     return dict(items)
 

@@ -38,7 +38,7 @@ def split(secrets: Sequence[bytes], threshold: int, holders: Sequence[int], rng:
     coefficients = np.empty((threshold, limbs))
     coefficients[0] = np.frombuffer(b"".join(secrets), "<u2")
     coefficients[1:] = _uniform((threshold - 1) * limbs, rng).reshape(threshold - 1, limbs)
-    values = np.fmod(_powers(tuple(holders), threshold) @ coefficients, PRIME).astype(np.int64)
+    values = (_powers(tuple(holders), threshold) @ coefficients).astype(np.int64) % PRIME
     encoded = [_encode(values[:, start : start + LIMBS]) for start in range(0, limbs, LIMBS)]
     return list(zip(*encoded, strict=True))
 

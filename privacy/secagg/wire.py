@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+from typing import Any
+
 from privacy.secagg.errors import WireError
 
 _VERSION = b"hfl\x03"
@@ -77,6 +80,10 @@ class Reader:
         if value * item_bytes > len(self._data) - self._at:
             raise WireError(f"message: expected {value} items of {item_bytes} bytes, got too few bytes")
         return value
+
+    def records(self, layout: struct.Struct) -> list[tuple[Any, ...]]:
+        """A list of items of one layout, preceded by its length."""
+        return list(layout.iter_unpack(self.raw(self.count(layout.size) * layout.size)))
 
     def rest(self) -> bytes:
         """All that is left."""

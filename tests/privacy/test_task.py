@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -44,6 +45,21 @@ def test_round_trip_keeps_the_identity() -> None:
 )
 def test_every_field_is_part_of_the_identity(change: dict[str, Any]) -> None:
     assert make_task(**change).id != make_task().id
+
+
+def test_a_copy_has_an_identity_of_its_own() -> None:
+    task = make_task()
+    kept, copied, deep = task.id, task.with_clip(0.25), task.model_copy(update={"rounds": 11}, deep=True)
+    assert len({kept, copied.id, deep.id}) == 3
+    assert copied.with_clip(task.mechanism.clip).id == kept
+
+
+def test_an_identity_once_computed_changes_nothing_else() -> None:
+    task, fresh = make_task(), make_task()
+    before = task.canonical()
+    assert task.id == fresh.id == copy.deepcopy(task).id
+    assert task.canonical() == before
+    assert (task, hash(task), repr(task)) == (make_task(), hash(make_task()), repr(make_task()))
 
 
 def test_the_order_of_statistics_is_part_of_the_identity() -> None:
