@@ -79,6 +79,7 @@ def run(
                 FleetConnection(superlink, root_certificates, device.node_key),
                 open_device(device),
                 poll_interval=poll_interval,
+                name=str(device.path),
             )
             for device in map(DeviceDirectory, directories)
         ]

@@ -6,6 +6,7 @@ SuperNode spawns a process per message and ends its host on errors; `tests/e2e/t
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -61,6 +62,7 @@ _STATE = "snapshot"
 _REFUSED = 2
 """flwr's `ErrorCode.CLIENT_APP_RAISED_EXCEPTION`."""
 _HEARTBEAT_INTERVAL = 30.0
+_ADDRESS = re.compile(r"[^\s/:]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,10 @@ class FleetConnection:
             node_key: OpenSSH file of an ECDSA private key whose public half the SuperLink knows.
 
         Raises:
-            NodeError: when a file cannot be read or is not of its kind.
+            NodeError: when a file cannot be read or is not of its kind, or the address is none.
         """
+        if not _ADDRESS.fullmatch(superlink):
+            raise NodeError(f"superlink: expected HOST:PORT, without https://, got {superlink!r}")
         key = _load_key(node_key)
         self._client = FleetHttpClient.from_server_address(
             superlink,

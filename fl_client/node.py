@@ -93,12 +93,14 @@ class EmbeddedNode:
         handler: Handler,
         *,
         poll_interval: float = 1.0,
+        name: str = "fl-node",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             handler: called in the node's thread, one request at a time.
             poll_interval: seconds between two looks for a request.
+            name: of its thread, which tells several nodes of one host apart in a log.
             clock: seconds, monotonic.
         """
         self._connection = connection
@@ -108,7 +110,7 @@ class EmbeddedNode:
         self._stopping = Event()
         self._killed = False
         self._error: BaseException | None = None
-        self._thread = Thread(target=self._main, name="fl-node", daemon=True)
+        self._thread = Thread(target=self._main, name=name, daemon=True)
 
     @property
     def alive(self) -> bool:

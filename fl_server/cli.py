@@ -167,6 +167,8 @@ def export_ledger_command(
 
     Examples:
 
+    [bold]fl-server export-ledger runs/dev/ledger.db --out ledger.db[/bold]
+
     [bold]fl-server export-ledger postgresql://fl@db/ledger?sslmode=verify-full --out ledger.db[/bold]
 
     Exit codes: 0 done, 2 bad input.

@@ -25,6 +25,6 @@ def test_a_server_out_of_reach_is_said_until_ctrl_c(tmp_path: Path) -> None:
         [sys.executable, "-m", *command, str(device.path)], stderr=subprocess.PIPE, text=True
     ) as running:
         assert running.stderr is not None
-        assert "server not reached, trying again" in running.stderr.readline()
+        assert f" {device.path} server not reached, trying again" in running.stderr.readline()
         running.send_signal(signal.SIGINT)
         assert running.wait(60) == 0

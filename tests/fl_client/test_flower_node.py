@@ -300,6 +300,12 @@ def test_state_does_not_show() -> None:
     assert PRIVATE not in repr(NodeContext(0, 1, {}, PRIVATE.encode()))
 
 
+@pytest.mark.parametrize("address", ["localhost", "localhost:x", "https://localhost:1", "localhost:1/v1", ""])
+def test_what_is_no_address_is_refused(tmp_path: Path, address: str) -> None:
+    with pytest.raises(NodeError, match="superlink: expected HOST:PORT"):
+        FleetConnection(address, tmp_path / "ca.crt", tmp_path / "node.key")
+
+
 def test_key_and_certificates_are_checked_before_anything_starts(tmp_path: Path) -> None:
     now = datetime.now(UTC)
     authority = make_loopback_tls(tmp_path, now).authority
