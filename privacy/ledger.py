@@ -15,7 +15,7 @@ from typing import Protocol
 from pydantic import Field, ValidationError
 
 from privacy.accountant import Spend, spend
-from privacy.canonical import Frozen
+from privacy.canonical import Frozen, what_is_wrong
 from privacy.ledger_entries import (
     Abandoned,
     Body,
@@ -293,7 +293,7 @@ def _parsed_head(raw: bytes | None) -> SignedHead:
     try:
         return SignedHead.model_validate_json(raw)
     except ValidationError as error:
-        raise LedgerInvalid(f"head: {error}") from error
+        raise LedgerInvalid(f"head: {what_is_wrong(error)}") from error
 
 
 def _head_message(size: int, root: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from privacy.canonical import Frozen
+from privacy.canonical import Frozen, what_is_wrong
 from privacy.events import Event
 from privacy.merkle import Frontier, leaf_hash
 from privacy.receipt import Charge
@@ -158,7 +158,7 @@ class Fold:
         try:
             entry = Entry.model_validate_json(raw)
         except ValidationError as error:
-            raise LedgerInvalid(f"entry {self.size}: {error}") from error
+            raise LedgerInvalid(f"entry {self.size}: {what_is_wrong(error)}") from error
         if entry.canonical() != raw:
             raise LedgerInvalid(f"entry {self.size}: expected RFC 8785 canonical JSON, got another encoding")
         if entry.seq != self.size:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from privacy.canonical import Frozen, canonical_json, sha256
+from privacy.canonical import Frozen, canonical_json, sha256, what_is_wrong
 from privacy.secagg.identity import CERTIFICATE_BYTES
 from privacy.secagg.server import Server
 from privacy.secagg.shard import Shard
@@ -114,7 +114,9 @@ def open_record(line: bytes, operator_public: bytes) -> RoundRecord:
         if canonical_json(json.loads(line)) != line:
             raise RecordError("expected RFC 8785 canonical JSON, got another encoding")
         verify(operator_public, _DOMAIN, parsed.record.canonical(), bytes.fromhex(parsed.signature))
-    except (ValidationError, SignatureError) as error:
+    except ValidationError as error:
+        raise RecordError(what_is_wrong(error)) from error
+    except SignatureError as error:
         raise RecordError(str(error)) from error
     return parsed.record
 

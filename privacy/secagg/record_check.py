@@ -43,10 +43,12 @@ class Evidence:
 
 def check_log(lines: Sequence[bytes], evidence: Evidence) -> list[Check]:
     """A check per claim; each names the first round that fails it."""
-    try:
-        records = [open_record(line, evidence.operator_public) for line in lines]
-    except RecordError as error:
-        return [Check("round log: signed by the operator", False, str(error))]
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(open_record(line, evidence.operator_public))
+        except RecordError as error:
+            return [Check("round log: signed by the operator", False, f"line {number}: {error}")]
     own = [record for record in records if record.task == evidence.task.id]
     shards = [(record, shard) for record in own for shard in record.shards]
     return [
