@@ -478,3 +478,10 @@ def test_a_cohort_of_fixed_size_costs_more_than_a_sampled_one_and_no_more_than_i
     charged = spend([bounded(sigma, 1)], delta).epsilon
     assert delta_of(sampled) > 100 * delta
     assert delta_of(charged) <= delta
+
+
+def test_orders_that_are_left_out_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    composition.rdp_epsilon.cache_clear()
+    composition._rdp_of_round.cache_clear()
+    assert composition.rdp_epsilon(Composition(0.0, ((composition.Sampled(0.5, 250.0), 10),)), 1e-5) < 0.1
+    assert caplog.records == []
