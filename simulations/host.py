@@ -14,7 +14,8 @@ from fl_client.store import Memory, TaskRecord
 from fl_client.training import LocalTrainer
 from privacy.randomness import Randomness
 from privacy.secagg import Convener, Stage
-from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol
+from privacy.secagg.identity import Certificate, EnrolmentRequest, Revocations, enrol
+from privacy.secagg.keys import DeviceKeys
 from privacy.secagg.policy import DevicePolicy, Trust
 from privacy.signing import Signer
 from privacy.states import Update
@@ -132,8 +133,7 @@ class DeviceHost:
     def device(self, index: int) -> Device:
         """The same device every time: identity, data, memory, and randomness that depends on the request alone."""
         own = self.seed.child("device", index)
-        keys = NeighbourKeys.from_seed(own.child("identity").key())
-        authorities = _authorities(self.seed)
+        keys, certificate = _enrolled(self.seed, self.task.population, index)
 
         def train(task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:
             examples = self.examples_of(index, self._round_of(index))
@@ -146,8 +146,8 @@ class DeviceHost:
 
         return Device(
             keys=keys,
-            certificate=enrol(authorities.authority, self.task.population, EnrolmentRequest.by(keys), _NEVER),
-            trust=authorities.trust,
+            certificate=certificate,
+            trust=_authorities(self.seed).trust,
             store=_RecordStore(self.records, index, self.task.id),
             train=train,
             randomness_for=randomness_for,
@@ -163,6 +163,13 @@ class DeviceHost:
 def _authorities(seed: SeedTree) -> Authorities:
     """Theirs are the same keys for all devices of a process."""
     return Authorities(seed)
+
+
+@lru_cache(maxsize=4_096)
+def _enrolled(seed: SeedTree, population: str, index: int) -> tuple[DeviceKeys, Certificate]:
+    """A device's keys and certificate: it is enrolled once, not for every round."""
+    keys = NeighbourKeys.from_seed(seed.child("device", index).child("identity").key())
+    return keys, enrol(_authorities(seed).authority, population, EnrolmentRequest.by(keys), _NEVER)
 
 
 @lru_cache(maxsize=2)
