@@ -61,7 +61,8 @@ def dev(
 
     [bold]fl-server dev --out runs/larger --devices 8 --rounds 5[/bold]
 
-    Exit codes: 0 published, 1 failed, 2 bad input, 130 interrupted. Nothing is left running in any case.
+    Exit codes: 0 published, 1 failed, 2 bad input, 130 interrupted. Nothing is left running in any case; on Linux not
+    even by `kill -9`.
     """
     if out.exists():
         _fail(f"--out: expected a new path, {out} exists", EXIT_USAGE)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +15,8 @@ from types import TracebackType
 
 _TERM_PATIENCE = 10.0
 _TAIL_LINES = 30
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class ProcessError(RuntimeError):
@@ -57,6 +61,7 @@ class Processes:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
+                    preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, of a library that is loaded
                     start_new_session=True,  # so that Ctrl-C reaches this process alone, which then ends the others
                 )
             except OSError as error:
@@ -106,6 +111,12 @@ class Processes:
         """The last lines of a process's log, under its path."""
         lines = self.log(name).read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return "\n".join([f"--- {self.log(name)}", *lines])
+
+
+def _end_with_parent() -> None:
+    """SIGTERM when the process that started this one is gone, even by SIGKILL; on Linux alone."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _signal_session(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -65,6 +65,17 @@ def test_interrupted_in_the_middle_of_a_run_it_stops_everything(tmp_path: Path, 
 
 
 @pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's end")
+def test_killed_outright_it_leaves_nothing_running_either(tmp_path: Path) -> None:
+    out = tmp_path / "dev"
+    process = start(out, "--rounds", "50")
+    wait_for(out / "metrics.jsonl", process)
+    process.kill()
+    process.communicate(timeout=60)
+    assert leftovers(tmp_path, patience=30) == []
+
+
+@pytest.mark.long
 def test_a_part_that_dies_ends_the_run_with_its_log(tmp_path: Path) -> None:
     out = tmp_path / "dev"
     process = start(out, "--rounds", "50")
