@@ -47,11 +47,10 @@ class Draws:
             return np.zeros((0, 0), np.float32)
         scale = training.message_noise * training.message_clip
         sizes = [math.prod(shape) for shape in shapes]
-        drawn = torch.empty(self.steps, sum(sizes))
-        for step in drawn:
-            for place, shape in zip(torch.split(step, sizes), shapes, strict=True):
-                torch.normal(0.0, scale, shape, generator=self.noise, out=place.view(shape))
-        return drawn.numpy()
+        drawn = torch.empty(self.steps * sum(sizes))
+        for place in torch.split(drawn, sizes * self.steps):
+            place.normal_(0.0, scale, generator=self.noise)
+        return drawn.view(self.steps, -1).numpy()
 
 
 def _sgd(training: LocalSgd, examples: int, rng: Randomness) -> Draws:
