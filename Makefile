@@ -14,7 +14,7 @@ demo: $(STAMP)
 	$(BIN)/fl-sim run --out runs/demo --force --seed 1
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
