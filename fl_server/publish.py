@@ -45,7 +45,7 @@ def publish_model(
 
     Args:
         weights: float32[d].
-        card: what a scorer needs beside the weights; whether the run stands for a larger fleet is added.
+        card: what a scorer needs beside the weights; what makes it less than a real release is added.
         rng: of the audit.
 
     Raises:
@@ -58,11 +58,18 @@ def publish_model(
         raise ClaimRefuted(f"audit: expected a claim that holds, got: {refuted[0].statement}")
     head = ledger.head()
     report = build_report(task, ledger.entries(), head, operator.public, replace(facts, audits=audits))
-    contents = ReleaseContents(task, weights, {**card, **_marking(report)}, report.canonical())
+    contents = ReleaseContents(task, weights, {**card, **_marking(task, report)}, report.canonical())
     version = registry.publish(contents, head.model_dump(mode="json"), operator)
     return Publication(version, report)
 
 
-def _marking(report: EpsilonReport) -> dict[str, Any]:
+def _marking(task: TaskSpec, report: EpsilonReport) -> dict[str, Any]:
+    """What nobody should take a model for."""
     stated = report.extrapolation
-    return {"extrapolated": False} if stated is None else {"extrapolated": True, "extrapolation": stated.statement}
+    extrapolated = {} if stated is None else {"extrapolation": stated.statement}
+    return {
+        "hypothetical": report.hypothetical,
+        "trusted_aggregator": task.trusted_aggregator,
+        "extrapolated": stated is not None,
+        **extrapolated,
+    }

@@ -112,10 +112,13 @@ class ServerDirectory:
         return _parsed(self.settings, Settings.model_validate_json)
 
     def read_task(self) -> TaskSpec:
-        """Raises ServiceError when it is missing, not as expected, or a simulation's that stands for a fleet."""
+        """Raises ServiceError when it is missing, not as expected, or a simulation's that stands for a fleet or trusts
+        an aggregator."""
         task = _parsed(self.task, TaskSpec.model_validate_json)
         if task.fleet is not None:
             raise ServiceError(f"{self.task}: expected a task for devices, got one with the noise of a larger fleet")
+        if task.trusted_aggregator:
+            raise ServiceError(f"{self.task}: expected a task for devices, got one of a trusted aggregator")
         return task
 
     def read_operator(self) -> Signer:

@@ -26,6 +26,7 @@ def fleet_task(task: TaskSpec) -> TaskSpec:
             "aggregation": fleet.aggregation,
             "budget": Budget(epsilon=fleet.epsilon, delta=task.budget.delta),
             "fleet": None,
+            "trusted_aggregator": False,
         }
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from privacy.report_model import EpsilonReport
+from privacy.report_trust import AGGREGATOR
 
 _ASK = "To be stated by the data curator."
 _MODEL = "Federated"
@@ -16,15 +17,17 @@ _MODEL = "Federated"
 
 
 class NoDeployment(ValueError):
-    """A report of a run that stands for a fleet which does not exist."""
+    """A report of a run that stands for a fleet which does not exist, or trusts an aggregator as simulations do."""
 
 
 def registry_entry(report: EpsilonReport, curator: str | None = None) -> dict[str, Any]:
     """The registry's record of this deployment; `curator` is who answers for the data.
 
     Raises:
-        NoDeployment: when the report is extrapolated.
+        NoDeployment: when the report is extrapolated, or of a simulated aggregator that sees updates.
     """
+    if any(one.party == AGGREGATOR for one in report.claim.trust):
+        raise NoDeployment("expected a report of what was deployed, got one of a simulation with a trusted aggregator")
     if report.extrapolation is not None:
         raise NoDeployment(
             f"expected a report of what was deployed, got one extrapolated to {report.extrapolation.population:,} "
@@ -54,7 +57,7 @@ def _basic(report: EpsilonReport, curator: str | None) -> dict[str, Any]:
         "intended_use": _ASK,
         "data_product_type": "Machine learning model",
         "data_product_region": _ASK,
-        "description": report.claim.statement,
+        "description": f"{report.randomness.statement} {report.claim.statement}",
         "publication_date": report.provenance.last_entry[:10],
     }
 

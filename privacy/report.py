@@ -88,7 +88,7 @@ def build_report(
         audit=tuple(facts.audits),
         not_protected=words.NOT_PROTECTED,
         not_verified=words.not_verified(task),
-        minimisation=tuple(line.format(min_survivors=task.aggregation.min_survivors) for line in words.MINIMISATION),
+        minimisation=words.minimisation(task),
         randomness=_randomness(task),
         provenance=_provenance(task, fold, own, head, facts),
     )

@@ -11,6 +11,8 @@ from privacy.gaussian import epsilon_bracket
 from privacy.report_model import TrustAssumption
 from privacy.task import PoissonParticipation, TaskSpec
 
+AGGREGATOR = "Aggregator"
+
 _DEVICES = TrustAssumption(
     party="Devices",
     trusted_to="At most {corrupt} of a cohort work with the server, at most {dropout} drop out, the others add noise.",
@@ -36,6 +38,11 @@ _SERVER_ADDS_NOISE = TrustAssumption(
     trusted_to="It adds the noise, and keeps the noise and the exact sums to itself.",
     otherwise="Whoever has a sum without its noise is held back by no ε.",
 )
+_AGGREGATOR = TrustAssumption(
+    party=AGGREGATOR,
+    trusted_to="It sees every update, cuts it to the clip, adds the noise, and keeps all but the noisy sums to itself.",
+    otherwise="Whoever has an update, or a sum without its noise, is held back by no ε.",
+)
 _AUTHORITY = TrustAssumption(
     party="Enrolment authority",
     trusted_to="It certifies real devices only, each of them once.",
@@ -56,21 +63,27 @@ _OPERATOR = TrustAssumption(
 
 def trust(spec: TaskSpec, counts: Counter[Event]) -> tuple[TrustAssumption, ...]:
     """For this task; `counts` is all that was charged to its population."""
-    server = _server(spec)
-    devices = _DEVICES_WITHOUT_NOISE if server is _SERVER_ADDS_NOISE else _DEVICES
     policy = spec.aggregation
     facts = {
         "corrupt": f"{policy.corrupt_share:.0%}",
         "dropout": f"{policy.dropout_share:.0%}",
         "known": _known_cohorts(counts, spec.budget.delta),
     }
-    found = (server, devices, _AUTHORITY, _MAKER, _OPERATOR)
+    found = (*_round(spec), _MAKER, _OPERATOR)
     return tuple(
         one.model_copy(
             update={"trusted_to": one.trusted_to.format(**facts), "otherwise": one.otherwise.format(**facts)}
         )
         for one in found
     )
+
+
+def _round(spec: TaskSpec) -> tuple[TrustAssumption, ...]:
+    """Who can spoil what a round promises."""
+    server = _server(spec)
+    if spec.trusted_aggregator:
+        return (_AGGREGATOR, server) if server is _SERVER_DRAWS else (_AGGREGATOR,)
+    return server, _DEVICES_WITHOUT_NOISE if server is _SERVER_ADDS_NOISE else _DEVICES, _AUTHORITY
 
 
 def _server(spec: TaskSpec) -> TrustAssumption:

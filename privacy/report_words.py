@@ -29,13 +29,30 @@ _AGAINST_POISSON = (
     "Whoever sees the released models. The figure relies on random cohorts that nobody outside the server learns, "
     "neither who was drawn nor how many: it does not hold against the server that draws them."
 )
+_NOTHING_HIDDEN = "Nothing is assumed secret about who takes part."
 _AGAINST_BOUNDED = (
     "Whoever sees the released models, and the server itself as long as secure aggregation’s assumptions hold. "
-    "Nothing is assumed secret about who takes part."
+    f"{_NOTHING_HIDDEN}"
 )
 _AGAINST_CORRELATED = (
     "Whoever sees the released models, and nobody who sees into the server: it alone adds the noise, it sees the exact "
     "sum of every cohort, and it must keep its noise secret. Nothing is assumed secret about who takes part."
+)
+_AGAINST_TRUSTED = (
+    "Whoever sees the released models, and nobody who sees into the aggregator: it sees the update of every device. "
+)
+_AGAINST_TRUSTED_POISSON = (
+    "The figure relies on random cohorts that nobody else learns, neither who was drawn nor how many."
+)
+TRUSTED_AGGREGATOR = (
+    "a trusted aggregator stood in for secure aggregation: it saw the update of every device, and added all the noise."
+)
+_AGGREGATORS_NOISE = (
+    "Gaussian noise that a trusted aggregator adds to the sum of clipped updates, each of which it sees"
+)
+_AGGREGATORS_CORRELATED_NOISE = (
+    "Gaussian noise, correlated from round to round ({kind}), that a trusted aggregator adds to the sum of clipped "
+    "updates, each of which it sees"
 )
 _DEVICES_NOISE = "distributed discrete Gaussian noise on the securely aggregated sum of clipped updates"
 _SERVERS_NOISE = (
@@ -98,6 +115,9 @@ _NOT_VERIFIED_POISSON = (
 _NOT_VERIFIED_CORRELATED = (
     "That the server added the noise it says, and kept it and the exact sums to itself. No device could see to it.",
 )
+_NOT_VERIFIED_TRUSTED = (
+    "That the aggregator added the noise it says, and kept it, the updates and their exact sums to itself.",
+)
 _NOT_VERIFIED = (
     "That devices ran the published code, added their noise and kept to their limits.",
     "That no more than the assumed share of a cohort worked with the server, and that drop-outs did not depend on "
@@ -105,9 +125,13 @@ _NOT_VERIFIED = (
     "That secrets were erased from memory: Python gives no means to guarantee it.",
     "That this ledger is the only one its signer keeps for these devices. Compare its head with an independent copy.",
 )
-MINIMISATION = (
+_MINIMISATION = (
     "Messages and updates stay on the device; only masked sums are sent.",
     "The server learns a sum over at least {min_survivors} devices, or nothing.",
+    "The ledger and this report hold no device identifiers.",
+)
+_MINIMISATION_TRUSTED = (
+    "Messages stay on the device. Its updates go to the aggregator as they are.",
     "The ledger and this report hold no device identifiers.",
 )
 
@@ -134,23 +158,35 @@ def _odds(epsilon: float) -> str:
 
 def mechanism(spec: TaskSpec) -> str:
     """Whose noise, and how."""
-    correlation = spec.mechanism.correlation
-    return _DEVICES_NOISE if correlation is None else _SERVERS_NOISE.format(kind=correlation.kind)
+    correlation, trusted = spec.mechanism.correlation, spec.trusted_aggregator
+    if correlation is None:
+        return _AGGREGATORS_NOISE if trusted else _DEVICES_NOISE
+    return (_AGGREGATORS_CORRELATED_NOISE if trusted else _SERVERS_NOISE).format(kind=correlation.kind)
 
 
 def holds_against(spec: TaskSpec) -> str:
     """Towards whom the device’s figure holds."""
+    sampled = isinstance(spec.participation, PoissonParticipation)
+    if spec.trusted_aggregator:
+        return _AGAINST_TRUSTED + (_AGAINST_TRUSTED_POISSON if sampled else _NOTHING_HIDDEN)
     if spec.mechanism.correlation is not None:
         return _AGAINST_CORRELATED
-    return _AGAINST_POISSON if isinstance(spec.participation, PoissonParticipation) else _AGAINST_BOUNDED
+    return _AGAINST_POISSON if sampled else _AGAINST_BOUNDED
 
 
 def not_verified(spec: TaskSpec) -> tuple[str, ...]:
     """What the figures take on trust."""
     sampled = isinstance(spec.participation, PoissonParticipation)
     correlated = spec.mechanism.correlation is not None
+    trusted = _NOT_VERIFIED_TRUSTED if spec.trusted_aggregator else ()
     more = (_NOT_VERIFIED_POISSON if sampled else ()) + (_NOT_VERIFIED_CORRELATED if correlated else ())
-    return _NOT_VERIFIED + more
+    return _NOT_VERIFIED + more + trusted
+
+
+def minimisation(spec: TaskSpec) -> tuple[str, ...]:
+    """What nobody but a device learns."""
+    found = _MINIMISATION_TRUSTED if spec.trusted_aggregator else _MINIMISATION
+    return tuple(line.format(min_survivors=spec.aggregation.min_survivors) for line in found)
 
 
 def composition(spec: TaskSpec) -> str:
@@ -172,4 +208,6 @@ def warnings(spec: TaskSpec) -> tuple[str, ...]:
         found.append(f"delta {spec.budget.delta} is not smaller than one in {devices} devices.")
     if spec.randomness == "seeded":
         found.append(HYPOTHETICAL)
+    if spec.trusted_aggregator:
+        found.append(f"In this simulation {TRUSTED_AGGREGATOR}")
     return tuple(found)

@@ -240,6 +240,9 @@ class TaskSpec(Frozen):
     randomness: Origin = "system"
     fleet: Fleet | None = None
     """What a simulation extrapolates to. Real devices refuse such a task."""
+    trusted_aggregator: bool = False
+    """Whether a simulation leaves secure aggregation out: one party sees every update, adds them up and adds all noise.
+    Real devices refuse such a task."""
 
     @model_validator(mode="after")
     def _limited_only_with_noise(self) -> TaskSpec:
@@ -262,6 +265,14 @@ class TaskSpec(Frozen):
         names = [statistic.name for statistic in self.statistics]
         if len(set(names)) < len(names):
             raise ValueError(f"statistics: expected distinct names, got {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _trusts_nobody_with_real_updates(self) -> TaskSpec:
+        if self.trusted_aggregator and self.randomness != "seeded":
+            raise ValueError(
+                "trusted_aggregator: expected a simulation, of randomness `seeded`; real devices trust none"
+            )
         return self
 
     @model_validator(mode="after")

@@ -111,10 +111,12 @@ def figures(metrics: Metrics, spent: Spent, devices_per_second: float) -> str:
 
 def describe(summary: Mapping[str, Any], path: Path) -> str:
     """A finished run in a few lines."""
+    central = summary["aggregation"] == "central"
     novel, channel = summary["novel"], "extrapolated" if summary["extrapolated"] else "stable"
     return "\n".join(
         [
             *_extrapolation(summary),
+            *(["TRUSTED AGGREGATOR: it saw every update; secure aggregation was left out"] if central else []),
             f"published  {path / 'release' / channel}  ({summary['ended']}, {summary['rounds']} rounds"
             f"{_without_release(summary, path)})",
             f"test users AUROC {_show(summary['auroc'])}  macro-F1 {_show(summary['macro_f1'])}  "

@@ -70,6 +70,8 @@ def run_server(transport: GridTransport, config: RunConfig) -> None:
     prepared = _prepared(str(config["config"]))
     if prepared.task.fleet is not None:
         raise ConfigError("fleet: a server refuses tasks that extrapolate to one; use `fl-sim run`")
+    if prepared.task.trusted_aggregator:
+        raise ConfigError("server.aggregation: a server is trusted with no update; use `fl-sim run` for central")
     if not config["out"]:
         raise ConfigError("out: expected a path in --run-config, got none")
     devices = prepared.data.population.devices

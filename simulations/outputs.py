@@ -71,6 +71,7 @@ class Outputs:
             "rounds": result.round,
             "rounds_without_release": sum(line["aborted"] is not None for line in lines),
             "ended": str(result.ended),
+            "aggregation": self.config.server.aggregation,
             "cohort": self.config.server.cohort,
             **self.data.counts(),
             "seconds": round(sum(line["seconds"] for line in lines), 2),

@@ -8,6 +8,7 @@ from fl_client.models import UnknownArchitecture, model_spec
 from privacy.calibration import noise_multiplier_for
 from privacy.correlation import Correlation
 from privacy.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
+from privacy.report_words import TRUSTED_AGGREGATOR
 from privacy.secagg.params import ParameterError, parameters
 from privacy.task import (
     AdaptiveClip,
@@ -74,6 +75,7 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
         rounds=config.server.rounds,
         randomness="seeded",
         fleet=fleet,
+        trusted_aggregator=config.server.aggregation == "central",
     )
     try:
         planned = with_modulus(task, config.server.modulus_bits or smallest_modulus(task))
@@ -119,6 +121,8 @@ def warnings_about(config: RunConfig, devices: int) -> list[str]:
             f"faults.drop_out loses {lost:.0%} of a cohort before its sum on average, and server.dropout_share allows "
             f"for {withstood:.0%}: most rounds will release nothing; raise server.dropout_share"
         )
+    if config.server.aggregation == "central":
+        found.append(f"aggregation central: {TRUSTED_AGGREGATOR}")
     protected = fleet.population or devices
     if delta > 1 / protected:
         found.append(

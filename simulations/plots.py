@@ -38,6 +38,8 @@ def curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec) -> Figure:
         _attack(axes, lines)
     if fleet is None:
         _curve(epsilon, lines, "epsilon", "Device-level ε spent")
+        if task.trusted_aggregator:
+            figure.suptitle("Simulated, with a trusted aggregator", color=_ACCENT, fontsize=12, fontweight="bold")
     else:
         _curve(epsilon, lines, "fleet_epsilon", "Extrapolated ε in a fleet")
         _mark(figure, fleet)

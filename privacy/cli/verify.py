@@ -28,7 +28,7 @@ def verify_all(files: Files) -> list[Check]:
     if fold is None:
         return [ledger, witness]
     accountants, spent = _spent(fold)
-    checks = [ledger, witness, accountants, _charged_as_planned(files.task, fold)]
+    checks = [ledger, witness, accountants, _charged_as_planned(files.task, fold), *_simulated(files.task)]
     checks += _report(files, fold, spent)
     checks += check_fleet(files.task, fold, files.report, files.release)
     checks += _release(files, fold)
@@ -86,6 +86,13 @@ def _charged_as_planned(task: TaskSpec | None, fold: Fold) -> Check:
         if (charge.event, charge.purpose) != (expected, task.purpose):
             return Check(name, False, f"round {charge.round}: expected {expected}, got another event")
     return Check(name, True, f"{len(own)} charges of this task, {len(charges) - len(own)} of others")
+
+
+def _simulated(task: TaskSpec | None) -> list[Check]:
+    if task is None or task.randomness == "system":
+        return []
+    who = "; a trusted aggregator saw every update" if task.trusted_aggregator else ""
+    return [Check("noise: real", None, f"HYPOTHETICAL: a simulation, its noise recomputable from a seed{who}")]
 
 
 def _report(files: Files, fold: Fold, spent: Spend | None) -> list[Check]:

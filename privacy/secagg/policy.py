@@ -50,6 +50,8 @@ class DevicePolicy(Frozen):
             raise PolicyError("policy: this device adds noise itself, the task leaves it to the server")
         if task.fleet is not None and not self.accept_extrapolation:
             raise PolicyError("policy: this device is no simulated one, the task has the noise of a larger fleet")
+        if task.trusted_aggregator:
+            raise PolicyError("policy: this device masks its update, the task has an aggregator that sees it")
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,33 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
+from fl_server.registry import open_release
+from privacy.cli.app import app as privacy_cli
 from privacy.mechanism import Mechanism
+from privacy.registry_entry import NoDeployment, registry_entry
+from privacy.report import EpsilonReport, render_html
+from privacy.secagg.policy import DevicePolicy, PolicyError
 from simulations.central import finish
 from simulations.config import load_config
+from simulations.console import describe
 from simulations.engines import Engine, Trainee, choose
 from simulations.engines.base import Scale
 from simulations.engines.sequential import SequentialEngine
 from simulations.engines.stacked import StackedEngine
+from simulations.plots import curves
 from simulations.randomness import SeedTree
 from simulations.run import start
+from simulations.rundir import RunDirectory
 from tests.support.reading import METHODS, SHIPPED, readers, reading_task
 from tests.support.runs import model_bytes, small_config
+from tests.support.tasks import make_task
 
 SEED = SeedTree.root(5)
 STEPS = 2.0**40
@@ -46,6 +57,58 @@ def test_without_noise_it_is_the_model_of_the_protocol_but_for_rounding(tmp_path
 def test_the_model_does_not_depend_on_who_added_what(tmp_path: Path, more: dict[str, object]) -> None:
     runs = [trained(tmp_path / str(workers), "central", workers, **more) for workers in (1, 2, 3)]
     assert len({model_bytes(run) for run in runs}) == 1
+
+
+def test_every_output_says_whom_it_trusts(tmp_path: Path) -> None:
+    run = trained(tmp_path / "central", "central")
+    summary = json.loads((run / "summary.json").read_bytes())
+    assert summary["aggregation"] == "central"
+    assert "TRUSTED AGGREGATOR" in describe(summary, run)
+    assert "a trusted aggregator stood in for secure aggregation" in (run / "run.log").read_text()
+    version = open_release(run / "release" / "stable")
+    assert version.task.trusted_aggregator
+    assert (version.card["trusted_aggregator"], version.card["hypothetical"]) == (True, True)
+    assert "trusted aggregator" in curves(RunDirectory(run).metrics(), version.task).get_suptitle()
+    report = EpsilonReport.model_validate_json((run / "report.json").read_bytes())
+    assert report.claim.trust[0].party == "Aggregator"
+    assert "nobody who sees into the aggregator" in report.claim.holds_against
+    assert "trusted aggregator" in report.mechanism.name
+    page = render_html(report)
+    assert "a trusted aggregator stood in for secure aggregation" in page
+    assert "securely aggregated" not in page
+    assert "or nothing" not in page
+    with pytest.raises(NoDeployment, match="trusted aggregator"):
+        registry_entry(report)
+    checked = verify(run)
+    assert checked["noise: real"]["passed"] is None
+    assert "HYPOTHETICAL: a simulation" in checked["noise: real"]["detail"]
+    assert "a trusted aggregator saw every update" in checked["noise: real"]["detail"]
+    assert checked["report: every part recomputed"]["passed"]
+
+
+def test_a_run_of_the_protocol_is_hypothetical_and_trusts_no_aggregator(tmp_path: Path) -> None:
+    run = trained(tmp_path / "ideal", "ideal")
+    card = open_release(run / "release" / "stable").card
+    assert (card["trusted_aggregator"], card["hypothetical"]) == (False, True)
+    assert "HYPOTHETICAL: a simulation" in verify(run)["noise: real"]["detail"]
+    assert "ggregator" not in render_html(EpsilonReport.model_validate_json((run / "report.json").read_bytes()))
+
+
+def test_nobody_real_takes_such_a_task() -> None:
+    with pytest.raises(PolicyError, match="the task has an aggregator that sees it"):
+        DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0).check(
+            make_task(trusted_aggregator=True)
+        )
+    with pytest.raises(ValueError, match="trusted_aggregator: expected a simulation"):
+        make_task(trusted_aggregator=True, randomness="system")
+
+
+def verify(run: Path) -> dict[str, dict[str, Any]]:
+    arguments = ["verify", "--ledger", str(run / "ledger.db"), "--operator", str(run / "operator.pub")]
+    release = ["--release", str(run / "release" / "stable"), "--report", str(run / "report.json"), "--json"]
+    result = CliRunner().invoke(privacy_cli, arguments + release)
+    assert result.exit_code == 0, result.output
+    return {check["name"]: check for check in json.loads(result.stdout)["checks"]}
 
 
 def test_its_noise_is_what_the_survivors_would_have_added_together() -> None:
