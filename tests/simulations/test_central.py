@@ -44,9 +44,21 @@ def trained(path: Path, aggregation: str, workers: int = 1, **more: object) -> P
     return path / "run"
 
 
-def test_without_noise_it_is_the_model_of_the_protocol_but_for_rounding(tmp_path: Path) -> None:
-    quiet = {"privacy.noise_multiplier": 0.0, "server.modulus_bits": 32, "server.statistics": ("examples", "correct")}
-    runs = [trained(tmp_path / name, name, **quiet) for name in ("ideal", "central")]
+NO_NOISE = {"privacy.noise_multiplier": 0.0, "server.statistics": ("examples", "correct")}
+SERVERS_NOISE = {
+    "privacy.noise": "correlated",
+    "privacy.participation": "bounded",
+    "privacy.max_participations": 2,
+    "privacy.min_separation": 2,
+    "server.cohort": 15,
+}
+
+
+@pytest.mark.parametrize("more", [NO_NOISE, SERVERS_NOISE])
+def test_where_devices_add_no_noise_it_is_the_model_of_the_protocol_but_for_rounding(
+    tmp_path: Path, more: dict[str, object]
+) -> None:
+    runs = [trained(tmp_path / name, name, **more, **{"server.modulus_bits": 32}) for name in ("ideal", "central")]
     ideal, central = (load_file(run / "release" / "stable" / "model.safetensors")["weight"] for run in runs)
     assert np.linalg.norm(central - ideal) < 1e-4 * np.linalg.norm(ideal)
     told, other = (json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["statistics"] for run in runs)
