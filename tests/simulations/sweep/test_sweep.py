@@ -13,7 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from simulations.cli import app
 from simulations.config import ConfigError, load_config
 from simulations.outdir import OutputDirectoryError
 from simulations.page import bound
@@ -30,6 +33,10 @@ CONFIG = "server.cohort=18,20"
 def grid(directory: Path, *axes: str, seeds: int = 1, rounds: int = 2) -> Grid:
     parsed = tuple(Axis.parse(one) for one in axes)
     return Grid(_base(load_config(small_config(directory, rounds=rounds), {}), parsed), parsed, seeds)
+
+
+def sweep(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["sweep", *(str(argument) for argument in arguments)])
 
 
 def fl_sim(*arguments: str) -> list[str]:
@@ -115,12 +122,26 @@ def test_a_cell_that_fails_is_told_and_the_others_are_done(tmp_path: Path, monke
         return directory
 
     monkeypatch.setattr(running.SweepDirectory, "create", sabotaged)
-    plan = grid(tmp_path, CONFIG)
-    result = running.start(plan, tmp_path / "sweep", force=False, workers=1)
-    told = SweepReport.of(result).write()
+    plan, out = grid(tmp_path, CONFIG), tmp_path / "sweep"
+    failed = sweep(tmp_path / "federation.toml", "--grid", CONFIG, "--out", out, "--workers", "1", "--json")
+    assert failed.exit_code == 1
+    assert "1 of 2 cells failed" in failed.stderr
+    told = json.loads(failed.stdout)
     assert told["complete"] == 1
-    assert [one["run"] for one in told["failed"]] == [result.cells[0].cell.name]
-    assert result.cells[0].cell.name in (tmp_path / "sweep" / "sweep.html").read_text()
+    assert [one["run"] for one in told["failed"]] == [plan.cells()[0].name]
+    assert plan.cells()[0].name in (out / "sweep.html").read_text()
+
+
+def test_ctrl_c_ends_it_and_it_can_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, out = small_config(tmp_path, rounds=2), tmp_path / "sweep"
+    with monkeypatch.context() as pressed:
+        pressed.setattr(running.StopAfterRound, "requested", lambda _: True)
+        stopped = sweep(config, "--grid", CONFIG, "--out", out, "--workers", "1")
+    assert stopped.exit_code == 130
+    assert f"fl-sim sweep --resume {out}" in stopped.stderr
+    done = sweep("--resume", out, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["complete"] == 2
 
 
 @pytest.mark.long
