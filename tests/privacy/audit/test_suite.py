@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -48,17 +49,18 @@ def test_figures_are_rounded_against_the_claim() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mechanism", "message"),
+    ("change", "message"),
     [
-        (DeviceMechanism(clip=0.5, noise_multiplier=0), "noise_multiplier: expected more than 0"),
+        ({"mechanism": DeviceMechanism(clip=0.5, noise_multiplier=0)}, "noise_multiplier: expected more than 0"),
         (
-            DeviceMechanism(clip=0.5, noise_multiplier=1, adaptive=AdaptiveClip()),
+            {"mechanism": DeviceMechanism(clip=0.5, noise_multiplier=1, adaptive=AdaptiveClip())},
             "adaptive: expected a fixed clip",
         ),
+        ({"trusted_aggregator": True}, "trusted_aggregator: expected noise of the devices"),
     ],
 )
-def test_what_no_audit_covers_is_said(mechanism: DeviceMechanism, message: str) -> None:
-    task = make_task(mechanism=mechanism, budget=Budget(delta=1e-5))
+def test_what_no_audit_covers_is_said(change: dict[str, Any], message: str) -> None:
+    task = make_task(**change, budget=Budget(delta=1e-5))
     with pytest.raises(NothingToAudit, match=message):
         next(audit_task(task, AuditPlan(), SEED.stream()))
     assert audit_release(task, SEED.stream()) == ()
