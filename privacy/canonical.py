@@ -7,14 +7,24 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+
+_MOST = 2**53 - 1
+"""Integers up to here are the same number to everybody who reads JSON (RFC 8785, appendix D)."""
 
 
 class Frozen(BaseModel):
-    """Immutable record: unknown keys, wrong types, NaN and infinity are refused by the name of the field."""
+    """Immutable record: unknown keys, wrong types, NaN, infinity and what JSON cannot carry are refused by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _fits_json(self) -> Self:
+        for name in type(self).model_fields:
+            if not _fits(self.__dict__[name]):
+                raise ValueError(f"{name}: expected integers up to 2^53 - 1 in size, got a larger one")
+        return self
 
     def canonical(self) -> bytes:
         """The one RFC 8785 encoding of this record."""
@@ -26,6 +36,12 @@ class Frozen(BaseModel):
         for kept in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[kept]
         return copied
+
+
+def _fits(value: object) -> bool:
+    if isinstance(value, int):
+        return abs(value) <= _MOST
+    return all(map(_fits, value)) if isinstance(value, tuple) else True
 
 
 def what_is_wrong(error: ValidationError) -> str:

@@ -20,6 +20,7 @@ from simulations.readers import DataError
 from simulations.rundir import RunDirectory
 from simulations.sweep.cli import sweep_command
 from simulations.template import TEMPLATE
+from simulations.workers import MOST_WORKERS
 
 app = typer.Typer(
     name="fl-sim",
@@ -154,7 +155,12 @@ def run(  # noqa: PLR0917 - the options of a command
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes (default: one a core, or every CPU of the cluster).", rich_help_panel=RUN),
+        typer.Option(
+            min=1,
+            max=MOST_WORKERS,
+            help="Processes (default: one a core, or every CPU of the cluster).",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     ray_address: Annotated[
         str | None,

@@ -60,7 +60,7 @@ class PrivacyConfig(Section):
     clip_quantile: float | None = Field(default=None, gt=0, lt=1)
     """Let the clip follow this quantile of the updates' norms; one bit a device pays for it, under the same noise."""
     participation: Literal["poisson", "bounded"] = "poisson"
-    max_participations: int = Field(default=6, ge=1)
+    max_participations: int = Field(default=6, ge=1, le=1_000_000)
     """How often one device takes part at most, under `bounded`."""
     min_separation: int = Field(default=1, ge=1, le=1_000_000)
     """How many rounds a device sits out between two, less one, under `bounded`."""
@@ -125,17 +125,17 @@ class ServerConfig(Section):
     """FedAvg with server momentum, and what secure aggregation has to withstand."""
 
     rounds: int = Field(default=30, ge=1, le=1_000_000)
-    cohort: int = Field(default=64, ge=2)
+    cohort: int = Field(default=64, ge=2, le=1 << 30)
     learning_rate: float = Field(default=20.0, gt=0)
     momentum: float = Field(default=0.7, ge=0, lt=1)
     corrupt_share: float = Field(default=0.05, ge=0, lt=0.5)
     dropout_share: float = Field(default=0.1, ge=0, lt=0.5)
-    min_survivors: int | None = Field(default=None, ge=2)
+    min_survivors: int | None = Field(default=None, ge=2, le=1 << 30)
     """Fewer devices than this in a sum, and nothing of it is revealed. Default: a quarter of the cohort, 2 at least."""
 
     modulus_bits: int | None = Field(default=None, ge=8, le=32)
     """Bits a coordinate of the masked sum. Default: the fewest at which rounding costs less than 1%."""
-    shards: int | None = Field(default=None, ge=1)
+    shards: int | None = Field(default=None, ge=1, le=10_000)
     """How many sums a cohort is split into. Default: one, or as many as keep a shard near 400 devices."""
 
     aggregation: Literal["secure", "ideal", "central"] = "secure"
@@ -146,7 +146,7 @@ class ServerConfig(Section):
     statistics: tuple[Literal["examples", "loss", "correct"], ...] = ()
     """What devices report inside the masked sum, under the same noise: messages, their summed loss under the model
     they were sent, and how many of them it judges correctly."""
-    statistics_bound: int = Field(default=64, ge=1)
+    statistics_bound: int = Field(default=64, ge=1, le=1 << 30)
     """A device's statistic is cut to this."""
     statistics_share: float = Field(default=0.1, gt=0, le=1)
     """L2 sensitivity of each statistic over the clip: what it adds to the noise on the model."""

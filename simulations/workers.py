@@ -12,6 +12,7 @@ FORKS = multiprocessing.get_context("forkserver")
 """Forked, since to import torch again takes seconds: not from this process, which may have threads by then, but from
 one that has imported what workers need and done nothing else."""
 FORKS.set_forkserver_preload(["simulations.inprocess", "simulations.crews.processes"])
+MOST_WORKERS = 1 << 12
 
 
 class WorkerDied(RuntimeError):

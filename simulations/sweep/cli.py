@@ -14,6 +14,7 @@ from simulations.config import MAX_SEED, ConfigError, RunConfig, load_config, wi
 from simulations.ending import EXIT_FAILED, EXIT_STOPPED, fail
 from simulations.outdir import OutputDirectoryError
 from simulations.sweep.grid import Axis, Grid
+from simulations.workers import MOST_WORKERS
 
 
 def sweep_command(  # noqa: PLR0917 - the options of a command
@@ -27,7 +28,9 @@ def sweep_command(  # noqa: PLR0917 - the options of a command
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Runs of each setting, with other seeds. Default: 1.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Cells at a time (default: one a core).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_WORKERS, help="Cells at a time (default: one a core).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Directory to make.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Directory of a sweep to go on with.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier sweep in --out.")] = False,

@@ -290,13 +290,19 @@ def test_whitespace_in_a_report(case: Case) -> None:
     assert case.failed() == ["report: in its one canonical form", OWN]
 
 
-def test_nan_in_a_ledger(case: Case) -> None:
-    case.write(
-        [
-            (seq, entry.replace(b'"noise_multiplier":1', b'"noise_multiplier":NaN'), head)
-            for seq, entry, head in case.rows()
-        ]
-    )
+@pytest.mark.parametrize(
+    ("number", "other"),
+    [
+        (b'"noise_multiplier":1', b'"noise_multiplier":NaN'),
+        (b'"noise_multiplier":1', b'"noise_multiplier":1e400'),
+        (b'"shards":1', b'"shards":99999999999999999999'),
+    ],
+)
+def test_what_is_no_number_in_a_ledger(case: Case, number: bytes, other: bytes) -> None:
+    rows = case.rows()
+    changed = [(seq, entry.replace(number, other), head) for seq, entry, head in rows]
+    assert changed != rows
+    case.write(changed)
     assert LEDGER in case.failed()
 
 

@@ -91,6 +91,8 @@ def test_unknown_keys_are_named(tmp_path: Path) -> None:
         ('[data]\npath = "a\\u0000b.csv"\nuser_column = "u"', "--data: cannot read"),
         (f"[data]\ndevices = {'[' * 3_000}{']' * 3_000}", "is not readable TOML"),
         ("[privacy]\nclip = 5e-324", "privacy.clip: "),
+        (f"[privacy]\nmax_participations = {10**20}", "privacy.max_participations: "),
+        (f"[server]\nstatistics_bound = {10**20}", "server.statistics_bound: "),
     ],
 )
 def test_what_no_file_should_hold(tmp_path: Path, config: str, message: str) -> None:
