@@ -15,7 +15,8 @@ from fl_client.store import DeviceStore, FileStore, Memory, MemoryStore, StoreEr
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(32)
 NAMES = st.sampled_from(["a", "b", "task-ß"])
-RECORDS = st.builds(TaskRecord, st.integers(0, 1 << 53), st.integers(0, 1 << 53))
+COUNTS = st.integers(0, (1 << 53) - 1)
+RECORDS = st.builds(TaskRecord, COUNTS, COUNTS)
 MEMORIES = st.builds(Memory, st.dictionaries(NAMES, RECORDS), st.dictionaries(NAMES, st.integers(0, 1 << 32)))
 OLD = Memory({"task": TaskRecord(3, 1)}, {"population": 5})
 NEW = Memory({"task": TaskRecord(4, 2, 4)}, {"population": 6})
