@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fl_client import models
+from fl_client.sequences import Sequences
+from fl_client.text_models import WordEmbedding
 from fl_client.training import Examples, TrainingError
 from privacy.states import Update
 from privacy.task import FeatureSpec, LocalSgd, SequenceSpec, Statistic, TaskSpec
 from simulations.engines import Engine, EngineError, Trainee, choose
+from simulations.engines.base import NOT_FINITE
 from simulations.engines.choice import TOLERANCE
 from simulations.engines.kernel import KernelEngine
 from simulations.engines.lookups import Lookups
@@ -282,6 +285,25 @@ def test_a_device_that_diverges_fails_alone(architecture: str, engine: type[Kern
         )
     )
     assert [type(one) for one in found] == [TrainingError, Update, TrainingError]
+
+
+def test_a_short_batch_is_not_padded_with_the_messages_of_a_device_that_diverges() -> None:
+    task = reading_task("word-embedding", WORDS, METHODS["sgd"])
+    start = models.initial_weights("word-embedding", WORDS, seed=1)
+    start[5 * WordEmbedding.WIDTH : 6 * WordEmbedding.WIDTH] = 3e38  # only the first device has this word
+    many, few = (
+        Examples(
+            Sequences(WORDS.length, 2 * np.arange(count + 1), np.full(2 * count, word, np.int32)),
+            np.ones(count, np.float32),
+        )
+        for count, word in ((13, 5), (6, 3))
+    )
+    first, second = StackedEngine(task).learn(start, trainees([many, few]))
+    assert first is NOT_FINITE
+    (alone,) = StackedEngine(task).learn(start, trainees([many, few])[1:])
+    assert isinstance(second, Update)
+    assert isinstance(alone, Update)
+    assert np.abs(second.delta - alone.delta).max() < 1e-6
 
 
 def test_what_is_left_of_the_randomness_is_the_same() -> None:
