@@ -32,7 +32,7 @@ _PERIOD = 0.1
 
 def federation(directory: Path) -> tuple[float, float, int]:
     """Wall seconds, CPU seconds of all processes, and how many device-rounds there were."""
-    command = [sys.executable, "-m", "simulations.cli", "run", "--seed", "1", "--force", "--out", str(directory)]
+    command = [sys.executable, "-m", "simulations", "run", "--seed", "1", "--force", "--out", str(directory)]
     started, cpu = time.perf_counter(), 0.0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603
         while process.poll() is None:  # its workers' parent is not waited for, so what they cost is asked until the end

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import Field, ValidationError
 
 from fl_client.store import STORE_KEY_BYTES
-from privacy.canonical import Frozen, what_is_wrong
+from privacy.canonical import Frozen
+from privacy.errors import what_is_wrong
 from privacy.randomness import KEY_BYTES
 from privacy.secagg.identity import CERTIFICATE_BYTES, Certificate, EnrolmentRequest
 from privacy.secagg.keys import DeviceKeys

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fl_client.soundness import Unsound, check_behaviour, check_structure, first_line
+from fl_client.soundness import Unsound, check_behaviour, check_structure
 from fl_client.text_models import WrongInputs, character_cnn, hashed_linear, word_embedding
+from privacy.errors import first_line
 from privacy.task import InputSpec, ModelSpec, ParameterSpec
 
 Factory = Callable[[Any], nn.Module]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fl_client.inputs import encode_texts
+from privacy.errors import first_line
 from privacy.task import InputSpec
 
 _UNSOUND: dict[type[nn.Module], str] = {
@@ -81,9 +82,9 @@ def check_behaviour(make: Callable[[], nn.Module], features: InputSpec) -> nn.Mo
         _check_state(module, inputs)
         _check_rows(module, inputs)
         _check_gradients(module, inputs)
+    except Unsound:
+        raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, Unsound):
-            raise
         raise Unsound(f"it cannot be run: {type(error).__name__}: {first_line(error)}") from error
     return module
 
@@ -99,11 +100,6 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def first_line(error: Exception) -> str:
-    """Of what an error says."""
-    return (str(error).splitlines() or [""])[0]
 
 
 def _built(make: Callable[[], nn.Module], seed: int) -> nn.Module:

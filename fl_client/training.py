@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from fl_client.inputs import Inputs
 from fl_client.models import UnknownArchitecture, build, load_flat, to_flat
-from fl_client.soundness import draws, first_line, seeded
+from fl_client.soundness import draws, seeded
+from privacy.errors import first_line
 from privacy.randomness import Randomness, uniform_unit, uniform_words
 from privacy.states import Update
 from privacy.task import LocalSgd, LocalTraining, TaskSpec
@@ -65,7 +66,7 @@ class LocalTrainer:
             self._method: _Method = (
                 _Sgd(self._module, training) if isinstance(training, LocalSgd) else _DpSgd(self._module, training)
             )
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # a layer, or a buffer, that Opacus has no per-sample gradients for
             told = f"architecture {task.model.architecture!r}: Opacus cannot train it: {first_line(error)}"
             raise UnknownArchitecture(told) from error
 

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import ValidationError
 
 from fl_server.checkpoint import write_atomically
 from fl_server.pki import write_secret
-from privacy.canonical import canonical_json, what_is_wrong
+from fl_server.reading import parsed
+from privacy.canonical import canonical_json
 from privacy.randomness import KEY_BYTES
 from privacy.secagg.identity import Certificate, EnrolmentRequest, Revocations, enrol
 from privacy.secagg.policy import DevicePolicy, Trust
@@ -31,8 +29,6 @@ DEFAULT_POLICY = DevicePolicy(min_noise_multiplier=0.3, min_survivors=20, min_co
 _KEY, _PUBLIC, _POPULATION, _REVOCATIONS = "authority.key", "authority.pub", "population", "revocations.bin"
 _REQUEST, _ENROLMENT = "enrolment-request.bin", "enrolment.json"
 _LONGEST_POPULATION = 64
-
-_T = TypeVar("_T")
 
 
 class AuthorityError(ValueError):
@@ -78,8 +74,8 @@ class Authority:
     @classmethod
     def open(cls, path: Path) -> Authority:
         """Raises AuthorityError when a file is missing, damaged or of another authority or population."""
-        signer = _parsed(path / _KEY, Signer.from_seed)
-        authority = cls(path, signer, _parsed(path / _POPULATION, _population))
+        signer = parsed(path / _KEY, Signer.from_seed, AuthorityError)
+        authority = cls(path, signer, parsed(path / _POPULATION, _population, AuthorityError))
         authority.read_list()
         return authority
 
@@ -101,7 +97,7 @@ class Authority:
             revocations.check(self.population, self.signer.public, revocations.valid_until)
             return revocations
 
-        return _parsed(self.revocations, own)
+        return parsed(self.revocations, own, AuthorityError)
 
     def enrol(
         self, requests: Sequence[Path], operator: bytes, policy: DevicePolicy, not_after: int
@@ -154,7 +150,7 @@ class Authority:
                 raise ValueError(f"identity {request.identity.hex()} is revoked")
             return enrol(self.signer, self.population, request, not_after)
 
-        return _parsed(path, certify)
+        return parsed(path, certify, AuthorityError)
 
     def _write_list(self, number: int, valid_until: int, revoked: frozenset[bytes]) -> Revocations:
         revocations = Revocations.signed(self.signer, self.population, number, valid_until, revoked)
@@ -178,12 +174,12 @@ def read_public_key(path: Path) -> bytes:
             raise ValueError(f"expected {2 * PUBLIC_KEY_BYTES} hex digits, got {2 * len(value)}")
         return value
 
-    return _parsed(path, key)
+    return parsed(path, key, AuthorityError)
 
 
 def read_policy(path: Path) -> DevicePolicy:
     """Raises AuthorityError when the file does not hold a policy in JSON."""
-    return _parsed(path, DevicePolicy.model_validate_json)
+    return parsed(path, DevicePolicy.model_validate_json, AuthorityError)
 
 
 def read_identity(text: str) -> bytes:
@@ -200,7 +196,7 @@ def read_identity(text: str) -> bytes:
         return identity
     if not Path(text).exists():
         raise AuthorityError(f"{text}: expected {2 * PUBLIC_KEY_BYTES} hex digits, or the path of an enrolment request")
-    return _parsed(_request_path(Path(text)), EnrolmentRequest.decode).identity
+    return parsed(_request_path(Path(text)), EnrolmentRequest.decode, AuthorityError).identity
 
 
 def _request_path(path: Path) -> Path:
@@ -229,15 +225,3 @@ def _check_population(name: str) -> None:
         raise AuthorityError(
             f"population: expected 1 to {_LONGEST_POPULATION} printable characters, no outer spaces, got {name!r}"
         )
-
-
-def _parsed(path: Path, parse: Callable[[bytes], _T]) -> _T:
-    """OSError and pydantic's and the protocol's own errors, all as one that names the file."""
-    try:
-        return parse(path.read_bytes())
-    except OSError as error:
-        raise AuthorityError(f"{path}: {error.strerror}") from error
-    except ValidationError as error:
-        raise AuthorityError(f"{path}: {what_is_wrong(error)}") from error
-    except ValueError as error:
-        raise AuthorityError(f"{path}: {error}") from error

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -61,7 +62,7 @@ class Processes:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, of a library that is loaded
+                    preexec_fn=partial(end_with_parent, signal.SIGTERM),  # noqa: PLW1509 - one system call, of a library that is loaded
                     start_new_session=True,  # so that Ctrl-C reaches this process alone, which then ends the others
                 )
             except OSError as error:
@@ -113,10 +114,10 @@ class Processes:
         return "\n".join([f"--- {self.log(name)}", *lines])
 
 
-def _end_with_parent() -> None:
-    """SIGTERM when the process that started this one is gone, even by SIGKILL; on Linux alone."""
+def end_with_parent(number: signal.Signals) -> None:
+    """Have this signal sent to this process when the one that started it is gone, even by SIGKILL; on Linux alone."""
     if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _signal_session(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from fl_server.checkpoint import CheckpointFile, write_atomically
 from fl_server.coordinator import Coordinator, RoundReport
 from fl_server.history import round_line, run_facts
 from fl_server.ledger_store import open_ledger_store
 from fl_server.publish import Publication, publish_model
+from fl_server.reading import parsed
 from fl_server.records import RecordLog
 from fl_server.registry import Registry
 from fl_server.rounds import SecureRounds
 from fl_server.transport import Transport
-from privacy.canonical import Frozen, what_is_wrong
+from privacy.canonical import Frozen
 from privacy.ledger import Ledger
 from privacy.randomness import SystemRandomness
 from privacy.secagg import Convener
@@ -30,8 +30,6 @@ from privacy.secagg.identity import Revocations
 from privacy.signing import Signer
 from privacy.task import TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
-
-_T = TypeVar("_T")
 
 _PACKAGES = ("flwr", "numpy", "cryptography")
 
@@ -109,12 +107,12 @@ class ServerDirectory:
 
     def read_settings(self) -> Settings:
         """Raises ServiceError when they are missing or not as expected."""
-        return _parsed(self.settings, Settings.model_validate_json)
+        return parsed(self.settings, Settings.model_validate_json, ServiceError)
 
     def read_task(self) -> TaskSpec:
         """Raises ServiceError when it is missing, not as expected, or a simulation's that stands for a fleet or trusts
         an aggregator."""
-        task = _parsed(self.task, TaskSpec.model_validate_json)
+        task = parsed(self.task, TaskSpec.model_validate_json, ServiceError)
         if task.fleet is not None:
             raise ServiceError(f"{self.task}: expected a task for devices, got one with the noise of a larger fleet")
         if task.trusted_aggregator:
@@ -123,12 +121,12 @@ class ServerDirectory:
 
     def read_operator(self) -> Signer:
         """Raises ServiceError when the key is missing or not 32 bytes long."""
-        return _parsed(self.operator_key, Signer.from_seed)
+        return parsed(self.operator_key, Signer.from_seed, ServiceError)
 
     def read_convener(self) -> Convener:
         """Raises ServiceError when a key or the revocation list is missing or damaged."""
-        authority = _parsed(self.authority, lambda data: bytes.fromhex(data.decode()))
-        return Convener(self.read_operator(), authority, _parsed(self.revocations, Revocations.decode))
+        authority = parsed(self.authority, lambda data: bytes.fromhex(data.decode()), ServiceError)
+        return Convener(self.read_operator(), authority, parsed(self.revocations, Revocations.decode, ServiceError))
 
     def lines(self) -> list[dict[str, Any]]:
         """The rounds so far; a round that was run again after a crash counts once, as it was last."""
@@ -197,17 +195,6 @@ class _MetricsFile:
 
     def extra_state(self) -> dict[str, NDArray[np.int64]]:
         return {}
-
-
-def _parsed(path: Path, parse: Callable[[bytes], _T]) -> _T:
-    try:
-        return parse(path.read_bytes())
-    except OSError as error:
-        raise ServiceError(f"{path}: {error.strerror}") from error
-    except ValidationError as error:
-        raise ServiceError(f"{path}: {what_is_wrong(error)}") from error
-    except ValueError as error:
-        raise ServiceError(f"{path}: {error}") from error
 
 
 def _now() -> int:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, model_validator
 
 _MOST = 2**53 - 1
 """Integers up to here are the same number to everybody who reads JSON (RFC 8785, appendix D)."""
@@ -42,16 +41,6 @@ def _fits(value: object) -> bool:
     if isinstance(value, int):
         return abs(value) <= _MOST
     return all(map(_fits, value)) if isinstance(value, tuple) else True
-
-
-def what_is_wrong(error: ValidationError) -> str:
-    """For people: every field that was refused, and why; without the values, which may be secret."""
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {_reason(one)}" for one in error.errors())
-
-
-def _reason(one: ErrorDetails) -> str:
-    known = {"extra_forbidden": "unknown key", "missing": "is missing"}
-    return known.get(one["type"], one["msg"].removeprefix("Value error, "))
 
 
 def canonical_json(value: Any) -> bytes:

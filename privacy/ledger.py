@@ -15,7 +15,8 @@ from typing import Protocol
 from pydantic import Field, ValidationError
 
 from privacy.accountant import Spend, spend
-from privacy.canonical import Frozen, what_is_wrong
+from privacy.canonical import Frozen
+from privacy.errors import what_is_wrong
 from privacy.ledger_entries import (
     Abandoned,
     Body,

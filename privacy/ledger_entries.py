@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from privacy.canonical import Frozen, what_is_wrong
+from privacy.canonical import Frozen
+from privacy.errors import what_is_wrong
 from privacy.events import Event
 from privacy.merkle import Frontier, leaf_hash
 from privacy.receipt import Charge

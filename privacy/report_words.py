@@ -32,11 +32,11 @@ _AGAINST_POISSON = (
 _NOTHING_HIDDEN = "Nothing is assumed secret about who takes part."
 _AGAINST_BOUNDED = (
     "Whoever sees the released models, and the server itself as long as secure aggregation’s assumptions hold. "
-    f"{_NOTHING_HIDDEN}"
+    + _NOTHING_HIDDEN
 )
 _AGAINST_CORRELATED = (
     "Whoever sees the released models, and nobody who sees into the server: it alone adds the noise, it sees the exact "
-    "sum of every cohort, and it must keep its noise secret. Nothing is assumed secret about who takes part."
+    f"sum of every cohort, and it must keep its noise secret. {_NOTHING_HIDDEN}"
 )
 _AGAINST_TRUSTED = (
     "Whoever sees the released models, and nobody who sees into the aggregator: it sees the update of every device. "

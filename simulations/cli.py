@@ -299,7 +299,3 @@ def _refuse_beside_resume(given: dict[str, Any]) -> None:
     names = [name for name, value in given.items() if value]
     if names:
         raise ConfigError(f"--resume: goes on with the run's own configuration; leave out {', '.join(names)}")
-
-
-if __name__ == "__main__":
-    app()

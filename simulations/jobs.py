@@ -5,7 +5,6 @@ Workers are forked, so that jobs share what was read and computed before; on Lin
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from fl_server.processes import end_with_parent
 from simulations.workers import one_thread
 
 Job = Callable[["Line"], Any]
@@ -29,7 +29,6 @@ Job = Callable[["Line"], Any]
 _FORK = multiprocessing.get_context("fork")
 _PATIENCE = 0.2
 """Seconds between two looks at whether to stop."""
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,7 @@ class _Worker:
 
 def _serve(jobs: Sequence[Job], connection: Connection, stop: Event, log: Path, parent: int) -> None:
     """A worker's life: one job after the other until it is killed."""
-    if sys.platform == "linux":  # elsewhere it ends after its job, when it cannot tell
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent(signal.SIGKILL)  # where the system cannot, it ends after its job, which it cannot tell
     if os.getppid() != parent:
         return
     # Ctrl-C goes to the whole process group; the parent passes it on, once.

@@ -11,7 +11,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from privacy.audit import TaskAudits
-from privacy.canonical import Frozen, what_is_wrong
+from privacy.canonical import Frozen
+from privacy.errors import what_is_wrong
 from privacy.ledger import SignedHead
 from privacy.release_files import CARD_FILE, MODEL_FILE, REPORT_FILE, STATEMENT_FILE, TASK_FILE
 from privacy.report_model import AuditPart, EpsilonReport

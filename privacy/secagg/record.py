@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from privacy.canonical import Frozen, canonical_json, sha256, what_is_wrong
+from privacy.canonical import Frozen, canonical_json, sha256
+from privacy.errors import what_is_wrong
 from privacy.secagg.identity import CERTIFICATE_BYTES
 from privacy.secagg.server import Server
 from privacy.secagg.shard import Shard

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from privacy.errors import first_line
 from simulations.config import LOCAL_RAY, ConfigError
 
 _PATIENCE = 5.0
@@ -91,7 +92,7 @@ def _init(address: str, options: dict[str, Any]) -> None:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises a bare one where its own processes take long to start
         hint = "" if address == LOCAL_RAY else "; fl-sim has to run on one of the cluster's machines"
-        raise ClusterError(f"--ray-address: cannot use Ray at {address}: {str(error).splitlines()[0]}{hint}") from error
+        raise ClusterError(f"--ray-address: cannot use Ray at {address}: {first_line(error)}{hint}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, previous)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from fl_client.features import Features
 from fl_client.models import UnknownArchitecture, initial_weights
 from fl_client.sequences import Sequences
-from fl_client.soundness import first_line
 from fl_client.training import Examples, TrainingError
+from privacy.errors import first_line
 from privacy.states import Update
 from privacy.task import FeatureSpec, InputSpec, SequenceSpec, TaskSpec
 from simulations.engines.base import Engine, Trainee

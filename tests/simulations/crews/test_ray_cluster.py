@@ -116,7 +116,7 @@ def test_other_versions_are_left_out(config: RunConfig, worker: Worker, monkeypa
 def _fl_sim(*arguments: str, mark: Path) -> subprocess.Popen[str]:
     """The command in a process group of its own; it and all that it starts have a path in their environment."""
     return subprocess.Popen(
-        [sys.executable, "-m", "simulations.cli", "run", *arguments],
+        [sys.executable, "-m", "simulations", "run", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

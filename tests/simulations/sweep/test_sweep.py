@@ -40,7 +40,7 @@ def sweep(*arguments: str | Path) -> Result:
 
 
 def fl_sim(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "simulations.cli", *arguments]
+    return [sys.executable, "-m", "simulations", *arguments]
 
 
 def test_every_combination_is_run_and_told(tmp_path: Path) -> None:
