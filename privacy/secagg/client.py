@@ -6,7 +6,6 @@ checks what it was sent; after the first check that fails it has wiped its keys 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -207,7 +206,9 @@ class Client:
         task = self._attempt(lambda: open_task(invitation.signed_task, operator))
         self._attempt(lambda: verify_once(operator, HEADER_DOMAIN, header.encode(), invitation.signature))
         self._require(header.task_id.hex() == task.id, "a round of another task than the one it came with")
-        self._require(_is_clip_of(task, header.clip), "a clip that is none, or not the task's")
+        # Where it adapts, any: sensitivity and noise are fixed in steps of the grid, whatever it is.
+        own = task.mechanism.adaptive is not None or header.clip == task.mechanism.clip
+        self._require(own, "a clip that is not the task's")
         return task
 
     def _check_invitation(self, invitation: Invitation, seen: Seen, now: int) -> TaskSpec:
@@ -310,8 +311,3 @@ class Client:
     def _refusal(self, reason: str) -> Refused:
         self.withdraw()
         return Refused(reason)
-
-
-def _is_clip_of(task: TaskSpec, clip: float) -> bool:
-    """Any that is a length, where it adapts: sensitivity and noise are fixed in steps of the grid, whatever it is."""
-    return 0 < clip < math.inf if task.mechanism.adaptive else clip == task.mechanism.clip

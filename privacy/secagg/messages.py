@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,9 +66,11 @@ class Header:
     def decode(cls, data: bytes) -> Header:
         reader = Reader(data, _Kind.HEADER)
         task_id, number, digest = reader.raw(DIGEST_BYTES), reader.u32(), reader.raw(DIGEST_BYTES)
-        header = cls(task_id, number, digest, float(_CLIP.unpack(reader.raw(_CLIP.size))[0]))
+        clip = float(_CLIP.unpack(reader.raw(_CLIP.size))[0])
         reader.end()
-        return header
+        if not 0 < clip < math.inf:
+            raise WireError(f"header: expected a finite clip above 0, got {clip}")
+        return cls(task_id, number, digest, clip)
 
     @property
     def rotation(self) -> bytes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from privacy.mechanism import MechanismError
 from privacy.secagg.cohort import Cohort
 from privacy.secagg.errors import WireError
 from privacy.secagg.identity import Revocations
 from privacy.secagg.keys import Channel, KeyPair
 from privacy.secagg.messages import Agreed, Header, Members, Roster, Stage, read_indexed, write_indexed
+from privacy.secagg.params import ParameterError
 from privacy.secagg.shamir import SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
 from privacy.task import TaskSpec, open_task
@@ -68,7 +70,7 @@ class RoundState:
         revocations, admitted_at = Revocations.decode(reader.var()), reader.u64()
         mask, self_secret, roster = KeyPair(reader.raw(32)), reader.raw(32), reader.var()
         state = cls(stage, signed_task, task, header, revocations, admitted_at, mask, self_secret)
-        state.cohort = Cohort.of(Roster.decode(roster), header, task) if roster else None
+        state.cohort = _cohort(Roster.decode(roster), header, task) if roster else None
         state.holders, state.dealers, state.partners = (Members.decode(reader.var()).places for _ in range(3))
         agreed = reader.var()
         state.agreed = Agreed.decode(agreed) if agreed else None
@@ -76,6 +78,13 @@ class RoundState:
         state.held = {dealer: (pair[:SHARE_BYTES], pair[SHARE_BYTES:]) for dealer, pair in pairs.items()}
         reader.end()
         return state
+
+
+def _cohort(roster: Roster, header: Header, task: TaskSpec) -> Cohort:
+    try:
+        return Cohort.of(roster, header, task)
+    except (ParameterError, MechanismError) as error:
+        raise WireError(f"state: a cohort that could not have been, {error}") from error
 
 
 def _stage(reader: Reader) -> Stage:

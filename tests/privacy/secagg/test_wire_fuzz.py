@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -154,3 +156,13 @@ def test_shares_held_out_of_order_are_no_state(kind: str) -> None:
     head, first, second = message[: -4 * size], message[-4 * size : -3 * size], message[-3 * size : -2 * size]
     assert not takes(kind, head + second + first + message[-2 * size :])
     assert not takes(kind, head + first + first + message[-2 * size :])
+
+
+@pytest.mark.parametrize("clip", [math.nan, math.inf, -math.inf, 0.0, -1.0, 5e-324])
+def test_a_clip_that_could_not_have_been_is_no_state(clip: float) -> None:
+    """Found by the fuzzer: said as of any bytes that are no state, which a device that resumes withdraws on."""
+    message = samples()["state after input"]
+    own = samples()["header"]
+    assert message.count(own) == 1
+    other = replace(Header.decode(own), clip=clip).encode()
+    assert not takes("state after input", message.replace(own, other))
