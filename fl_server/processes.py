@@ -62,7 +62,8 @@ class Processes:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    preexec_fn=partial(end_with_parent, signal.SIGTERM),  # noqa: PLW1509 - one system call, of a library that is loaded
+                    # One system call, of a library that is loaded: safe between fork and exec.
+                    preexec_fn=partial(end_with_parent, signal.SIGTERM),  # noqa: PLW1509
                     start_new_session=True,  # so that Ctrl-C reaches this process alone, which then ends the others
                 )
             except OSError as error:

@@ -19,7 +19,10 @@ Device = Callable[[Message], list[Message]]
 
 @dataclass
 class FakeGrid(Grid):
-    """Replies can be pulled at once, and twice when a device sent two."""
+    """Replies can be pulled at once, and twice when a device sent two.
+
+    What Flower's abstract class asks for beyond pushing and pulling is never called here, and raises if it ever is.
+    """
 
     devices: dict[int, Device]
     pushed: list[Message] = field(default_factory=list)
