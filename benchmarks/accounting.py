@@ -27,12 +27,12 @@ from dp_accounting.pld import PLDAccountant
 from measure import Row, compare, cpu, run
 
 from fl_server.ledger_store import SqliteLedgerStore
-from privacy import composition
-from privacy.accountant import spend, within
-from privacy.events import BoundedGaussian, Event, PoissonGaussian
-from privacy.ledger import Charge, Ledger, verify
-from privacy.signing import Signer
-from privacy.task import Budget
+from privacy.accounting import composition
+from privacy.accounting.accountant import spend, within
+from privacy.accounting.events import BoundedGaussian, Event, PoissonGaussian
+from privacy.base.signing import Signer
+from privacy.ledger.ledger import Charge, Ledger, verify
+from privacy.task.task import Budget
 
 _ROUNDS = 10_000
 _ENTRIES = 100_000

@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fl_server.ledger_store import SqliteLedgerStore
-from fl_server.rounds import Rounds, SecureRounds
-from privacy.ledger import Ledger
-from privacy.receipt import Charge
-from simulations.config import load_config
-from simulations.crews.local import LocalCrew
-from simulations.host import Authorities, DeviceHost, Records, simulated_time
-from simulations.ideal import IdealRounds
-from simulations.inprocess import Devices, InProcessTransport
+from fl_server.training.round_factory import Rounds, SecureRounds
+from privacy.ledger.ledger import Ledger
+from privacy.ledger.receipt import Charge
+from simulations.config.config import load_config
+from simulations.executors.local import LocalCrew
+from simulations.federation.devices import Authorities, DeviceHost, Records, simulated_time
+from simulations.federation.ideal import IdealRounds
+from simulations.federation.inprocess import Devices, InProcessTransport
+from simulations.federation.partial_sums import Worker
 from simulations.population import build
-from simulations.run import Prepared, prepare, start_weights
-from simulations.shares import Worker
+from simulations.runs.run import Prepared, prepare, start_weights
 from strategies.fedavg import ModelState
 
 _build = functools.cache(build)

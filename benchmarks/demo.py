@@ -21,10 +21,10 @@ import numpy as np
 from measure import Row, compare, run
 from processes import tree_seconds
 
-from fl_client.training import LocalTrainer
-from privacy.randomness import SystemRandomness
-from simulations.config import load_config
-from simulations.run import prepare
+from fl_client.training.training import LocalTrainer
+from privacy.base.randomness import SystemRandomness
+from simulations.config.config import load_config
+from simulations.runs.run import prepare
 
 _PERIOD = 0.1
 """Seconds between two looks."""

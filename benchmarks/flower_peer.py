@@ -27,8 +27,8 @@ from simulation_tasks import SGD, devices_of, task_of
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from fl_client.models import build, initial_weights, load_flat, to_flat
-from simulations.crews.cluster import settle
+from fl_client.training.models import build, initial_weights, load_flat, to_flat
+from simulations.executors.cluster import settle
 
 _ONE_CORE: dict[str, dict[str, Any]] = {
     "client_resources": {"num_cpus": 1, "num_gpus": 0},

@@ -11,9 +11,9 @@ from opacus.optimizers.optimizer_fast_gradient_clipping import DPOptimizerFastGr
 from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
 from torch import nn
 
-from fl_client.models import build, initial_weights, load_flat
-from fl_client.training import Examples
-from privacy.task import LocalTraining, TaskSpec
+from fl_client.training.models import build, initial_weights, load_flat
+from fl_client.training.training import Examples
+from privacy.task.task import LocalTraining, TaskSpec
 
 
 class Ghost:

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from fl_client.models import build
-from fl_client.training import Examples
-from privacy.task import LocalSgd, TaskSpec
+from fl_client.training.models import build
+from fl_client.training.training import Examples
+from privacy.task.task import LocalSgd, TaskSpec
 
 
 def available() -> bool:

@@ -32,20 +32,21 @@ from keystream_floor import keystream_seconds
 from measure import Row, compare, cpu, run
 from processes import most_resident, resident_from_now_on
 
-from privacy import dgauss
-from privacy.randomness import SystemRandomness
-from privacy.secagg import Client, Convener, Seen, Server, Stage, shard
+from privacy.base.randomness import SystemRandomness
+from privacy.base.signing import Signer
+from privacy.mechanism import discrete_gaussian as dgauss
+from privacy.secagg import Client, Convener, Seen, Server, Stage
 from privacy.secagg.cohort import admit
-from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol, verify_once
-from privacy.secagg.keys import Agreements, DeviceKeys
-from privacy.secagg.masking import add_masks
+from privacy.secagg.membership.identity import EnrolmentRequest, Revocations, enrol, verify_once
+from privacy.secagg.membership.params import parameters
+from privacy.secagg.membership.policy import DevicePolicy, Trust
 from privacy.secagg.messages import Roster
-from privacy.secagg.packing import word_count, word_type
-from privacy.secagg.params import parameters
-from privacy.secagg.policy import DevicePolicy, Trust
-from privacy.signing import Signer
-from privacy.states import Encoded
-from privacy.task import (
+from privacy.secagg.primitives.keys import Agreements, DeviceKeys
+from privacy.secagg.primitives.masking import add_masks
+from privacy.secagg.primitives.packing import word_count, word_type
+from privacy.secagg.server import shard
+from privacy.task.states import Encoded
+from privacy.task.task import (
     AggregationPolicy,
     BoundedParticipation,
     Budget,

@@ -40,10 +40,10 @@ from pfl_peer import PflPeer, available
 from simulation_rounds import Ours, Trained, pair
 from simulation_tasks import SGD, devices_of, dp_sgd, task_of
 
-from simulations.engines.kernel import KernelEngine
-from simulations.engines.sequential import SequentialEngine
-from simulations.engines.stacked import StackedEngine
-from simulations.workers import one_thread
+from simulations.processes.workers import one_thread
+from simulations.training.engines.kernel import KernelEngine
+from simulations.training.engines.sequential import SequentialEngine
+from simulations.training.engines.stacked import StackedEngine
 
 
 def against_pfl(runs: int) -> list[Row]:

@@ -16,7 +16,7 @@ from charged_rounds import charged, ideal
 from measure import Row, compare
 from processes import most_resident, resident_from_now_on
 
-from simulations.workers import one_thread
+from simulations.processes.workers import one_thread
 
 _GOAL = 60.0
 """MiB that a large cohort may take beyond a small one."""

@@ -19,11 +19,11 @@ from measure import Row, cpu
 from simulation_rounds import Ours, pair
 from simulation_tasks import COHORT, SGD, devices_of, task_of
 
-from fl_client.features import Features
-from fl_client.sequences import Sequences
-from fl_client.text_models import CharacterCnn, WordEmbedding
-from fl_client.training import Examples
-from simulations.engines.kernel import KernelEngine
+from fl_client.training.features import Features
+from fl_client.training.sequences import Sequences
+from fl_client.training.text_models import CharacterCnn, WordEmbedding
+from fl_client.training.training import Examples
+from simulations.training.engines.kernel import KernelEngine
 
 _TRIES = 3
 _SIDE = 1_024

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from measure import Row, compare, run
 
-from simulations.config import LOCAL_RAY, load_config
-from simulations.crews.cluster import connected
-from simulations.crews.local import LocalCrew
-from simulations.crews.replay import ReplayingCrew
-from simulations.ideal import Crew
-from simulations.run import prepare
-from simulations.shares import Job, Worker
+from simulations.config.config import LOCAL_RAY, load_config
+from simulations.executors.cluster import connected
+from simulations.executors.local import LocalCrew
+from simulations.executors.replay import ReplayingCrew
+from simulations.federation.ideal import Crew
+from simulations.federation.partial_sums import Job, Worker
+from simulations.runs.run import prepare
 
 if TYPE_CHECKING:
-    from simulations.crews.actors import RayTeam
+    from simulations.executors.actors import RayTeam
 
 _DEVICES = 512
 _SMALL_ROUNDS = 20
@@ -83,7 +83,7 @@ class _Team:
 
     @classmethod
     def of(cls, worker: Worker, size: int) -> _Team:
-        from simulations.crews.actors import RayTeam  # noqa: PLC0415 - Ray is imported with its settings
+        from simulations.executors.actors import RayTeam  # noqa: PLC0415 - Ray is imported with its settings
 
         team = RayTeam(worker, size, print_nothing)
         return cls(team, ReplayingCrew(team, worker.task, print_nothing))

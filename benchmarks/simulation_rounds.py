@@ -10,14 +10,14 @@ import numpy as np
 from measure import Row, compare
 from simulation_tasks import COHORT
 
-from fl_client.models import initial_weights
-from fl_client.training import Examples
-from privacy.mechanism import Mechanism
-from privacy.states import Total
-from privacy.task import TaskSpec
-from simulations import central
-from simulations.engines import Engine, Trainee
+from fl_client.training.models import initial_weights
+from fl_client.training.training import Examples
+from privacy.mechanism.mechanism import Mechanism
+from privacy.task.states import Total
+from privacy.task.task import TaskSpec
+from simulations.federation import central
 from simulations.randomness import SeedTree
+from simulations.training.engines import Engine, Trainee
 
 _SEED = SeedTree.root(1)
 

@@ -15,8 +15,8 @@ from measure import Row
 from simulation_rounds import pair
 from simulation_tasks import COHORT
 
-from fl_server.rounds import Rounds
-from simulations.run import Prepared
+from fl_server.training.round_factory import Rounds
+from simulations.runs.run import Prepared
 
 _DEFAULT = {"seed": 1}
 

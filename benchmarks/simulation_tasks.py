@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fl_client.features import Features
-from fl_client.models import model_spec
-from fl_client.sequences import Sequences
-from fl_client.training import Examples
-from privacy.task import (
+from fl_client.training.features import Features
+from fl_client.training.models import model_spec
+from fl_client.training.sequences import Sequences
+from fl_client.training.training import Examples
+from privacy.task.task import (
     AggregationPolicy,
     Budget,
     DeviceMechanism,

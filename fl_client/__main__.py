@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from privacy.cli.launch import launch
+from privacy.command.launch import launch
 
 
 def main() -> None:

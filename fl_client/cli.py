@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from fl_client.files import DeviceDirectory, DeviceFilesError
-from fl_client.node import EmbeddedNode, NodeError
-from fl_client.store import StoreError
+from fl_client.connection.node import EmbeddedNode, NodeError
+from fl_client.device.files import DeviceDirectory, DeviceFilesError
+from fl_client.device.store import StoreError
 
 app = typer.Typer(
     name="fl-client",
@@ -69,8 +69,8 @@ def run(
     # Slow to import, and only this command needs them.
     import torch  # noqa: PLC0415
 
-    from fl_client.flower import FleetConnection  # noqa: PLC0415
-    from fl_client.host import open_device  # noqa: PLC0415
+    from fl_client.connection.flower import FleetConnection  # noqa: PLC0415
+    from fl_client.device.host import open_device  # noqa: PLC0415
 
     torch.set_num_threads(1)  # devices of one host run side by side
     try:

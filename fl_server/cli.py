@@ -12,7 +12,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from fl_server.authority import (
+from fl_server.dev.dev import DevFederation
+from fl_server.dev.provision import Scale
+from fl_server.enrolment.authority import (
     DAY,
     DEFAULT_POLICY,
     Authority,
@@ -21,13 +23,11 @@ from fl_server.authority import (
     read_policy,
     read_public_key,
 )
-from fl_server.dev import DevFederation
+from fl_server.flower.processes import ProcessError
 from fl_server.ledger_store import LedgerStoreError, export_ledger
-from fl_server.processes import ProcessError
-from fl_server.provision import Scale
 from fl_server.service import ServerDirectory, ServiceError, open_ledger
-from privacy.ledger import LedgerError
-from privacy.task import Purpose
+from privacy.ledger.ledger import LedgerError
+from privacy.task.task import Purpose
 
 app = typer.Typer(
     name="fl-server",

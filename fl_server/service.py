@@ -12,23 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fl_server.checkpoint import CheckpointFile, write_atomically
-from fl_server.coordinator import Coordinator, RoundReport
-from fl_server.history import round_line, run_facts
+from fl_server.enrolment.reading import parsed
 from fl_server.ledger_store import open_ledger_store
-from fl_server.publish import Publication, publish_model
-from fl_server.reading import parsed
-from fl_server.records import RecordLog
-from fl_server.registry import Registry
-from fl_server.rounds import SecureRounds
-from fl_server.transport import Transport
-from privacy.canonical import Frozen
-from privacy.ledger import Ledger
-from privacy.randomness import SystemRandomness
+from fl_server.publishing.publish import Publication, publish_model
+from fl_server.publishing.registry import Registry
+from fl_server.training.checkpoint import CheckpointFile, write_atomically
+from fl_server.training.coordinator import Coordinator, RoundReport
+from fl_server.training.history import round_line, run_facts
+from fl_server.training.records import RecordLog
+from fl_server.training.round_factory import SecureRounds
+from fl_server.training.transport import Transport
+from privacy.base.canonical import Frozen
+from privacy.base.randomness import SystemRandomness
+from privacy.base.signing import Signer
+from privacy.ledger.ledger import Ledger
 from privacy.secagg import Convener
-from privacy.secagg.identity import Revocations
-from privacy.signing import Signer
-from privacy.task import TaskSpec
+from privacy.secagg.membership.identity import Revocations
+from privacy.task.task import TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 
 _PACKAGES = ("flwr", "numpy", "cryptography")
@@ -184,7 +184,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
 
 
 class _MetricsFile:
-    """Implements `fl_server.coordinator.Observer`: a line a round, without a word about who took part."""
+    """Implements `fl_server.training.coordinator.Observer`: a line a round, without a word about who took part."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -10,13 +10,14 @@ from typing import Literal
 import numpy as np
 from scipy.stats import binom
 
-from privacy.accountant import spend
-from privacy.calibration import noise_multiplier_for
-from privacy.events import round_event
-from privacy.mechanism import Mechanism, smallest_modulus, with_modulus
-from privacy.rotation import spread
-from privacy.secagg.graph import Draws
-from privacy.secagg.keys import SEAL_OVERHEAD, TAG_BYTES
+from privacy.accounting.accountant import spend
+from privacy.accounting.calibration import noise_multiplier_for
+from privacy.accounting.events import round_event
+from privacy.base.signing import SIGNATURE_BYTES
+from privacy.mechanism.mechanism import Mechanism, smallest_modulus, with_modulus
+from privacy.mechanism.rotation import spread
+from privacy.secagg.membership.graph import Draws
+from privacy.secagg.membership.params import Parameters, parameters
 from privacy.secagg.messages import (
     Advert,
     Dealt,
@@ -30,11 +31,10 @@ from privacy.secagg.messages import (
     encode_masked,
     encode_revealed,
 )
-from privacy.secagg.packing import word_count, word_type
-from privacy.secagg.params import Parameters, parameters
-from privacy.secagg.shamir import SHARE_BYTES
-from privacy.signing import SIGNATURE_BYTES
-from privacy.task import (
+from privacy.secagg.primitives.keys import SEAL_OVERHEAD, TAG_BYTES
+from privacy.secagg.primitives.packing import word_count, word_type
+from privacy.secagg.primitives.shamir import SHARE_BYTES
+from privacy.task.task import (
     AggregationPolicy,
     BoundedParticipation,
     Budget,

@@ -12,15 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from simulations.compare.cli import compare_command
-from simulations.config import ConfigError, RunConfig, load_config
-from simulations.console import describe
-from simulations.ending import EXIT_FAILED, EXIT_STOPPED, fail
+from simulations.config.config import ConfigError, RunConfig, load_config
+from simulations.config.template import TEMPLATE
+from simulations.data.readers import DataError
 from simulations.outdir import OutputDirectoryError
-from simulations.readers import DataError
-from simulations.rundir import RunDirectory
+from simulations.processes.workers import MOST_WORKERS
+from simulations.runs.rundir import RunDirectory
 from simulations.sweep.cli import sweep_command
-from simulations.template import TEMPLATE
-from simulations.workers import MOST_WORKERS
+from simulations.terminal.console import describe
+from simulations.terminal.exit_codes import EXIT_FAILED, EXIT_STOPPED, fail
 
 app = typer.Typer(
     name="fl-sim",
@@ -212,7 +212,7 @@ def run(  # noqa: PLR0917 - the options of a command
         "privacy.noise_multiplier": noise_multiplier,
         "privacy.delta": delta,
         "privacy.clip": clip,
-        "privacy.participation": participation,
+        "privacy.task.participation": participation,
         "privacy.max_participations": max_participations,
         "fleet.population": fleet_population,
         "fleet.cohort": fleet_cohort,
@@ -244,7 +244,7 @@ def score(  # noqa: PLR0917 - the options of a command
 
     Example: [bold]fl-sim score --release runs/chat/release/stable --data new.csv --out scores.csv[/bold]
     """
-    from simulations.scoring import ScoringError, ScoringJob, score_file  # noqa: PLC0415 - torch takes seconds to import
+    from simulations.evaluation.scoring import ScoringError, ScoringJob, score_file  # noqa: PLC0415 - torch takes seconds to import
 
     try:
         metrics = score_file(ScoringJob(release, data, out, text_column, label_column, operator_key, architecture))
@@ -265,8 +265,8 @@ app.command("compare")(compare_command)
 
 def _run(config: Path | None, overrides: dict[str, Any], place: _Place, crew: _Crew, *, as_json: bool) -> None:
     loaded = _checked(config, overrides, place, crew)
-    from simulations.engines import EngineError  # noqa: PLC0415 - torch takes seconds to import
-    from simulations.run import RunError, resume, start  # noqa: PLC0415
+    from simulations.runs.run import RunError, resume, start  # noqa: PLC0415
+    from simulations.training.engines import EngineError  # noqa: PLC0415 - torch takes seconds to import
 
     try:
         if place.resume is not None:

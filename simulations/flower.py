@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from fl_client.flower import NodeContext, client_app
-from fl_server.checkpoint import write_atomically
-from fl_server.flower import GridTransport, RunConfig, server_app
-from fl_server.publish import Publication
+from fl_client.connection.flower import NodeContext, client_app
+from fl_server.flower.grid_transport import GridTransport, RunConfig, server_app
+from fl_server.publishing.publish import Publication
 from fl_server.service import ServerDirectory, Settings, train
-from simulations.config import ConfigError, load_config
-from simulations.host import Authorities, DeviceHost, Records
-from simulations.metrics import evaluate
-from simulations.outputs import finite
-from simulations.run import Prepared, prepare
-from simulations.scorer import Scorer
+from fl_server.training.checkpoint import write_atomically
+from simulations.config.config import ConfigError, load_config
+from simulations.evaluation.metrics import evaluate
+from simulations.evaluation.scorer import Scorer
+from simulations.federation.devices import Authorities, DeviceHost, Records
+from simulations.runs.artifacts import finite
+from simulations.runs.run import Prepared, prepare
 
 _PATIENCE = 120.0
 _STAGE_TIMEOUT = 600.0

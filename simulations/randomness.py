@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from privacy.canonical import sha256
-from privacy.randomness import SEED_BYTES, Keystream, Origin
+from privacy.base.canonical import sha256
+from privacy.base.randomness import SEED_BYTES, Keystream, Origin
 
 
 class SeededRandomness:

@@ -19,8 +19,8 @@ from scipy.optimize import minimize
 from scipy.signal import lfilter
 from scipy.special import expit
 
-from privacy.correlated_noise import tree_prefix_variances
-from privacy.correlation import (
+from privacy.mechanism.correlated_noise import tree_prefix_variances
+from privacy.task.correlation import (
     BandedToeplitz,
     BinaryTree,
     BufferedLinearToeplitz,

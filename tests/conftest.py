@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
-from privacy.task import TaskSpec
+from privacy.task.task import TaskSpec
 from tests.support.tasks import make_task
 
 settings.register_profile("havenfl", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -19,9 +19,9 @@ from privacy.audit.bounds import certified_gaussian, check_share
 from privacy.audit.pipeline import Audited, Constant, Pipeline, Shipped
 from privacy.audit.record import Battery, Check
 from privacy.audit.rounds import at_the_clip, contribution
-from privacy.mechanism import MechanismError
-from privacy.randomness import Randomness
-from privacy.states import Total, Update
+from privacy.base.randomness import Randomness
+from privacy.mechanism.mechanism import MechanismError
+from privacy.task.states import Total, Update
 
 Floats = NDArray[np.float64]
 

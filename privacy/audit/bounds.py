@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import beta
 
-from privacy.gaussian import epsilon_bracket
+from privacy.accounting.gaussian import epsilon_bracket
 
 Floats = NDArray[np.float64]
 

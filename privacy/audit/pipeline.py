@@ -14,12 +14,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.canonical import sha256
-from privacy.mechanism import Mechanism
-from privacy.randomness import Origin, Randomness
-from privacy.secagg.packing import pack, unpack
-from privacy.states import Total, Update
-from privacy.task import TaskSpec
+from privacy.base.canonical import sha256
+from privacy.base.randomness import Origin, Randomness
+from privacy.mechanism.mechanism import Mechanism
+from privacy.secagg.primitives.packing import pack, unpack
+from privacy.task.states import Total, Update
+from privacy.task.task import TaskSpec
 
 
 class Pipeline(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from privacy.canonical import Frozen
+from privacy.base.canonical import Frozen
 
 Kind = Literal["mechanism-many-runs", "mechanism-one-run", "message-many-runs"]
 Method = Literal["gaussian", "any"]

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.accounting.gaussian import epsilon_bracket
 from privacy.audit.bounds import certified_any, certified_gaussian, check_share, estimated_mu
 from privacy.audit.one_run import any_epsilon, correct_guesses, gaussian_mu, guesses_for
 from privacy.audit.pipeline import Audited, Pipeline, Shipped
 from privacy.audit.record import AuditResult, Kind
-from privacy.gaussian import epsilon_bracket
-from privacy.randomness import Randomness, uniform_unit
-from privacy.states import Update
+from privacy.base.randomness import Randomness, uniform_unit
+from privacy.task.states import Update
 
 Floats = NDArray[np.float64]
 

@@ -11,17 +11,17 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from privacy.accountant import message_level_epsilon
+from privacy.accounting.accountant import message_level_epsilon
+from privacy.accounting.gaussian import epsilon_bracket
 from privacy.audit.battery import run_battery
 from privacy.audit.pipeline import Audited
 from privacy.audit.record import AuditResult, Battery
 from privacy.audit.rounds import audit_one_round, audit_rounds
-from privacy.canonical import Frozen
-from privacy.gaussian import epsilon_bracket
-from privacy.ledger_entries import Digest
-from privacy.randomness import Randomness
-from privacy.report_model import AuditPart
-from privacy.task import BoundedParticipation, ParameterSpec, TaskSpec
+from privacy.base.canonical import Frozen
+from privacy.base.randomness import Randomness
+from privacy.ledger.entries import Digest
+from privacy.report.model import AuditPart
+from privacy.task.task import BoundedParticipation, ParameterSpec, TaskSpec
 
 RELEASE_CANARIES = 8000
 """Of the audit in one run of a release. Fewer certify less, and more cost their square: these take about a second."""

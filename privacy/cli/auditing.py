@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import track
 
 from privacy.audit import AuditPlan, NothingToAudit, TaskAudits, audit_task
-from privacy.cli.evidence import EvidenceError, read_task
+from privacy.base.randomness import SystemRandomness
 from privacy.cli.output import EXIT_FAILED, Json, check_writable, fail, show, show_json, write
 from privacy.cli.tables import audits_table
-from privacy.mechanism import MechanismError
-from privacy.randomness import SystemRandomness
-from privacy.report_model import AuditPart
+from privacy.mechanism.mechanism import MechanismError
+from privacy.report.model import AuditPart
+from privacy.verification.evidence import EvidenceError, read_task
 
 _STAGES = 3
 _FEWEST, _MOST_CANARIES = 20, 100_000

@@ -10,19 +10,19 @@ from typing import Annotated
 
 import typer
 
-from privacy.accountant import AccountantsDisagree, rounds_left, spend
-from privacy.cli.evidence import EvidenceError, Files, Paths, read_audits, read_evidence, read_report
+from privacy.accounting.accountant import AccountantsDisagree, rounds_left, spend
+from privacy.accounting.events import round_event
 from privacy.cli.output import EXIT_FAILED, Json, check_writable, fail, show, show_json, write
 from privacy.cli.tables import budget_table, changes_table
 from privacy.cli.verifying import Ledger, Operator
-from privacy.events import round_event
-from privacy.ledger import LedgerInvalid, SignedHead, replay
-from privacy.ledger_entries import Fold
-from privacy.limits import limits
-from privacy.registry_entry import NoDeployment, registry_entry
-from privacy.report import ReportError, RunFacts, build_report, render_html
-from privacy.report_diff import diff_reports
-from privacy.report_model import EpsilonReport
+from privacy.ledger.entries import Fold
+from privacy.ledger.ledger import LedgerInvalid, SignedHead, replay
+from privacy.ledger.limits import limits
+from privacy.report.build import ReportError, RunFacts, build_report, render_html
+from privacy.report.diff import diff_reports
+from privacy.report.model import EpsilonReport
+from privacy.report.registry_entry import NoDeployment, registry_entry
+from privacy.verification.evidence import EvidenceError, Files, Paths, read_audits, read_evidence, read_report
 
 
 def report(

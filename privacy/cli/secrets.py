@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from privacy.cli.evidence import EvidenceError
-from privacy.signing import Signer
+from privacy.base.signing import Signer
+from privacy.verification.evidence import EvidenceError
 
 _SEED_BYTES = 32
 

@@ -8,10 +8,10 @@ from dataclasses import asdict
 
 from rich.table import Table
 
-from privacy.checks import Check
 from privacy.planning import Plan
-from privacy.report_diff import Change
-from privacy.report_model import AuditPart
+from privacy.report.diff import Change
+from privacy.report.model import AuditPart
+from privacy.verification.checks import Check
 
 _ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("noise multiplier", lambda one: f"{one.noise_multiplier:g}"),

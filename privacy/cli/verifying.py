@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from privacy.cli.evidence import EvidenceError, Paths, read_evidence
 from privacy.cli.output import EXIT_FAILED, Json, fail, show, show_json
 from privacy.cli.tables import checks_table
-from privacy.cli.verify import verify_all
+from privacy.verification.evidence import EvidenceError, Paths, read_evidence
+from privacy.verification.verify import verify_all
 
 Ledger = Annotated[Path, typer.Option(help="The ledger's SQLite file.")]
 Operator = Annotated[str, typer.Option(help="The operator's Ed25519 public key: hex, or a file of it.")]

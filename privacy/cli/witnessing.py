@@ -9,15 +9,15 @@ from typing import Annotated
 
 import typer
 
-from privacy.canonical import sha256
-from privacy.cli.evidence import EvidenceError, read_checkpoint, read_ledger, read_public_key
+from privacy.base.canonical import sha256
+from privacy.base.signing import key_id
 from privacy.cli.output import EXIT_FAILED, Json, check_writable, fail, show_json
 from privacy.cli.secrets import new_key, read_key
 from privacy.cli.verifying import Ledger, Operator
-from privacy.ledger import SignedHead
-from privacy.merkle import consistency_proof, leaf_hash, root_of
-from privacy.signing import key_id
-from privacy.witness import Checkpoint, WitnessError, cosign
+from privacy.ledger.ledger import SignedHead
+from privacy.ledger.merkle import consistency_proof, leaf_hash, root_of
+from privacy.ledger.witness import Checkpoint, WitnessError, cosign
+from privacy.verification.evidence import EvidenceError, read_checkpoint, read_ledger, read_public_key
 
 keys = typer.Typer(no_args_is_help=True, help="Ed25519 keys of witnesses and reviewers.")
 

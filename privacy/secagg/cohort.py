@@ -7,15 +7,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from privacy.mechanism import Mechanism
-from privacy.randomness import Randomness, uniform_words
+from privacy.base.randomness import Randomness, uniform_words
+from privacy.base.signing import SignatureError
+from privacy.mechanism.mechanism import Mechanism
 from privacy.secagg.errors import WireError
-from privacy.secagg.identity import Revocations, verify_once
-from privacy.secagg.keys import canonical
+from privacy.secagg.membership.identity import Revocations, verify_once
+from privacy.secagg.membership.params import Parameters, parameters
 from privacy.secagg.messages import ADVERT_DOMAIN, ECHO_DOMAIN, Advert, Agreed, Header, Roster
-from privacy.secagg.params import Parameters, parameters
-from privacy.signing import SignatureError
-from privacy.task import TaskSpec
+from privacy.secagg.primitives.keys import canonical
+from privacy.task.task import TaskSpec
 
 
 @dataclass(frozen=True)

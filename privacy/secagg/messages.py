@@ -13,14 +13,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from privacy.canonical import sha256
+from privacy.base.canonical import sha256
+from privacy.base.signing import SIGNATURE_BYTES
 from privacy.secagg.errors import WireError
-from privacy.secagg.identity import CERTIFICATE_BYTES, Certificate, Revocations
-from privacy.secagg.keys import KEY_BYTES, SEAL_OVERHEAD, TAG_BYTES
-from privacy.secagg.packing import Words, word_count, word_type
-from privacy.secagg.shamir import SHARE_BYTES
+from privacy.secagg.membership.identity import CERTIFICATE_BYTES, Certificate, Revocations
+from privacy.secagg.primitives.keys import KEY_BYTES, SEAL_OVERHEAD, TAG_BYTES
+from privacy.secagg.primitives.packing import Words, word_count, word_type
+from privacy.secagg.primitives.shamir import SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
-from privacy.signing import SIGNATURE_BYTES
 
 DIGEST_BYTES = 32
 _CLIP = struct.Struct("<d")

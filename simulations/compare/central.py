@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from fl_client.training import Examples, TrainingError
-from privacy.accountant import message_level_epsilon
-from privacy.task import LocalTraining
-from simulations.compare.contenders import CENTRAL, CENTRAL_DP, Trial
+from fl_client.training.training import Examples, TrainingError
+from privacy.accounting.accountant import message_level_epsilon
+from privacy.task.task import LocalTraining
+from simulations.compare.baseline_context import Ground
 from simulations.compare.grids import DP_RATES, EPOCHS, RATES, Judged, at_edge, best, in_words
-from simulations.compare.ground import Ground
+from simulations.compare.methods import CENTRAL, CENTRAL_DP, Trial
 from simulations.compare.training import Weights, course, dp_sgd
 
 Tick = Callable[[str], None]

@@ -8,9 +8,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from simulations.compare.contenders import FEDERATED, METRICS
+from simulations.compare.methods import FEDERATED, METRICS
 from simulations.compare.table import Row
-from simulations.page import svg
+from simulations.terminal.page import svg
 
 _OURS, _OTHERS, _SOFT = "#17627a", "#b4c3ca", "#5b656c"
 

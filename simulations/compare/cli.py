@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from simulations.config import MAX_SEED, ConfigError, RunConfig, load_config, with_settings
-from simulations.ending import EXIT_FAILED, EXIT_STOPPED, fail
+from simulations.config.config import MAX_SEED, ConfigError, RunConfig, load_config, with_settings
+from simulations.data.readers import DataError
 from simulations.outdir import OutputDirectoryError
-from simulations.readers import DataError
+from simulations.terminal.exit_codes import EXIT_FAILED, EXIT_STOPPED, fail
 
 
 def compare_command(
@@ -44,8 +44,8 @@ def compare_command(
     from simulations.compare import running  # noqa: PLC0415 - torch takes seconds to import
     from simulations.compare.grids import NothingTrained  # noqa: PLC0415
     from simulations.compare.report import CompareReport  # noqa: PLC0415
-    from simulations.engines import EngineError  # noqa: PLC0415
-    from simulations.run import RunError  # noqa: PLC0415
+    from simulations.runs.run import RunError  # noqa: PLC0415
+    from simulations.training.engines import EngineError  # noqa: PLC0415
 
     path = out or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S")
     try:

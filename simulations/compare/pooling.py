@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.features import Features
-from fl_client.inputs import Inputs
-from fl_client.sequences import Sequences
-from fl_client.training import Examples
+from fl_client.training.features import Features
+from fl_client.training.inputs import Inputs
+from fl_client.training.sequences import Sequences
+from fl_client.training.training import Examples
 from simulations.population.base import Population
 
 

@@ -7,15 +7,15 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from privacy.accountant import spend
-from privacy.calibration import message_noise_for
-from privacy.events import round_event
-from privacy.task import FeatureSpec, LocalTraining, TaskSpec
+from privacy.accounting.accountant import spend
+from privacy.accounting.calibration import message_noise_for
+from privacy.accounting.events import round_event
+from privacy.task.task import FeatureSpec, LocalTraining, TaskSpec
 from simulations.compare.grids import SCHEDULES, Schedule
 from simulations.compare.training import has_kernel
-from simulations.config import ConfigError, RunConfig, with_settings
+from simulations.config.config import ConfigError, RunConfig, with_settings
 from simulations.population import FederationData, build
-from simulations.run import Prepared, prepare
+from simulations.runs.run import Prepared, prepare
 
 _MOST_DEVICES = 100_000
 """Of a generated population: the messages of all of them are pooled, and have to be made first."""

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fl_server.checkpoint import write_atomically
+from fl_server.training.checkpoint import write_atomically
 from simulations.compare.chart import draw
-from simulations.compare.contenders import ALONE, CENTRAL_DP, FEDERATED, METRICS
 from simulations.compare.grids import BATCH, DP_RATES, EPOCHS, MOST_DEVICES, RATES, SCHEDULES, TUNING_DEVICES
+from simulations.compare.methods import ALONE, CENTRAL_DP, FEDERATED, METRICS
 from simulations.compare.running import Comparison
 from simulations.compare.table import Row, row_fields, rows_of, write_csv
-from simulations.page import bound, render
+from simulations.terminal.page import bound, render
 
 UNITS = (
     "The two epsilons do not compare: the federation's hides all that a device holds, from whoever sees a model; that "

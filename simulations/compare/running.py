@@ -9,20 +9,20 @@ from typing import Any
 
 import tomli_w
 
-from simulations.bar import Bar
-from simulations.compare.alone import alone
+from simulations.compare.baseline_context import Ground
 from simulations.compare.central import central, central_dp
-from simulations.compare.contenders import FEDERATED, METRICS, NOISELESS, Contender, Trial
 from simulations.compare.grids import DP_RATES, RATES, SCHEDULES
-from simulations.compare.ground import Ground
+from simulations.compare.local_only import alone
+from simulations.compare.methods import FEDERATED, METRICS, NOISELESS, Contender, Trial
 from simulations.compare.pooling import pooled
 from simulations.compare.preparing import PreparedSeed, prepare_all
-from simulations.config import RunConfig
-from simulations.interrupt import StopAfterRound
+from simulations.config.config import RunConfig
 from simulations.outdir import Kind, exclusive
-from simulations.run import Prepared, Supervision, execute
-from simulations.rundir import RunDirectory
-from simulations.workers import one_thread
+from simulations.processes.workers import one_thread
+from simulations.runs.run import Prepared, Supervision, execute
+from simulations.runs.rundir import RunDirectory
+from simulations.terminal.interrupt import StopAfterRound
+from simulations.terminal.progress import Bar
 
 _KIND = Kind("fl-sim compare", "compare.toml", "give another path, or replace it with --force")
 _TICKS = len(RATES) + len(SCHEDULES) * len(DP_RATES) + len(RATES) + 1
@@ -113,7 +113,7 @@ class _Work:
 
 @dataclass(frozen=True)
 class _Watch:
-    """Implements `simulations.console.Progress`: a round is a tick, notes are in the run's log."""
+    """Implements `simulations.terminal.console.Progress`: a round is a tick, notes are in the run's log."""
 
     work: _Work = field(repr=False)
     label: str

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from simulations.compare.contenders import CONTENDERS, METRICS, Contender, Quartiles, Trial
-from simulations.spread import Spread
+from simulations.compare.methods import CONTENDERS, METRICS, Contender, Quartiles, Trial
+from simulations.evaluation.mean_std import Spread
 
 
 @dataclass(frozen=True)

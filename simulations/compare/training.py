@@ -9,14 +9,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training import Examples, TrainingError
-from privacy.task import LocalSgd, LocalTraining, TaskSpec, Training
+from fl_client.training.training import Examples, TrainingError
+from privacy.task.task import LocalSgd, LocalTraining, TaskSpec, Training
 from simulations.compare.grids import BATCH, EPOCHS
-from simulations.engines.base import Trainee
-from simulations.engines.kernel import KernelEngine
-from simulations.engines.sequential import SequentialEngine
-from simulations.kernels import KERNELS
 from simulations.randomness import SeedTree
+from simulations.training.engines.base import Trainee
+from simulations.training.engines.kernel import KernelEngine
+from simulations.training.engines.sequential import SequentialEngine
+from simulations.training.kernels import KERNELS
 
 Weights = NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from fl_client.training import Examples
+from fl_client.training.training import Examples
 
 ExamplesOf = Callable[[int, int], Examples]
 """`Population.of`."""

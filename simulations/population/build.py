@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.features import normalise
-from fl_client.inputs import encode_texts
-from fl_client.training import Examples
-from privacy.canonical import sha256
-from privacy.task import InputSpec
-from simulations.config import DataConfig
-from simulations.dataset import Table, load
-from simulations.faults.poison import Poison
+from fl_client.training.features import normalise
+from fl_client.training.inputs import encode_texts
+from fl_client.training.training import Examples
+from privacy.base.canonical import sha256
+from privacy.task.task import InputSpec
+from simulations.config.config import DataConfig
+from simulations.data.dataset import Table, load
+from simulations.data.readers import DataError
 from simulations.population import partition
 from simulations.population.base import Population
 from simulations.population.generated import GeneratedPopulation
 from simulations.population.generator import ChatGenerator
 from simulations.population.packed import Holding, PackedPopulation
+from simulations.population.poison import Poison
 from simulations.population.split import split
 from simulations.population.timeline import arrivals
 from simulations.randomness import SeedTree
-from simulations.readers import DataError
 
 _COMPARED = 5_000
 """Generated devices whose texts are known when it is asked whether a text is novel; all would take minutes to make."""

@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from fl_client.inputs import encode_texts
-from fl_client.training import Examples
-from privacy.task import InputSpec
-from simulations.faults.poison import Poison
+from fl_client.training.inputs import encode_texts
+from fl_client.training.training import Examples
+from privacy.task.task import InputSpec
 from simulations.population.generator import ChatGenerator
+from simulations.population.poison import Poison
 
 _KEPT = 4_096
 """Devices whose examples a process remembers: some 10 MB."""

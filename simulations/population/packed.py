@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.inputs import encode_texts
-from fl_client.training import Examples
-from privacy.task import InputSpec
+from fl_client.training.inputs import encode_texts
+from fl_client.training.training import Examples
+from privacy.task.task import InputSpec
 
 
 @dataclass(frozen=True, eq=False)

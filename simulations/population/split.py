@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.features import normalise
-from simulations.dataset import Table
+from fl_client.training.features import normalise
+from simulations.data.dataset import Table
+from simulations.data.readers import DataError
 from simulations.population.timeline import is_future
-from simulations.readers import DataError
 
 _TRAIN, _TEST, _CALIBRATION, _UNUSED = range(4)
 _PARTS = 3

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from simulations.page import svg
 from simulations.sweep.grid import short
 from simulations.sweep.table import METRICS, Setting, best_by
+from simulations.terminal.page import svg
 
 _COLOURS = ("#17627a", "#c8553d", "#6a8f3c", "#7d5a9b", "#c9962c", "#4a5a66")
 _MARKERS = "osD^vP"

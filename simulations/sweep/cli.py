@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from simulations.config import MAX_SEED, ConfigError, RunConfig, load_config, with_settings
-from simulations.ending import EXIT_FAILED, EXIT_STOPPED, fail
+from simulations.config.config import MAX_SEED, ConfigError, RunConfig, load_config, with_settings
 from simulations.outdir import OutputDirectoryError
+from simulations.processes.workers import MOST_WORKERS
 from simulations.sweep.grid import Axis, Grid
-from simulations.workers import MOST_WORKERS
+from simulations.terminal.exit_codes import EXIT_FAILED, EXIT_STOPPED, fail
 
 
 def sweep_command(  # noqa: PLR0917 - the options of a command

@@ -11,9 +11,9 @@ from typing import Any
 
 import tomli_w
 
-from simulations.config import ConfigError, RunConfig, with_settings
+from simulations.config.config import ConfigError, RunConfig, with_settings
 from simulations.outdir import Kind, OutputDirectoryError, exclusive
-from simulations.rundir import RunDirectory
+from simulations.runs.rundir import RunDirectory
 from simulations.sweep.grid import Axis, Cell, Grid
 from simulations.sweep.preparing import PreparedCell
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulations.config import ConfigError, RunConfig, with_settings
-from simulations.keys import full_key, value_at
+from simulations.config.config import ConfigError, RunConfig, with_settings
+from simulations.config.keys import full_key, value_at
 
 _OWN = {
     "seed": "cells get seeds of their own; use --seeds",

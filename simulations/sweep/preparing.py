@@ -6,15 +6,15 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from privacy.events import round_event
-from simulations.bar import Bar
-from simulations.config import ConfigError
-from simulations.engines import EngineError
+from privacy.accounting.events import round_event
+from simulations.config.config import ConfigError
+from simulations.data.readers import DataError
 from simulations.population import build
-from simulations.readers import DataError
-from simulations.run import Prepared, prepare
+from simulations.processes.workers import one_thread
+from simulations.runs.run import Prepared, prepare
 from simulations.sweep.grid import Cell
-from simulations.workers import one_thread
+from simulations.terminal.progress import Bar
+from simulations.training.engines import EngineError
 
 _SHOWN = 5
 

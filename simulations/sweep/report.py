@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fl_server.checkpoint import write_atomically
-from privacy.selection import SOURCE
-from simulations.page import bound, render
+from fl_server.training.checkpoint import write_atomically
+from privacy.accounting.selection import SOURCE
 from simulations.sweep.charts import draw
 from simulations.sweep.grid import short
 from simulations.sweep.running import SweepResult
 from simulations.sweep.table import METRICS, Setting, best_by, run_rows, setting_fields, settings_of, write_tables
 from simulations.sweep.tuning import TuningCost, tuning_cost
+from simulations.terminal.page import bound, render
 
 _EPSILON_KEYS = ("privacy.epsilon", "privacy.noise_multiplier")
 _AGGREGATION = {

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simulations.bar import Bar
-from simulations.interrupt import StopAfterRound
-from simulations.jobs import Ended, Job, JobPool, Line
-from simulations.run import Supervision, execute
+from simulations.processes.jobs import Ended, Job, JobPool, Line
+from simulations.processes.workers import cores
+from simulations.runs.run import Supervision, execute
 from simulations.sweep.directory import SweepDirectory
 from simulations.sweep.grid import Cell, Grid
 from simulations.sweep.preparing import PreparedCell, prepare_all
-from simulations.workers import cores
+from simulations.terminal.interrupt import StopAfterRound
+from simulations.terminal.progress import Bar
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _run_cell(directory: SweepDirectory, one: PreparedCell, line: Line) -> dict[
 
 @dataclass(frozen=True)
 class _Silent:
-    """Implements `simulations.console.Progress` for a worker: the bar is its parent's, notes are in the run's log."""
+    """Implements `Progress` for a worker: the bar is its parent's, notes are in the run's log."""
 
     line: Line
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from simulations.spread import Spread
+from simulations.evaluation.mean_std import Spread
 from simulations.sweep.grid import short
 from simulations.sweep.running import CellResult, SweepResult
 

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from privacy.accountant import AccountantsDisagree, spend
-from privacy.events import BoundedGaussian, CorrelatedGaussian, Event, round_event
-from privacy.extrapolation import fleet_task
-from privacy.selection import best_of_random_many
-from privacy.task import TaskSpec
+from privacy.accounting.accountant import AccountantsDisagree, spend
+from privacy.accounting.events import BoundedGaussian, CorrelatedGaussian, Event, round_event
+from privacy.accounting.extrapolation import fleet_task
+from privacy.accounting.selection import best_of_random_many
+from privacy.task.task import TaskSpec
 
 
 @dataclass(frozen=True)

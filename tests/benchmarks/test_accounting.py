@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
-from privacy import composition
+from privacy.accounting import composition
+from tests.support.paths import ROOT
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 def test_it_measures_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

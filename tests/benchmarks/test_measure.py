@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests.support.paths import ROOT
+
+BENCHMARKS = ROOT / "benchmarks"
 _SPENDS = "import time\nwhile time.process_time() < {}: pass\n"
 
 

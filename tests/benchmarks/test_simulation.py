@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from fl_client.features import Features
-from fl_client.sequences import Sequences
-from fl_client.training import Examples
+from fl_client.training.features import Features
+from fl_client.training.sequences import Sequences
+from fl_client.training.training import Examples
+from tests.support.paths import ROOT
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(autouse=True)

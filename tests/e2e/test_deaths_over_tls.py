@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fl_server.processes import Processes
-from fl_server.provision import Scale
+from fl_server.dev.provision import Scale
+from fl_server.flower.processes import Processes
 from privacy.secagg import Stage
-from privacy.secagg.record import open_record
+from privacy.secagg.server.record import open_record
 from tests.support.leftovers import leftovers
 from tests.support.tls import TlsFederation
 

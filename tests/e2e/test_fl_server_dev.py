@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import fl_server
 from fl_server.cli import app
-from fl_server.registry import STABLE, open_release
+from fl_server.publishing.registry import STABLE, open_release
 from fl_server.service import ServerDirectory
 from tests.support.leftovers import leftovers
 

@@ -10,14 +10,14 @@ import httpx
 import pytest
 
 import simulations
-from fl_server.flwr_cli import FlwrCli, script
-from fl_server.processes import Processes
-from fl_server.registry import STABLE, open_release
+from fl_server.flower.flwr_cli import FlwrCli, script
+from fl_server.flower.processes import Processes
+from fl_server.flower.superlink import free_port
+from fl_server.publishing.registry import STABLE, open_release
 from fl_server.service import ServerDirectory
-from fl_server.superlink import free_port
-from privacy.ledger import SignedHead
-from simulations.config import load_config
-from simulations.run import start
+from privacy.ledger.ledger import SignedHead
+from simulations.config.config import load_config
+from simulations.runs.run import start
 from tests.support.ledgers import kinds, read_ledger, verified_entries
 from tests.support.leftovers import leftovers
 

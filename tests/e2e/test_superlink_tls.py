@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from fl_server.processes import Processes
-from fl_server.provision import Scale
-from privacy.canonical import sha256
-from privacy.ledger import SignedHead
-from privacy.ledger_entries import Released
+from fl_server.dev.provision import Scale
+from fl_server.flower.processes import Processes
+from privacy.base.canonical import sha256
+from privacy.ledger.entries import Released
+from privacy.ledger.ledger import SignedHead
 from privacy.secagg import Stage
 from tests.support.ledgers import kinds, read_ledger, verified_entries
 from tests.support.leftovers import leftovers

@@ -1,6 +1,6 @@
 """Embedded nodes and `GridTransport` on a real SuperLink: TLS, node authentication, SuperExec, a server app.
 
-This also is the contract test of the private flwr API that `fl_client.flower` rests on.
+This also is the contract test of the private flwr API that `fl_client.connection.flower` rests on.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from fl_client.files import DeviceDirectory
-from fl_client.flower import FleetConnection
-from fl_client.node import EmbeddedNode, NodeError, NotAdmitted
-from fl_server.fab import write_app
-from fl_server.pki import make_loopback_tls
-from fl_server.processes import ProcessError, Processes
-from fl_server.superlink import LocalSuperLink
+from fl_client.connection.flower import FleetConnection
+from fl_client.connection.node import EmbeddedNode, NodeError, NotAdmitted
+from fl_client.device.files import DeviceDirectory
+from fl_server.enrolment.pki import make_loopback_tls
+from fl_server.flower.fab import write_app
+from fl_server.flower.processes import ProcessError, Processes
+from fl_server.flower.superlink import LocalSuperLink
 from privacy.secagg import Refused
 from tests.support.echo_app import SIZES
 

@@ -8,9 +8,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fl_client.files import DeviceDirectory
-from fl_server.pki import make_loopback_tls
-from fl_server.provision import Scale, enrol_device, provision_server
+from fl_client.device.files import DeviceDirectory
+from fl_server.dev.provision import Scale, enrol_device, provision_server
+from fl_server.enrolment.pki import make_loopback_tls
 from fl_server.service import ServerDirectory
 
 

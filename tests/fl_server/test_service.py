@@ -14,18 +14,18 @@ from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 from typer.testing import CliRunner
 
-from fl_client.device import Device
-from fl_client.files import DeviceDirectory
-from fl_client.host import open_device
+from fl_client.device.device import Device
+from fl_client.device.files import DeviceDirectory
+from fl_client.device.host import open_device
 from fl_server.cli import app
-from fl_server.fab import write_app
-from fl_server.pki import make_loopback_tls
-from fl_server.provision import Scale, enrol_device, provision_server
-from fl_server.registry import STABLE, open_release
+from fl_server.dev.provision import Scale, enrol_device, provision_server
+from fl_server.enrolment.pki import make_loopback_tls
+from fl_server.flower.fab import write_app
+from fl_server.publishing.registry import STABLE, open_release
 from fl_server.service import ServerDirectory, ServiceError, train
-from fl_server.transport import NodeId, Reply
+from fl_server.training.transport import NodeId, Reply
 from privacy.secagg import Request
-from privacy.secagg.record import open_record
+from privacy.secagg.server.record import open_record
 from tests.support.tasks import make_extrapolated_task, make_task
 
 

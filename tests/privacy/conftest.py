@@ -1,4 +1,4 @@
-"""One finished run for all who review it."""
+"""One finished run for all who review it, and a cohort that runs the protocol."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from simulations.config import load_config
-from simulations.run import start
+from simulations.config.config import load_config
+from simulations.runs.run import start
+from tests.support.federation import Federation
 from tests.support.runs import small_config
+
+
+@pytest.fixture
+def federation() -> Federation:
+    return Federation(10)
 
 
 @pytest.fixture(scope="session")

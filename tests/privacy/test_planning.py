@@ -11,7 +11,7 @@ from scipy.stats import binom, hypergeom
 from privacy.planning import Goal, plan, shard_corrupt_share
 from privacy.secagg import Stage
 from privacy.secagg.messages import encode_echo
-from privacy.task import AggregationPolicy, BoundedParticipation, DeviceMechanism
+from privacy.task.task import AggregationPolicy, BoundedParticipation, DeviceMechanism
 from tests.support.federation import Federation
 from tests.support.tasks import make_task
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-_ROOT = Path(__file__).parents[2]
+from tests.support.paths import ROOT
+
 _TOO_MUCH = ("torch", "flwr", "opacus", "grpcio", "ray")
 
 
@@ -18,7 +19,7 @@ def reviewer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scripts of an environment with nothing but the extra."""
     path = tmp_path_factory.mktemp("reviewer") / "venv"
     subprocess.run([sys.executable, "-m", "venv", path], check=True)
-    subprocess.run([path / "bin/pip", "install", "--quiet", f"{_ROOT}[report]"], check=True)
+    subprocess.run([path / "bin/pip", "install", "--quiet", f"{ROOT}[report]"], check=True)
     return path / "bin"
 
 

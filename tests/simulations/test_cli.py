@@ -13,9 +13,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from simulations.cli import app
-from simulations.config import RunConfig, load_config
-from simulations.rundir import RunDirectory
-from simulations.template import TEMPLATE
+from simulations.config.config import RunConfig, load_config
+from simulations.config.template import TEMPLATE
+from simulations.runs.rundir import RunDirectory
 from tests.support.runs import small_config
 
 GOOD = "user,text,label\n" + "".join(f"u{i % 20},hello number {i},{i % 2}\n" for i in range(100))
@@ -52,7 +52,7 @@ def refused(result: Result) -> str:
         (GOOD, [], "--user-column"),
         (GOOD, ["--user-column", "user", "--workers", "0"], "--workers"),
         (GOOD, ["--user-column", "user", "--rounds", "0"], "server.rounds"),
-        (GOOD, ["--user-column", "user", "--participation", "random"], "privacy.participation"),
+        (GOOD, ["--user-column", "user", "--participation", "random"], "privacy.task.participation"),
         (GOOD, ["--user-column", "user", "--engine", "gpu"], "engine"),
         (GOOD, ["--user-column", "user", "--aggregation", "none"], "server.aggregation"),
         (GOOD, ["--user-column", "user", "--engine", "vectorised"], "--aggregation ideal"),

@@ -8,11 +8,12 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-from simulations.config import load_config
-from simulations.run import start
+from simulations.config.config import load_config
+from simulations.runs.run import start
+from tests.support.paths import ROOT
 from tests.support.runs import small_config
 
-NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
+NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 
 
 def test_every_cell_runs_on_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

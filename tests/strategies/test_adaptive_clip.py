@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from privacy.mechanism import Mechanism, release
-from privacy.receipt import Charge, issue_receipt
-from privacy.states import Total, Update, joint_transcript
-from privacy.task import AdaptiveClip, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
+from privacy.ledger.receipt import Charge, issue_receipt
+from privacy.mechanism.mechanism import Mechanism, release
+from privacy.task.states import Total, Update, joint_transcript
+from privacy.task.task import AdaptiveClip, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
 from simulations.randomness import SeedTree
 from strategies.fedavg import FedAvgM, ModelState
 from tests.support.tasks import make_task

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from privacy.correlation import (
+from privacy.task.correlation import (
     BandedToeplitz,
     BinaryTree,
     BufferedLinearToeplitz,

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.mechanism import Release
-from privacy.receipt import Charge, issue_receipt
+from privacy.ledger.receipt import Charge, issue_receipt
+from privacy.mechanism.mechanism import Release
 from strategies.fedavg import FedAvgM, ModelState
 from tests.support.tasks import make_task
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy import dgauss
 from privacy.audit import Audited, Pipeline, Shipped
 from privacy.audit.pipeline import round_rotation, total
-from privacy.mechanism import Mechanism
-from privacy.randomness import Randomness, uniform_unit
-from privacy.rotation import rotate
-from privacy.states import Total, Update
-from privacy.task import (
+from privacy.base.randomness import Randomness, uniform_unit
+from privacy.mechanism import discrete_gaussian as dgauss
+from privacy.mechanism.mechanism import Mechanism
+from privacy.mechanism.rotation import rotate
+from privacy.task.states import Total, Update
+from privacy.task.task import (
     AggregationPolicy,
     BoundedParticipation,
     Budget,

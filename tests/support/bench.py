@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_server.checkpoint import CheckpointFile
-from fl_server.coordinator import Coordinator, RoundReport
 from fl_server.ledger_store import SqliteLedgerStore
-from fl_server.records import RecordLog
-from fl_server.rounds import SecureRounds
-from fl_server.transport import NodeId, Reply
-from privacy.ledger import Ledger
-from privacy.ledger_entries import Entry
+from fl_server.training.checkpoint import CheckpointFile
+from fl_server.training.coordinator import Coordinator, RoundReport
+from fl_server.training.records import RecordLog
+from fl_server.training.round_factory import SecureRounds
+from fl_server.training.transport import NodeId, Reply
+from privacy.ledger.entries import Entry
+from privacy.ledger.ledger import Ledger
 from privacy.secagg import Request
-from privacy.secagg.record import FIRST, RoundRecord, line_digest, open_record
+from privacy.secagg.server.record import FIRST, RoundRecord, line_digest, open_record
 from strategies.fedavg import FedAvgM, ModelState
 from tests.support.devices import NOW, Fleet
 

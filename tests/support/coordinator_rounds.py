@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fl_server.checkpoint import Checkpoint, CheckpointFile, write_atomically
-from fl_server.coordinator import Ended
 from fl_server.ledger_store import SqliteLedgerStore
-from fl_server.transport import NodeId, Reply
-from privacy.ledger import SignedHead, replay
-from privacy.ledger_entries import Account, Fold
-from privacy.release_files import model_digest
+from fl_server.training.checkpoint import Checkpoint, CheckpointFile, write_atomically
+from fl_server.training.coordinator import Ended
+from fl_server.training.transport import NodeId, Reply
+from privacy.ledger.entries import Account, Fold
+from privacy.ledger.ledger import SignedHead, replay
+from privacy.release.files import model_digest
 from privacy.secagg import Request, Stage
 from strategies.fedavg import ModelState
 from tests.support.bench import Bench, FaultyTransport

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.device import Device, Train
-from fl_client.store import DeviceStore, MemoryStore
-from privacy.mechanism import Mechanism
-from privacy.randomness import Origin, Randomness
+from fl_client.device.device import Device, Train
+from fl_client.device.store import DeviceStore, MemoryStore
+from privacy.base.randomness import Origin, Randomness
+from privacy.base.signing import Signer
+from privacy.mechanism.mechanism import Mechanism
 from privacy.secagg import Convener, Server, Stage
-from privacy.secagg.identity import Certificate, EnrolmentRequest, Revocations, enrol
-from privacy.secagg.keys import DeviceKeys
-from privacy.secagg.policy import DevicePolicy, Trust
-from privacy.signing import Signer
-from privacy.states import Total, Update
-from privacy.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
+from privacy.secagg.membership.identity import Certificate, EnrolmentRequest, Revocations, enrol
+from privacy.secagg.membership.policy import DevicePolicy, Trust
+from privacy.secagg.primitives.keys import DeviceKeys
+from privacy.task.states import Total, Update
+from privacy.task.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
 from simulations.randomness import SeedTree
 from tests.support.tasks import make_task
 

@@ -6,7 +6,7 @@ import json
 import time
 from pathlib import Path
 
-from fl_server.flower import GridTransport, RunConfig, server_app
+from fl_server.flower.grid_transport import GridTransport, RunConfig, server_app
 from privacy.secagg import Request
 
 SIZES = (0, 1, 70_000, 6_000_000)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.base.signing import Signer
 from privacy.secagg import Client, Convener, Refused, Rejected, Seen, Server, Stage
-from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol
-from privacy.secagg.keys import Agreements, DeviceKeys
-from privacy.secagg.policy import DevicePolicy, Trust
-from privacy.signing import Signer
-from privacy.states import Encoded
-from privacy.task import TaskSpec
+from privacy.secagg.membership.identity import EnrolmentRequest, Revocations, enrol
+from privacy.secagg.membership.policy import DevicePolicy, Trust
+from privacy.secagg.primitives.keys import Agreements, DeviceKeys
+from privacy.task.states import Encoded
+from privacy.task.task import TaskSpec
 from simulations.randomness import SeedTree
 from tests.support.tasks import make_task
 

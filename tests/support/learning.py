@@ -11,10 +11,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from fl_client import models
-from fl_client.features import Features
-from fl_client.training import Examples
-from privacy.task import FeatureSpec, LocalTraining, TaskSpec
+from fl_client.training import models
+from fl_client.training.features import Features
+from fl_client.training.training import Examples
+from privacy.task.task import FeatureSpec, LocalTraining, TaskSpec
 from tests.support.tasks import make_task
 
 BUCKETS = 16

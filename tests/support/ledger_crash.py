@@ -26,11 +26,11 @@ from sqlalchemy import Engine, event
 
 from tests.support.coordinator_rounds import run_rounds
 from tests.support.ledger_rounds import Run
+from tests.support.paths import ROOT
 from tests.support.syscalls import DiskLog, traced
 
 Unit = Literal["step", "syscall"]
 What = Literal["ledger", "coordinator"]
-_ROOT = Path(__file__).parents[2]
 NEVER = -1
 
 
@@ -39,7 +39,7 @@ class Nursery:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", __name__], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def run(

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl_server.checkpoint import write_atomically
 from fl_server.ledger_store import open_ledger_store
-from privacy.canonical import Frozen
-from privacy.events import BoundedGaussian
-from privacy.ledger import Charge, Ledger, LedgerStore, SignedHead, verify
-from privacy.ledger_entries import Charged, Entry, Released
-from privacy.signing import Signer
-from privacy.task import Budget
+from fl_server.training.checkpoint import write_atomically
+from privacy.accounting.events import BoundedGaussian
+from privacy.base.canonical import Frozen
+from privacy.base.signing import Signer
+from privacy.ledger.entries import Charged, Entry, Released
+from privacy.ledger.ledger import Charge, Ledger, LedgerStore, SignedHead, verify
+from privacy.task.task import Budget
 
 TASK = "ab" * 32
 SIGNER = Signer.from_seed(b"\x07" * 32)

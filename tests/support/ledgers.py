@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.service import ServerDirectory
-from privacy.ledger import Ledger, verify
-from privacy.ledger_entries import Entry
+from privacy.ledger.entries import Entry
+from privacy.ledger.ledger import Ledger, verify
 
 
 def read_ledger(server: ServerDirectory) -> Ledger:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fl_client import models
-from fl_client.sequences import Sequences
-from fl_client.training import Examples
-from privacy.task import InputSpec, LocalSgd, LocalTraining, SequenceSpec, TaskSpec
+from fl_client.training import models
+from fl_client.training.sequences import Sequences
+from fl_client.training.training import Examples
+from privacy.task.task import InputSpec, LocalSgd, LocalTraining, SequenceSpec, TaskSpec
 from tests.support.tasks import make_task
 
 WORDS = SequenceSpec(unit="words", vocabulary=40, length=9)

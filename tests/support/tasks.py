@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from privacy.task import (
+from privacy.task.task import (
     AggregationPolicy,
     Budget,
     DeviceMechanism,

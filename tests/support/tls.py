@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fl_client.device import Device
-from fl_client.files import DeviceDirectory
-from fl_client.flower import FleetConnection
-from fl_client.host import open_device
-from fl_client.node import EmbeddedNode
-from fl_server.fab import write_app
-from fl_server.processes import Processes
-from fl_server.provision import Scale, enrol_device, provision_server
-from fl_server.registry import STABLE, ModelVersion, open_release
+from fl_client.connection.flower import FleetConnection
+from fl_client.connection.node import EmbeddedNode
+from fl_client.device.device import Device
+from fl_client.device.files import DeviceDirectory
+from fl_client.device.host import open_device
+from fl_server.dev.provision import Scale, enrol_device, provision_server
+from fl_server.flower.fab import write_app
+from fl_server.flower.processes import Processes
+from fl_server.flower.superlink import LocalSuperLink
+from fl_server.publishing.registry import STABLE, ModelVersion, open_release
 from fl_server.service import ServerDirectory
-from fl_server.superlink import LocalSuperLink
 from privacy.secagg import Stage
 
 Death = tuple[Stage, int]
@@ -59,7 +59,7 @@ class TlsFederation:
             enrol_device(directory.path, self.server, authority)
             superlink.cli.register(directory.path / "node.key.pub")
             self.devices.append(_started(directory, superlink, deaths.get(number)))
-        app = write_app(path / "app", "fl_server.flower_app:app", {"directory": str(self.server.path)})
+        app = write_app(path / "app", "fl_server.flower.app:app", {"directory": str(self.server.path)})
         run = superlink.cli.submit(app, {}, {})
         processes.start("app", superlink.cli.log_command(run), superlink.cli.environment, may_end=True)
         processes.wait_until(lambda: processes.ended("app"), "the end of the run", timeout=240)

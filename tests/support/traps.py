@@ -11,11 +11,11 @@ from typing import Literal
 
 import numpy as np
 
-from fl_client.training import Examples
-from simulations.config import RunConfig
+from fl_client.training.training import Examples
+from simulations.config.config import RunConfig
+from simulations.federation.partial_sums import Job, Share, Worker
 from simulations.population.base import ExamplesOf
-from simulations.run import prepare
-from simulations.shares import Job, Share, Worker
+from simulations.runs.run import prepare
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from privacy.audit import Audited, Shipped, run_battery
 from privacy.audit.battery import adversarial_updates
 from privacy.audit.pipeline import Constant
-from privacy.task import Statistic
+from privacy.task.task import Statistic
 from tests.support.audits import FAULTS, SEED, Handmade, audited, by_layer, to_norm
 
 RUNS = 20

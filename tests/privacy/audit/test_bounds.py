@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
+from privacy.accounting.gaussian import epsilon_bracket
 from privacy.audit.bounds import certified_any, certified_gaussian, estimated_mu, upper_limit
-from privacy.gaussian import epsilon_bracket
 
 DELTA = 1e-5
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from fl_client import models
-from fl_client.training import Examples, LocalTrainer
-from privacy.task import TaskSpec
-from simulations.canaries import MessageCanary, audit_message
+from fl_client.training import models
+from fl_client.training.training import Examples, LocalTrainer
+from privacy.task.task import TaskSpec
 from simulations.randomness import SeedTree
+from simulations.runs.canaries import MessageCanary, audit_message
 from tests.support.learning import BUCKETS, Bags, Tokens, examples, learning_task, registry_of_its_own
 
 SEED = SeedTree.root(31)

@@ -5,7 +5,7 @@ import pytest
 
 from privacy.audit import audit_one_round, audit_rounds
 from privacy.audit.rounds import contribution, orthogonal_updates
-from privacy.task import Statistic
+from privacy.task.task import Statistic
 from tests.support.audits import SEED, audited, weaker
 
 CANARIES = 8000

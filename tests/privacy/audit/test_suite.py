@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 from privacy.audit import AuditPlan, NothingToAudit, TaskAudits, audit_release, audit_task
 from privacy.audit.pipeline import Shipped
 from privacy.cli.app import app
-from privacy.report_model import EpsilonReport
-from privacy.task import AdaptiveClip, Budget, DeviceMechanism, TaskSpec
-from simulations.config import load_config
-from simulations.run import RunError, start
+from privacy.report.model import EpsilonReport
+from privacy.task.task import AdaptiveClip, Budget, DeviceMechanism, TaskSpec
+from simulations.config.config import load_config
+from simulations.runs.run import RunError, start
 from tests.support.audits import SEED, audited, weaker
 from tests.support.runs import small_config
 from tests.support.tasks import make_task

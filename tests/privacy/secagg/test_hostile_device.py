@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from privacy.base.signing import Signer
 from privacy.secagg import Aborted, Rejected, Stage
-from privacy.secagg.identity import EnrolmentRequest, enrol
+from privacy.secagg.membership.identity import EnrolmentRequest, enrol
 from privacy.secagg.messages import (
     ADVERT_DOMAIN,
     ECHO_DOMAIN,
@@ -24,7 +25,6 @@ from privacy.secagg.messages import (
     encode_masked,
     encode_revealed,
 )
-from privacy.signing import Signer
 from tests.support.federation import FOREVER, NOW, Federation
 
 CHEAT = 2

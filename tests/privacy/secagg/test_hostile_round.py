@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from privacy.secagg import Convener, Refused, Server, Stage
-from privacy.secagg.identity import Revocations
+from privacy.secagg.membership.identity import Revocations
 from privacy.secagg.messages import (
     ECHO_DOMAIN,
     InputRequest,
@@ -21,8 +21,8 @@ from privacy.secagg.messages import (
     decode_echoes,
     encode_echoes,
 )
-from privacy.states import Encoded
-from privacy.task import AggregationPolicy, BoundedParticipation, TaskSpec
+from privacy.task.states import Encoded
+from privacy.task.task import AggregationPolicy, BoundedParticipation, TaskSpec
 from tests.support.federation import NOW, Federation
 from tests.support.hostile import before, others, place, refuses, request_of
 from tests.support.tasks import make_task

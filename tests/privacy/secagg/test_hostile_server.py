@@ -13,8 +13,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from privacy.base.signing import Signer
 from privacy.secagg import Refused, Seen, Stage
-from privacy.secagg.identity import EnrolmentRequest, Revocations, enrol
+from privacy.secagg.membership.identity import EnrolmentRequest, Revocations, enrol
+from privacy.secagg.membership.policy import DevicePolicy
 from privacy.secagg.messages import (
     HEADER_DOMAIN,
     Advert,
@@ -24,9 +26,14 @@ from privacy.secagg.messages import (
     Roster,
     decode_dealt,
 )
-from privacy.secagg.policy import DevicePolicy
-from privacy.signing import Signer
-from privacy.task import AdaptiveClip, AggregationPolicy, BoundedParticipation, DeviceMechanism, TaskSpec, sign_task
+from privacy.task.task import (
+    AdaptiveClip,
+    AggregationPolicy,
+    BoundedParticipation,
+    DeviceMechanism,
+    TaskSpec,
+    sign_task,
+)
 from tests.support.federation import FOREVER, NOW, Federation
 from tests.support.hostile import Adverts, before, forge, others, place, refuses, request_of
 from tests.support.tasks import make_task
@@ -328,5 +335,5 @@ def test_a_mask_key_of_low_order_from_a_corrupt_device() -> None:
 
 def _certify_anything(authority: Signer, population: str, request: EnrolmentRequest) -> object:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("privacy.secagg.identity.require_usable", lambda _: None)
+        patch.setattr("privacy.secagg.membership.identity.require_usable", lambda _: None)
         return enrol(authority, population, request, FOREVER)

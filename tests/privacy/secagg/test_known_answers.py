@@ -6,8 +6,8 @@ import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from privacy.randomness import Keystream
-from privacy.secagg.keys import (
+from privacy.base.randomness import Keystream
+from privacy.secagg.primitives.keys import (
     Channel,
     KeyPair,
     canonical,

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from privacy.secagg import Aborted, Refused, Rejected, Stage
-from privacy.secagg.params import parameters
-from privacy.states import Encoded
-from privacy.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
+from privacy.secagg.membership.params import parameters
+from privacy.task.states import Encoded
+from privacy.task.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
 from tests.support.federation import Federation
 from tests.support.tasks import make_task
 

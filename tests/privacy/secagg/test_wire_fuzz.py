@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privacy.base.signing import SignatureError
 from privacy.secagg import Stage
+from privacy.secagg.client.state import RoundState
 from privacy.secagg.errors import WireError
-from privacy.secagg.identity import EnrolmentRequest, Revocations
+from privacy.secagg.membership.identity import EnrolmentRequest, Revocations
 from privacy.secagg.messages import (
     Advert,
     Header,
@@ -32,10 +34,8 @@ from privacy.secagg.messages import (
     encode_masked,
     encode_revealed,
 )
-from privacy.secagg.shamir import SHARE_BYTES
-from privacy.secagg.state import RoundState
-from privacy.signing import SignatureError
-from privacy.task import TaskError
+from privacy.secagg.primitives.shamir import SHARE_BYTES
+from privacy.task.task import TaskError
 from tests.support.federation import Federation
 
 Decoder = Callable[[bytes], bytes]

@@ -11,23 +11,24 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from fl_client.training import Examples
-from privacy.accountant import message_level_epsilon, spend
-from privacy.events import round_event
-from privacy.task import LocalTraining, TaskSpec
+from fl_client.training.training import Examples
+from privacy.accounting.accountant import message_level_epsilon, spend
+from privacy.accounting.events import round_event
+from privacy.task.task import LocalTraining, TaskSpec
 from simulations.cli import app
-from simulations.compare import alone, central, preparing, running
+from simulations.compare import central, preparing, running
+from simulations.compare import local_only as alone
+from simulations.compare.baseline_context import Ground
 from simulations.compare.cli import _base
-from simulations.compare.contenders import METRICS
 from simulations.compare.grids import EPOCHS, Schedule
-from simulations.compare.ground import Ground
+from simulations.compare.methods import METRICS
 from simulations.compare.pooling import pooled
 from simulations.compare.preparing import epsilon_target, prepare_all, without_noise
 from simulations.compare.training import Weights
-from simulations.config import load_config
-from simulations.metrics import best_threshold, evaluate
+from simulations.config.config import load_config
+from simulations.evaluation.metrics import best_threshold, evaluate
 from simulations.randomness import SeedTree
-from simulations.run import start
+from simulations.runs.run import start
 from tests.support.runs import model_bytes, small_config
 
 

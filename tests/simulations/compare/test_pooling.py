@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_client.training import Examples
+from fl_client.training.training import Examples
 from simulations.compare.pooling import held, pooled
 from tests.support.learning import BUCKETS, examples
 from tests.support.reading import CHARACTERS, readers

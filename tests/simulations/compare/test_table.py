@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from simulations.compare.contenders import ALONE, CENTRAL_DP, CONTENDERS, METRICS, Quartiles, Trial
+from simulations.compare.methods import ALONE, CENTRAL_DP, CONTENDERS, METRICS, Quartiles, Trial
 from simulations.compare.table import row_fields, rows_of, write_csv
-from simulations.spread import Spread
+from simulations.evaluation.mean_std import Spread
 
 TRIALS = [
     Trial(one, seed, dict.fromkeys(METRICS, 0.5 + 0.2 * seed), epsilon=None, seconds=seed, setting=f"seed {seed}")

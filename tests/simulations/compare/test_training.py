@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fl_client import models
-from fl_client.training import Examples, TrainingError
-from privacy.task import LocalTraining
+from fl_client.training import models
+from fl_client.training.training import Examples, TrainingError
+from privacy.task.task import LocalTraining
 from simulations.compare import training
 from simulations.compare.grids import EPOCHS
 from simulations.compare.training import course, dp_sgd

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_client.features import Features, hash_texts
-from privacy.task import FeatureSpec
-from simulations.config import DataConfig
-from simulations.dataset import load
-from simulations.faults.poison import Poison
-from simulations.faults.settings import PoisonConfig
+from fl_client.training.features import Features, hash_texts
+from privacy.task.task import FeatureSpec
+from simulations.config.config import DataConfig
+from simulations.config.faults import PoisonConfig
+from simulations.data.dataset import load
+from simulations.data.readers import DataError
 from simulations.population import FederationData, build
+from simulations.population.poison import Poison
 from simulations.randomness import SeedTree
-from simulations.readers import DataError
 
 SPEC = FeatureSpec(buckets=1_024)
 USERS, MESSAGES, ROUNDS = 40, 5, 10

@@ -10,8 +10,8 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from fl_client.features import hash_texts
-from privacy.task import FeatureSpec
+from fl_client.training.features import hash_texts
+from privacy.task.task import FeatureSpec
 from simulations.population.generator import _INSULTS, _MILD, ABUSE, Chat, ChatGenerator, Kind, _word
 from simulations.randomness import SeedTree
 

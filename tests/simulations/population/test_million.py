@@ -12,7 +12,7 @@ _RUN = """
 import resource, sys
 from pathlib import Path
 from simulations.config import load_config
-from simulations.run import start
+from simulations.runs.run import start
 
 config = load_config(None, {
     "seed": 1, "data.devices": int(sys.argv[2]), "server.cohort": 500, "server.rounds": 4,

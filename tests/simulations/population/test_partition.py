@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulations.data.readers import DataError
 from simulations.population.partition import by_time, by_user, dirichlet, parse_alpha
-from simulations.readers import DataError
 
 LABELS = (np.arange(4_000) % 4 == 0).astype(np.int8)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulations.dataset import Table
+from simulations.data.dataset import Table
+from simulations.data.readers import DataError
 from simulations.population.split import Split, part_sizes, split
-from simulations.readers import DataError
 
 
 def table_of(labels: list[int], users: list[str] | None = None, texts: list[str] | None = None) -> Table:

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.task import FeatureSpec
-from simulations.config import DataConfig
-from simulations.dataset import load
-from simulations.faults.poison import Poison
-from simulations.faults.settings import PoisonConfig
+from privacy.task.task import FeatureSpec
+from simulations.config.config import DataConfig
+from simulations.config.faults import PoisonConfig
+from simulations.data.dataset import load
+from simulations.data.readers import DataError
 from simulations.population import build
+from simulations.population.poison import Poison
 from simulations.population.timeline import arrivals
 from simulations.randomness import SeedTree
-from simulations.readers import DataError
 
 TIMES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
 

@@ -17,14 +17,14 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from simulations.cli import app
-from simulations.config import ConfigError, load_config
+from simulations.config.config import ConfigError, load_config
+from simulations.config.template import TEMPLATE
 from simulations.outdir import OutputDirectoryError
-from simulations.page import bound
 from simulations.sweep import running
 from simulations.sweep.cli import _base, sweep_command
 from simulations.sweep.grid import Axis, Grid
 from simulations.sweep.report import SweepReport
-from simulations.template import TEMPLATE
+from simulations.terminal.page import bound
 from tests.support.runs import model_bytes, small_config
 
 CONFIG = "server.cohort=18,20"
@@ -85,7 +85,7 @@ def test_examples_in_the_help_can_be_swept() -> None:
 
 
 def test_the_cells_models_are_those_of_single_runs(tmp_path: Path) -> None:
-    from simulations.run import start  # noqa: PLC0415 - beside the sweep that it is compared with
+    from simulations.runs.run import start  # noqa: PLC0415 - beside the sweep that it is compared with
 
     result = running.start(grid(tmp_path, CONFIG), tmp_path / "sweep", force=False, workers=1)
     for one in result.cells:

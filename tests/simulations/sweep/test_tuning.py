@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from privacy.accountant import spend
-from privacy.events import round_event
-from privacy.task import Budget, DeviceMechanism, PoissonParticipation, TaskSpec
+from privacy.accounting.accountant import spend
+from privacy.accounting.events import round_event
+from privacy.task.task import Budget, DeviceMechanism, PoissonParticipation, TaskSpec
 from simulations.sweep.tuning import tuning_cost
 from tests.support.tasks import make_extrapolated_task, make_task
 

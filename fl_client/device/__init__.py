@@ -1,0 +1,1 @@
+"""A device: what it answers, what it remembers, its files."""

@@ -1,0 +1,155 @@
+"""A device's own directory: keys that never leave it, its enrolment, its memory and its messages."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from pydantic import Field, ValidationError
+
+from fl_client.device.store import STORE_KEY_BYTES
+from privacy.base.canonical import Frozen
+from privacy.base.errors import what_is_wrong
+from privacy.base.randomness import KEY_BYTES
+from privacy.base.signing import PUBLIC_KEY_BYTES
+from privacy.secagg.membership.identity import CERTIFICATE_BYTES, Certificate, EnrolmentRequest
+from privacy.secagg.membership.policy import DevicePolicy, Trust
+from privacy.secagg.primitives.keys import DeviceKeys
+
+_IDENTITY, _REQUEST, _ENROLMENT = "identity.key", "enrolment-request.bin", "enrolment.json"
+_NODE_KEY, _NODE_PUBLIC = "node.key", "node.key.pub"
+_STORE_KEY, _MEMORY, _MESSAGES = "store.key", "memory.bin", "messages.csv"
+
+
+class DeviceFilesError(ValueError):
+    """A device directory that is incomplete or damaged; the message names the file and says what to do."""
+
+
+_Key = Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * PUBLIC_KEY_BYTES}}}$")]
+
+
+class Enrolment(Frozen):
+    """What the enrolment authority gives a device: its certificate, two public keys to trust (hex), its policy."""
+
+    certificate: Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * CERTIFICATE_BYTES}}}$")]
+    operator: _Key
+    authority: _Key
+    policy: DevicePolicy
+
+    @property
+    def issued(self) -> Certificate:
+        """The certificate, decoded."""
+        return Certificate.decode(bytes.fromhex(self.certificate))
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(bytes.fromhex(self.operator), bytes.fromhex(self.authority), self.policy)
+
+
+@dataclass(frozen=True)
+class DeviceDirectory:
+    """The files of one device."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> DeviceDirectory:
+        """A new directory with fresh keys.
+
+        `enrolment-request.bin` is for the enrolment authority, `node.key.pub` for the SuperLink's operator.
+
+        Raises:
+            DeviceFilesError: when the directory exists.
+        """
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise DeviceFilesError(f"{path}: expected a new path: {error.strerror or error}") from error
+        seed = os.urandom(KEY_BYTES)
+        _write_secret(path / _IDENTITY, seed)
+        (path / _REQUEST).write_bytes(EnrolmentRequest.by(DeviceKeys.from_seed(seed)).encode())
+        _write_secret(path / _STORE_KEY, os.urandom(STORE_KEY_BYTES))
+        node = ec.generate_private_key(ec.SECP384R1())
+        _write_secret(path / _NODE_KEY, node.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        public = node.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        (path / _NODE_PUBLIC).write_bytes(public + b"\n")
+        return cls(path)
+
+    @property
+    def node_key(self) -> Path:
+        """OpenSSH ECDSA key (P-384) that authenticates this device to the SuperLink."""
+        return self.path / _NODE_KEY
+
+    def keys(self) -> DeviceKeys:
+        """Raises DeviceFilesError when the seed is missing or damaged."""
+        return DeviceKeys.from_seed(self._read(_IDENTITY, KEY_BYTES))
+
+    def store_key(self) -> bytes:
+        """Encrypts the device's memory; an application would keep it in the platform's keystore.
+
+        Raises:
+            DeviceFilesError: when it is missing or damaged.
+        """
+        return self._read(_STORE_KEY, STORE_KEY_BYTES)
+
+    def enrolment(self) -> Enrolment:
+        """Raises DeviceFilesError when it is missing, damaged or another device's."""
+        data, keys = self._read(_ENROLMENT), self.keys()
+        try:
+            enrolment = Enrolment.model_validate_json(data)
+        except ValidationError as error:
+            raise DeviceFilesError(f"{self.path / _ENROLMENT}: {what_is_wrong(error)}") from error
+        if (enrolment.issued.identity, enrolment.issued.agreement) != (keys.identity.public, keys.agreement.public):
+            raise DeviceFilesError(
+                f"{self.path / _ENROLMENT}: expected a certificate of this device's keys, not others"
+            )
+        return enrolment
+
+    @property
+    def memory(self) -> Path:
+        """Where the device remembers, encrypted, which rounds it has answered and how often it took part."""
+        return self.path / _MEMORY
+
+    def messages(self) -> list[tuple[str, int]]:
+        """Text and label of each message on this device; none when there is no `messages.csv`.
+
+        Raises:
+            DeviceFilesError: when it is not UTF-8, or a line is not a text and a label of 0 or 1.
+        """
+        path = self.path / _MESSAGES
+        if not path.exists():
+            return []
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = csv.DictReader(file)
+                return [_message(path, rows.line_num, row) for row in rows]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise DeviceFilesError(f"{path}: expected CSV in UTF-8: {error}") from error
+
+    def _read(self, name: str, size: int | None = None) -> bytes:
+        try:
+            data = (self.path / name).read_bytes()
+        except OSError as error:
+            raise DeviceFilesError(
+                f"{self.path / name}: {error.strerror or error}; make devices with `fl-client init`, then enrol them"
+            ) from error
+        if size is not None and len(data) != size:
+            raise DeviceFilesError(f"{self.path / name}: expected {size} bytes, got {len(data)}")
+        return data
+
+
+def _message(path: Path, line: int, row: dict[str, str]) -> tuple[str, int]:
+    text, label = row.get("text"), row.get("label")
+    if not text or label not in {"0", "1"}:
+        raise DeviceFilesError(f"{path}, line {line}: expected columns text and label, the label 0 or 1")
+    return text, int(label)
+
+
+def _write_secret(path: Path, data: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(data)

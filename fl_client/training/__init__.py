@@ -1,0 +1,1 @@
+"""From texts to an update: features, models, DP-SGD by Opacus."""

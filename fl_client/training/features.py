@@ -1,0 +1,129 @@
+"""Text to hashed n-grams, simple enough to be written again in any language.
+
+A text is normalised (Unicode NFKC, case folded, NFKC again) and cut into tokens: runs of word characters (`_` and the
+Unicode categories L and N), and runs of others that are not white space (U+001C to U+001F count as white space). Its
+features are the word n-grams, joined by a space, and the character n-grams, in code points, of each token between two
+`_` marks. A feature's bucket is the CRC-32 (ISO 3309, as in every JVM) of its UTF-8 bytes (a lone surrogate gives the
+three of its code point) after a prefix `w` or `c`, modulo the number of buckets. A bucket's count is damped to
+1 + ln(count), and each row has L2 norm 1.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.task.task import FeatureSpec
+
+_TOKEN = re.compile(r"\w+|[^\w\s]+")
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """n sparse rows over `buckets` columns, packed (CSR).
+
+    Attributes:
+        starts: int64[n + 1]; row i is starts[i] to starts[i + 1] of the other two.
+        columns: int32, ascending within a row.
+        values: float32, of L2 norm 1 in each row that is not empty.
+    """
+
+    buckets: int
+    starts: NDArray[np.int64] = field(repr=False)
+    columns: NDArray[np.int32] = field(repr=False)
+    values: NDArray[np.float32] = field(repr=False)
+
+    def __len__(self) -> int:
+        return self.starts.size - 1
+
+    def rows(self, indices: NDArray[np.int64]) -> Features:
+        """The rows at `indices`, in this order."""
+        starts, places = packed_rows(self.starts, indices)
+        return Features(self.buckets, starts, self.columns[places], self.values[places])
+
+    def between(self, first: int, last: int) -> Features:
+        """The rows from `first` to before `last`, sharing memory."""
+        starts = self.starts[first : last + 1]
+        inside = slice(int(starts[0]), int(starts[-1]))
+        return Features(self.buckets, starts - starts[0], self.columns[inside], self.values[inside])
+
+    def dense(self) -> NDArray[np.float32]:
+        """float32[n, buckets]."""
+        matrix = np.zeros((len(self), self.buckets), np.float32)
+        matrix[np.repeat(np.arange(len(self)), np.diff(self.starts)), self.columns] = self.values
+        return matrix
+
+
+def packed_rows(starts: NDArray[np.int64], indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of packed rows that begin at int64[n + 1] `starts`: where those at `indices` begin once they are packed, and
+    where the entries of these are now."""
+    sizes = np.diff(starts)[indices]
+    packed = np.concatenate([[0], np.cumsum(sizes)])
+    return packed, np.arange(packed[-1]) + np.repeat(starts[:-1][indices] - packed[:-1], sizes)
+
+
+def normalise(text: str) -> str:
+    """The form in which two texts count as the same."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # Folding takes letters apart (ß to ss), and what follows may join the last of them.
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def tokens(normalised: str) -> list[str]:
+    """Runs of word characters, and runs of others that are not white space."""
+    return _TOKEN.findall(normalised)
+
+
+def gram_hash(prefix: str, gram: str) -> int:
+    """CRC-32 of a token or n-gram after its prefix."""
+    return crc32(f"{prefix}{gram}".encode("utf-8", "surrogatepass"))
+
+
+def hash_texts(spec: FeatureSpec, texts: Sequence[str]) -> Features:
+    """One row a text; a text without tokens has an empty row."""
+    rows = [_row(spec, text) for text in texts]
+    columns = [row[0] for row in rows] or [np.empty(0, np.int32)]
+    values = [row[1] for row in rows] or [np.empty(0, np.float32)]
+    starts = np.concatenate([[0], np.cumsum([row[0].size for row in rows])]).astype(np.int64)
+    return Features(spec.buckets, starts, np.concatenate(columns), np.concatenate(values))
+
+
+def _row(spec: FeatureSpec, text: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    words = tokens(normalise(text))
+    hashes = [bucket for word in words for bucket in _token_hashes(spec, word)]
+    hashes.extend(_bucket(spec, "w", " ".join(gram)) for gram in _word_ngrams(spec, words))
+    columns, counts = np.unique(np.array(hashes, np.int32), return_counts=True)
+    damped = 1 + np.log(counts)
+    values = (damped / np.sqrt(damped @ damped)).astype(np.float32) if counts.size else np.empty(0, np.float32)
+    return columns, values
+
+
+@lru_cache(maxsize=1 << 16)
+def _token_hashes(spec: FeatureSpec, token: str) -> tuple[int, ...]:
+    """The token itself where single words count, and its character n-grams. Tokens recur, so they are remembered."""
+    marked = f"_{token}_"
+    shortest, longest = spec.char_ngrams
+    grams = [marked[i : i + n] for n in range(shortest, longest + 1) for i in range(len(marked) - n + 1)]
+    hashes = [_bucket(spec, "c", gram) for gram in grams]
+    if spec.word_ngrams[0] == 1:
+        hashes.append(_bucket(spec, "w", token))
+    return tuple(hashes)
+
+
+def _word_ngrams(spec: FeatureSpec, words: Sequence[str]) -> Iterator[Sequence[str]]:
+    """All n-grams of two words and more."""
+    shortest, longest = max(spec.word_ngrams[0], 2), spec.word_ngrams[1]
+    for n in range(shortest, longest + 1):
+        for i in range(len(words) - n + 1):
+            yield words[i : i + n]
+
+
+def _bucket(spec: FeatureSpec, prefix: str, gram: str) -> int:
+    return gram_hash(prefix, gram) % spec.buckets

@@ -1,0 +1,168 @@
+"""Local training: DP-SGD by Opacus with constants that are public, or plain SGD.
+
+Formal guarantee of DP-SGD (message level, for a server that sees the device's own update): adding or removing one
+message changes each step's gradient sum by at most `message_clip` in L2 norm; the sum gets N(0, (message_noise *
+message_clip)^2); messages enter a step independently with probability `sampling_rate` (Abadi et al. 2016). Number of
+steps, sampling rate and normaliser do not depend on how many messages there are.
+
+The Gaussian is Opacus' own, in floating point from a generator seeded with 64 bits: defence in depth, not the
+headline, which is the discrete noise of `privacy.mechanism`. Plain SGD promises nothing for a message.
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from opacus import GradSampleModule
+from opacus.optimizers import DPOptimizer
+from torch import Tensor, nn
+
+from fl_client.training.inputs import Inputs
+from fl_client.training.models import UnknownArchitecture, build, load_flat, to_flat
+from fl_client.training.soundness import draws, seeded
+from privacy.base.errors import first_line
+from privacy.base.randomness import Randomness, uniform_unit, uniform_words
+from privacy.task.states import Update
+from privacy.task.task import LocalSgd, LocalTraining, TaskSpec
+
+STATISTICS = ("examples", "loss", "correct")
+"""Sums over a device's messages that a task may ask for: their number, their loss, how many are judged correctly."""
+
+
+class TrainingError(RuntimeError):
+    """Local training that gave no usable update."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """A device's own messages: n rows or sequences, and float32[n] labels in {0, 1}."""
+
+    features: Inputs = field(repr=False)
+    labels: NDArray[np.float32] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+class LocalTrainer:
+    """Trains one task, for one device after another: wrapping a module costs more than training on ten messages."""
+
+    def __init__(self, task: TaskSpec) -> None:
+        """Raises UnknownArchitecture when the task's model is not registered in this host application or Opacus cannot
+        train it, TrainingError when it asks for a statistic that is none of `STATISTICS`."""
+        self._wants_statistics = bool(task.statistics)
+        if unknown := {statistic.name for statistic in task.statistics} - set(STATISTICS):
+            raise TrainingError(f"statistics: expected {', '.join(STATISTICS)}, got {', '.join(sorted(unknown))}")
+        self._module = build(task.model.architecture, task.features)
+        self._draws = draws(self._module, task.features)
+        training = task.training
+        try:
+            self._method: _Method = (
+                _Sgd(self._module, training) if isinstance(training, LocalSgd) else _DpSgd(self._module, training)
+            )
+        except NotImplementedError as error:  # a layer, or a buffer, that Opacus has no per-sample gradients for
+            told = f"architecture {task.model.architecture!r}: Opacus cannot train it: {first_line(error)}"
+            raise UnknownArchitecture(told) from error
+
+    def train(self, weights: NDArray[np.float32], examples: Examples, rng: Randomness) -> Update:
+        """What these examples would change about the model, float32[d], and the statistics that the task asks for.
+
+        A device without examples takes part like any other: its update is the noise of its empty batches.
+
+        Raises:
+            TrainingError: when the result is not finite.
+        """
+        start = torch.from_numpy(weights.copy())
+        load_flat(self._module, start)
+        inputs, labels = torch.from_numpy(examples.features.dense()), torch.from_numpy(examples.labels)
+        statistics = self._statistics(inputs, labels) if self._wants_statistics else {}
+        with self._dropout(rng):
+            self._method.fit(inputs, labels, rng)
+        delta = to_flat(self._module) - start
+        if not bool(torch.isfinite(delta).all()):
+            raise TrainingError("local training: the update is not finite; lower training.learning_rate")
+        return Update(delta.numpy(), statistics)
+
+    def _dropout(self, rng: Randomness) -> AbstractContextManager[None]:
+        """For layers that draw from torch: numbers of this device's own, 8 bytes of `rng` for a seed."""
+        return seeded(int.from_bytes(rng.token(8), "little")) if self._draws else nullcontext()
+
+    def _statistics(self, inputs: Tensor, labels: Tensor) -> dict[str, float]:
+        """Of the model that was received, on this device's own messages."""
+        self._module.eval()
+        with torch.no_grad():
+            logits = self._module(inputs).squeeze(1)
+        self._module.train()
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+        correct = ((logits > 0) == (labels > 0.5)).sum()
+        return {"examples": float(len(labels)), "loss": float(loss), "correct": float(correct)}
+
+
+class _Method(Protocol):
+    """Moves a module's parameters."""
+
+    def fit(self, inputs: Tensor, labels: Tensor, rng: Randomness) -> None: ...
+
+
+class _DpSgd:
+    """By Opacus. It wraps the module once, for all devices."""
+
+    def __init__(self, module: nn.Module, training: LocalTraining) -> None:
+        self._training = training
+        self._module = GradSampleModule(module, loss_reduction="sum")
+        self._optimizer = DPOptimizer(
+            torch.optim.SGD(self._module.parameters(), lr=training.learning_rate),
+            noise_multiplier=training.message_noise,
+            max_grad_norm=training.message_clip,
+            expected_batch_size=training.expected_batch,
+            loss_reduction="mean",  # divides the noised sum by expected_batch, whatever the batch
+        )
+
+    def fit(self, inputs: Tensor, labels: Tensor, rng: Randomness) -> None:
+        """Takes 8 bytes of `rng` for a seed, then 8 for each step and example."""
+        self._optimizer.generator = torch.Generator().manual_seed(int.from_bytes(rng.token(8), "little"))
+        chosen = uniform_unit(rng, self._training.steps * len(labels)) < self._training.sampling_rate
+        for batch in chosen.reshape(self._training.steps, len(labels)):
+            mask = torch.from_numpy(batch)
+            self._step(inputs[mask], labels[mask])
+
+    def _step(self, inputs: Tensor, labels: Tensor) -> None:
+        self._optimizer.zero_grad()
+        loss = nn.functional.binary_cross_entropy_with_logits(self._module(inputs).squeeze(1), labels, reduction="sum")
+        with warnings.catch_warnings():
+            # Of Opacus' hooks, where token numbers, which can have no gradient, are what the model reads.
+            warnings.filterwarnings("ignore", "Full backward hook is firing")
+            torch.autograd.backward(loss)
+        self._optimizer.step()
+
+
+class _Sgd:
+    """Plain, in epochs."""
+
+    def __init__(self, module: nn.Module, training: LocalSgd) -> None:
+        self._training = training
+        self._module = module
+
+    def fit(self, inputs: Tensor, labels: Tensor, rng: Randomness) -> None:
+        for order in epochs(self._training, len(labels), rng):
+            for batch in torch.split(torch.from_numpy(order), self._training.batch_size):
+                self._step(inputs[batch], labels[batch])
+
+    def _step(self, inputs: Tensor, labels: Tensor) -> None:
+        loss = nn.functional.binary_cross_entropy_with_logits(self._module(inputs).squeeze(1), labels)
+        parameters = list(self._module.parameters())
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                parameter.sub_(gradient, alpha=self._training.learning_rate)
+
+
+def epochs(training: LocalSgd, examples: int, rng: Randomness) -> NDArray[np.int64]:
+    """int64[epochs, n]: in which order plain SGD meets the examples; takes 8 bytes of `rng` for each."""
+    words = uniform_words(rng, training.epochs * examples, np.uint64).reshape(training.epochs, examples)
+    return words.argsort(axis=1, kind="stable")

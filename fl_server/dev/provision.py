@@ -1,0 +1,140 @@
+"""A small federation's task, keys, enrolments and messages: what operator, authority and users bring to a real one."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fl_server.enrolment.authority import DAY, Authority
+from fl_server.enrolment.pki import write_secret
+from fl_server.publishing.registry import KEY_FILE
+from fl_server.service import ServerDirectory, Settings
+from privacy.accounting.calibration import noise_multiplier_for
+from privacy.base.randomness import KEY_BYTES
+from privacy.base.signing import Signer
+from privacy.mechanism.mechanism import smallest_modulus, with_modulus
+from privacy.secagg.membership.policy import DevicePolicy
+from privacy.task.task import (
+    AggregationPolicy,
+    BoundedParticipation,
+    Budget,
+    DeviceMechanism,
+    FeatureSpec,
+    LocalTraining,
+    ModelSpec,
+    ParameterSpec,
+    TaskSpec,
+)
+
+_EPSILON, _DELTA = 8.0, 1e-5
+_DROPOUT_SHARE = 0.34
+"""One of three devices may vanish."""
+_PATIENCE = 120.0
+_LIFETIME = 7 * DAY
+"""Of certificates and of the revocation list."""
+_SAMPLE_MESSAGES = (
+    ("nobody wants you here, get lost", 1),
+    ("you are a worthless idiot", 1),
+    ("shut up, you disgusting fool", 1),
+    ("people like you should be banned from life", 1),
+    ("what a pathetic loser you are", 1),
+    ("see you at the station at six", 0),
+    ("happy birthday, hope you have a lovely day", 0),
+    ("that idea is so stupid it might work, love it", 0),
+    ("can you send me the notes from today", 0),
+    ("the train is late again, start without me", 0),
+    ("great game last night, well played", 0),
+)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a development federation is."""
+
+    devices: int
+    rounds: int
+    stage_timeout: float
+    """Seconds."""
+
+
+def development_task(scale: Scale, population: str) -> TaskSpec:
+    """The default model on real devices: no randomness of the cohort is claimed, a device may answer every round.
+
+    Raises:
+        ValueError: when so many rounds cannot keep epsilon.
+    """
+    features = FeatureSpec()
+    participation = BoundedParticipation(cohort=scale.devices, max_participations=scale.rounds)
+    aggregation = AggregationPolicy(
+        dropout_share=_DROPOUT_SHARE,
+        min_survivors=scale.devices - int(_DROPOUT_SHARE * scale.devices),
+        modulus_bits=32,
+    )
+    task = TaskSpec(
+        name="development",
+        population=population,
+        model=ModelSpec(
+            architecture="hashed-linear",
+            parameters=(
+                ParameterSpec(name="weight", shape=(1, features.buckets)),
+                ParameterSpec(name="bias", shape=(1,)),
+            ),
+        ),
+        features=features,
+        training=LocalTraining(
+            steps=5, sampling_rate=1.0, expected_batch=8.0, learning_rate=8.0, message_clip=1.0, message_noise=0.0
+        ),
+        mechanism=DeviceMechanism(
+            clip=0.5, noise_multiplier=noise_multiplier_for(participation, scale.rounds, _EPSILON, _DELTA, aggregation)
+        ),
+        participation=participation,
+        aggregation=aggregation,
+        budget=Budget(epsilon=_EPSILON, delta=_DELTA),
+        rounds=scale.rounds,
+    )
+    return with_modulus(task, smallest_modulus(task))
+
+
+def development_policy(task: TaskSpec) -> DevicePolicy:
+    """What devices of so small a federation can insist on: of three, none can be assumed to be corrupt."""
+    return DevicePolicy(
+        min_noise_multiplier=task.mechanism.noise_multiplier,
+        min_survivors=2,
+        min_corrupt_share=0.0,
+    )
+
+
+def provision_server(directory: ServerDirectory, scale: Scale) -> Authority:
+    """Write what the server needs into its directory; returns the enrolment authority.
+
+    The authority's own directory is below the server's for convenience, and the server reads nothing in it.
+    """
+    population = f"development-{os.urandom(8).hex()}"
+    task = development_task(scale, population)
+    directory.path.mkdir(parents=True)
+    authority = Authority.create(directory.path / "authority", population, int(time.time()) + _LIFETIME)
+    settings = Settings(
+        learning_rate=1.0,
+        momentum=0.9,
+        stage_timeout=scale.stage_timeout,
+        devices=scale.devices,
+        patience=_PATIENCE,
+    )
+    operator = os.urandom(KEY_BYTES)
+    write_secret(directory.operator_key, operator)
+    (directory.path / KEY_FILE).write_text(Signer.from_seed(operator).public.hex() + "\n")
+    directory.authority.write_bytes(authority.public_key.read_bytes())
+    directory.revocations.write_bytes(authority.revocations.read_bytes())
+    directory.task.write_bytes(task.canonical())
+    directory.settings.write_bytes(settings.canonical())
+    return authority
+
+
+def enrol_device(device: Path, server: ServerDirectory, authority: Authority) -> None:
+    """Enrol the device whose directory `fl-client init` has made, and give it some messages to train on."""
+    operator, policy = server.read_operator().public, development_policy(server.read_task())
+    authority.enrol([device], operator, policy, int(time.time()) + _LIFETIME)
+    lines = [f'"{text}",{label}\n' for text, label in _SAMPLE_MESSAGES]
+    (device / "messages.csv").write_text("".join(["text,label\n", *lines]), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Who may take part: the enrolment authority, its certificates and revocation lists."""

@@ -1,0 +1,1 @@
+"""Published models: report, release directory, channels."""

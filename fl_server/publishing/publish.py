@@ -1,0 +1,75 @@
+"""A model made public: its report recomputed from the ledger, and both bound into one signed release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_server.publishing.registry import ModelVersion, Registry, ReleaseContents
+from privacy.audit import audit_release
+from privacy.base.randomness import Randomness
+from privacy.base.signing import Signer
+from privacy.ledger.ledger import Ledger
+from privacy.report.build import EpsilonReport, RunFacts, build_report
+from privacy.task.task import TaskSpec
+
+
+class ClaimRefuted(RuntimeError):
+    """An attack on the mechanism succeeded better than the claim allows: it is not the mechanism that is accounted."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A release and the report in it."""
+
+    version: ModelVersion
+    report: EpsilonReport
+
+
+def publish_model(
+    registry: Registry,
+    *,
+    task: TaskSpec,
+    weights: NDArray[np.float32],
+    card: Mapping[str, Any],
+    ledger: Ledger,
+    facts: RunFacts,
+    operator: Signer,
+    rng: Randomness,
+) -> Publication:
+    """Audit the mechanism, report on the ledger as it stands, publish, and point a channel at the release.
+
+    Args:
+        weights: float32[d].
+        card: what a scorer needs beside the weights; what makes it less than a real release is added.
+        rng: of the audit.
+
+    Raises:
+        ClaimRefuted: when an audit certifies more than is claimed; nothing is published then.
+        LedgerInvalid, ReportError, AccountantsDisagree: when the privacy claim cannot be recomputed; nothing is
+            published then.
+    """
+    audits = (*facts.audits, *audit_release(task, rng))
+    if refuted := [audit for audit in audits if not audit.passed]:
+        raise ClaimRefuted(f"audit: expected a claim that holds, got: {refuted[0].statement}")
+    head = ledger.head()
+    report = build_report(task, ledger.entries(), head, operator.public, replace(facts, audits=audits))
+    contents = ReleaseContents(task, weights, {**card, **_marking(task, report)}, report.canonical())
+    version = registry.publish(contents, head.model_dump(mode="json"), operator)
+    return Publication(version, report)
+
+
+def _marking(task: TaskSpec, report: EpsilonReport) -> dict[str, Any]:
+    """What nobody should take a model for."""
+    stated = report.extrapolation
+    extrapolated = {} if stated is None else {"extrapolation": stated.statement}
+    return {
+        "hypothetical": report.hypothetical,
+        "trusted_aggregator": task.trusted_aggregator,
+        "extrapolated": stated is not None,
+        **extrapolated,
+    }

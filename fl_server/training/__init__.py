@@ -1,0 +1,1 @@
+"""All rounds of a task: cohort, round, ledger, strategy, checkpoint, records."""

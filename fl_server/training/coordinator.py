@@ -1,0 +1,205 @@
+"""All rounds of a task: draw a cohort, run the round, step the model, and leave every step recoverable.
+
+The order within a round is what makes a crash harmless: the charge is durable before anything is unmasked; the new
+model is durable before the charge is marked as released or abandoned; and on the next start an open charge is settled
+first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_server.training.checkpoint import Checkpoint, CheckpointFile
+from fl_server.training.records import RecordLog
+from fl_server.training.round import RoundFacts
+from fl_server.training.round_factory import Rounds, RunningRound
+from fl_server.training.server_noise import noise_of_round
+from privacy.accounting.sampling import draw_cohort, whose_turn
+from privacy.base.randomness import Randomness
+from privacy.base.signing import SignatureError
+from privacy.ledger.ledger import BudgetExhausted, Charge, Ledger
+from privacy.mechanism.mechanism import MechanismError, Release, release
+from privacy.release.files import model_digest
+from privacy.secagg import Aborted
+from privacy.task.task import TaskSpec
+from strategies.fedavg import FedAvgM, ModelState
+
+_PATIENCE = 5
+"""Rounds in a row that may end without a release before the run gives up."""
+
+
+_REASON_LENGTH = 1_000
+"""What the ledger takes."""
+
+
+class Ended(StrEnum):
+    """Why a run came to its end."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    BUDGET_EXHAUSTED = "budget exhausted"
+
+
+class CoordinatorError(RuntimeError):
+    """The run cannot go on; what was released so far stands."""
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """One round, as its log may tell it."""
+
+    round: int
+    facts: RoundFacts
+    epsilon: float
+    """Spent so far, device level, at the task's delta."""
+    release: Release | None = None
+    """None when the round was aborted."""
+    aborted: str = ""
+
+
+class Observer(Protocol):
+    """Watches a run. Called after the model has stepped and before the round is durable."""
+
+    def round_ended(self, report: RoundReport, state: ModelState) -> None:
+        """One more round; if the process dies before it is durable, the same round is reported again."""
+        ...
+
+    def extra_state(self) -> dict[str, NDArray[np.int64]]:
+        """Arrays to keep with the checkpoint."""
+        ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a run stands at its end."""
+
+    ended: Ended
+    round: int
+    state: ModelState = field(repr=False)
+
+
+class Coordinator:
+    """Runs one task."""
+
+    def __init__(
+        self,
+        *,
+        task: TaskSpec,
+        rounds: Rounds,
+        ledger: Ledger,
+        strategy: FedAvgM,
+        checkpoints: CheckpointFile,
+        records: RecordLog,
+        randomness_for: Callable[[int], Randomness],
+        noise_for: Callable[[int], Randomness],
+        observer: Observer,
+    ) -> None:
+        """
+        Args:
+            randomness_for: a round's number to the randomness of its cohort.
+            noise_for: a round's number to the randomness of the noise, where the server adds it.
+        """
+        self._task = task
+        self._rounds = rounds
+        self._ledger = ledger
+        self._strategy = strategy
+        self._checkpoints = checkpoints
+        self._records = records
+        self._randomness_for = randomness_for
+        self._noise_for = noise_for
+        self._observer = observer
+
+    def run(self, initial: NDArray[np.float32], should_stop: Callable[[], bool] = lambda: False) -> Result:
+        """Every round that is left, from the checkpoint if there is one.
+
+        Args:
+            initial: float32[d], the model before the first round.
+            should_stop: asked between rounds.
+
+        Raises:
+            CoordinatorError: when several rounds in a row end without a release, or devices would refuse every round
+                because the authority's revocation list is out of date.
+        """
+        current = self._checkpoints.load() or Checkpoint(0, ModelState.start(initial, self._task.mechanism.clip))
+        self._settle(current)
+        self._records.keep_to(current.round)
+        failures = 0
+        while current.round < self._task.rounds:
+            if should_stop():
+                return Result(Ended.STOPPED, current.round, current.state)
+            try:
+                current = self._one_round(current)
+            except BudgetExhausted:
+                return Result(Ended.BUDGET_EXHAUSTED, current.round, current.state)
+            failures = failures + 1 if current.aborted else 0
+            if failures == _PATIENCE:
+                raise CoordinatorError(f"{_PATIENCE} rounds in a row gave no release; the last: {current.aborted}")
+        return Result(Ended.COMPLETE, current.round, current.state)
+
+    def _one_round(self, before: Checkpoint) -> Checkpoint:
+        number = before.round + 1
+        running = self._begin(number, before.state)
+        noise, memory = noise_of_round(self._task, number, before.noise, self._noise_for)
+        try:
+            outcome = running.run(lambda transcript: self._ledger.reserve(self._charge(number, transcript)))
+            clipped = self._task.with_clip(before.state.clip)
+            released = release(clipped, outcome.totals, outcome.charged, outcome.receipt, noise)
+        except (Aborted, MechanismError) as error:
+            ended = self._abort(before, running, str(error)[:_REASON_LENGTH])
+        else:
+            ended = self._step(before, running, released)
+        return self._commit(replace(ended, noise=memory))
+
+    def _begin(self, number: int, state: ModelState) -> RunningRound:
+        try:
+            return self._rounds.begin(number, state, self._draw(number))
+        except SignatureError as error:
+            raise CoordinatorError(f"{error}; the last complete round is kept") from error
+
+    def _draw(self, number: int) -> list[int]:
+        participation = self._task.participation
+        present = whose_turn(participation, self._rounds.nodes(), number)
+        return draw_cohort(participation, present, self._randomness_for(number))
+
+    def _step(self, before: Checkpoint, running: RunningRound, released: Release) -> Checkpoint:
+        number, state = before.round + 1, self._strategy.step(before.state, released)
+        if not np.isfinite(state.weights).all():
+            raise CoordinatorError(f"the model of round {number} is not finite; lower the server's learning rate")
+        report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, released)
+        self._tell(report, state, running)
+        return Checkpoint(number, state, released.receipt.charge.transcript, extra=self._observer.extra_state())
+
+    def _abort(self, before: Checkpoint, running: RunningRound, reason: str) -> Checkpoint:
+        number, charged = before.round + 1, running.receipt.charge.transcript if running.receipt else ""
+        report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, aborted=reason)
+        self._tell(report, before.state, running)
+        return Checkpoint(number, before.state, charged, reason, self._observer.extra_state())
+
+    def _tell(self, report: RoundReport, state: ModelState, running: RunningRound) -> None:
+        self._observer.round_ended(report, state)
+        if record := running.record(self._records.head, report.epsilon, report.aborted):
+            self._records.append(record)
+
+    def _commit(self, checkpoint: Checkpoint) -> Checkpoint:
+        self._checkpoints.save(checkpoint)
+        self._settle(checkpoint)
+        return checkpoint
+
+    def _settle(self, last: Checkpoint) -> None:
+        """Mark the charge of a durable round as released or abandoned; again on start, in case a crash came first."""
+        receipt = self._ledger.find(self._charge(last.round, last.transcript)) if last.transcript else None
+        if receipt is None:
+            return
+        if last.aborted:
+            self._ledger.abandoned(receipt, last.aborted)
+        else:
+            self._ledger.released(receipt, model_digest(last.state.weights))
+
+    def _charge(self, number: int, transcript: str) -> Charge:
+        return Charge.of(self._task, number, transcript)

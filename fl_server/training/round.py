@@ -1,0 +1,120 @@
+"""One round: drives the secure-aggregation server over a transport, and charges before anything is unmasked."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fl_server.training.transport import Transport
+from privacy.ledger.ledger import Receipt
+from privacy.secagg import Rejected, Server, Stage
+from privacy.secagg.server.record import RoundRecord, ShardRecord, charged_shards
+from privacy.task.states import Total, joint_transcript
+
+_REASON_LENGTH = 200
+"""Of what a device gives as its reason: it may be anything."""
+
+
+@dataclass(frozen=True)
+class RoundFacts:
+    """What a round's log may say: counts, never who."""
+
+    invited: int
+    replies: Mapping[str, int]
+    refusals: Mapping[str, int]
+    """How often devices or the server gave each reason, or `no reply`."""
+
+
+@dataclass(frozen=True)
+class RoundOutcome:
+    """Charged sums.
+
+    Attributes:
+        totals: one a shard.
+        charged: the transcripts of all shards that were charged, in order.
+    """
+
+    totals: Sequence[Total]
+    charged: Sequence[str]
+    receipt: Receipt
+    facts: RoundFacts
+
+
+@dataclass
+class Round:
+    """A round in progress; `facts()` is true also after it was aborted."""
+
+    server: Server
+    transport: Transport
+    stage_timeout: float
+
+    def __post_init__(self) -> None:
+        self._replies: Counter[str] = Counter()
+        self._refusals: Counter[str] = Counter()
+        self._invited = len(self.server.requests())
+        self.shards: tuple[ShardRecord, ...] = ()
+        self.charged: list[str] = []
+        self.receipt: Receipt | None = None
+
+    def run(self, charge: Callable[[str], Receipt]) -> RoundOutcome:
+        """All five stages.
+
+        Args:
+            charge: takes the transcript of the masked sums and returns once the ledger has it, durably.
+
+        Raises:
+            Aborted: when too few devices are left. If `receipt` is set by then, the charge stands.
+            BudgetExhausted: from `charge`; nothing has been revealed.
+        """
+        for stage in Stage:
+            if stage is Stage.UNMASK:
+                self.charged, self.shards = self.server.transcripts, charged_shards(self.server)
+                self.receipt = charge(joint_transcript(self.charged))
+            self._exchange(stage)
+            self.server.advance()
+        if self.receipt is None:
+            raise RuntimeError("a round was unmasked without a charge")
+        return RoundOutcome(self.server.totals(), self.charged, self.receipt, self.facts())
+
+    def facts(self) -> RoundFacts:
+        return RoundFacts(self._invited, dict(self._replies), dict(self._refusals))
+
+    def record(self, previous: str, epsilon: float, aborted: str) -> RoundRecord:
+        """What this round leaves for a reviewer; `previous` is the digest of the record before."""
+        header = self.server.header
+        return RoundRecord(
+            previous=previous,
+            task=header.task_id.hex(),
+            round=header.round,
+            model=header.model_digest.hex(),
+            invited=self._invited,
+            lost=dict(self._refusals),
+            culprits=dict(self.server.culprits),
+            ended={str(number): reason for number, reason in self.server.ended.items()},
+            shards=self.shards,
+            transcript=self.receipt.charge.transcript if self.receipt else None,
+            entry=self.receipt.entry_hash if self.receipt else None,
+            aborted=aborted,
+            epsilon=epsilon if math.isfinite(epsilon) else None,
+        )
+
+    def _exchange(self, stage: Stage) -> None:
+        requests = self.server.requests()
+        silent = len(requests)
+        for reply in self.transport.exchange(stage, requests, self.stage_timeout):
+            silent -= 1
+            if reply.body is None:
+                self._refusals[f"{stage}: {reply.error[:_REASON_LENGTH]}"] += 1
+            else:
+                self._take(stage, reply.node, reply.body)
+        if silent:
+            self._refusals[f"{stage}: no reply"] += silent
+
+    def _take(self, stage: Stage, node: int, body: bytes) -> None:
+        try:
+            self.server.receive(node, body)
+            self._replies[str(stage)] += 1
+        except Rejected as error:
+            self._refusals[f"{stage}: {error}"] += 1

@@ -1,0 +1,38 @@
+"""Correlated noise that the server adds to each round's sum, from a memory that the checkpoints keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.base.randomness import Randomness
+from privacy.mechanism.correlated_noise import NoiseStream, secure_normals
+from privacy.task.task import TaskSpec
+
+Vector = NDArray[np.float64]
+
+
+def noise_of_round(
+    task: TaskSpec, number: int, memory: Vector | None, randomness_for: Callable[[int], Randomness]
+) -> tuple[Vector | None, Vector | None]:
+    """The noise of round `number` before scaling, float64[length], and the memory after it; nothing without a need.
+
+    A round that is run again after a crash gets fresh noise: what was computed before it never left the server.
+
+    Args:
+        memory: after round `number - 1`; None before the first.
+
+    Raises:
+        ValueError: when the memory is not that of the round before.
+    """
+    correlation = task.mechanism.correlation
+    if correlation is None:
+        return None, None
+    if memory is None:
+        stream = NoiseStream(correlation, task.length)
+    else:
+        stream = NoiseStream.restored(correlation, number - 1, memory)
+    noise = stream.next(secure_normals(randomness_for(number), task.length))
+    return noise, stream.memory()

@@ -1,0 +1,224 @@
+"""Events in, epsilon out: what a sequence of releases costs one device.
+
+Formal guarantee. For every device, replacing all its updates by zero changes the probability of any set of outputs by
+at most a factor exp(epsilon) and delta. Rounds may be chosen adaptively; noise multipliers may not, which would need a
+privacy filter. Two accountants must agree, and epsilon is rounded up. Poisson amplification holds against whoever sees
+what is released, as long as neither the draw nor the cohort's size is: never against the server that draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Context, Decimal
+
+from privacy.accounting.composition import (
+    RDP_NAME,
+    AccountantsDisagree,
+    Bracket,
+    Composition,
+    Sampled,
+    bracket,
+    upper_bound,
+)
+from privacy.accounting.events import Event
+from privacy.accounting.exposure import compose, slack
+from privacy.accounting.second_opinion import second_opinion
+from privacy.task.task import LocalSgd, Training
+
+__all__ = [
+    "AccountantsDisagree",
+    "Events",
+    "Spend",
+    "confirmed_spend",
+    "message_level_epsilon",
+    "privacy_curve",
+    "rounds_left",
+    "spend",
+    "spend_by_round",
+    "within",
+]
+
+Events = Iterable[Event] | Mapping[Event, int]
+"""Events, or how often each happened: their order costs nothing."""
+
+_DECIMALS, _DIGITS = 4, 5
+"""Of epsilon as it is stated: so many decimals, and below 1 so many digits."""
+_WIDE = Context(prec=400)
+"""For the shortest step below any float."""
+_CURVE_POINTS = 64
+_QUICK = 16
+"""Wider grid for a quick answer: epsilon grows by about 0.1%."""
+_FAR = 1_000_000
+"""Rounds; nobody plans for more."""
+
+
+@dataclass(frozen=True)
+class Spend:
+    """What has been spent at `delta`.
+
+    Attributes:
+        epsilon: an upper bound, rounded up by at most a ten-thousandth of it; inf where nothing can be promised.
+        slack: the part of delta that pays for cohorts too small or too large to release.
+        mu: of all unsampled Gaussians, which compose exactly; None where some rounds were sampled.
+        second_epsilon: the second accountant's upper bound.
+        discrepancy: how far below `epsilon` the highest lower bound is.
+    """
+
+    epsilon: float
+    delta: float
+    slack: float
+    mu: float | None
+    accountant: str
+    second_accountant: str
+    second_epsilon: float
+    discrepancy: float
+
+
+def spend(events: Events, delta: float) -> Spend:
+    """What the events cost together, at device level.
+
+    Raises:
+        ValueError: when delta is not between 0 and 1.
+        AccountantsDisagree: when the two accountants contradict each other.
+    """
+    check_delta(delta)
+    counts = Counter(events)
+    lost, composition = slack(counts), compose(counts)
+    found = bracket(composition, delta - lost) if lost < delta else _NOTHING
+    epsilon = rounded_up(found.upper)
+    gap = 0.0 if math.isinf(epsilon) else max(0.0, epsilon - found.lower)
+    mu = None if composition.sampled else composition.mu
+    return Spend(epsilon, delta, lost, mu, found.accountant, RDP_NAME, found.second, gap)
+
+
+def confirmed_spend(events: Events, delta: float) -> Spend:
+    """`spend` with an independent accountant as the second one: seconds, where `spend` takes a fraction of one.
+
+    Raises:
+        ValueError: when delta is not between 0 and 1.
+        AccountantsDisagree: when any two accountants contradict each other.
+    """
+    found = spend(events, delta)
+    if math.isinf(found.epsilon):
+        return found
+    counts = Counter(events)
+    composition, left = compose(counts), delta - slack(counts)
+    second = second_opinion(composition, left, bracket(composition, left))
+    gap = min(found.discrepancy, max(0.0, found.epsilon - second.lower))
+    return replace(found, second_accountant=second.accountant, second_epsilon=second.upper, discrepancy=gap)
+
+
+def within(events: Events, delta: float, epsilon: float) -> bool:
+    """Whether the events cost at most epsilon; the same answer as from `spend`, sooner where there is room.
+
+    Raises:
+        ValueError: when delta is not between 0 and 1.
+        AccountantsDisagree: when the two accountants contradict each other.
+    """
+    check_delta(delta)
+    counts = Counter(events)
+    left = delta - slack(counts)
+    if left <= 0:
+        return epsilon == math.inf
+    composition = compose(counts)
+    quick = bracket(composition, left, _QUICK).upper
+    return rounded_up(quick) <= epsilon or rounded_up(bracket(composition, left).upper) <= epsilon
+
+
+def rounds_left(events: Events, more: Event, delta: float, epsilon: float) -> int:
+    """How many more times `more` may happen before epsilon is exceeded; at most a million.
+
+    Raises:
+        ValueError: when delta is not between 0 and 1.
+        AccountantsDisagree: when the two accountants contradict each other.
+    """
+    spent = Counter(events)
+
+    def fits(times: int) -> bool:
+        return within(spent + Counter({more: times}), delta, epsilon)
+
+    if not fits(1):
+        return 0
+    low, high = 1, 2
+    while high < _FAR and fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def privacy_curve(events: Events, deltas: Sequence[float]) -> list[float]:
+    """Epsilon at each delta, by the first accountant alone: for drawing.
+
+    Raises:
+        ValueError: when a delta is not between 0 and 1.
+    """
+    for delta in deltas:
+        check_delta(delta)
+    counts = Counter(events)
+    return [_upper(counts, delta) for delta in deltas]
+
+
+def spend_by_round(events: Sequence[Event], delta: float) -> list[float]:
+    """Epsilon after each event; the last equals `spend`.
+
+    Computed at up to 64 evenly spread rounds; one between two of them gets the later one's epsilon, an upper bound.
+
+    Raises:
+        ValueError: when delta is not between 0 and 1.
+    """
+    check_delta(delta)
+    points = min(len(events), _CURVE_POINTS)
+    curve: list[float] = []
+    for point in range(1, points + 1):
+        stop = math.ceil(len(events) * point / points)
+        curve += [_upper(Counter(events[:stop]), delta)] * (stop - len(curve))
+    return curve
+
+
+def message_level_epsilon(training: Training, participations: int, delta: float) -> float:
+    """Epsilon of one message on one device, from DP-SGD with Poisson batches there; inf without message noise, and so
+    for plain SGD.
+
+    Adjacency: the message added or removed. It holds against whoever sees the device's own updates. It is another
+    guarantee than the device's and is never added to it.
+
+    Raises:
+        ValueError: when participations is negative or delta is not between 0 and 1.
+        AccountantsDisagree: when the two accountants contradict each other.
+    """
+    check_delta(delta)
+    if participations < 0:
+        raise ValueError(f"participations: expected 0 or more, got {participations}")
+    if isinstance(training, LocalSgd):
+        return math.inf if participations else 0.0
+    step = Sampled(training.sampling_rate, training.message_noise)
+    composition = Composition.of(0.0, [(step, training.steps * participations)])
+    return rounded_up(bracket(composition, delta).upper)
+
+
+_NOTHING = Bracket(math.inf, math.inf, math.inf, "none: delta is used up by cohorts of a size that cannot release")
+
+
+def _upper(counts: Counter[Event], delta: float) -> float:
+    left = delta - slack(counts)
+    return rounded_up(upper_bound(compose(counts), left)) if left > 0 else math.inf
+
+
+def rounded_up(epsilon: float) -> float:
+    """To four decimals, below 1 to five digits; inf remains."""
+    if not math.isfinite(epsilon):
+        return math.inf
+    exact = Decimal(epsilon)
+    places = max(_DECIMALS, _DIGITS - 1 - exact.adjusted()) if exact else _DECIMALS
+    return float(exact.quantize(Decimal(1).scaleb(-places), ROUND_CEILING, _WIDE))
+
+
+def check_delta(delta: float) -> None:
+    """Raises: ValueError, when delta is not between 0 and 1."""
+    if not 0 < delta < 1:
+        raise ValueError(f"delta: expected more than 0 and less than 1, got {delta}")

@@ -1,0 +1,144 @@
+"""The least noise that keeps a plan within its budget."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+
+from privacy.accounting.accountant import check_delta, rounded_up, spend
+from privacy.accounting.composition import Composition, Sampled, bracket, rdp_epsilon, upper_bound
+from privacy.accounting.events import BoundedGaussian, CorrelatedGaussian, Event, PoissonGaussian
+from privacy.accounting.exposure import compose, truncation_slack
+from privacy.task.correlation import Correlation
+from privacy.task.task import AggregationPolicy, BoundedParticipation, Participation, PoissonParticipation
+
+_COARSENESS = 16
+_LARGEST_NOISE = 100_000
+"""In hundredths."""
+
+
+def noise_multiplier_for(
+    participation: Participation,
+    rounds: int,
+    epsilon: float,
+    delta: float,
+    aggregation: AggregationPolicy,
+    *,
+    correlation: Correlation | None = None,
+) -> float:
+    """The smallest noise multiplier, in hundredths, with which `rounds` rounds spend at most epsilon at delta.
+
+    Args:
+        correlation: of noise that the server adds over all the rounds.
+
+    Raises:
+        ValueError: when an argument is out of range, or no noise multiplier up to 1,000 is enough.
+        AccountantsDisagree: when the two accountants contradict each other about the result.
+    """
+    _check_goal(rounds, epsilon, delta)
+    left = delta - truncation_slack(participation, aggregation.min_survivors, rounds, aggregation.shards)
+    if left <= 0:
+        raise ValueError(
+            f"min_survivors: expected so few that smaller cohorts are unlikely at delta {delta}, "
+            f"got {aggregation.min_survivors}; "
+            f"lower it or draw larger cohorts"
+        )
+
+    def planned(hundredths: int) -> Counter[Event]:
+        if correlation is not None and isinstance(participation, BoundedParticipation):
+            return Counter({_stream(participation, correlation, hundredths / 100, rounds): rounds})
+        return Counter({_event(participation, hundredths / 100, aggregation): rounds})
+
+    chosen = _smallest_noise(lambda hundredths: compose(planned(hundredths)), left, epsilon)
+    if chosen is None or spend(planned(chosen), delta).epsilon > epsilon:
+        raise ValueError(
+            f"epsilon: {epsilon} at delta {delta} cannot be kept over {rounds} rounds with a noise multiplier up to "
+            f"{_LARGEST_NOISE // 100}; raise epsilon or lower the rounds"
+        )
+    return chosen / 100
+
+
+def message_noise_for(sampling_rate: float, steps: int, epsilon: float, delta: float) -> float:
+    """The smallest noise multiplier, in hundredths, with which so many steps of DP-SGD with Poisson batches spend at
+    most epsilon at delta; the guarantee is that of `accountant.message_level_epsilon`, for one participation.
+
+    Raises:
+        ValueError: when an argument is out of range, or no noise multiplier up to 1,000 is enough.
+        AccountantsDisagree: when the two accountants contradict each other about the result.
+    """
+    _check_goal(steps, epsilon, delta, "steps")
+    if not 0 < sampling_rate <= 1:
+        raise ValueError(f"sampling_rate: expected more than 0 and at most 1, got {sampling_rate}")
+
+    def composed(hundredths: int) -> Composition:
+        return Composition.of(0.0, [(Sampled(sampling_rate, hundredths / 100), steps)])
+
+    chosen = _smallest_noise(composed, delta, epsilon)
+    if chosen is None or rounded_up(bracket(composed(chosen), delta).upper) > epsilon:
+        raise ValueError(
+            f"epsilon: {epsilon} at delta {delta} cannot be kept over {steps} steps with a noise multiplier up to "
+            f"{_LARGEST_NOISE // 100}; raise epsilon or lower the steps"
+        )
+    return chosen / 100
+
+
+def _smallest_noise(composed: Callable[[int], Composition], delta: float, epsilon: float) -> int | None:
+    """In hundredths. The second accountant gives an upper end, a coarse grid the place, the fine grid the answer."""
+
+    def fits(hundredths: int, coarseness: int = 1) -> bool:
+        return rounded_up(upper_bound(composed(hundredths), delta, coarseness)) <= epsilon
+
+    enough = _first(lambda hundredths: rdp_epsilon(composed(hundredths), delta) <= epsilon, 0, _LARGEST_NOISE)
+    if enough == _LARGEST_NOISE and not fits(enough):
+        return None
+    below = int(enough * 0.93)
+    while below and fits(below, _COARSENESS):
+        enough, below = below, int(below * 0.93)
+    enough = _first(lambda hundredths: fits(hundredths, _COARSENESS), below, enough)
+    below, step = enough - 1, 1
+    while below and fits(below):
+        enough, below, step = below, max(0, below - 2 * step), 2 * step
+    return _first(fits, below, enough)
+
+
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The first of low + 1 to high for which `holds`, once true, stays true; high when none before it."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def _event(participation: Participation, noise_multiplier: float, aggregation: AggregationPolicy) -> Event:
+    if isinstance(participation, PoissonParticipation):
+        return PoissonGaussian(
+            population=participation.population,
+            sampling_rate=participation.sampling_rate,
+            noise_multiplier=noise_multiplier,
+            min_survivors=aggregation.min_survivors,
+            shards=aggregation.shards,
+        )
+    limit = participation.max_participations
+    return BoundedGaussian(task="", noise_multiplier=noise_multiplier, max_participations=limit)
+
+
+def _stream(
+    participation: BoundedParticipation, correlation: Correlation, noise_multiplier: float, rounds: int
+) -> Event:
+    return CorrelatedGaussian(
+        task="",
+        correlation=correlation,
+        noise_multiplier=noise_multiplier,
+        horizon=rounds,
+        min_separation=participation.min_separation,
+        max_participations=participation.max_participations,
+    )
+
+
+def _check_goal(times: int, epsilon: float, delta: float, unit: str = "rounds") -> None:
+    check_delta(delta)
+    if times < 1:
+        raise ValueError(f"{unit}: expected 1 or more, got {times}")
+    if not 0 < epsilon < math.inf:
+        raise ValueError(f"epsilon: expected more than 0 and finite, got {epsilon}")

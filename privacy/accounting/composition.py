@@ -1,0 +1,210 @@
+"""Composed Gaussian mechanisms, with and without Poisson sampling: epsilon between a lower and an upper bound.
+
+Sampled rounds are composed as privacy loss distributions on a grid (Koskela et al. 2020): the upper bound by
+connect-the-dots (Doroshenko et al. 2022), the lower by rounding losses down. Without sampling the Gaussian curve is
+exact. Renyi differential privacy (Mironov 2017; Mironov, Talwar and Zhang 2019) is the independent second opinion.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+from importlib.metadata import version
+
+import numpy as np
+from dp_accounting import dp_event, rdp
+from dp_accounting.pld import privacy_loss_distribution as pld
+from numpy.typing import NDArray
+
+from privacy.accounting.gaussian import epsilon_bracket
+
+GRID = 1e-4
+"""Discretisation of privacy losses."""
+_FINE_UP_TO = 32.0
+"""Above this epsilon the grid widens in proportion: its time and memory would grow with epsilon."""
+_RDP_ORDERS = (*(quarters / 4 for quarters in range(8, 48)), *range(12, 65), 96, 128, 256, 512, 1024)
+_TOLERANCE = 1e-3
+
+# dp-accounting warns of each order whose series does not converge and leaves it out; the bound by the others holds.
+logging.getLogger("absl").addFilter(lambda record: "Excluding this order" not in str(record.msg))
+
+_LIBRARY = f"dp-accounting {version('dp-accounting')}"
+PLD_NAME = f"privacy loss distributions ({_LIBRARY})"
+ANY_PROMISE = 20.0
+"""An epsilon above it lets odds change 500-million-fold. From about there on accountants' floats may give out."""
+EXACT_NAME = f"exact Gaussian curve (scipy {version('scipy')})"
+UNSAMPLED_NAME = f"{EXACT_NAME}, of the same rounds without sampling"
+RDP_NAME = f"Renyi differential privacy ({_LIBRARY})"
+
+
+class AccountantsDisagree(RuntimeError):
+    """Two accountants contradict each other, so no epsilon can be stated and nothing may be released."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Gaussian rounds that a device enters with probability `rate`, unseen."""
+
+    rate: float
+    noise_multiplier: float
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What one device is exposed to.
+
+    Attributes:
+        mu: of all unsampled Gaussians together, sensitivity over standard deviation; inf without noise.
+        sampled: the sampled rounds, and how often each happened.
+    """
+
+    mu: float
+    sampled: tuple[tuple[Sampled, int], ...] = ()
+
+    @classmethod
+    def of(cls, mu_squared: float, rounds: Iterable[tuple[Sampled, int]]) -> Composition:
+        """Compose; equal rounds are merged, and those with no noise or no real sampling become part of mu."""
+        counts: Counter[Sampled] = Counter()
+        for sampled, times in rounds:
+            if times and sampled.noise_multiplier == 0:
+                return cls(math.inf)
+            if sampled.rate == 1:
+                mu_squared += times / sampled.noise_multiplier**2
+            elif times:
+                counts[sampled] += times
+        ordered = sorted(counts.items(), key=lambda item: (item[0].rate, item[0].noise_multiplier))
+        return cls(math.sqrt(mu_squared), tuple(ordered))
+
+    @property
+    def rounds(self) -> int:
+        """How many losses are added on the grid."""
+        return sum(times for _, times in self.sampled) + (self.mu > 0)
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Epsilon lies in [lower, upper]; `second` is the second accountant's, looser, upper bound."""
+
+    lower: float
+    upper: float
+    second: float
+    accountant: str
+
+
+@lru_cache(maxsize=256)
+def bracket(composition: Composition, delta: float, coarseness: int = 1) -> Bracket:
+    """Epsilon at delta, by two accountants; on a grid wider by `coarseness` sooner, and with bounds further apart.
+
+    Raises:
+        AccountantsDisagree: when they contradict each other.
+    """
+    if math.isinf(composition.mu):
+        return Bracket(math.inf, math.inf, math.inf, EXACT_NAME)
+    second = rdp_epsilon(composition, delta)
+    if not composition.sampled:
+        return _agreed(Bracket(*epsilon_bracket(composition.mu, delta), second, EXACT_NAME), _TOLERANCE, _TOLERANCE)
+    lower, upper = (_pld_epsilon(composition, delta, pessimistic, coarseness) for pessimistic in (False, True))
+    if math.isinf(upper) and second > ANY_PROMISE:
+        return Bracket(0.0, _without_grid(composition, delta), second, UNSAMPLED_NAME)
+    widest = _TOLERANCE + _grid(second) * coarseness * composition.rounds
+    return _agreed(Bracket(lower, upper, second, PLD_NAME), widest, _TOLERANCE if coarseness == 1 else widest)
+
+
+def grid_bracket(composition: Composition, delta: float) -> tuple[float, float]:
+    """Lower and upper bound on the grid, also where there is a closed form."""
+    return _pld_epsilon(composition, delta, False, 1), _pld_epsilon(composition, delta, True, 1)
+
+
+@lru_cache(maxsize=1024)
+def upper_bound(composition: Composition, delta: float, coarseness: int = 1) -> float:
+    """The `upper` of `bracket` without its checks, for searches and curves whose result is checked.
+
+    On a grid wider by `coarseness` it is found faster and remains an upper bound.
+    """
+    if math.isinf(composition.mu) or not composition.sampled:
+        return epsilon_bracket(composition.mu, delta)[1]
+    found = _pld_epsilon(composition, delta, True, coarseness)  # positional, as in `bracket`: one cache key
+    if math.isinf(found) and rdp_epsilon(composition, delta) > ANY_PROMISE:
+        return _without_grid(composition, delta)
+    return found
+
+
+def _without_grid(composition: Composition, delta: float) -> float:
+    """Where the grid's floats give out, far above any promise: the exact curve of the same rounds without sampling.
+
+    Sampling never adds to a loss, by the convexity of the hockey-stick divergence.
+    """
+    squares = composition.mu**2 + sum(times / one.noise_multiplier**2 for one, times in composition.sampled)
+    return epsilon_bracket(math.sqrt(squares), delta)[1]
+
+
+@lru_cache(maxsize=1024)
+def rdp_epsilon(composition: Composition, delta: float) -> float:
+    """An upper bound by Renyi differential privacy."""
+    if math.isinf(composition.mu):
+        return math.inf
+    return float(rdp.compute_epsilon(_RDP_ORDERS, rdp_curve(composition)[1], delta)[0])
+
+
+def rdp_curve(composition: Composition) -> tuple[Sequence[float], NDArray[np.float64]]:
+    """Orders, all above 1, and the Renyi divergence at each: float64, inf without noise."""
+    curve = np.array(_RDP_ORDERS) * composition.mu**2 / 2
+    for sampled, times in composition.sampled:
+        curve += times * _rdp_of_round(sampled)
+    return _RDP_ORDERS, curve
+
+
+@lru_cache(maxsize=256)
+def _rdp_of_round(sampled: Sampled) -> NDArray[np.float64]:
+    """At each order: it adds up over rounds."""
+    accountant = rdp.RdpAccountant(_RDP_ORDERS)
+    gaussian = dp_event.GaussianDpEvent(sampled.noise_multiplier)
+    accountant.compose(dp_event.PoissonSampledDpEvent(sampled.rate, gaussian))
+    return np.asarray(accountant.rdp, np.float64)
+
+
+def _agreed(found: Bracket, widest: float, above: float) -> Bracket:
+    """`above`: how far the upper bound may lie over the second accountant's, which is not on a grid."""
+    ordered = found.lower <= min(found.upper, found.second) + _TOLERANCE and found.upper <= found.second + above
+    if not ordered or not found.upper - found.lower <= widest:
+        raise AccountantsDisagree(
+            f"epsilon: expected lower <= upper <= second bound within {widest:.4f}, got {found.lower:.6f}, "
+            f"{found.upper:.6f} and {found.second:.6f}; nothing may be released on these figures"
+        )
+    return found
+
+
+def _grid(epsilon: float) -> float:
+    """A power of two times `GRID`, so that neighbouring epsilons share cached distributions."""
+    return GRID * 2.0 ** max(0, math.ceil(math.log2(max(epsilon, _FINE_UP_TO) / _FINE_UP_TO)))
+
+
+@lru_cache(maxsize=4096)
+def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool, coarseness: int, /) -> float:
+    grid = _grid(rdp_epsilon(composition, delta)) * coarseness
+    with np.errstate(over="ignore"):  # near exp(709); the result is then inf
+        return float(_composed(composition, grid, pessimistic).get_epsilon_for_delta(delta))
+
+
+@lru_cache(maxsize=4)
+def _composed(composition: Composition, grid: float, pessimistic: bool) -> pld.PrivacyLossDistribution:
+    """The last few are kept, since a report asks for several deltas."""
+    parts = [_pld(sampled, grid, pessimistic).self_compose(times) for sampled, times in composition.sampled]
+    if composition.mu:
+        parts.append(_pld(Sampled(1.0, 1 / composition.mu), grid, pessimistic))
+    return reduce(lambda left, right: left.compose(right), parts)
+
+
+@lru_cache(maxsize=16)
+def _pld(sampled: Sampled, grid: float, pessimistic: bool) -> pld.PrivacyLossDistribution:
+    return pld.from_gaussian_mechanism(
+        standard_deviation=sampled.noise_multiplier,
+        sampling_prob=sampled.rate,
+        value_discretization_interval=grid,
+        pessimistic_estimate=pessimistic,
+        use_connect_dots=pessimistic,
+    )

@@ -1,0 +1,90 @@
+"""Epsilon once more, by code and numerics that share nothing with the first accountant.
+
+Sampled rounds: privacy random variables (Gopi, Lee and Wutschitz 2021, Theorem 5.5), whose bounds hold for every error
+of truncation and discretisation. Without sampling: a privacy loss distribution on a grid, against the closed form.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+
+import numpy as np
+from prv_accountant import GaussianMechanism, PoissonSubsampledGaussianMechanism, PRVAccountant
+
+from privacy.accounting.composition import (
+    ANY_PROMISE,
+    PLD_NAME,
+    RDP_NAME,
+    AccountantsDisagree,
+    Bracket,
+    Composition,
+    grid_bracket,
+)
+
+PRV_NAME = f"privacy random variables (prv-accountant {version('prv-accountant')})"
+
+_FINEST = 0.02
+_RELATIVE = 0.01
+"""How wide the second bracket may be, absolutely and of epsilon: its time grows as it narrows."""
+_DELTA_SHARE = 1e-3
+"""Of delta, what truncation may cost."""
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """Epsilon lies in [lower, upper]."""
+
+    lower: float
+    upper: float
+    accountant: str
+
+
+@lru_cache(maxsize=64)
+def second_opinion(composition: Composition, delta: float, first: Bracket) -> SecondOpinion:
+    """A bracket that does not depend on `first`, which only says how fine it has to be.
+
+    Where epsilon promises nothing any more and the independent code gives out, it is the Renyi bound in `first`.
+
+    Raises:
+        AccountantsDisagree: when the brackets do not meet, or there is no second one.
+    """
+    if math.isinf(first.upper) or not composition.rounds:
+        return SecondOpinion(first.lower, first.upper, first.accountant)
+    if composition.sampled:
+        found = _sampled_opinion(composition, delta, first)
+    else:
+        found = SecondOpinion(*grid_bracket(composition, delta), PLD_NAME)
+    if not (found.lower <= first.upper and first.lower <= found.upper):
+        raise AccountantsDisagree(
+            f"epsilon: expected {found.lower:.6f} to {found.upper:.6f} by {found.accountant}, got "
+            f"{first.lower:.6f} to {first.upper:.6f} by {first.accountant}; nothing may be released on these figures"
+        )
+    return found
+
+
+def _sampled_opinion(composition: Composition, delta: float, first: Bracket) -> SecondOpinion:
+    try:
+        return SecondOpinion(*_prv(composition, delta, max(_FINEST, _RELATIVE * first.upper)), PRV_NAME)
+    except (RuntimeError, FloatingPointError) as error:
+        if first.upper <= ANY_PROMISE:
+            raise AccountantsDisagree(f"epsilon: no second opinion, as {PRV_NAME} gave out: {error}") from error
+        return SecondOpinion(0.0, first.second, RDP_NAME)
+
+
+def _prv(composition: Composition, delta: float, width: float) -> tuple[float, float]:
+    """Raises RuntimeError or FloatingPointError where its floats do not suffice."""
+    mechanisms = [PoissonSubsampledGaussianMechanism(one.rate, one.noise_multiplier) for one, _ in composition.sampled]
+    times = [count for _, count in composition.sampled]
+    if composition.mu:
+        mechanisms, times = [*mechanisms, GaussianMechanism(1 / composition.mu)], [*times, 1]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        accountant = PRVAccountant(
+            prvs=mechanisms, max_self_compositions=times, eps_error=width, delta_error=delta * _DELTA_SHARE
+        )
+        lower, _, upper = map(float, accountant.compute_epsilon(delta, times))
+    if not (math.isfinite(lower) and math.isfinite(upper)):
+        raise FloatingPointError(f"expected a finite bracket, got {lower} to {upper}")
+    return max(0.0, lower), upper

@@ -1,0 +1,71 @@
+"""Ed25519 (RFC 8032) signatures with a domain label, so that no signature can serve in another place."""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from privacy.base.canonical import sha256
+
+PUBLIC_KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+
+
+class SignatureError(ValueError):
+    """A signature does not verify under the key and domain it was expected for."""
+
+
+class Signer:
+    """An Ed25519 private key that signs in named domains and never shows itself."""
+
+    def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        self._key = private_key
+        self.public = private_key.public_key().public_bytes_raw()
+
+    def __repr__(self) -> str:
+        return f"Signer({key_id(self.public)})"
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Signer:
+        """A signer from 32 secret bytes.
+
+        Raises:
+            ValueError: when `seed` is not 32 bytes long.
+        """
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    def sign(self, domain: str, message: bytes) -> bytes:
+        """A 64-byte signature over `domain` and `message`."""
+        return self._key.sign(_bound(domain, message))
+
+    def sign_envelope(self, pre_authentication: bytes) -> bytes:
+        """A bare Ed25519 signature over a DSSE pre-authentication encoding, which names its own type.
+
+        Raises:
+            ValueError: for any other bytes; those are signed in a domain.
+        """
+        if not pre_authentication.startswith(b"DSSEv1 "):
+            raise ValueError("pre_authentication: expected DSSE version 1")
+        return self._key.sign(pre_authentication)
+
+
+def verify(public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
+    """Check a signature made by `Signer.sign`.
+
+    Raises:
+        SignatureError: when it does not verify.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, _bound(domain, message))
+    except (InvalidSignature, ValueError) as error:
+        raise SignatureError(f"{domain}: no valid signature by {key_id(public_key)}") from error
+
+
+def key_id(public_key: bytes) -> str:
+    """Short public name of a key."""
+    return sha256(public_key).hex()[:16]
+
+
+def _bound(domain: str, message: bytes) -> bytes:
+    label = domain.encode()
+    return len(label).to_bytes(2, "big") + label + message

@@ -1,0 +1,1 @@
+"""The privacy ledger: charged, durably, before anything is unmasked; append-only, signed, witnessed."""

@@ -1,0 +1,301 @@
+"""The privacy ledger: a round is charged, durably, before anything of it is unmasked.
+
+Formal guarantee. What `reserve` ever returned a receipt for never costs more than the budget, across crashes, restarts
+and processes that share the store. There are no refunds. The ledger is append-only, hash-chained and a Merkle tree
+(RFC 6962), its head signed with Ed25519 at each append; it holds no device ids. What signatures cannot catch: a signer
+who rewrites history that nobody else has a head of, or who shows an old head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from pydantic import Field, ValidationError
+
+from privacy.accounting.accountant import Spend, spend
+from privacy.base.canonical import Frozen
+from privacy.base.errors import what_is_wrong
+from privacy.base.signing import SignatureError, Signer
+from privacy.base.signing import verify as verify_signature
+from privacy.ledger.entries import (
+    Abandoned,
+    Body,
+    Charged,
+    Digest,
+    DoubleRelease,
+    Entry,
+    Fold,
+    LedgerError,
+    LedgerInvalid,
+    Opened,
+    ReceiptRefused,
+    Released,
+    Uncharged,
+)
+from privacy.ledger.limits import BudgetExhausted, check_charge, first_overspent
+from privacy.ledger.receipt import Charge, Receipt, issue_receipt
+from privacy.task.task import Budget, Purpose
+
+__all__ = [
+    "BudgetExhausted",
+    "Charge",
+    "DoubleRelease",
+    "Ledger",
+    "LedgerError",
+    "LedgerInvalid",
+    "LedgerStore",
+    "LedgerTransaction",
+    "Receipt",
+    "ReceiptRefused",
+    "SignedHead",
+    "replay",
+    "verify",
+]
+
+_DOMAIN = "havenfl/ledger-head/1"
+
+
+class SignedHead(Frozen):
+    """What the signer stands for: the number of entries and their Merkle root."""
+
+    size: int = Field(ge=1)
+    root: Digest
+    signature: str = Field(pattern=r"^[0-9a-f]{128}$")
+
+    @classmethod
+    def of(cls, size: int, root: bytes, signer: Signer) -> SignedHead:
+        """Sign a tree of `size` leaves with the 32-byte `root`."""
+        return cls(size=size, root=root.hex(), signature=signer.sign(_DOMAIN, _head_message(size, root)).hex())
+
+    def check_signature(self, public_key: bytes) -> None:
+        """Raises: LedgerInvalid, when the head is not the signer's."""
+        try:
+            message = _head_message(self.size, bytes.fromhex(self.root))
+            verify_signature(public_key, _DOMAIN, message, bytes.fromhex(self.signature))
+        except SignatureError as error:
+            raise LedgerInvalid(f"head of {self.size} entries: {error}") from error
+
+    def check(self, fold: Fold, public_key: bytes) -> None:
+        """Raises: LedgerInvalid, when the head is not the signer's or not of these entries."""
+        self.check_signature(public_key)
+        if self.size != fold.size:
+            raise LedgerInvalid(f"head: expected {self.size} entries, got {fold.size}")
+        if self.root != fold.frontier.root().hex():
+            raise LedgerInvalid(f"head of {self.size} entries: expected root {self.root}, got other entries")
+
+
+class LedgerTransaction(Protocol):
+    """Exclusive access to the stored entries."""
+
+    def entries(self, start: int) -> Sequence[bytes]:
+        """The entries from number `start` on."""
+        ...
+
+    def head(self) -> bytes | None:
+        """The head stored with the last entry; None in an empty store."""
+        ...
+
+    def append(self, seq: int, entry: bytes, head: bytes) -> None:
+        """Add entry number `seq` and the head after it."""
+        ...
+
+
+class LedgerStore(Protocol):
+    """Durable storage of one ledger."""
+
+    def transaction(self) -> AbstractContextManager[LedgerTransaction]:
+        """Exclusive until its end; durable once it has ended, and without effect when it ends by an exception."""
+        ...
+
+
+class Ledger:
+    """The one way to a `Receipt`.
+
+    Not to be shared between threads. Same store, signer, clock readings and charges: same bytes.
+    """
+
+    def __init__(
+        self, store: LedgerStore, signer: Signer, population: str, budget: Budget, clock: Callable[[], int]
+    ) -> None:
+        """Open the ledger, or start it in an empty store.
+
+        Args:
+            population: whose devices' budget this is.
+            clock: Unix time in seconds.
+
+        Raises:
+            LedgerInvalid: when the store holds another signer's, population's or budget's ledger, or a damaged one.
+        """
+        self._store, self._signer, self._budget, self._clock = store, signer, budget, clock
+        self._fold = Fold()
+        opened = Opened(public_key=signer.public.hex(), population=population, budget=budget)
+        with self._synchronised() as transaction:
+            if self._fold.opened is None:
+                self._append(transaction, opened)
+        if self._fold.opened != opened:
+            raise LedgerInvalid(
+                f"entry 0: expected the ledger of this signer, of population {population} and budget {budget}, "
+                "got another's"
+            )
+
+    def reserve(self, charge: Charge) -> Receipt:
+        """Pay for a round; call it before unmasking, and unmask only what the receipt's transcript fixes.
+
+        A second call for the same task, round and transcript reveals nothing new and returns the same receipt. With
+        another transcript the open charge is abandoned, and the new one costs as much again.
+
+        Raises:
+            BudgetExhausted: when the charge would exceed the budget; nothing is written.
+            AccountantsDisagree: when no epsilon can be stated; nothing is written.
+        """
+        with self._synchronised() as transaction:
+            before = self._fold.latest.get((charge.task, charge.round))
+            if before is not None and self._is_replay(before, charge):
+                return issue_receipt(self._fold.accounts[before].charge, before)
+            check_charge(self._fold, self._budget, charge.event, self._now())
+            if before is not None and self._fold.is_open(before):
+                self._append(transaction, Abandoned(charge_hash=before, reason="superseded by another transcript"))
+            self._append(transaction, Charged(charge=charge))
+            charge_hash = self._fold.tail
+        return issue_receipt(charge, charge_hash)
+
+    def find(self, charge: Charge) -> Receipt | None:
+        """The receipt of this very charge if it was made before, whatever became of it; charges nothing."""
+        with self._synchronised():
+            charged = self._fold.latest.get((charge.task, charge.round))
+            if charged is None or self._fold.accounts[charged].charge != charge:
+                return None
+            return issue_receipt(charge, charged)
+
+    def released(self, receipt: Receipt, model_digest: str) -> None:
+        """Record which model (hex SHA-256) a charge paid for; again with the same model, nothing happens.
+
+        Raises:
+            DoubleRelease: when it paid for another model.
+            ReceiptRefused: when the charge was abandoned or is not of this ledger.
+        """
+        with self._synchronised() as transaction:
+            account = self._fold.accounts.get(receipt.entry_hash)
+            if account is None or account.model_digest != model_digest:
+                self._fold.check_release(receipt.entry_hash, model_digest)
+                self._append(transaction, Released(charge_hash=receipt.entry_hash, model_digest=model_digest))
+
+    def abandoned(self, receipt: Receipt, reason: str) -> None:
+        """Record that a charge led to no release; it stays spent. Again, nothing happens.
+
+        Raises:
+            ReceiptRefused: when the charge was released or is not of this ledger.
+        """
+        with self._synchronised() as transaction:
+            account = self._fold.accounts.get(receipt.entry_hash)
+            if account is None or not account.abandoned:
+                self._fold.check_abandon(receipt.entry_hash)
+                self._append(transaction, Abandoned(charge_hash=receipt.entry_hash, reason=reason))
+
+    def spent(self) -> Spend:
+        """What all charges cost together at the budget's delta."""
+        with self._synchronised():
+            return spend(self._fold.counts, self._budget.delta)
+
+    def declare_uncharged(self, purpose: Purpose, what: str, why: str) -> None:
+        """Record a use of the population's data that no charge covers; every later report names it.
+
+        Again with the same words, nothing happens.
+        """
+        use = Uncharged(purpose=purpose, what=what, why=why)
+        with self._synchronised() as transaction:
+            if use not in self._fold.uncharged:
+                self._append(transaction, use)
+
+    def entries(self) -> tuple[bytes, ...]:
+        """All entries, as canonical JSON."""
+        with self._store.transaction() as transaction:
+            return tuple(transaction.entries(0))
+
+    def head(self) -> SignedHead:
+        """The signed head of all entries."""
+        with self._store.transaction() as transaction:
+            return _parsed_head(transaction.head())
+
+    @contextmanager
+    def _synchronised(self) -> Iterator[LedgerTransaction]:
+        try:
+            with self._store.transaction() as transaction:
+                self._catch_up(transaction)
+                yield transaction
+        except BaseException:
+            self._fold = Fold()  # what was committed is unknown here: read it again
+            raise
+
+    def _catch_up(self, transaction: LedgerTransaction) -> None:
+        for raw in transaction.entries(self._fold.size):
+            self._fold.take(raw)
+        if self._fold.size or transaction.head() is not None:
+            _parsed_head(transaction.head()).check(self._fold, self._signer.public)
+
+    def _append(self, transaction: LedgerTransaction, body: Body) -> None:
+        entry = Entry(seq=self._fold.size, previous=self._fold.tail, time=self._now(), body=body)
+        raw = entry.canonical()
+        self._fold.take(raw)
+        head = SignedHead.of(self._fold.size, self._fold.frontier.root(), self._signer)
+        transaction.append(entry.seq, raw, head.canonical())
+
+    def _now(self) -> int:
+        """A clock that was set back must not let charges leave a window, nor reorder entries."""
+        return max(self._clock(), self._fold.time)
+
+    def _is_replay(self, charge_hash: str, charge: Charge) -> bool:
+        account = self._fold.accounts[charge_hash]
+        return account.charge == charge and not account.abandoned
+
+
+def verify(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tuple[Entry, ...]:
+    """Recompute a whole ledger and return its parsed entries.
+
+    Checked: canonical form, numbers, chain, times, Merkle root, signature, population, each release paid by exactly one
+    charge of its own, and the budget after every charge.
+
+    Raises:
+        LedgerInvalid: naming the first entry that is wrong.
+        AccountantsDisagree: when the spend cannot be recomputed.
+    """
+    return _verified(entries, head, public_key)[0]
+
+
+def replay(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> Fold:
+    """`verify`, for what the entries add up to.
+
+    Raises:
+        LedgerInvalid, AccountantsDisagree: as `verify`.
+    """
+    return _verified(entries, head, public_key)[1]
+
+
+def _verified(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tuple[tuple[Entry, ...], Fold]:
+    fold = Fold()
+    parsed = tuple(fold.take(raw) for raw in entries)
+    head.check(fold, public_key)
+    if fold.opened is None or fold.opened.public_key != public_key.hex():
+        raise LedgerInvalid("entry 0: expected a ledger opened by this key, got another's")
+    over = first_overspent(fold, fold.opened.budget)
+    if over is not None:
+        account, limit = over
+        raise LedgerInvalid(
+            f"entry {account.seq}: expected at most epsilon {limit.epsilon} in {limit.span}, got more with this charge"
+        )
+    return parsed, fold
+
+
+def _parsed_head(raw: bytes | None) -> SignedHead:
+    if raw is None:
+        raise LedgerInvalid("head: expected a signed head, got none")
+    try:
+        return SignedHead.model_validate_json(raw)
+    except ValidationError as error:
+        raise LedgerInvalid(f"head: {what_is_wrong(error)}") from error
+
+
+def _head_message(size: int, root: bytes) -> bytes:
+    return size.to_bytes(8, "big") + root

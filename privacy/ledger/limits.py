@@ -1,0 +1,122 @@
+"""A population's budget against what was charged: over its life, and in any window of days."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from privacy.accounting.accountant import spend, within
+from privacy.accounting.events import Event
+from privacy.ledger.entries import Account, Fold, LedgerError
+from privacy.task.task import Budget, Window
+
+
+class BudgetExhausted(LedgerError):
+    """A charge would exceed the budget.
+
+    Attributes:
+        spent: epsilon so far.
+        would_make: epsilon with the charge.
+        limit: epsilon that may be spent.
+        span: over what time: "the population's life" or "any 30 days".
+        budget: what may be spent.
+    """
+
+    def __init__(self, limit: Limit, event: Event, budget: Budget) -> None:
+        self.limit, self.span, self.budget = limit.epsilon, limit.span, budget
+        self.spent = spend(limit.counts, budget.delta).epsilon
+        self.would_make = spend(limit.counts + Counter({event: 1}), budget.delta).epsilon
+        super().__init__(
+            f"budget: epsilon {self.spent} of {self.limit} is spent at delta {budget.delta} in {self.span}, and this "
+            f"round would make it {self.would_make}; nothing of it was unmasked"
+        )
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What may be spent over a span of time, and what was charged in it."""
+
+    span: str
+    epsilon: float
+    counts: Counter[Event]
+
+
+def limits(fold: Fold, budget: Budget, now: int) -> list[Limit]:
+    """Of the population's life, and of the window that ends at `now` if there is one."""
+    found = [Limit("the population's life", math.inf if budget.epsilon is None else budget.epsilon, fold.counts)]
+    if budget.window is not None:
+        found.append(_windowed(budget.window, fold.charged_since(now - budget.window.seconds + 1)))
+    return found
+
+
+def check_charge(fold: Fold, budget: Budget, event: Event, now: int) -> None:
+    """Raises: BudgetExhausted; AccountantsDisagree, when no epsilon can be stated."""
+    for limit in limits(fold, budget, now):
+        if not within(limit.counts + Counter({event: 1}), budget.delta, limit.epsilon):
+            raise BudgetExhausted(limit, event, budget)
+
+
+def first_overspent(fold: Fold, budget: Budget) -> tuple[Account, Limit] | None:
+    """The first charge with which a limit was exceeded, if there is one.
+
+    Raises:
+        AccountantsDisagree: when no epsilon can be stated.
+    """
+    accounts = list(fold.accounts.values())
+    whole = limits(fold, budget, fold.time)[0]
+    if not within(whole.counts, budget.delta, whole.epsilon):
+        return accounts[_culprit(accounts, whole.epsilon, budget.delta)], whole
+    if budget.window is None:
+        return None
+    return _first_in_window(accounts, budget.window, budget.delta)
+
+
+def worst_in_window(fold: Fold, window: Window, delta: float) -> float:
+    """Epsilon of the costliest window so far.
+
+    Raises:
+        AccountantsDisagree: when no epsilon can be stated.
+    """
+    distinct = {frozenset(counts.items()): counts for _, counts in _fullest(list(fold.accounts.values()), window)}
+    return max((spend(counts, delta).epsilon for counts in distinct.values()), default=0.0)
+
+
+def _windowed(window: Window, counts: Counter[Event]) -> Limit:
+    return Limit(f"any {window.days} days", window.epsilon, counts)
+
+
+def _culprit(accounts: list[Account], epsilon: float, delta: float) -> int:
+    """Epsilon only grows, so the first charge too many can be searched for."""
+    events = [account.charge.event for account in accounts]
+    too_much = range(len(events))
+    return bisect_left(too_much, True, key=lambda last: not within(events[: last + 1], delta, epsilon))
+
+
+def _first_in_window(accounts: list[Account], window: Window, delta: float) -> tuple[Account, Limit] | None:
+    fine: set[frozenset[tuple[Event, int]]] = set()
+    for account, counts in _fullest(accounts, window):
+        key = frozenset(counts.items())
+        if key not in fine and not within(counts, delta, window.epsilon):
+            return account, _windowed(window, counts)
+        fine.add(key)
+    return None
+
+
+def _fullest(accounts: list[Account], window: Window) -> Iterator[tuple[Account, Counter[Event]]]:
+    """The windows just before something leaves them, and the last: every other one is part of one of these."""
+    counts: Counter[Event] = Counter()
+    first = 0
+    for last, account in enumerate(accounts):
+        gone = first
+        while accounts[gone].time <= account.time - window.seconds:
+            gone += 1
+        if gone > first:
+            yield accounts[last - 1], counts.copy()
+            counts -= Counter(one.charge.event for one in accounts[first:gone])
+            first = gone
+        counts[account.charge.event] += 1
+    if accounts:
+        yield accounts[-1], counts

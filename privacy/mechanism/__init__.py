@@ -1,0 +1,1 @@
+"""The distributed discrete Gaussian mechanism: clipping, rotation, rounding, noise on devices, and correlated noise."""

@@ -1,0 +1,362 @@
+"""The distributed discrete Gaussian mechanism: clip, rotate, round and add noise on devices; decode the charged sum.
+
+Formal guarantee. Adjacency: one device's contribution replaced by zero. The integer vector that a device contributes
+has L2 norm at most `norm_bound`, enforced after rotation and rounding in exact integer arithmetic, so `norm_bound` is
+the sensitivity of the sum. Each device adds a discrete Gaussian per coordinate, of a variance that lets the share of
+devices assumed honest and present reach noise_multiplier * norm_bound alone. Their sum is within
+10 h exp(-pi^2 sigma^2) of one discrete Gaussian per coordinate (Kairouz, Liu and Steinke 2021, Theorem 1): below
+2^-3000 for sigma >= 16. Leaving the modulus costs accuracy, never privacy.
+
+The grid and the noise of the sum do not depend on how many devices came: a Poisson cohort's size stays hidden in a
+release, as its amplification requires. Only drop-outs add to the noise that is left out of the account.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.base.randomness import Randomness, uniform_words
+from privacy.ledger.receipt import Receipt
+from privacy.mechanism import discrete_gaussian as dgauss
+from privacy.mechanism.rotation import rotate, spread, unrotate
+from privacy.task.states import Encoded, Total, Update, joint_transcript
+from privacy.task.task import TaskSpec
+
+_SIGMA = 448
+"""Finer noise, in integer steps a device, is of use only where the rounding of many coordinates asks for it."""
+_ROUNDING_STEPS = 16
+"""A bound of so many steps over the square root of the length makes rounding cost 0.05%: fine enough for any model."""
+_MIN_VARIANCE = 256
+"""A device's variance is a whole number: from here on rounding it changes the noise of a sum by less than 0.4%."""
+_WRAP_BITS = 40
+"""Some coordinate of the sum leaves the modulus with probability below 2^-40."""
+_UNNOISED_STEPS = 1 << 20
+"""At most so many integer steps per bound when no noise limits them."""
+_ROUNDING_ATTEMPTS = 64
+"""Each is accepted with probability above 0.39, so all fail with probability below 2^-45."""
+_WIDTHS = (8, 10, 12, 16, 21, 32)
+"""Widths that leave next to nothing of a 64-bit word unused."""
+_ROUNDING_COST = 1.01
+"""What rounding may add to the sensitivity when the modulus is chosen automatically."""
+
+
+class MechanismError(ValueError):
+    """Parameters under which no sum can be exact and private, or an update that cannot be encoded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """A sum that was paid for.
+
+    Only a charged sum can become one: the receipt's transcript must be the sum's.
+
+    Attributes:
+        values: float32[d], the sum of the clipped updates plus noise, in the units of the model's weights.
+        statistics: noisy sums of the devices' statistics, by name.
+        statistics_noise_std: lower bound of the standard deviation of each one's noise.
+        within_clip: noisy sum over the devices of 1/2 for an update within the clip and -1/2 for another; None where
+            the clip does not adapt.
+        noise_std: lower bound of the noise's standard deviation per coordinate, from the honest survivors alone.
+        noise_multiplier: the same over the sensitivity: what the charge may count on.
+    """
+
+    values: NDArray[np.float32] = field(repr=False)
+    statistics: Mapping[str, float]
+    statistics_noise_std: Mapping[str, float]
+    within_clip: float | None
+    survivors: int
+    cohort: int
+    noise_std: float
+    noise_multiplier: float
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """The mechanism of one shard of one round, computed alike on every device and the server.
+
+    Attributes:
+        task: whose clip, statistics and noise these are.
+        scale: integer steps per unit of the model's weights; the same in every round of a task.
+        norm_bound: L2 bound of an encoded contribution before noise, in integer steps; likewise.
+        variance: of a device's discrete Gaussian, in integer steps; 0 for no noise.
+        honest: how many devices' noise is counted on, a real number so that the sum's noise is the same for any cohort.
+    """
+
+    task: TaskSpec = field(repr=False)
+    scale: float
+    norm_bound: float
+    variance: int
+    honest: float
+
+    @classmethod
+    def for_cohort(cls, task: TaskSpec, cohort: int) -> Mechanism:
+        """Size the rounding for the task, and each device's noise for `cohort` devices.
+
+        Raises:
+            MechanismError: when rounding would dominate the clip, the sum could leave the modulus, or the noise of
+                this or the smallest cohort cannot be sampled exactly.
+        """
+        bound = _norm_bound(task)
+        honest = cohort * _honest_share(task)
+        variance = _variance(task, bound, honest)
+        _check_variance(variance, bound, task)
+        _check_modulus(bound, variance, cohort, task)
+        scale = _clip_steps(bound, task.length) / task.contribution_bound
+        if not 0 < scale < math.inf:
+            raise MechanismError(f"clip: expected one that can be counted in steps, got {task.mechanism.clip}")
+        return cls(task, scale, bound, variance, honest)
+
+    def encode(self, update: Update, rotation: bytes, rng: Randomness) -> Encoded:
+        """Clip, rotate, round and noise one device's update and statistics.
+
+        Raises:
+            MechanismError: when the update is not finite or has another length, or a statistic is missing.
+        """
+        within, clipped = self._clipped(update.delta)
+        contribution = np.concatenate([clipped, self.reported(update.statistics, within=within)])
+        # Drawn before the rounding, which takes as much randomness as it needs, so that updates which differ in their
+        # last bits get the same noise.
+        noise = dgauss.sample(self.variance, contribution.size, rng) if self.variance else 0
+        return Encoded(self._round(rotate(contribution, rotation), rng) + noise)
+
+    def reported(self, statistics: Mapping[str, float], *, within: bool) -> NDArray[np.float64]:
+        """What a device contributes behind its update: its statistics, and the clip's bit if it adapts; scaled.
+
+        Raises:
+            MechanismError: when a statistic is missing.
+        """
+        return np.concatenate([self._statistics(statistics), self._bit(within)])
+
+    def decode(self, total: Total) -> NDArray[np.float64]:
+        """The sum in the units of the model's weights: float64[length]."""
+        summed = total.sums.astype(np.float64)
+        if total.rotation is not None:
+            summed = unrotate(summed, total.rotation)
+        summed /= self.scale
+        return summed
+
+    def with_server_noise(self, total: Total, noise: NDArray[np.float64]) -> Total:
+        """The sum and a round's correlated noise, given as float64[length] before scaling.
+
+        Both lie on the integer grid before anything is computed from their sum, so that its low-order bits tell nothing
+        of the one or the other (Mironov 2012).
+        """
+        steps = self.task.mechanism.noise_multiplier * self.norm_bound
+        scaled = noise * steps
+        rotated = scaled if total.rotation is None else rotate(scaled, total.rotation)
+        return replace(total, sums=total.sums + np.rint(rotated).astype(np.int64))
+
+    @property
+    def noise_std(self) -> float:
+        """Standard deviation per coordinate of the honest devices' noise, in the units of the model's weights."""
+        return math.sqrt(self.variance * self.honest) / self.scale
+
+    @property
+    def noise_multiplier(self) -> float:
+        """Standard deviation of the honest devices' noise over the sensitivity; at least the task's."""
+        return math.sqrt(self.variance * self.honest) / self.norm_bound
+
+    @property
+    def rounding_cost(self) -> float:
+        """By which factor rounding widens the sensitivity."""
+        return self.norm_bound / (self.scale * self.task.contribution_bound)
+
+    def _clipped(self, delta: NDArray[np.float32]) -> tuple[bool, NDArray[np.float64]]:
+        """Whether the update was within the clip, and the update within it."""
+        dimension = self.task.model.dimension
+        if delta.shape != (dimension,) or delta.dtype != np.float32:
+            raise MechanismError(f"update: expected float32[{dimension}], got {delta.dtype} of shape {delta.shape}")
+        exact = delta.astype(np.float64)
+        norm = float(np.linalg.norm(exact))
+        if not math.isfinite(norm):
+            raise MechanismError("update: expected finite numbers, got NaN or infinity")
+        clip = self.task.mechanism.clip
+        return norm <= clip, exact * min(1.0, clip / norm) if norm else exact
+
+    def _statistics(self, given: Mapping[str, float]) -> NDArray[np.float64]:
+        wanted = self.task.statistics
+        missing = [statistic.name for statistic in wanted if not math.isfinite(given.get(statistic.name, math.nan))]
+        if missing:
+            raise MechanismError(f"statistics: expected a finite {', '.join(missing)}, got none")
+        parts = [min(max(given[one.name], 0.0), one.bound) / one.bound * one.share for one in wanted]
+        return np.array(parts, np.float64) * self.task.mechanism.clip
+
+    def _bit(self, within: bool) -> NDArray[np.float64]:
+        """Plus or minus its share of the clip; nothing where the clip does not adapt."""
+        adaptive = self.task.mechanism.adaptive
+        if adaptive is None:
+            return np.empty(0)
+        return np.array([adaptive.share if within else -adaptive.share]) * self.task.mechanism.clip
+
+    def _round(self, rotated: NDArray[np.float64], rng: Randomness) -> NDArray[np.int64]:
+        """Conditional stochastic rounding (Kairouz, Liu and Steinke 2021, Algorithm 1)."""
+        scaled = rotated * self.scale
+        most = self.norm_bound**2
+        for _ in range(_ROUNDING_ATTEMPTS):
+            rounded = scaled + uniform_words(rng, scaled.size, np.uint32) * 2.0**-32
+            np.floor(rounded, out=rounded)
+            # Near the bound 64 bits hold the exact sum of squares; far from it they would wrap, and NaN compares false.
+            if float(rounded @ rounded) <= 1.5 * most:
+                integers: NDArray[np.int64] = rounded.astype(np.int64)
+                if int(integers @ integers) <= most:
+                    return integers
+        raise MechanismError(f"update: no rounding within the norm bound in {_ROUNDING_ATTEMPTS} attempts")
+
+
+def release(
+    task: TaskSpec,
+    totals: Sequence[Total],
+    charged: Sequence[str],
+    receipt: Receipt,
+    noise: NDArray[np.float64] | None = None,
+) -> Release:
+    """Decode the sum of a round's shards, which the ledger has charged together.
+
+    Args:
+        task: as it is in this round: `TaskSpec.with_clip` where the clip adapts.
+        charged: the transcripts of all shards that the receipt is for; some may have ended without a total.
+        noise: float64[length], the round's correlated noise before scaling, if the task's server adds it.
+
+    Raises:
+        MechanismError: when the receipt is for another sum, or noise is missing, or given where devices add it.
+    """
+    paid = receipt.charge.transcript == joint_transcript(charged)
+    if not paid or not totals or not {total.transcript for total in totals} <= set(charged):
+        raise MechanismError("receipt: expected one for this very sum, got one for another")
+    if len({total.rotation for total in totals}) > 1:
+        raise MechanismError("totals: expected shards of one round, got several rotations")
+    if (noise is None) != (task.mechanism.correlation is None):
+        raise MechanismError("noise: expected the server's if and only if the task is correlated")
+    shards = [Mechanism.for_cohort(task, total.cohort) for total in totals]
+    whole = replace(totals[0], sums=np.sum([total.sums for total in totals], axis=0))
+    noise_std = math.sqrt(sum(shard.noise_std**2 for shard in shards))
+    multiplier = min(shard.noise_multiplier for shard in shards)
+    if noise is not None:
+        whole = shards[0].with_server_noise(whole, noise)
+        noise_std = task.mechanism.noise_multiplier * shards[0].norm_bound / shards[0].scale
+        multiplier = task.mechanism.noise_multiplier
+    summed = shards[0].decode(whole)
+    dimension, count = task.model.dimension, len(task.statistics)
+    units = {one.name: task.mechanism.clip * one.share / one.bound for one in task.statistics}
+    measured = zip(units.items(), summed[dimension : dimension + count], strict=True)
+    return Release(
+        values=summed[:dimension].astype(np.float32),
+        statistics={name: float(value / unit) for (name, unit), value in measured},
+        statistics_noise_std={name: noise_std / unit for name, unit in units.items()},
+        within_clip=_within_clip(task, float(summed[-1])),
+        survivors=sum(total.survivors for total in totals),
+        cohort=sum(total.cohort for total in totals),
+        noise_std=noise_std,
+        noise_multiplier=multiplier,
+        receipt=receipt,
+    )
+
+
+def _within_clip(task: TaskSpec, last: float) -> float | None:
+    adaptive = task.mechanism.adaptive
+    return None if adaptive is None else last / (2 * adaptive.share * task.mechanism.clip)
+
+
+def smallest_modulus(task: TaskSpec) -> int:
+    """The fewest bits a coordinate at which rounding adds at most 1% to the sensitivity and no sum leaves the modulus.
+
+    Raises:
+        MechanismError: when 32 bits are not enough.
+    """
+    for bits in _WIDTHS[:-1]:
+        candidate = with_modulus(task, bits)
+        try:
+            if Mechanism.for_cohort(candidate, task.largest_shard).rounding_cost <= _ROUNDING_COST:
+                return bits
+        except MechanismError:
+            continue
+    Mechanism.for_cohort(with_modulus(task, _WIDTHS[-1]), task.largest_shard)
+    return _WIDTHS[-1]
+
+
+def with_modulus(task: TaskSpec, bits: int) -> TaskSpec:
+    """The same task, its sums counted modulo 2^bits."""
+    aggregation = task.aggregation.model_copy(update={"modulus_bits": bits})
+    return task.model_copy(update={"aggregation": aggregation})
+
+
+def _device_noise(task: TaskSpec) -> float:
+    """The noise multiplier that devices reach together; none where the server adds the noise."""
+    return 0.0 if task.mechanism.correlation else task.mechanism.noise_multiplier
+
+
+def _honest_share(task: TaskSpec) -> float:
+    return 1 - task.aggregation.corrupt_share - task.aggregation.dropout_share
+
+
+def _norm_bound(task: TaskSpec) -> float:
+    """The finest grid on which the sum of the largest shard fits the modulus and the noise can be sampled."""
+    noise = _device_noise(task)
+    fits = (_half_modulus(task) - _tail(task) * math.sqrt(task.largest_shard)) / _reach(task)
+    if noise == 0:
+        return min(fits, math.sqrt(_UNNOISED_STEPS**2 + task.length))
+    fine_noise = _SIGMA * math.sqrt(task.shard_cohort * _honest_share(task)) / noise
+    return min(fits, max(fine_noise, _ROUNDING_STEPS * math.sqrt(task.length)))
+
+
+def _reach(task: TaskSpec) -> float:
+    """How far a coordinate of the sum gets but for probability 2^-40, over the norm bound.
+
+    The rotation makes a coordinate of the summed contributions, of norm at most n times the bound, sub-Gaussian with
+    parameter n / sqrt(p) of it; no coordinate exceeds n of it in any case.
+    """
+    cohort, tail = task.largest_shard, _tail(task)
+    noise = _device_noise(task) / math.sqrt(_honest_share(task))
+    rotated = cohort / math.sqrt(spread(task.length))
+    return min(cohort + tail * noise, tail * math.hypot(rotated, noise))
+
+
+def _tail(task: TaskSpec) -> float:
+    return dgauss.standard_tail(_WRAP_BITS, task.length)
+
+
+def _half_modulus(task: TaskSpec) -> int:
+    return (1 << (task.aggregation.modulus_bits - 1)) - 1
+
+
+def _variance(task: TaskSpec, bound: float, honest: float) -> int:
+    return math.ceil((_device_noise(task) * bound) ** 2 / honest)
+
+
+def _check_variance(variance: int, bound: float, task: TaskSpec) -> None:
+    if _device_noise(task) and variance < _MIN_VARIANCE:
+        raise MechanismError(
+            f"modulus_bits: {task.aggregation.modulus_bits} bits are too coarse for the noise of so many devices; "
+            "use more bits"
+        )
+    fewest = task.aggregation.min_survivors
+    if _variance(task, bound, fewest * _honest_share(task)) > dgauss.MAX_VARIANCE:
+        raise MechanismError(f"min_survivors: the noise of {fewest} devices cannot be sampled; raise min_survivors")
+
+
+def _check_modulus(bound: float, variance: int, cohort: int, task: TaskSpec) -> None:
+    rotated = cohort * bound / math.sqrt(spread(task.length))
+    spreads = _tail(task) * math.hypot(rotated, math.sqrt(variance * cohort))
+    plain = cohort * bound + _tail(task) * math.sqrt(variance * cohort)
+    if bound <= 0 or min(spreads, plain) > _half_modulus(task):
+        raise MechanismError(
+            f"modulus_bits: the sum of {cohort} devices does not fit {task.aggregation.modulus_bits} bits; "
+            f"use more bits, or at most {task.largest_shard} devices"
+        )
+
+
+def _clip_steps(bound: float, length: int) -> float:
+    """The clip, in steps, whose rounding stays within `bound` with probability above 1 - exp(-1/2).
+
+    Inverts bound^2 = c^2 + d/4 + c + sqrt(d)/2, the Delta_2 of Kairouz, Liu and Steinke 2021 with beta = exp(-1/2).
+    """
+    room = bound * bound - length / 4 - math.sqrt(length) / 2
+    if room <= 1:
+        raise MechanismError(f"modulus_bits: at {length} coordinates rounding would exceed the clip; use more bits")
+    return (math.sqrt(1 + 4 * room) - 1) / 2

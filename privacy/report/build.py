@@ -1,0 +1,237 @@
+"""The epsilon report: JSON from the task and the verified ledger, HTML drawn from the JSON alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from privacy.accounting.accountant import Spend, confirmed_spend, message_level_epsilon
+from privacy.accounting.events import Event, PoissonGaussian, round_event
+from privacy.ledger.entries import Account, Fold
+from privacy.ledger.ledger import SignedHead, replay
+from privacy.ledger.limits import worst_in_window
+from privacy.report import words
+from privacy.report.fleet import extrapolated, extrapolation_part
+from privacy.report.html import render_html
+from privacy.report.model import (
+    Amplification,
+    AuditPart,
+    Claim,
+    CompositionPart,
+    EpsilonReport,
+    EventCount,
+    MechanismPart,
+    MessageSpend,
+    ParticipationPart,
+    Provenance,
+    PurposeCount,
+    RandomnessPart,
+    RoundCounts,
+    SpendPart,
+    UnchargedUse,
+    WindowSpend,
+    json_schema,
+)
+from privacy.report.spend import device_spend, number
+from privacy.report.trust import trust
+from privacy.task.task import BoundedParticipation, Budget, PoissonParticipation, TaskSpec
+
+__all__ = ["EpsilonReport", "ReportError", "RoundCounts", "RunFacts", "build_report", "json_schema", "render_html"]
+
+
+class ReportError(ValueError):
+    """Task, ledger and facts do not belong together."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the ledger does not hold.
+
+    Attributes:
+        rounds: realised sizes; left out of the report where the claim needs them secret.
+        least_noise_multiplier: over the released rounds, from the devices assumed honest; None before a release.
+        versions: of what ran, by name.
+        audits: of this run's release and of the code that made it.
+    """
+
+    rounds: Sequence[RoundCounts] = ()
+    least_noise_multiplier: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    audits: Sequence[AuditPart] = ()
+
+
+def build_report(
+    task: TaskSpec, entries: Sequence[bytes], head: SignedHead, public_key: bytes, facts: RunFacts
+) -> EpsilonReport:
+    """Verify the ledger, recompute every figure from it, and say what they mean.
+
+    Raises:
+        LedgerInvalid: when the ledger does not verify under `public_key`.
+        ReportError: when the ledger charged this task for something else, or less noise was realised than charged; or
+            when it charged others beside a task that extrapolates to a fleet, whose epsilon would leave them out.
+        AccountantsDisagree: when no epsilon can be stated.
+    """
+    fold = replay(entries, head, public_key)
+    own = [account for account in fold.accounts.values() if account.charge.task == task.id]
+    _check(task, fold, own, facts)
+    device = confirmed_spend(fold.counts, task.budget.delta)
+    return EpsilonReport(
+        hypothetical=task.randomness == "seeded",
+        claim=_claim(task, fold, device),
+        extrapolation=None if task.fleet is None else extrapolation_part(task, task.fleet, own),
+        mechanism=_mechanism(task, facts),
+        participation=_participation(task, own, facts),
+        spend=_spend(task, fold, device),
+        composition=_composition(task, fold),
+        audit=tuple(facts.audits),
+        not_protected=words.NOT_PROTECTED,
+        not_verified=words.not_verified(task),
+        minimisation=words.minimisation(task),
+        randomness=_randomness(task),
+        provenance=_provenance(task, fold, own, head, facts),
+    )
+
+
+def _check(task: TaskSpec, fold: Fold, own: Sequence[Account], facts: RunFacts) -> None:
+    opened = fold.opened
+    if opened is None or (opened.population, opened.budget) != (task.population, task.budget):
+        raise ReportError(
+            f"ledger: expected that of population {task.population} with budget {task.budget}, got another's"
+        )
+    if any(account.charge.event != round_event(task, account.charge.round) for account in own):
+        raise ReportError(f"ledger: expected every round of task {task.id} charged as the task says, got another event")
+    if task.fleet is not None and len(own) < len(fold.accounts):
+        raise ReportError(f"ledger: expected charges of task {task.id} alone, which stands for a fleet, got others")
+    planned, realised = task.mechanism.noise_multiplier, facts.least_noise_multiplier
+    if realised is not None and realised < planned * (1 - 1e-9):
+        raise ReportError(f"least_noise_multiplier: expected at least the charged {planned}, got {realised}")
+
+
+def _claim(task: TaskSpec, fold: Fold, device: Spend) -> Claim:
+    epsilon, delta = number(device.epsilon), number(device.delta)
+    extrapolation = () if task.fleet is None else (extrapolated(task, task.fleet),)
+    return Claim(
+        statement=words.claim(device.epsilon, epsilon, f"{Decimal(delta):f}"),
+        unit=words.UNIT,
+        adjacency=words.ADJACENCY,
+        holds_against=words.holds_against(task),
+        trust=trust(task, fold.counts),
+        epsilon=epsilon,
+        delta=delta,
+        budget_epsilon=None if task.budget.epsilon is None else number(task.budget.epsilon),
+        warnings=extrapolation + words.warnings(task),
+    )
+
+
+def _mechanism(task: TaskSpec, facts: RunFacts) -> MechanismPart:
+    realised = facts.least_noise_multiplier
+    return MechanismPart(
+        name=words.mechanism(task),
+        dimension=task.model.dimension,
+        clip=number(task.mechanism.clip),
+        clip_adapts=task.mechanism.adaptive is not None,
+        statistics=tuple(statistic.name for statistic in task.statistics),
+        modulus_bits=task.aggregation.modulus_bits,
+        shards=task.aggregation.shards,
+        noise_multiplier_planned=number(task.mechanism.noise_multiplier),
+        noise_multiplier_realised=None if realised is None else number(realised),
+    )
+
+
+def _participation(task: TaskSpec, own: Sequence[Account], facts: RunFacts) -> ParticipationPart:
+    plan = task.participation
+    sampled = plan if isinstance(plan, PoissonParticipation) else None
+    bounded = plan if isinstance(plan, BoundedParticipation) else None
+    return ParticipationPart(
+        kind=plan.kind,
+        expected_cohort=number(plan.expected_cohort),
+        population=sampled.population if sampled else None,
+        sampling_rate=number(sampled.sampling_rate) if sampled else None,
+        max_participations=bounded.max_participations if bounded else None,
+        min_separation=bounded.min_separation if bounded else None,
+        corrupt_share=number(task.aggregation.corrupt_share),
+        dropout_share=number(task.aggregation.dropout_share),
+        min_survivors=task.aggregation.min_survivors,
+        rounds_planned=task.rounds,
+        rounds_charged=len(own),
+        rounds_released=sum(account.model_digest is not None for account in own),
+        rounds_abandoned=sum(account.abandoned for account in own),
+        realised=tuple(facts.rounds) if bounded else None,
+        withheld=words.WITHHELD if sampled else None,
+    )
+
+
+def _spend(task: TaskSpec, fold: Fold, device: Spend) -> SpendPart:
+    events = [account.charge.event for account in fold.accounts.values()]
+    return SpendPart(device=device_spend(events, device), message=_message(task), window=_window(task.budget, fold))
+
+
+def _window(budget: Budget, fold: Fold) -> WindowSpend | None:
+    window = budget.window
+    if window is None:
+        return None
+    return WindowSpend(
+        statement=words.WINDOW.format(days=window.days),
+        days=window.days,
+        limit=number(window.epsilon),
+        epsilon=number(worst_in_window(fold, window, budget.delta)),
+    )
+
+
+def _message(task: TaskSpec) -> MessageSpend:
+    plan, delta = task.participation, task.budget.delta
+    limit = plan.max_participations if isinstance(plan, BoundedParticipation) else task.rounds
+    participations = min(limit, task.rounds)
+    return MessageSpend(
+        statement=words.MESSAGE if task.training.message_noise else words.NO_MESSAGE,
+        delta=number(delta),
+        one_participation=number(message_level_epsilon(task.training, 1, delta)),
+        participations=participations,
+        all_participations=number(message_level_epsilon(task.training, participations, delta)),
+    )
+
+
+def _composition(task: TaskSpec, fold: Fold) -> CompositionPart:
+    purposes = Counter(account.charge.purpose for account in fold.accounts.values())
+    return CompositionPart(
+        statement=words.composition(task),
+        population=task.population,
+        tasks=len({account.charge.task for account in fold.accounts.values()}),
+        events=tuple(EventCount(event=event, times=times) for event, times in fold.counts.items()),
+        purposes=tuple(PurposeCount(purpose=purpose, charges=purposes[purpose]) for purpose in sorted(purposes)),
+        uncharged=tuple(UnchargedUse(purpose=use.purpose, what=use.what, why=use.why) for use in fold.uncharged),
+        amplification=_amplification(fold.counts),
+    )
+
+
+def _amplification(counts: Counter[Event]) -> tuple[Amplification, ...]:
+    return tuple(
+        Amplification(
+            rounds=times,
+            sampling_rate=number(event.sampling_rate),
+            proof=words.POISSON_PROOF,
+            relies_on=words.POISSON_RELIES_ON,
+        )
+        for event, times in counts.items()
+        if isinstance(event, PoissonGaussian)
+    )
+
+
+def _randomness(task: TaskSpec) -> RandomnessPart:
+    seeded = task.randomness == "seeded"
+    return RandomnessPart(origin=task.randomness, statement=words.HYPOTHETICAL if seeded else words.SYSTEM_RANDOMNESS)
+
+
+def _provenance(task: TaskSpec, fold: Fold, own: Sequence[Account], head: SignedHead, facts: RunFacts) -> Provenance:
+    released = [account.model_digest for account in own if account.model_digest is not None]
+    return Provenance(
+        task=task.id,
+        task_name=task.name,
+        ledger_head=head,
+        ledger_key=fold.opened.public_key if fold.opened else "",
+        last_entry=words.moment(fold.time),
+        model_digest=released[-1] if released else None,
+        versions=dict(sorted(facts.versions.items())),
+    )

@@ -1,0 +1,283 @@
+"""The epsilon report as data.
+
+Every figure is a decimal string, so that no reader's floating point can change it. Counts are integers, and events are
+the ledger's own records, whose numbers RFC 8785 writes as the shortest decimals that are exactly what was charged.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from privacy.accounting.events import Event
+from privacy.base.canonical import Frozen
+from privacy.base.randomness import Origin
+from privacy.ledger.entries import Digest
+from privacy.ledger.ledger import SignedHead
+from privacy.task.task import Purpose
+
+Number = Annotated[str, Field(pattern=r"^(inf|\d+(\.\d+)?(e[+-]?\d+)?)$")]
+
+
+class TrustAssumption(Frozen):
+    """Somebody whom the claim counts on."""
+
+    party: str
+    trusted_to: str
+    otherwise: str
+    """What is lost if they do not."""
+
+
+class Claim(Frozen):
+    """The headline."""
+
+    statement: str
+    unit: str
+    adjacency: str
+    holds_against: str
+    trust: tuple[TrustAssumption, ...]
+    epsilon: Number
+    delta: Number
+    budget_epsilon: Number | None
+    warnings: tuple[str, ...]
+
+
+class MechanismPart(Frozen):
+    """How noise was added; `realised` counts only on the devices assumed honest, in the round with the least noise."""
+
+    name: str
+    dimension: int
+    clip: Number
+    """L2 bound of a device's update; of the first round, if it adapts."""
+    clip_adapts: bool
+    statistics: tuple[str, ...]
+    """What devices add to their update, inside the same noise; `noise_multiplier` counts on both."""
+    modulus_bits: int
+    shards: int
+    noise_multiplier_planned: Number
+    noise_multiplier_realised: Number | None
+
+
+class RoundCounts(Frozen):
+    """Sizes of one round: counts, never who."""
+
+    round: int = Field(ge=1)
+    cohort: int = Field(ge=0)
+    survivors: int = Field(ge=0)
+
+
+class ParticipationPart(Frozen):
+    """Who could take part, and how many did."""
+
+    kind: Literal["poisson", "bounded"]
+    expected_cohort: Number
+    population: int | None
+    sampling_rate: Number | None
+    max_participations: int | None
+    min_separation: int | None
+    corrupt_share: Number
+    dropout_share: Number
+    min_survivors: int
+    rounds_planned: int
+    rounds_charged: int
+    rounds_released: int
+    rounds_abandoned: int
+    realised: tuple[RoundCounts, ...] | None
+    withheld: str | None
+    """Why `realised` is missing."""
+
+
+class AtDelta(Frozen):
+    """One point of the privacy curve."""
+
+    delta: Number
+    epsilon: Number
+
+
+class DeviceSpend(Frozen):
+    """What everything charged so far costs one device.
+
+    `mu` is that of the one Gaussian mechanism that all charges amount to, and `rho` its zero-concentrated DP, mu^2 / 2;
+    both are missing where rounds were sampled, for then no single number says it all.
+    """
+
+    epsilon: Number
+    delta: Number
+    slack: Number
+    """The part of delta that pays for cohorts too small or too large to release."""
+    mu: Number | None
+    rho: Number | None
+    rounding: str
+    accountant: str
+    second_accountant: str
+    second_epsilon: Number
+    discrepancy: Number
+    at_deltas: tuple[AtDelta, ...]
+    curve: tuple[AtDelta, ...]
+    """The privacy curve from cautious to bold, by the first accountant alone."""
+    by_charge: tuple[Number, ...]
+    """Epsilon after each charge, in order; a charge that led to no release counts as well."""
+
+
+class MessageSpend(Frozen):
+    """What one message costs towards someone who sees the device's own updates; never added to the device's."""
+
+    statement: str
+    delta: Number
+    one_participation: Number
+    participations: int
+    all_participations: Number
+
+
+class WindowSpend(Frozen):
+    """What was spent within any so many days."""
+
+    statement: str
+    days: int
+    limit: Number
+    epsilon: Number
+    """Of the costliest window so far."""
+
+
+class SpendPart(Frozen):
+    """Two guarantees, stated apart, and what a window of days has seen of the first."""
+
+    device: DeviceSpend
+    message: MessageSpend
+    window: WindowSpend | None
+
+
+class EventCount(Frozen):
+    """One kind of round, and how often it was charged."""
+
+    event: Event
+    times: int = Field(ge=1)
+
+
+class PurposeCount(Frozen):
+    """What rounds were run for."""
+
+    purpose: Purpose
+    charges: int = Field(ge=1)
+
+
+class UnchargedUse(Frozen):
+    """What used the population's data outside any charge, by the ledger's own word."""
+
+    purpose: Purpose
+    what: str
+    why: str
+
+
+class Amplification(Frozen):
+    """Rounds whose cost counts on the randomness of who takes part, and what proves that they may."""
+
+    rounds: int = Field(ge=1)
+    sampling_rate: Number
+    proof: str
+    relies_on: str
+
+
+class CompositionPart(Frozen):
+    """What was composed, enough for anyone to recompute epsilon."""
+
+    statement: str
+    population: str
+    tasks: int = Field(ge=0)
+    """Models or variants of one that were trained on this population, and composed here."""
+    events: tuple[EventCount, ...]
+    purposes: tuple[PurposeCount, ...]
+    uncharged: tuple[UnchargedUse, ...]
+    amplification: tuple[Amplification, ...]
+
+
+class ExtrapolationPart(Frozen):
+    """What a simulation says about the fleet that it stands for. Hypothetical, and charged to nobody."""
+
+    statement: str
+    claim: str
+    holds_against: str
+    assumptions: tuple[str, ...]
+    """What the model and the figure take on trust, beyond what the report takes on trust of the simulation."""
+    population: int
+    cohort: Number
+    simulated_cohort: Number
+    sampling_rate: Number | None
+    max_participations: int | None
+    min_separation: int | None
+    min_survivors: int
+    shards: int
+    noise_multiplier: Number
+    """That of the fleet; the simulation's own is in `mechanism`, scaled so that the averages have the same noise."""
+    budget_epsilon: Number | None
+    events: tuple[EventCount, ...]
+    """What the charged rounds would have been charged as there, enough for anyone to recompute epsilon."""
+    spend: DeviceSpend
+
+
+class AuditPart(Frozen):
+    """One attack on the mechanism as it ran, or on the code that ran."""
+
+    name: str
+    statement: str
+    trials: int = Field(ge=1)
+    confidence: Number
+    basis: str | None
+    """Whose theorem `epsilon_bound` is."""
+    epsilon_bound: Number | None
+    """Certified: the true epsilon is at least this, but for 1 - confidence. It can refute the claim, never prove it."""
+    basis_any: str | None
+    epsilon_bound_any: Number | None
+    """Certified as well, and with no assumption on the mechanism: a looser bound."""
+    epsilon_estimate: Number | None
+    """An estimate, and no bound."""
+    epsilon_claimed: Number
+    delta: Number
+    passed: bool
+
+
+class RandomnessPart(Frozen):
+    """Where the noise came from."""
+
+    origin: Origin
+    statement: str
+
+
+class Provenance(Frozen):
+    """What the figures were computed from."""
+
+    task: Digest
+    task_name: str
+    ledger_head: SignedHead
+    ledger_key: Digest
+    last_entry: str
+    """Time of the ledger's last entry."""
+    model_digest: Digest | None
+    versions: dict[str, str]
+
+
+class EpsilonReport(Frozen):
+    """What a run has cost its devices, and what that does not cover."""
+
+    schema_id: Literal["havenfl/epsilon-report/2"] = "havenfl/epsilon-report/2"
+    hypothetical: bool
+    """True when the noise can be recomputed, so that the claim only says what real randomness would have given."""
+    claim: Claim
+    """Of the run itself, with the noise that it really had."""
+    extrapolation: ExtrapolationPart | None
+    mechanism: MechanismPart
+    participation: ParticipationPart
+    spend: SpendPart
+    composition: CompositionPart
+    audit: tuple[AuditPart, ...]
+    not_protected: tuple[str, ...]
+    not_verified: tuple[str, ...]
+    minimisation: tuple[str, ...]
+    randomness: RandomnessPart
+    provenance: Provenance
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the report, as shipped in `epsilon-report.schema.json`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **EpsilonReport.model_json_schema()}

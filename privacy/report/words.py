@@ -1,0 +1,213 @@
+"""The report’s sentences: what the figures mean, and what they do not cover."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Context, Decimal
+
+from privacy.task.task import PoissonParticipation, TaskSpec
+
+_CLAIM = (
+    "Take any one device and everything on it. Had all its updates been replaced by zeros, every conclusion that "
+    "can be drawn from the released models would have been almost as likely: at most exp({epsilon}), which is "
+    "{odds}, times more or less, but for a probability of {delta}."
+)
+_NO_CLAIM = "No limit on what the released models reveal about a device can be stated: epsilon is infinite."
+HYPOTHETICAL = (
+    "Hypothetical: this is a simulation whose noise, cohorts and keys were derived from a seed. Whoever knows the "
+    "seed can recompute and remove the noise. The figures say what the same run would cost with real randomness."
+)
+SYSTEM_RANDOMNESS = "Noise and keys came from the operating system’s cryptographic generator on each machine."
+
+_BILLION = 1_000_000_000
+
+UNIT = "one device: everything it ever holds"
+ADJACENCY = "all updates of one device replaced by zero"
+
+_AGAINST_POISSON = (
+    "Whoever sees the released models. The figure relies on random cohorts that nobody outside the server learns, "
+    "neither who was drawn nor how many: it does not hold against the server that draws them."
+)
+_NOTHING_HIDDEN = "Nothing is assumed secret about who takes part."
+_AGAINST_BOUNDED = (
+    "Whoever sees the released models, and the server itself as long as secure aggregation’s assumptions hold. "
+    + _NOTHING_HIDDEN
+)
+_AGAINST_CORRELATED = (
+    "Whoever sees the released models, and nobody who sees into the server: it alone adds the noise, it sees the exact "
+    f"sum of every cohort, and it must keep its noise secret. {_NOTHING_HIDDEN}"
+)
+_AGAINST_TRUSTED = (
+    "Whoever sees the released models, and nobody who sees into the aggregator: it sees the update of every device. "
+)
+_AGAINST_TRUSTED_POISSON = (
+    "The figure relies on random cohorts that nobody else learns, neither who was drawn nor how many."
+)
+TRUSTED_AGGREGATOR = (
+    "a trusted aggregator stood in for secure aggregation: it saw the update of every device, and added all the noise."
+)
+_AGGREGATORS_NOISE = (
+    "Gaussian noise that a trusted aggregator adds to the sum of clipped updates, each of which it sees"
+)
+_AGGREGATORS_CORRELATED_NOISE = (
+    "Gaussian noise, correlated from round to round ({kind}), that a trusted aggregator adds to the sum of clipped "
+    "updates, each of which it sees"
+)
+_DEVICES_NOISE = "distributed discrete Gaussian noise on the securely aggregated sum of clipped updates"
+_SERVERS_NOISE = (
+    "Gaussian noise, correlated from round to round ({kind}), that the server adds to the securely aggregated sum of "
+    "clipped updates"
+)
+WITHHELD = "The claim relies on the size of each cohort staying secret, so this report does not list the sizes."
+
+_COMPOSITION = (
+    "All charged rounds are composed together, those without a release included; epsilons are never added up."
+)
+_INTEGER = (
+    " The integer noise is accounted for as the continuous Gaussian that it follows, at thousands of steps per "
+    "deviation."
+)
+_EXTRA_POISSON = " A device is in each round with the stated probability."
+_EXTRA_CORRELATED = (
+    " All rounds of the task are one Gaussian mechanism, charged for the device that takes part as often and as "
+    "unfavourably as its limits allow."
+)
+_EXTRA_BOUNDED = " The device charged for is one that takes part as often as its own limit allows."
+
+ROUNDING = "Epsilon is rounded up to four decimals, below 1 to five digits, and every bound on the way is an upper one."
+WINDOW = (
+    "What any device has spent within any {days} days. Not a lifetime guarantee: what is older is left out, though "
+    "nobody forgets it. The window goes by the server’s clock."
+)
+POISSON_PROOF = (
+    "Poisson subsampling of the Gaussian mechanism: the dominating pair of Zhu, Dong and Wang (2022), Theorem 11, "
+    "composed as privacy loss distributions (Koskela et al. 2020; Doroshenko et al. 2022)."
+)
+POISSON_RELIES_ON = (
+    "The server drew each cohort itself, independently for every device, and told nobody. Check-ins that devices "
+    "choose the time of give no amplification, and none is claimed for them."
+)
+
+MESSAGE = (
+    "A second, separate guarantee for one message on a device, from noise in local training. It holds even against "
+    "someone who sees that device’s own updates, and it is weak where a device holds few messages. It must never be "
+    "added to the device’s figure or stand in for it."
+)
+NO_MESSAGE = (
+    "Local training added no noise, so there is no guarantee for single messages against someone who sees a device’s "
+    "own updates. The device’s figure does not depend on it."
+)
+
+NOT_PROTECTED = (
+    "Facts about people in general. If the model learns that a phrase is abusive, that holds for everyone who uses "
+    "it, whether or not their device took part.",
+    "The model against poisoning. Devices that cheat can spoil the sum; secure aggregation hides their "
+    "contribution too.",
+    "Users whose labelled messages were held out to measure quality or choose a threshold. That use is not charged.",
+    "Choices made by comparing runs on the same devices that this ledger neither charges nor names.",
+    "A person with several devices. The unit is one device, not one human being.",
+)
+_NOT_VERIFIED_POISSON = (
+    "That the size of each cohort stayed secret. Grid and noise of a release are the same for any size, up to the "
+    "noise that devices take with them when they drop out; the server, and each device of a cohort, does see the size.",
+)
+_NOT_VERIFIED_CORRELATED = (
+    "That the server added the noise it says, and kept it and the exact sums to itself. No device could see to it.",
+)
+_NOT_VERIFIED_TRUSTED = (
+    "That the aggregator added the noise it says, and kept it, the updates and their exact sums to itself.",
+)
+_NOT_VERIFIED = (
+    "That devices ran the published code, added their noise and kept to their limits.",
+    "That no more than the assumed share of a cohort worked with the server, and that drop-outs did not depend on "
+    "who was drawn.",
+    "That secrets were erased from memory: Python gives no means to guarantee it.",
+    "That this ledger is the only one its signer keeps for these devices. Compare its head with an independent copy.",
+)
+_MINIMISATION = (
+    "Messages and updates stay on the device; only masked sums are sent.",
+    "The server learns a sum over at least {min_survivors} devices, or nothing.",
+    "The ledger and this report hold no device identifiers.",
+)
+_MINIMISATION_TRUSTED = (
+    "Messages stay on the device. Its updates go to the aggregator as they are.",
+    "The ledger and this report hold no device identifiers.",
+)
+
+
+def moment(seconds: int) -> str:
+    """Unix time as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def claim(epsilon: float, stated: str, delta: str) -> str:
+    """The headline in words; epsilon and delta as they are stated."""
+    if math.isinf(epsilon):
+        return _NO_CLAIM
+    return _CLAIM.format(epsilon=stated, delta=delta, odds=_odds(epsilon))
+
+
+def _odds(epsilon: float) -> str:
+    """exp(epsilon) to three digits, rounded up."""
+    if epsilon >= math.log(_BILLION):
+        return "more than a billion"
+    odds = Context(prec=3, rounding=ROUND_CEILING).create_decimal(Decimal(epsilon).exp())
+    return f"{odds:,f}"
+
+
+def mechanism(spec: TaskSpec) -> str:
+    """Whose noise, and how."""
+    correlation, trusted = spec.mechanism.correlation, spec.trusted_aggregator
+    if correlation is None:
+        return _AGGREGATORS_NOISE if trusted else _DEVICES_NOISE
+    return (_AGGREGATORS_CORRELATED_NOISE if trusted else _SERVERS_NOISE).format(kind=correlation.kind)
+
+
+def holds_against(spec: TaskSpec) -> str:
+    """Towards whom the device’s figure holds."""
+    sampled = isinstance(spec.participation, PoissonParticipation)
+    if spec.trusted_aggregator:
+        return _AGAINST_TRUSTED + (_AGAINST_TRUSTED_POISSON if sampled else _NOTHING_HIDDEN)
+    if spec.mechanism.correlation is not None:
+        return _AGAINST_CORRELATED
+    return _AGAINST_POISSON if sampled else _AGAINST_BOUNDED
+
+
+def not_verified(spec: TaskSpec) -> tuple[str, ...]:
+    """What the figures take on trust."""
+    sampled = isinstance(spec.participation, PoissonParticipation)
+    correlated = spec.mechanism.correlation is not None
+    trusted = _NOT_VERIFIED_TRUSTED if spec.trusted_aggregator else ()
+    more = (_NOT_VERIFIED_POISSON if sampled else ()) + (_NOT_VERIFIED_CORRELATED if correlated else ())
+    return _NOT_VERIFIED + more + trusted
+
+
+def minimisation(spec: TaskSpec) -> tuple[str, ...]:
+    """What nobody but a device learns."""
+    found = _MINIMISATION_TRUSTED if spec.trusted_aggregator else _MINIMISATION
+    return tuple(line.format(min_survivors=spec.aggregation.min_survivors) for line in found)
+
+
+def composition(spec: TaskSpec) -> str:
+    """How rounds were composed."""
+    if spec.mechanism.correlation is not None:
+        return _COMPOSITION + _EXTRA_CORRELATED
+    return (
+        _COMPOSITION
+        + _INTEGER
+        + (_EXTRA_POISSON if isinstance(spec.participation, PoissonParticipation) else _EXTRA_BOUNDED)
+    )
+
+
+def warnings(spec: TaskSpec) -> tuple[str, ...]:
+    """What a reader should stumble over."""
+    devices = getattr(spec.participation, "population", None)
+    found = []
+    if devices is not None and spec.budget.delta >= 1 / devices:
+        found.append(f"delta {spec.budget.delta} is not smaller than one in {devices} devices.")
+    if spec.randomness == "seeded":
+        found.append(HYPOTHETICAL)
+    if spec.trusted_aggregator:
+        found.append(f"In this simulation {TRUSTED_AGGREGATOR}")
+    return tuple(found)

@@ -1,0 +1,313 @@
+"""The device's side of one round.
+
+Threat model: a server that lies, together with up to `corrupt_share` of the cohort. Before it sends anything a device
+checks what it was sent; after the first check that fails it has wiped its keys and never answers again in this round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.base.canonical import sha256
+from privacy.base.randomness import Randomness
+from privacy.base.signing import SignatureError
+from privacy.mechanism.mechanism import Mechanism, MechanismError
+from privacy.secagg.client.dealing import Dealing
+from privacy.secagg.client.state import RoundState
+from privacy.secagg.cohort import Admission, Cohort, admit
+from privacy.secagg.errors import Refused, WireError
+from privacy.secagg.membership.graph import Draws
+from privacy.secagg.membership.identity import Certificate, verify_once
+from privacy.secagg.membership.params import ParameterError
+from privacy.secagg.membership.policy import PolicyError, Trust
+from privacy.secagg.messages import (
+    ADVERT_DOMAIN,
+    ECHO_DOMAIN,
+    HEADER_DOMAIN,
+    Advert,
+    InputRequest,
+    Invitation,
+    Roster,
+    Stage,
+    Survivors,
+    decode_echoes,
+    encode_dealt,
+    encode_echo,
+    encode_masked,
+    encode_revealed,
+)
+from privacy.secagg.primitives import keys, shamir
+from privacy.secagg.primitives.keys import Agreements, DeviceKeys, LowOrderKey
+from privacy.secagg.primitives.masking import add_masks
+from privacy.secagg.primitives.packing import pack
+from privacy.task.states import Encoded
+from privacy.task.task import TaskError, TaskSpec, open_task
+
+_T = TypeVar("_T")
+
+_NO = (WireError, SignatureError, TaskError, PolicyError, ParameterError, MechanismError, LowOrderKey)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a device remembers of the past, durably, so that no server can make it repeat itself."""
+
+    last_round: int = 0
+    """Of this task."""
+    revocations: int = 0
+    """Number of the newest revocation list."""
+
+
+class Client:
+    """One device in one round: `advertise`, `share`, `open_input`, `masked_input`, `echo`, `unmask`, in this order.
+
+    Each takes the server's request, gives the reply, and raises `Refused`, with the reason, when the request is not
+    what an honest server would send. The caller remembers durably what `advertise` has `Seen`, also across restarts.
+    """
+
+    def __init__(self, own: DeviceKeys, certificate: Certificate, trust: Trust, agreements: Agreements) -> None:
+        """
+        Args:
+            agreements: kept from round to round, for speed.
+        """
+        self._own = own
+        self._certificate = certificate
+        self._trust = trust
+        self._agreements = agreements
+        self._state: RoundState | None = None
+        self._over = False
+
+    def __repr__(self) -> str:
+        return f"Client(stage={self._state.stage if self._state else 'wiped' if self._over else Stage.ADVERTISE})"
+
+    @property
+    def task(self) -> TaskSpec:
+        """The task of the round that this device is in."""
+        return self._live.task
+
+    @property
+    def rotation(self) -> bytes:
+        """Public seed of this round's rotation."""
+        return self._live.header.rotation
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """How to encode the update, as this device has computed it from task and cohort."""
+        return self._enter_with_cohort(Stage.INPUT)[1].mechanism
+
+    def snapshot(self) -> bytes:
+        """The round's state, secrets in the clear; empty when there is none."""
+        return self._state.encode() if self._state else b""
+
+    def resume(self, snapshot: bytes) -> None:
+        """Take up a round where `snapshot` left it."""
+        self._state = RoundState.decode(snapshot, self._trust.operator) if snapshot else None
+
+    def open_task(self, request: bytes) -> TaskSpec:
+        """The task of an invitation, verified to be the operator's, before any key is made."""
+        return self._verified_task(self._parse(Invitation.decode, request))
+
+    def advertise(self, request: bytes, seen: Seen, now: int, rng: Randomness) -> tuple[bytes, Seen]:
+        """Keys for this round, signed by the certified identity; and what to remember before they are sent.
+
+        Args:
+            now: Unix time in seconds.
+        """
+        self._require(self._state is None and not self._over, "a second invitation to the same round")
+        invitation = self._parse(Invitation.decode, request)
+        task = self._check_invitation(invitation, seen, now)
+        self._state = RoundState(
+            Stage.SHARE,
+            invitation.signed_task,
+            task,
+            invitation.header,
+            invitation.revocations,
+            now,
+            self._own.pair(rng.token(keys.KEY_BYTES)),
+            rng.token(shamir.SECRET_BYTES),
+        )
+        return self._own_advert(self._state).encode(), Seen(invitation.header.round, invitation.revocations.number)
+
+    def share(self, request: bytes, rng: Randomness) -> bytes:
+        """Shamir shares of both secrets, sealed to each of this device's holders."""
+        state = self._enter(Stage.SHARE)
+        cohort = state.cohort = self._check_roster(state, self._parse(Roster.decode, request))
+        dealt = self._attempt(lambda: self._dealing(state, cohort).deal(rng))
+        state.stage = Stage.INPUT
+        return encode_dealt(dealt)
+
+    def open_input(self, request: bytes) -> NDArray[np.float32]:
+        """Take in the shares dealt to this device, and return the model to train: float32[d]."""
+        state, cohort = self._enter_with_cohort(Stage.INPUT)
+        self._require(not state.dealers, "a second input request")
+        message = self._parse(InputRequest.decode, request)
+        me, dealers = cohort.index(self._own.identity.public), set(message.dealers)
+        self._require(me in dealers, "the server says that this device dealt nothing")
+        self._require(max(dealers) < cohort.params.cohort, "shares from outside the cohort")
+        self._require(set(message.dealt) <= dealers - {me}, "shares from a member who dealt none")
+        self._require(len(dealers) >= cohort.params.survivors_required, "fewer dealers than devices that must survive")
+        self._require_live_holders(state, cohort, dealers)
+        dealing = self._dealing(state, cohort)
+        self._attempt(lambda: dealing.take(message.dealt), "a key that its device did not sign")
+        state.dealers = message.dealers
+        return self._open_model(state, message.weights)
+
+    def masked_input(self, encoded: Encoded) -> bytes:
+        """The encoded update under all its masks. There is one input per round, for ever."""
+        state, cohort = self._enter_with_cohort(Stage.INPUT)
+        self._require(bool(state.dealers), "an input before the shares were opened")
+        expected = (state.task.length,)
+        self._require(encoded.integers.shape == expected, "an update of another length than the task's")
+        self._require(encoded.integers.dtype == np.int64, "an update of other numbers than int64")
+        words = pack(encoded.integers, state.task.aggregation.modulus_bits)
+        add_masks(words, *self._attempt(self._dealing(state, cohort).mask_seeds))
+        state.stage = Stage.ECHO
+        return encode_masked(words)
+
+    def echo(self, request: bytes) -> bytes:
+        """Sign the survivor set, so that no two devices can be told different ones."""
+        state, cohort = self._enter_with_cohort(Stage.ECHO)
+        survivors = self._parse(Survivors.decode, request)
+        me, members = cohort.index(self._own.identity.public), set(survivors.members.places)
+        self._require(me in members, "the server says that this device dropped out")
+        self._require(members <= set(state.dealers), "a survivor that never shared keys")
+        enough = len(members) >= cohort.params.survivors_required
+        self._require(enough, "fewer survivors than the noise was sized for")
+        self._require_live_holders(state, cohort, members)
+        self._require_own_draws(state, cohort, survivors)
+        state.agreed = survivors.agreed
+        state.stage = Stage.UNMASK
+        return encode_echo(self._own.identity.sign(ECHO_DOMAIN, cohort.echo_of(state.agreed)))
+
+    def unmask(self, request: bytes) -> bytes:
+        """One share per dealer, of one kind; then the round's secrets are gone."""
+        state, cohort = self._enter_with_cohort(Stage.UNMASK)
+        survivors = self._check_echoes(state, cohort, self._parse(decode_echoes, request))
+        # The self-mask of a survivor or the mask key of a dropped device; never both.
+        shares = {dealer: own if dealer in survivors else mask for dealer, (own, mask) in state.held.items()}
+        self.withdraw()
+        return encode_revealed(shares)
+
+    def withdraw(self) -> None:
+        """Forget the round's secrets and answer nothing more."""
+        self._state = None
+        self._over = True
+
+    # Checks: each refuses by wiping first.
+
+    def _verified_task(self, invitation: Invitation) -> TaskSpec:
+        header, operator = invitation.header, self._trust.operator
+        task = self._attempt(lambda: open_task(invitation.signed_task, operator))
+        self._attempt(lambda: verify_once(operator, HEADER_DOMAIN, header.encode(), invitation.signature))
+        self._require(header.task_id.hex() == task.id, "a round of another task than the one it came with")
+        # Where it adapts, any: sensitivity and noise are fixed in steps of the grid, whatever it is.
+        own = task.mechanism.adaptive is not None or header.clip == task.mechanism.clip
+        self._require(own, "a clip that is not the task's")
+        return task
+
+    def _check_invitation(self, invitation: Invitation, seen: Seen, now: int) -> TaskSpec:
+        task, header = self._verified_task(invitation), invitation.header
+        self._attempt(lambda: self._trust.policy.check(task))
+        admission = Admission(task.population, self._trust.authority, invitation.revocations, now)
+        self._attempt(admission.check_list)
+        self._require(header.round > seen.last_round, f"round {header.round}, after round {seen.last_round}")
+        self._require(header.round <= task.rounds, f"round {header.round} of a task of {task.rounds}")
+        number = invitation.revocations.number
+        self._require(number >= seen.revocations, f"revocation list {number}, after list {seen.revocations}")
+        return task
+
+    def _check_roster(self, state: RoundState, roster: Roster) -> Cohort:
+        self._require(self._own_advert(state) in roster.adverts, "a cohort without this device's own keys")
+        admission = Admission(state.task.population, self._trust.authority, state.revocations, state.admitted_at)
+        return self._attempt(lambda: admit(roster, state.header, state.task, admission))
+
+    def _require_live_holders(self, state: RoundState, cohort: Cohort, live: set[int]) -> None:
+        """Whoever can recover this device's mask must include honest members with whom it shares masks."""
+        alive = len(live & set(state.holders))
+        self._require(alive >= cohort.params.threshold, "fewer live holders of this device's shares than the threshold")
+
+    def _require_own_draws(self, state: RoundState, cohort: Cohort, survivors: Survivors) -> None:
+        """The table's row and column of this device must be what it drew and whom it masked with; see `graph`."""
+        me, places = cohort.index(self._own.identity.public), survivors.members.places
+        draws = self._attempt(lambda: Draws.decode(survivors.draws, places, cohort.params))
+        if cohort.params.complete:
+            return
+        holders, members = set(state.holders), set(places)
+        self._require(draws.drawn_by(me) == holders, "other holders of this device's shares than it drew")
+        masking = holders & members | draws.who_drew(me)
+        self._require(masking == set(state.partners) & members, "other neighbours than this device masked with")
+
+    def _open_model(self, state: RoundState, weights: bytes) -> NDArray[np.float32]:
+        self._require(sha256(weights) == state.header.model_digest, "another model than the one announced")
+        model = np.frombuffer(weights, "<f4") if len(weights) % 4 == 0 else np.empty(0, "<f4")
+        self._require(model.size == state.task.model.dimension, "a model of another length than the task's")
+        return model.astype(np.float32)
+
+    def _check_echoes(self, state: RoundState, cohort: Cohort, echoes: Mapping[int, bytes]) -> set[int]:
+        """The survivors that a quorum has agreed on."""
+        agreed = state.agreed
+        if agreed is None:
+            raise self._refusal("echoes before this device's own")
+        self._require(set(echoes) <= set(agreed.members.places), "an echo from outside the survivor set")
+        self._require(len(echoes) >= cohort.params.quorum, "fewer echoes than the quorum")
+        for member in sorted(echoes)[: cohort.params.quorum]:
+            self._attempt(
+                partial(cohort.verify_echo, member, agreed, echoes[member]), "an echo of another survivor set"
+            )
+        return set(agreed.members.places)
+
+    def _dealing(self, state: RoundState, cohort: Cohort) -> Dealing:
+        return Dealing(state, cohort, cohort.index(self._own.identity.public), self._agreements)
+
+    def _own_advert(self, state: RoundState) -> Advert:
+        """This device's advert, made anew from its secrets: Ed25519 signatures are deterministic."""
+        identity = self._own.identity
+        commitment = keys.commitment(state.self_secret, identity.public)
+        advert = Advert(self._certificate, state.mask.public, commitment, signature=b"")
+        return replace(advert, signature=identity.sign(ADVERT_DOMAIN, advert.signed_part(state.header)))
+
+    @property
+    def _live(self) -> RoundState:
+        if self._state is None:
+            raise Refused("this round is over, or has not begun, for this device")
+        return self._state
+
+    def _enter(self, stage: Stage) -> RoundState:
+        state = self._live
+        self._require(state.stage == stage, f"a request of stage {stage} at stage {state.stage}")
+        return state
+
+    def _enter_with_cohort(self, stage: Stage) -> tuple[RoundState, Cohort]:
+        state = self._enter(stage)
+        if state.cohort is None:
+            raise self._refusal("a request before the cohort was known")
+        return state, state.cohort
+
+    def _parse(self, decode: Callable[[bytes], _T], data: bytes) -> _T:
+        return self._attempt(lambda: decode(data))
+
+    def _attempt(self, work: Callable[[], _T], unsigned: str = "") -> _T:
+        """What the protocol's own rules say no to ends the round for this device; anything else is a defect.
+
+        Args:
+            unsigned: what a signature that does not verify means here.
+        """
+        try:
+            return work()
+        except _NO as error:
+            named = unsigned and isinstance(error, SignatureError)
+            raise self._refusal(f"{unsigned}: {error}" if named else str(error)) from error
+
+    def _require(self, condition: bool, reason: str) -> None:
+        if not condition:
+            raise self._refusal(reason)
+
+    def _refusal(self, reason: str) -> Refused:
+        self.withdraw()
+        return Refused(reason)

@@ -1,0 +1,86 @@
+"""A member's part in a round's secrets: what it deals, what it holds for others, and the masks it shares with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+
+from privacy.base.randomness import Randomness
+from privacy.secagg.client.state import RoundState
+from privacy.secagg.cohort import Cohort, verify_advert
+from privacy.secagg.messages import Dealt
+from privacy.secagg.primitives import keys, shamir
+from privacy.secagg.primitives.keys import Agreements, Channel, share_tags
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """Works on the state of one round. Any method may raise LowOrderKey; the caller then refuses the round."""
+
+    state: RoundState
+    cohort: Cohort
+    me: int
+    agreements: Agreements
+
+    def deal(self, rng: Randomness) -> dict[int, Dealt]:
+        """Draw the holders, split both secrets among them, and seal each one's pair of shares."""
+        state, threshold = self.state, self.cohort.params.threshold
+        state.holders = self.cohort.draw_holders(self.me, rng)
+        pairs = shamir.split([state.self_secret, state.mask.secret], threshold, state.holders, rng)
+        by_holder = {holder: (own, mask) for holder, (own, mask) in zip(state.holders, pairs, strict=True)}
+        if self.me in by_holder:
+            state.held[self.me] = by_holder.pop(self.me)
+        return {holder: self._seal(holder, pair) for holder, pair in by_holder.items()}
+
+    def take(self, dealt: Mapping[int, Dealt]) -> None:
+        """Keep the shares that open and are what their dealers vouch for.
+
+        A dealer of garbage must not silence this device. A box that opens proves that its dealer saw this very roster;
+        any other member to share a mask with has to have signed its key.
+
+        Raises:
+            SignatureError: when one of those did not.
+        """
+        partners = (set(self.state.holders) | set(dealt)) - {self.me}
+        unproven = set(partners)
+        for dealer, one in dealt.items():
+            try:
+                pair = self._open(dealer, one)
+            except InvalidTag:
+                continue
+            unproven.discard(dealer)
+            if pair:
+                self.state.held[dealer] = pair
+        for member in unproven:
+            verify_advert(self.cohort.adverts[member], self.state.header)
+        self.state.partners = tuple(sorted(partners))
+
+    def mask_seeds(self) -> tuple[list[bytes], list[bytes]]:
+        """Seeds to add and to subtract: of two members the lower one adds what the higher one subtracts."""
+        state, transcript = self.state, self.cohort.transcript
+        plus, minus = [keys.self_mask_seed(state.self_secret, transcript, self.me)], list[bytes]()
+        for other in sorted(set(state.partners) & set(state.dealers)):
+            shared = state.mask.agree(self.cohort.adverts[other].mask_public)
+            seed = keys.pair_mask_seed(shared, transcript, self.me, other)
+            (plus if self.me < other else minus).append(seed)
+        return plus, minus
+
+    def _seal(self, holder: int, pair: tuple[bytes, bytes]) -> Dealt:
+        tags = share_tags(self.cohort.transcript, (self.me, holder), pair)
+        return Dealt(self._channel(holder).seal(b"".join(pair)), *tags)
+
+    def _open(self, dealer: int, dealt: Dealt) -> tuple[bytes, bytes] | None:
+        """None when the dealer itself lied about what is inside."""
+        plain = self._channel(dealer).unseal(dealt.sealed)
+        pair = plain[: shamir.SHARE_BYTES], plain[shamir.SHARE_BYTES :]
+        tags = share_tags(self.cohort.transcript, (dealer, self.me), pair)
+        return pair if tags == (dealt.own_tag, dealt.mask_tag) else None
+
+    def _channel(self, other: int) -> Channel:
+        channels = self.state.channels
+        if other not in channels:
+            shared = self.agreements.with_(self.cohort.adverts[other].certificate.agreement)
+            channels[other] = Channel.between(shared, self.cohort.transcript, self.me, other)
+        return channels[other]

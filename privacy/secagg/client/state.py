@@ -1,0 +1,94 @@
+"""What a device remembers within a round, and how it is carried over a restart or to another process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from privacy.mechanism.mechanism import MechanismError
+from privacy.secagg.cohort import Cohort
+from privacy.secagg.errors import WireError
+from privacy.secagg.membership.identity import Revocations
+from privacy.secagg.membership.params import ParameterError
+from privacy.secagg.messages import Agreed, Header, Members, Roster, Stage, read_indexed, write_indexed
+from privacy.secagg.primitives.keys import Channel, KeyPair
+from privacy.secagg.primitives.shamir import SHARE_BYTES
+from privacy.secagg.wire import Reader, Writer
+from privacy.task.task import TaskSpec, open_task
+
+_KIND = 64
+_STAGES = tuple(Stage)
+
+
+@dataclass
+class RoundState:
+    """Secrets and progress of one round. All of it goes when the device refuses or has unmasked."""
+
+    stage: Stage
+    signed_task: bytes = field(repr=False)
+    task: TaskSpec
+    header: Header
+    revocations: Revocations
+    admitted_at: int
+    """Unix time of the invitation; certificates are judged by it."""
+    mask: KeyPair
+    self_secret: bytes = field(repr=False)
+    cohort: Cohort | None = None
+    holders: tuple[int, ...] = ()
+    """Who holds shares of this device's secrets."""
+    held: dict[int, tuple[bytes, bytes]] = field(default_factory=dict, repr=False)
+    """Shares of the self-mask secret and of the mask key, by the member who dealt them."""
+    dealers: tuple[int, ...] = ()
+    partners: tuple[int, ...] = ()
+    """The members with whom this device shares a mask."""
+    agreed: Agreed | None = None
+    """What this device has signed in its echo."""
+    channels: dict[int, Channel] = field(default_factory=dict, repr=False)
+    """A cache: made anew after a restart."""
+
+    def encode(self) -> bytes:
+        """The whole state, secrets in the clear: whoever keeps it has to encrypt it."""
+        writer = Writer(_KIND).u32(_STAGES.index(self.stage)).var(self.signed_task).var(self.header.encode())
+        writer.var(self.revocations.encode()).u64(self.admitted_at)
+        writer.raw(self.mask.secret).raw(self.self_secret)
+        writer.var(Roster(self.cohort.adverts).encode() if self.cohort else b"")
+        for members in (self.holders, self.dealers, self.partners):
+            writer.var(Members(members).encode())
+        writer.var(self.agreed.encode() if self.agreed else b"")
+        write_indexed(writer, {dealer: own + mask for dealer, (own, mask) in self.held.items()})
+        return writer.done()
+
+    @classmethod
+    def decode(cls, data: bytes, operator_public: bytes) -> RoundState:
+        """Take up a state where `encode` left it.
+
+        Raises:
+            WireError, TaskError: when the bytes are not such a state under this operator.
+        """
+        reader = Reader(data, _KIND)
+        stage, signed_task, header = _stage(reader), reader.var(), Header.decode(reader.var())
+        task = open_task(signed_task, operator_public)
+        revocations, admitted_at = Revocations.decode(reader.var()), reader.u64()
+        mask, self_secret, roster = KeyPair(reader.raw(32)), reader.raw(32), reader.var()
+        state = cls(stage, signed_task, task, header, revocations, admitted_at, mask, self_secret)
+        state.cohort = _cohort(Roster.decode(roster), header, task) if roster else None
+        state.holders, state.dealers, state.partners = (Members.decode(reader.var()).places for _ in range(3))
+        agreed = reader.var()
+        state.agreed = Agreed.decode(agreed) if agreed else None
+        pairs = read_indexed(reader, 2 * SHARE_BYTES)
+        state.held = {dealer: (pair[:SHARE_BYTES], pair[SHARE_BYTES:]) for dealer, pair in pairs.items()}
+        reader.end()
+        return state
+
+
+def _cohort(roster: Roster, header: Header, task: TaskSpec) -> Cohort:
+    try:
+        return Cohort.of(roster, header, task)
+    except (ParameterError, MechanismError) as error:
+        raise WireError(f"state: a cohort that could not have been, {error}") from error
+
+
+def _stage(reader: Reader) -> Stage:
+    place = reader.u32()
+    if place >= len(_STAGES):
+        raise WireError(f"state: expected a stage below {len(_STAGES)}, got {place}")
+    return _STAGES[place]

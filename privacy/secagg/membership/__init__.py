@@ -1,0 +1,1 @@
+"""Who may take part, under which thresholds, and what a device insists on."""

@@ -1,0 +1,163 @@
+"""Who may take part: devices that an authority beyond the server's control has certified and not revoked."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import pairwise
+
+from privacy.base.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, SignatureError, Signer, verify
+from privacy.secagg.errors import WireError
+from privacy.secagg.primitives.keys import KEY_BYTES, DeviceKeys, require_usable
+from privacy.secagg.wire import Reader, Writer
+
+_CERTIFICATE_DOMAIN = "havenfl/enrolment/2"
+_REQUEST_DOMAIN = "havenfl/enrolment-request/1"
+_REVOCATION_DOMAIN = "havenfl/revocation/1"
+_REQUEST_KIND, _REVOCATIONS_KIND = 96, 97
+_TIME_BYTES = 8
+_CERTIFICATE = struct.Struct(f"<{PUBLIC_KEY_BYTES}s{KEY_BYTES}sQ{SIGNATURE_BYTES}s")
+CERTIFICATE_BYTES = _CERTIFICATE.size
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The authority's word that two public keys belong to one device of one population.
+
+    Attributes:
+        identity: Ed25519, signs what the device says.
+        agreement: X25519, for channels to other devices.
+        not_after: Unix time in seconds from which on it is void.
+    """
+
+    identity: bytes
+    agreement: bytes
+    not_after: int
+    signature: bytes
+
+    def encode(self) -> bytes:
+        return self.identity + self.agreement + self.not_after.to_bytes(_TIME_BYTES, "little") + self.signature
+
+    @classmethod
+    def decode(cls, data: bytes) -> Certificate:
+        """Raises ValueError when `data` has another length."""
+        if len(data) != CERTIFICATE_BYTES:
+            raise ValueError(f"certificate: expected {CERTIFICATE_BYTES} bytes, got {len(data)}")
+        return cls(*_CERTIFICATE.unpack(data))
+
+    def check(self, population: str, authority_public: bytes, now: int) -> None:
+        """Raises SignatureError when the authority did not enrol this device in this population, or no longer."""
+        if now > self.not_after:
+            raise SignatureError(f"certificate of {self.identity.hex()[:16]}: expired")
+        statement = _statement(population, self.identity, self.agreement, self.not_after)
+        verify_once(authority_public, _CERTIFICATE_DOMAIN, statement, self.signature)
+
+
+@dataclass(frozen=True)
+class EnrolmentRequest:
+    """What a device shows the authority: its public keys, and a proof that it holds the identity's private half."""
+
+    identity: bytes
+    agreement: bytes
+    signature: bytes
+
+    @classmethod
+    def by(cls, keys: DeviceKeys) -> EnrolmentRequest:
+        public, agreement = keys.identity.public, keys.agreement.public
+        return cls(public, agreement, keys.identity.sign(_REQUEST_DOMAIN, public + agreement))
+
+    def encode(self) -> bytes:
+        return Writer(_REQUEST_KIND).raw(self.identity).raw(self.agreement).raw(self.signature).done()
+
+    @classmethod
+    def decode(cls, data: bytes) -> EnrolmentRequest:
+        """Raises WireError or SignatureError unless a device made it."""
+        reader = Reader(data, _REQUEST_KIND)
+        request = cls(reader.raw(PUBLIC_KEY_BYTES), reader.raw(KEY_BYTES), reader.raw(SIGNATURE_BYTES))
+        reader.end()
+        verify(request.identity, _REQUEST_DOMAIN, request.identity + request.agreement, request.signature)
+        return request
+
+
+def enrol(authority: Signer, population: str, request: EnrolmentRequest, not_after: int) -> Certificate:
+    """Certify one device for one population until the Unix time `not_after`.
+
+    Raises:
+        LowOrderKey: when its agreement key is of low order.
+    """
+    require_usable(request.agreement)
+    statement = _statement(population, request.identity, request.agreement, not_after)
+    signature = authority.sign(_CERTIFICATE_DOMAIN, statement)
+    return Certificate(request.identity, request.agreement, not_after, signature)
+
+
+@dataclass(frozen=True)
+class Revocations:
+    """The authority's list of devices of one population that may no longer take part.
+
+    A server can hold a new list back, but no longer than `valid_until`, and never show a device an older one than it
+    has seen before.
+
+    Attributes:
+        number: grows with every list.
+        valid_until: Unix time in seconds; later, devices want a newer list.
+        identities: ascending.
+    """
+
+    population: str
+    number: int
+    valid_until: int
+    identities: tuple[bytes, ...]
+    signature: bytes
+
+    @classmethod
+    def signed(
+        cls, authority: Signer, population: str, number: int, valid_until: int, identities: frozenset[bytes]
+    ) -> Revocations:
+        bare = cls(population, number, valid_until, tuple(sorted(identities)), b"")
+        signature = authority.sign(_REVOCATION_DOMAIN, bare._signed_part())
+        return cls(population, number, valid_until, bare.identities, signature)
+
+    @cached_property
+    def revoked(self) -> frozenset[bytes]:
+        return frozenset(self.identities)
+
+    def encode(self) -> bytes:
+        return Writer(_REVOCATIONS_KIND).var(self._signed_part()).raw(self.signature).done()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Revocations:
+        """Raises WireError when it is not well-formed; whose it is, `check` tells."""
+        outer = Reader(data, _REVOCATIONS_KIND)
+        body, signature = outer.var(), outer.raw(SIGNATURE_BYTES)
+        outer.end()
+        reader = Reader(body, _REVOCATIONS_KIND)
+        population, number, valid_until = reader.text(), reader.u32(), reader.u64()
+        identities = tuple(reader.raw(PUBLIC_KEY_BYTES) for _ in range(reader.count(PUBLIC_KEY_BYTES)))
+        reader.end()
+        if any(one >= following for one, following in pairwise(identities)):
+            raise WireError("revocations: expected distinct identities in ascending order")
+        return cls(population, number, valid_until, identities, signature)
+
+    def check(self, population: str, authority_public: bytes, now: int) -> None:
+        """Raises SignatureError when the authority did not sign it for this population, or it is too old."""
+        if self.population != population:
+            raise SignatureError(f"revocations: expected those of {population}, got those of {self.population}")
+        if now > self.valid_until:
+            raise SignatureError("revocations: the list is out of date; the authority has to issue a new one")
+        verify_once(authority_public, _REVOCATION_DOMAIN, self._signed_part(), self.signature)
+
+    def _signed_part(self) -> bytes:
+        writer = Writer(_REVOCATIONS_KIND).var(self.population.encode()).u32(self.number).u64(self.valid_until)
+        return writer.u32(len(self.identities)).raw(b"".join(self.identities)).done()
+
+
+@lru_cache(maxsize=8192)
+def verify_once(public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
+    """`privacy.base.signing.verify`, remembered: devices of one process check the same public bytes many times."""
+    verify(public_key, domain, message, signature)
+
+
+def _statement(population: str, identity: bytes, agreement: bytes, not_after: int) -> bytes:
+    return identity + agreement + not_after.to_bytes(_TIME_BYTES, "little") + population.encode()

@@ -1,0 +1,151 @@
+"""Degree, threshold and quorum of a cohort, computed alike by server and devices from the signed policy.
+
+Up to `COMPLETE` devices everybody holds a share of everybody's secrets, and nothing is left to chance. Above, every
+device draws `degree` holders by itself, so that no seed exists that a server could choose (Bell et al. 2020, "Secure
+Single-Server Aggregation with (Poly)Logarithmic Overhead", section 4). Two things must then hold but for probability
+2^-security_bits, whoever among the cohort is corrupt and whomever the server lets drop out once it knows the graph:
+
+* no device has `threshold` corrupt holders, so that the corrupt ones and one honest device are never enough;
+* the honest survivors' masks form one connected graph, so that only the sum of all of them can be read. Honest
+  survivors are those that signed the same echo, `quorum` less the corrupt ones: what a server tells any others cannot
+  be seen by them, so those others count as lost.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from privacy.task.task import AggregationPolicy
+
+COMPLETE = 128
+"""The largest cohort in which everybody shares with everybody."""
+LARGEST = 1_000
+"""The largest cohort of one shard: beyond it rosters and echoes grow out of proportion."""
+
+_SLACK = 1e-9
+"""Keeps 0.1 * 30 from being counted as 2.9999."""
+
+
+class ParameterError(ValueError):
+    """No parameters give both privacy and progress for this cohort."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a cohort of `cohort` devices can withstand.
+
+    Attributes:
+        corrupt: how many may work with the server.
+        dropouts: how many may vanish.
+        degree: how many members hold shares of one device's secrets; in a complete graph all, itself included.
+        threshold: how many of them it takes to recover a secret.
+        quorum: echoes of one survivor set that a device wants to see. Two sets cannot both find one: every honest
+            device signs once, and 2 * quorum > cohort + corrupt. On a random graph as many as must survive.
+        survivors_required: fewer than this in the sum, and nothing is revealed.
+    """
+
+    cohort: int
+    corrupt: int
+    dropouts: int
+    degree: int
+    threshold: int
+    quorum: int
+    survivors_required: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether everybody holds shares of everybody's secrets."""
+        return self.degree == self.cohort
+
+    @property
+    def honest_survivors(self) -> int:
+        """The devices whose noise can be counted on."""
+        return self.survivors_required - self.corrupt
+
+
+@lru_cache(maxsize=256)
+def parameters(cohort: int, policy: AggregationPolicy) -> Parameters:
+    """Thresholds for `cohort` devices.
+
+    Raises:
+        ParameterError: when the cohort is too small or too large, or the policy's corrupt and drop-out shares cannot
+            both be withstood.
+    """
+    if cohort > LARGEST:
+        raise ParameterError(f"cohort: expected at most {LARGEST} devices, got {cohort}; raise aggregation.shards")
+    corrupt = math.floor(policy.corrupt_share * cohort + _SLACK)
+    required = max(policy.min_survivors, cohort - math.floor(policy.dropout_share * cohort + _SLACK))
+    if required > cohort:
+        raise ParameterError(f"cohort: expected at least {required} devices (min_survivors), got {cohort}")
+    dropouts, quorum = cohort - required, (cohort + corrupt) // 2 + 1
+    if quorum > required or required <= corrupt:
+        raise ParameterError(
+            f"cohort of {cohort}: a quorum of {quorum} cannot be reached when {dropouts} devices drop out; "
+            "lower corrupt_share or dropout_share"
+        )
+    if cohort <= COMPLETE:
+        return Parameters(cohort, corrupt, dropouts, cohort, quorum, quorum, required)
+    degree, threshold = _random_graph(cohort, corrupt, dropouts, policy.security_bits, policy.failure_bits)
+    return Parameters(cohort, corrupt, dropouts, degree, threshold, required, required)
+
+
+def _random_graph(cohort: int, corrupt: int, dropouts: int, security_bits: int, failure_bits: int) -> tuple[int, int]:
+    """The smallest degree that is private and likely to succeed, and its threshold."""
+    for degree in range(2, cohort):
+        smallest = _smallest_component(cohort, degree, corrupt + dropouts, security_bits + 1)
+        if smallest is None:
+            continue
+        most_corrupt = _most(cohort, corrupt, degree, security_bits + 1)
+        # A device whose secret is recovered has threshold - most_corrupt honest holders in its own component.
+        least = most_corrupt + max(1, smallest - 1)
+        # More than that costs nothing as long as drop-outs allow it, and withstands more corrupt devices than assumed.
+        threshold = _fewest(cohort, cohort - 1 - dropouts, degree, failure_bits)
+        if threshold >= least:
+            return degree, threshold
+    raise ParameterError(f"cohort of {cohort}: no degree withstands {corrupt} corrupt and {dropouts} lost devices")
+
+
+def _smallest_component(cohort: int, degree: int, bad: int, bits: int) -> int | None:
+    """The size from which on no honest survivors can be cut off by `bad` members of the adversary's choice.
+
+    Union bound over the cut-off set of size s and the bad set: the s devices drew all their holders from both sets, and
+    no other honest survivor drew one of the s.
+    """
+    honest = cohort - bad
+    probability = 0.0
+    for size in range(honest // 2, 0, -1):
+        inward = size * (_log2_choose(size - 1 + bad, degree) - _log2_choose(cohort - 1, degree))
+        outward = (honest - size) * (_log2_choose(cohort - 1 - size, degree) - _log2_choose(cohort - 1, degree))
+        choices = _log2_choose(cohort, size) + _log2_choose(cohort - size, bad)
+        probability += 2.0 ** min(0.0, choices + inward + outward)
+        if probability > 2.0**-bits:
+            return size + 1 if size < honest // 2 else None
+    return 1
+
+
+def _most(cohort: int, marked: int, degree: int, bits: int) -> int:
+    """More of `marked` members than this are among some device's holders with probability at most 2^-bits."""
+    tail = 0
+    for count in range(min(degree, marked), -1, -1):
+        tail += math.comb(marked, count) * math.comb(cohort - 1 - marked, degree - count)
+        if (cohort * tail) << bits > math.comb(cohort - 1, degree):
+            return count
+    return 0
+
+
+def _fewest(cohort: int, marked: int, degree: int, bits: int) -> int:
+    """Fewer of `marked` members than this are among some device's holders with probability at most 2^-bits."""
+    tail = 0
+    for count in range(degree + 1):
+        tail += math.comb(marked, count) * math.comb(cohort - 1 - marked, degree - count)
+        if (cohort * tail) << bits > math.comb(cohort - 1, degree):
+            return count
+    return degree
+
+
+def _log2_choose(items: int, chosen: int) -> float:
+    if chosen > items:
+        return -math.inf
+    return (math.lgamma(items + 1) - math.lgamma(chosen + 1) - math.lgamma(items - chosen + 1)) / math.log(2)

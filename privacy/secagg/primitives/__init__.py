@@ -1,0 +1,1 @@
+"""The cryptographic parts: key agreement, secret sharing, masks, packed vectors."""

@@ -1,0 +1,160 @@
+"""What a round leaves for a reviewer: enough to check that the sum which was charged is the one that was agreed on.
+
+A record holds digests, counts, public keys and signatures; never keys, seeds, shares or vectors. It names the devices
+of a round by their pseudonymous identities, so under a claim that rests on secret cohorts it is for reviewers alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from privacy.base.canonical import Frozen, canonical_json, sha256
+from privacy.base.errors import what_is_wrong
+from privacy.base.signing import SIGNATURE_BYTES, SignatureError, Signer, verify
+from privacy.secagg.membership.identity import CERTIFICATE_BYTES
+from privacy.secagg.server.server import Server
+from privacy.secagg.server.shard import Shard
+
+_DOMAIN = "havenfl/secagg/record/1"
+FIRST = "0" * 64
+"""What the first line has in the place of its predecessor's digest."""
+
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Signature = Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * SIGNATURE_BYTES}}}$")]
+_Certificate = Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * CERTIFICATE_BYTES}}}$")]
+_Places = tuple[Annotated[int, Field(ge=0)], ...]
+
+
+class RecordError(ValueError):
+    """A line that is not a record signed by the operator."""
+
+
+class Echo(Frozen):
+    """One device's signature over the survivor set."""
+
+    place: int = Field(ge=0)
+    certificate: _Certificate
+    signature: _Signature
+
+
+class ShardRecord(Frozen):
+    """One shard whose sum was charged."""
+
+    shard: int = Field(ge=0)
+    roster: Digest
+    """Digest of header and keys: what all masks depend on."""
+    cohort: int = Field(ge=1)
+    corrupt: int = Field(ge=0)
+    dropouts: int = Field(ge=0)
+    degree: int = Field(ge=1)
+    threshold: int = Field(ge=1)
+    quorum: int = Field(ge=1)
+    survivors_required: int = Field(ge=1)
+    survivors: _Places
+    draws: Digest
+    """Of who drew whom among the survivors; of nothing, in a complete graph."""
+    sum_digest: Digest
+    """Of the masked sum."""
+    echoes: tuple[Echo, ...]
+    """A quorum of them, those of the lowest places."""
+    noise_multiplier: float = Field(ge=0)
+    """From the devices assumed honest and present, over the sensitivity."""
+
+
+class RoundRecord(Frozen):
+    """One round, whether it released anything or not."""
+
+    version: Literal[1] = 1
+    previous: Digest
+    """SHA-256 of the line before."""
+    task: Digest
+    round: int = Field(ge=1)
+    model: Digest
+    """Of the model that devices were sent."""
+    invited: int = Field(ge=0)
+    lost: dict[str, int]
+    """How often each reason for a missing reply was given, with its stage."""
+    culprits: dict[str, str]
+    """Identities whose replies were set aside, and why."""
+    ended: dict[str, str]
+    """Shards that ended early, by number, and why."""
+    shards: tuple[ShardRecord, ...]
+    """Those that were charged."""
+    transcript: Digest | None
+    """What the ledger was charged for; None when the round ended before that."""
+    entry: Digest | None
+    """Leaf hash of the charge in the ledger."""
+    aborted: str
+    epsilon: float | None
+    """Spent by then, at the task's delta; None when nothing bounds it."""
+
+
+def charged_shards(server: Server) -> tuple[ShardRecord, ...]:
+    """The shards that are about to be unmasked."""
+    return tuple(_shard_record(number, shard) for number, shard in server.shards.items())
+
+
+def sign_record(record: RoundRecord, operator: Signer) -> bytes:
+    """One line of the log, without its line break."""
+    signature = operator.sign(_DOMAIN, record.canonical()).hex()
+    return canonical_json({"record": record.model_dump(mode="json"), "signature": signature})
+
+
+def open_record(line: bytes, operator_public: bytes) -> RoundRecord:
+    """Verify and parse one line.
+
+    Raises:
+        RecordError: when it is not canonical, or the operator did not sign it.
+    """
+    try:
+        parsed = _Line.model_validate_json(line)
+        if canonical_json(json.loads(line)) != line:
+            raise RecordError("expected RFC 8785 canonical JSON, got another encoding")
+        verify(operator_public, _DOMAIN, parsed.record.canonical(), bytes.fromhex(parsed.signature))
+    except ValidationError as error:
+        raise RecordError(what_is_wrong(error)) from error
+    except SignatureError as error:
+        raise RecordError(str(error)) from error
+    return parsed.record
+
+
+def line_digest(line: bytes) -> str:
+    """What the next line names as its predecessor."""
+    return sha256(b"havenfl/secagg/line/1", line).hex()
+
+
+class _Line(Frozen):
+    record: RoundRecord
+    signature: _Signature
+
+
+def _shard_record(number: int, shard: Shard) -> ShardRecord:
+    cohort, params = shard.cohort, shard.cohort.params
+    return ShardRecord(
+        shard=number,
+        roster=cohort.transcript.hex(),
+        cohort=params.cohort,
+        corrupt=params.corrupt,
+        dropouts=params.dropouts,
+        degree=params.degree,
+        threshold=params.threshold,
+        quorum=params.quorum,
+        survivors_required=params.survivors_required,
+        survivors=shard.survivors.places,
+        draws=shard.agreed.draws.hex(),
+        sum_digest=shard.sum_digest.hex(),
+        echoes=_quorum_of(shard.echoes, shard),
+        noise_multiplier=cohort.mechanism.noise_multiplier,
+    )
+
+
+def _quorum_of(echoes: Mapping[int, bytes], shard: Shard) -> tuple[Echo, ...]:
+    adverts = shard.cohort.adverts
+    return tuple(
+        Echo(place=place, certificate=adverts[place].certificate.encode().hex(), signature=echoes[place].hex())
+        for place in sorted(echoes)[: shard.cohort.params.quorum]
+    )

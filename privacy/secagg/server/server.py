@@ -1,0 +1,196 @@
+"""The server's side of one round: invites a cohort, splits it into shards by lot, and adds up each shard.
+
+It learns the sum over each shard's survivors; of a device that dropped out it learns the pairwise masks, never its
+self-mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.base.canonical import sha256
+from privacy.base.signing import SignatureError, Signer
+from privacy.mechanism.mechanism import MechanismError
+from privacy.secagg.cohort import Admission, verify_advert
+from privacy.secagg.errors import Aborted, Rejected, WireError
+from privacy.secagg.membership.identity import Revocations
+from privacy.secagg.membership.params import ParameterError
+from privacy.secagg.messages import HEADER_DOMAIN, Advert, Header, InputRequest, Invitation, Stage
+from privacy.secagg.primitives.keys import LowOrderKey, canonical, require_usable
+from privacy.secagg.server.shard import Member, Request, Shard
+from privacy.task.states import Total
+from privacy.task.task import TaskSpec, sign_task
+
+
+@dataclass(frozen=True)
+class Convener:
+    """Who calls a round: the operator's key, the authority's public one, and its list of revoked devices."""
+
+    operator: Signer
+    authority_public: bytes
+    revocations: Revocations
+
+
+class Server:
+    """One round. For each `Stage` in order: send `requests()`, give each reply to `receive`, then `advance()`.
+
+    `receive` raises `Rejected` and sets that device aside. A shard with too few devices left ends there, and `advance`
+    raises `Aborted` when none is left. After the last stage `totals()` are the exact sums.
+    """
+
+    def __init__(
+        self,
+        *,
+        task: TaskSpec,
+        convener: Convener,
+        round_number: int,
+        weights: NDArray[np.float32],
+        clip: float,
+        devices: Sequence[Member],
+        now: int,
+    ) -> None:
+        """
+        Args:
+            round_number: from 1.
+            weights: float32[d], the model that the devices will train.
+            clip: of this round: the task's, or what it has adapted to.
+            devices: whom to invite.
+            now: Unix time in seconds; certificates are judged by it.
+
+        Raises:
+            SignatureError: when the revocation list is not the authority's or out of date: no device would answer.
+        """
+        self._task = task
+        self._admission = Admission(task.population, convener.authority_public, convener.revocations, now)
+        self._admission.check_list()
+        flat = weights.astype("<f4").tobytes()
+        self._model = InputRequest.encode_model(flat)
+        self.header = Header(bytes.fromhex(task.id), round_number, sha256(flat), clip)
+        signature = convener.operator.sign(HEADER_DOMAIN, self.header.encode())
+        signed_task = sign_task(task, convener.operator)
+        self._invitation = Invitation(signed_task, self.header, signature, convener.revocations).encode()
+        self.stage: Stage | None = Stage.ADVERTISE
+        self._invited = frozenset(devices)
+        self._adverts: dict[Member, Advert] = {}
+        self._keys: set[bytes] = set()
+        self._shards: dict[int, Shard] = {}
+        self._shard_of: dict[Member, int] = {}
+        self.ended: dict[int, str] = {}
+        """Shards that ended early, and why."""
+        self.culprits: dict[str, str] = {}
+        """Hex identities of devices whose replies were set aside, and why."""
+
+    @property
+    def shards(self) -> dict[int, Shard]:
+        """Those that have not ended early; none before the cohort is known."""
+        return self._shards
+
+    @property
+    def transcripts(self) -> list[str]:
+        """What each shard is about to unmask."""
+        return [shard.transcript for shard in self._shards.values()]
+
+    def requests(self) -> dict[Member, Request]:
+        """What to send to whom in this stage."""
+        if self._current is Stage.ADVERTISE:
+            return dict.fromkeys(sorted(self._invited), Request(b"", self._invitation))
+        return {member: one for shard in self._shards.values() for member, one in shard.requests().items()}
+
+    def receive(self, member: Member, body: bytes) -> None:
+        """Take one device's reply of this stage.
+
+        Raises:
+            Rejected: when it is not what the protocol expects; the round goes on without it.
+        """
+        if self._current is Stage.ADVERTISE:
+            return self._take_advert(member, body)
+        shard = self._shards.get(self._shard_of.get(member, -1))
+        if shard is None:
+            raise Rejected("a reply that was not asked for")
+        try:
+            return shard.receive(member, body)
+        except Rejected as error:
+            self.culprits[self._adverts[member].identity.hex()] = f"{self.stage}: {error}"
+            raise
+
+    def advance(self) -> None:
+        """Close this stage and prepare the next.
+
+        Raises:
+            Aborted: when no shard can go on; nothing has been revealed before the last stage.
+        """
+        stage = self._current
+        if stage is Stage.ADVERTISE:
+            self._settle_shards()
+        else:
+            for number, shard in list(self._shards.items()):
+                try:
+                    shard.advance()
+                except Aborted as error:
+                    self._end(number, str(error))
+        stages = tuple(Stage)
+        self.stage = stages[stages.index(stage) + 1] if stage is not Stage.UNMASK else None
+        self._require_shards()
+
+    def totals(self) -> list[Total]:
+        """The exact sum over the survivors of each shard that came to its end.
+
+        Raises:
+            Aborted: when no shard did.
+        """
+        if self.stage is not None:
+            raise Aborted(f"a total was asked for at stage {self.stage}")
+        found = []
+        for number, shard in list(self._shards.items()):
+            try:
+                found.append(shard.total())
+            except Aborted as error:
+                self._end(number, str(error))
+        self._require_shards()
+        return found
+
+    def _take_advert(self, member: Member, body: bytes) -> None:
+        if member not in self._invited or member in self._adverts:
+            raise Rejected("a reply that was not asked for, or a second one")
+        try:
+            advert = Advert.decode(body)
+            self._admission.check(advert)
+            verify_advert(advert, self.header)
+            require_usable(advert.certificate.agreement)
+            require_usable(advert.mask_public)
+        except (WireError, SignatureError, LowOrderKey) as error:
+            raise Rejected(str(error)) from error
+        public_keys = {advert.identity, canonical(advert.certificate.agreement), canonical(advert.mask_public)}
+        if public_keys & self._keys:
+            raise Rejected("an identity or a public key that has been advertised already")
+        self._keys |= public_keys
+        self._adverts[member] = advert
+
+    def _settle_shards(self) -> None:
+        count = self._task.aggregation.shards
+        lots = {member: self.header.shard_of(one.certificate, count) for member, one in self._adverts.items()}
+        for number in range(count):
+            adverts = {member: self._adverts[member] for member, lot in lots.items() if lot == number}
+            try:
+                self._shards[number] = Shard(self._task, self.header, adverts, self._model)
+            except (ParameterError, MechanismError) as error:
+                self._end(number, f"{Stage.ADVERTISE}: {error}")
+        self._shard_of = lots
+
+    def _end(self, number: int, reason: str) -> None:
+        self._shards.pop(number, None)
+        self.ended[number] = reason
+
+    def _require_shards(self) -> None:
+        if not self._shards:
+            raise Aborted("; ".join(sorted(set(self.ended.values()))))
+
+    @property
+    def _current(self) -> Stage:
+        if self.stage is None:
+            raise Aborted("the round is over")
+        return self.stage

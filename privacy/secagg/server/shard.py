@@ -1,0 +1,256 @@
+"""The server's side of one shard, from its roster on: relays shares, folds masked vectors into one sum, unmasks it.
+
+It holds one accumulator whatever the cohort.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from privacy.base.canonical import sha256
+from privacy.base.signing import SignatureError
+from privacy.secagg.cohort import Cohort
+from privacy.secagg.errors import Aborted, Rejected, WireError
+from privacy.secagg.membership.graph import Draws
+from privacy.secagg.messages import (
+    Advert,
+    Dealt,
+    Header,
+    InputRequest,
+    Members,
+    Roster,
+    Stage,
+    Survivors,
+    decode_dealt,
+    decode_echo,
+    decode_masked,
+    decode_revealed,
+    encode_echoes,
+)
+from privacy.secagg.primitives.keys import share_tag
+from privacy.secagg.primitives.masking import add_masks
+from privacy.secagg.primitives.packing import Words, unpack, word_count, word_type
+from privacy.secagg.server.recovery import Recovery
+from privacy.task.states import Total
+from privacy.task.task import TaskSpec
+
+Member = int
+"""The caller's name for a device, kept apart from its place in the roster."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one device is sent; many requests share one object for the part that they have in common."""
+
+    own: bytes = field(repr=False)
+    common: bytes = field(repr=False)
+
+    @property
+    def body(self) -> bytes:
+        """What the device takes."""
+        return self.own + self.common
+
+
+class Shard:
+    """Stages share to unmask of one shard: send `requests()`, give each reply to `receive`, then `advance()`."""
+
+    def __init__(self, task: TaskSpec, header: Header, adverts: Mapping[Member, Advert], model: bytes) -> None:
+        """
+        Args:
+            model: encoded once for all shards, as the end of every input request.
+
+        Raises:
+            ParameterError, MechanismError: when so many devices cannot run the task's policy.
+        """
+        self._task, self._header, self._model = task, header, model
+        members = sorted(adverts, key=lambda member: adverts[member].identity)
+        self._index = {member: place for place, member in enumerate(members)}
+        self.cohort = Cohort.of(Roster(tuple(adverts[member] for member in members)), header, task)
+        self._stage: Stage | None = Stage.SHARE
+        self._asked = tuple(members)
+        self._answered: set[Member] = set()
+        self._dealt: dict[int, dict[int, Dealt]] = {}
+        self._sum = self._empty_sum()
+        self._summed: set[int] = set()
+        self._told = Survivors(Members(()))
+        self.agreed = self._told.agreed
+        """What the survivors sign; nobody, before all inputs are in."""
+        self._echoes: dict[int, bytes] = {}
+        self._revealed: dict[int, dict[int, bytes]] = defaultdict(dict)
+
+    @property
+    def survivors(self) -> Members:
+        """The members whose masked vectors are in the sum; none before all inputs are in."""
+        return self.agreed.members
+
+    @property
+    def echoes(self) -> Mapping[int, bytes]:
+        """The survivors' signatures over the survivor set, by place."""
+        return self._echoes
+
+    @property
+    def sum_digest(self) -> bytes:
+        """SHA-256 of the masked sum."""
+        return sha256(self._sum.tobytes())
+
+    @property
+    def transcript(self) -> str:
+        """Hex digest of cohort, survivor set and masked sum: what is about to be unmasked, and nothing else."""
+        return total_transcript(self.cohort.echo_of(self.agreed), self.sum_digest)
+
+    def requests(self) -> dict[Member, Request]:
+        """What to send to whom in this stage."""
+        common = self._common_part()
+        if self._stage is Stage.INPUT:
+            return {member: Request(self._dealt_to(member), common) for member in self._asked}
+        return dict.fromkeys(self._asked, Request(b"", common))
+
+    def receive(self, member: Member, body: bytes) -> None:
+        """Take one device's reply of this stage.
+
+        Raises:
+            Rejected: when it is not what the protocol expects; the round goes on without it.
+        """
+        if member not in self._asked or member in self._answered:
+            raise Rejected("a reply that was not asked for, or a second one")
+        take = {
+            Stage.SHARE: self._take_shares,
+            Stage.INPUT: self._take_masked,
+            Stage.ECHO: self._take_echo,
+            Stage.UNMASK: self._take_revealed,
+        }[self._current]
+        try:
+            take(self._index[member], body)
+        except (WireError, SignatureError) as error:
+            raise Rejected(str(error)) from error
+        self._answered.add(member)
+
+    def advance(self) -> None:
+        """Close this stage and prepare the next.
+
+        Raises:
+            Aborted: when too few devices are left to go on; nothing has been revealed before the last stage.
+        """
+        stage = self._current
+        if len(self._answered) < (need := self._needed(stage)):
+            raise Aborted(f"{stage}: expected at least {need} devices, got {len(self._answered)}")
+        self._asked = tuple(member for member in self._asked if member in self._answered)
+        self._answered = set()
+        if stage is Stage.INPUT:
+            self._tell_survivors()
+        stages = tuple(Stage)
+        self._stage = stages[stages.index(stage) + 1] if stage is not Stage.UNMASK else None
+
+    def total(self) -> Total:
+        """Remove the masks: the exact sum over the survivors.
+
+        Raises:
+            Aborted: when a secret cannot be recovered from the shares that came.
+        """
+        if self._stage is not None:
+            raise Aborted(f"a total was asked for at stage {self._stage}")
+        recovery = Recovery(self.cohort, self._holders(), frozenset(self._summed), self._revealed)
+        words = self._sum.copy()
+        add_masks(words, *recovery.seeds())
+        sums = unpack(words, self._task.aggregation.modulus_bits, self._task.length)
+        cohort = self.cohort.params.cohort
+        return Total(sums, cohort, len(self._summed), self._header.rotation, self.transcript)
+
+    # Replies, a stage each.
+
+    def _take_shares(self, me: int, body: bytes) -> None:
+        dealt, params = decode_dealt(body), self.cohort.params
+        expected = params.cohort - 1 if params.complete else params.degree
+        if len(dealt) != expected or me in dealt or max(dealt) >= params.cohort:
+            raise WireError(f"shares: expected {expected} for other members, got {len(dealt)}")
+        self._dealt[me] = dealt
+
+    def _take_masked(self, me: int, body: bytes) -> None:
+        self._sum += decode_masked(body, self._task.aggregation.modulus_bits, self._task.length)
+        self._summed.add(me)
+
+    def _take_echo(self, me: int, body: bytes) -> None:
+        signature = decode_echo(body)
+        self.cohort.verify_echo(me, self.agreed, signature)
+        self._echoes[me] = signature
+
+    def _take_revealed(self, me: int, body: bytes) -> None:
+        shares = decode_revealed(body)
+        for dealer, share in shares.items():
+            self._check_share(dealer, me, share)
+        for dealer, share in shares.items():
+            self._revealed[dealer][me] = share
+
+    def _check_share(self, dealer: int, holder: int, share: bytes) -> None:
+        """A dealer's own share of its own secret nobody vouches for: the recovered secret is checked as a whole."""
+        if dealer not in self._dealt or (dealer == holder and not self.cohort.params.complete):
+            raise WireError("revealed shares: of a member that dealt none")
+        if dealer == holder:
+            return
+        dealt = self._dealt[dealer].get(holder)
+        if dealt is None:
+            raise WireError("revealed shares: of a member that dealt this device none")
+        kind, tag = (b"own", dealt.own_tag) if dealer in self._summed else (b"mask", dealt.mask_tag)
+        if share_tag(self.cohort.transcript, (dealer, holder), kind, share) != tag:
+            raise WireError("revealed shares: one is not what its dealer gave")
+
+    # Between the stages.
+
+    def _needed(self, stage: Stage) -> int:
+        match stage:
+            case Stage.ECHO:
+                return self.cohort.params.quorum
+            case Stage.UNMASK:
+                return self.cohort.params.threshold
+            case _:
+                return self.cohort.params.survivors_required
+
+    def _holders(self) -> dict[int, frozenset[int]]:
+        itself = self.cohort.params.complete
+        return {
+            dealer: frozenset(dealt) | ({dealer} if itself else frozenset()) for dealer, dealt in self._dealt.items()
+        }
+
+    def _dealt_to(self, member: Member) -> bytes:
+        me = self._index[member]
+        dealt = {dealer: boxes[me] for dealer, boxes in sorted(self._dealt.items()) if me in boxes}
+        return InputRequest(dealt, tuple(sorted(self._dealt)), b"").encode_own()
+
+    def _common_part(self) -> bytes:
+        """What all devices are sent in this stage."""
+        match self._current:
+            case Stage.SHARE:
+                return Roster(self.cohort.adverts).encode()
+            case Stage.INPUT:
+                return self._model
+            case Stage.ECHO:
+                return self._told.encode()
+            case _:
+                return encode_echoes(dict(sorted(self._echoes.items())[: self.cohort.params.quorum]))
+
+    def _tell_survivors(self) -> None:
+        places = tuple(sorted(self._summed))
+        self._told = Survivors(Members(places), Draws.of(self._dealt, places, self.cohort.params).encode())
+        self.agreed = self._told.agreed
+
+    def _empty_sum(self) -> Words:
+        bits, length = self._task.aggregation.modulus_bits, self._task.length
+        return np.zeros(word_count(bits, length), word_type(bits))
+
+    @property
+    def _current(self) -> Stage:
+        if self._stage is None:
+            raise Aborted("the shard's round is over")
+        return self._stage
+
+
+def total_transcript(echo: bytes, sum_digest: bytes) -> str:
+    """Hex digest that a shard's charge is bound to, of what the survivors signed and the masked sum.
+
+    Anyone can recompute it from a round's record.
+    """
+    return sha256(b"havenfl/secagg/total/3", echo, sum_digest).hex()

@@ -1,0 +1,92 @@
+"""Who takes part in the rounds of a task, and what is assumed of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from privacy.base.canonical import Frozen
+
+_FAR = 40 * math.log(2) / 3
+
+
+def _drawn_by_the_server(who: str) -> str:
+    if who != "server":
+        raise ValueError(
+            "expected `server`: amplification is claimed only for cohorts that the server draws, every device by "
+            "a coin that nobody else sees. Devices that check in when they please are not a random cohort; use bounded "
+            f"participation, which claims none. Got {who}"
+        )
+    return who
+
+
+Share = Annotated[float, Field(ge=0, lt=0.5)]
+
+
+def largest_draw(population: int, rate: float) -> int:
+    """What a binomial draw stays within but for probability 2^-40, by Bernstein's inequality.
+
+    P[X >= mean + t] <= exp(-t^2 / (2 mean + 2 t / 3)) for the sum of independent coins.
+    """
+    mean = population * rate
+    return min(population, math.ceil(mean + _FAR + math.sqrt(_FAR * _FAR + 6 * _FAR * mean)))
+
+
+class PoissonParticipation(Frozen):
+    """Every device is drawn independently each round, by the server, which keeps the draw to itself."""
+
+    kind: Literal["poisson"] = "poisson"
+    population: int = Field(ge=1)
+    sampling_rate: float = Field(gt=0, le=1)
+    drawn_by: Annotated[str, AfterValidator(_drawn_by_the_server)] = "server"
+
+    @property
+    def expected_cohort(self) -> float:
+        return self.population * self.sampling_rate
+
+    @property
+    def largest_cohort(self) -> int:
+        """More devices than this are drawn with probability below 2^-40."""
+        return largest_draw(self.population, self.sampling_rate)
+
+
+class BoundedParticipation(Frozen):
+    """No randomness is claimed: a device takes part at most `max_participations` times, and enforces that itself."""
+
+    kind: Literal["bounded"] = "bounded"
+    cohort: int = Field(ge=1)
+    max_participations: int = Field(ge=1)
+    min_separation: int = Field(default=1, ge=1, le=1_000_000)
+    """A device that took part in a round takes part again so many rounds later at the earliest."""
+
+    @property
+    def expected_cohort(self) -> float:
+        return float(self.cohort)
+
+    @property
+    def largest_cohort(self) -> int:
+        return self.cohort
+
+
+Participation = Annotated[PoissonParticipation | BoundedParticipation, Field(discriminator="kind")]
+
+
+class AggregationPolicy(Frozen):
+    """What secure aggregation assumes of a round's devices; the noise is sized for what remains honest."""
+
+    corrupt_share: Share = 0.05
+    """gamma: the share of a cohort that may work with the server."""
+    dropout_share: Share = 0.1
+    """delta: the share of a cohort that may vanish in a round."""
+    min_survivors: int = Field(ge=2)
+    """Fewer devices in a sum than this, and the round ends with nothing revealed."""
+    modulus_bits: int = Field(ge=8, le=32)
+    """Coordinates of the sum are counted modulo at least 2^modulus_bits; it sets the grid and the size of uploads."""
+    shards: int = Field(default=1, ge=1, le=10_000)
+    """A cohort is split into so many sums; each carries all its noise by itself."""
+    security_bits: int = Field(default=40, ge=30, le=128)
+    """Drawing holders at random betrays some device with probability at most 2^-security_bits a round."""
+    failure_bits: int = Field(default=30, ge=10, le=128)
+    """Drop-outs within `dropout_share` spoil a round with probability at most 2^-failure_bits."""

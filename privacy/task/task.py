@@ -1,0 +1,349 @@
+"""The signed statement of what devices are asked to do, and under which privacy parameters.
+
+Everything that a device's behaviour, the noise and the accounting depend on is in here and public. In particular
+the local sampling rate, the number of local steps and the gradient's normaliser are constants of the task: derived
+from a device's own example count they would leak it.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property, lru_cache
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from privacy.base.canonical import Frozen, sha256
+from privacy.base.randomness import Origin
+from privacy.base.signing import SIGNATURE_BYTES, SignatureError, Signer, verify
+from privacy.task.correlation import Correlation
+from privacy.task.fleet import Fleet
+from privacy.task.participation import (
+    AggregationPolicy,
+    BoundedParticipation,
+    Participation,
+    PoissonParticipation,
+    largest_draw,
+)
+
+__all__ = [
+    "AdaptiveClip",
+    "AggregationPolicy",
+    "BoundedParticipation",
+    "Budget",
+    "DeviceMechanism",
+    "FeatureSpec",
+    "Fleet",
+    "LocalTraining",
+    "ModelSpec",
+    "ParameterSpec",
+    "Participation",
+    "PoissonParticipation",
+    "Purpose",
+    "Statistic",
+    "TaskError",
+    "TaskSpec",
+    "Window",
+    "largest_draw",
+    "open_task",
+    "sign_task",
+]
+
+_DOMAIN = "havenfl/task/1"
+
+_LONGEST_NGRAM = 16
+
+
+def _rising(lengths: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= lengths[0] <= lengths[1] <= _LONGEST_NGRAM:
+        raise ValueError(f"expected lengths from 1 to {_LONGEST_NGRAM}, the shorter one first, got {lengths}")
+    return lengths
+
+
+NgramRange = Annotated[tuple[int, int], AfterValidator(_rising)]
+"""Shortest and longest n-gram."""
+
+
+class TaskError(ValueError):
+    """Bytes that are not a task signed by the pinned operator."""
+
+
+class FeatureSpec(Frozen):
+    """Text to hashed n-grams: enough for another language to reproduce every bucket."""
+
+    kind: Literal["ngrams"] = "ngrams"
+    buckets: int = Field(default=16_384, ge=16, le=1 << 24)
+    word_ngrams: NgramRange = (1, 2)
+    char_ngrams: NgramRange = (3, 5)
+
+
+class SequenceSpec(Frozen):
+    """Text to the sequence of its hashed words or characters, for models that read in order."""
+
+    kind: Literal["sequence"] = "sequence"
+    unit: Literal["words", "characters"]
+    vocabulary: int = Field(ge=16, le=1 << 24)
+    """Tokens are numbered from 1 to before it; 0 is padding."""
+    length: int = Field(ge=1, le=4_096)
+    """A text's first so many tokens are read."""
+
+
+InputSpec = Annotated[FeatureSpec | SequenceSpec, Field(discriminator="kind")]
+"""How a text becomes what the model reads."""
+
+
+class ParameterSpec(Frozen):
+    """One named tensor of the model; the flat vector holds them in this order, row-major."""
+
+    name: str
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+class ModelSpec(Frozen):
+    """The architecture by its registered name, and the layout of its parameters."""
+
+    architecture: str
+    parameters: tuple[ParameterSpec, ...] = Field(min_length=1)
+
+    @property
+    def dimension(self) -> int:
+        """Length d of the flat parameter vector."""
+        return sum(parameter.size for parameter in self.parameters)
+
+
+class LocalTraining(Frozen):
+    """DP-SGD on the device (Abadi et al. 2016) with Poisson batches; all constants are public."""
+
+    kind: Literal["dp-sgd"] = "dp-sgd"
+    steps: int = Field(ge=1, le=10_000)
+    sampling_rate: float = Field(gt=0, le=1)
+    expected_batch: float = Field(gt=0)
+    """Normaliser of every step's summed gradient, the same for all devices."""
+    learning_rate: float = Field(gt=0)
+    message_clip: float = Field(gt=0)
+    """L2 bound C of one message's gradient."""
+    message_noise: float = Field(ge=0)
+    """Noise multiplier: each step's summed gradient gets N(0, (message_noise * C)^2)."""
+
+
+class LocalSgd(Frozen):
+    """Plain SGD over the device's messages in random order (McMahan et al. 2017), clipped as a whole afterwards.
+
+    The device-level guarantee is the same. Nothing is promised for a single message, and from one device's own update
+    its number of steps could be told.
+    """
+
+    kind: Literal["sgd"] = "sgd"
+    epochs: int = Field(ge=1, le=1_000)
+    batch_size: int = Field(ge=1, le=100_000)
+    """Messages a step; the last batch of an epoch holds what is left, and steps along its mean gradient too."""
+    learning_rate: float = Field(gt=0)
+
+    @property
+    def message_noise(self) -> float:
+        """None, ever."""
+        return 0.0
+
+
+Training = Annotated[LocalTraining | LocalSgd, Field(discriminator="kind")]
+
+
+class AdaptiveClip(Frozen):
+    """The clip follows a quantile of the updates' norms (Andrew et al. 2021, Algorithm 1).
+
+    Each device adds one bit, whether its update was within the clip, centred to plus or minus one half, to its masked
+    vector: it is under the same noise and in the same charge as everything else.
+    """
+
+    quantile: float = Field(default=0.5, gt=0, lt=1)
+    """The share of updates that should be within the clip."""
+    learning_rate: float = Field(default=0.2, gt=0, le=1)
+    """The clip is multiplied by exp(-learning_rate * (share within - quantile)) after each round."""
+    share: float = Field(default=0.1, gt=0, le=1)
+    """L2 sensitivity of the scaled bit, over `clip`."""
+
+
+class DeviceMechanism(Frozen):
+    """Clip of one device's update, and noise on the sum of a round."""
+
+    clip: float = Field(gt=0)
+    """L2 bound of a device's whole update; of the first round, if it adapts."""
+    adaptive: AdaptiveClip | None = None
+    correlation: Correlation | None = None
+    """Noise that the server adds, correlated from round to round, where devices would add their own. Then the claim
+    does not hold against the server: it sees the exact sum of every round."""
+    noise_multiplier: float = Field(ge=0)
+    """Standard deviation of the honest survivors' noise in the sum, over what a device may contribute: `clip`, and the
+    statistics and the clip's own bit if there are any. With a correlation: of the independent z behind the noise."""
+
+
+class Statistic(Frozen):
+    """A figure that each device adds to its masked vector, under the same noise and the same charge as its update."""
+
+    name: str = Field(min_length=1, max_length=32)
+    bound: float = Field(gt=0)
+    """A device's value is cut to 0 to `bound`."""
+    share: float = Field(gt=0, le=1)
+    """L2 sensitivity of the scaled value, over `clip`: more means less noise here and more in the model."""
+
+
+class Window(Frozen):
+    """What may be spent within any so many days. It forgets what is older: not a lifetime guarantee."""
+
+    epsilon: float = Field(gt=0)
+    days: int = Field(ge=1, le=36_500)
+
+    @property
+    def seconds(self) -> int:
+        return self.days * 86_400
+
+
+class Budget(Frozen):
+    """What one population may spend over its life, at device level. No epsilon means: report, do not limit."""
+
+    epsilon: float | None = Field(default=None, gt=0)
+    delta: float = Field(gt=0, lt=1)
+    window: Window | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything that a charge could exceed."""
+        return self.epsilon is not None or self.window is not None
+
+
+Purpose = Literal["training", "tuning", "evaluation", "analytics"]
+"""What a round is run for. All cost the same: the devices cannot tell them apart."""
+
+
+class TaskSpec(Frozen):
+    """One training task; its identity is the hash of its canonical bytes."""
+
+    version: Literal[1] = 1
+    name: str = Field(min_length=1, max_length=64)
+    population: str = Field(min_length=1, max_length=64)
+    """Whose devices these are; all tasks of a population share one ledger and one budget."""
+    purpose: Purpose = "training"
+    model: ModelSpec
+    features: InputSpec
+    training: Training
+    mechanism: DeviceMechanism
+    statistics: tuple[Statistic, ...] = ()
+    """What devices report beside their update, in this order; empty by default."""
+    participation: Participation
+    aggregation: AggregationPolicy
+    budget: Budget
+    rounds: int = Field(ge=1, le=1_000_000)
+    randomness: Origin = "system"
+    fleet: Fleet | None = None
+    """What a simulation extrapolates to. Real devices refuse such a task."""
+    trusted_aggregator: bool = False
+    """Whether a simulation leaves secure aggregation out: one party sees every update, adds them up and adds all noise.
+    Real devices refuse such a task."""
+
+    @model_validator(mode="after")
+    def _limited_only_with_noise(self) -> TaskSpec:
+        if self.budget.limited and self.mechanism.noise_multiplier == 0:
+            raise ValueError("mechanism.noise_multiplier: a budget of epsilon needs noise, got 0")
+        return self
+
+    @model_validator(mode="after")
+    def _correlated_alone(self) -> TaskSpec:
+        if self.mechanism.correlation is None:
+            return self
+        if self.participation.kind != "bounded":
+            raise ValueError("mechanism.correlation: expected bounded participation, which it counts on, got poisson")
+        if self.mechanism.adaptive or self.statistics:
+            raise ValueError("mechanism.correlation: expected no adaptive clip and no statistics beside it")
+        return self
+
+    @model_validator(mode="after")
+    def _distinct_statistics(self) -> TaskSpec:
+        names = [statistic.name for statistic in self.statistics]
+        if len(set(names)) < len(names):
+            raise ValueError(f"statistics: expected distinct names, got {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _trusts_nobody_with_real_updates(self) -> TaskSpec:
+        if self.trusted_aggregator and self.randomness != "seeded":
+            raise ValueError(
+                "trusted_aggregator: expected a simulation, of randomness `seeded`; real devices trust none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _scaled_to_its_fleet(self) -> TaskSpec:
+        if self.fleet is None:
+            return self
+        if self.randomness != "seeded":
+            raise ValueError("fleet: expected a simulation, of randomness `seeded`; real devices stand for themselves")
+        if self.budget.limited:
+            raise ValueError("budget: expected no limit beside a fleet, whose own is fleet.epsilon")
+        by_server = self.mechanism.correlation is not None
+        scaled = self.fleet.noise_for(self.participation, self.aggregation, by_server=by_server)
+        if not math.isclose(self.mechanism.noise_multiplier, scaled, rel_tol=1e-9):
+            raise ValueError(
+                f"mechanism.noise_multiplier: expected {scaled}, for the noise of the fleet's average, "
+                f"got {self.mechanism.noise_multiplier}"
+            )
+        return self
+
+    @property
+    def length(self) -> int:
+        """Coordinates of what a device contributes: its update, its statistics, and the clip's bit if it adapts."""
+        return self.model.dimension + len(self.statistics) + (self.mechanism.adaptive is not None)
+
+    @property
+    def contribution_bound(self) -> float:
+        """L2 bound of what a device contributes, before rounding, in the units of the model's weights."""
+        adaptive = self.mechanism.adaptive
+        shares = [statistic.share for statistic in self.statistics] + ([adaptive.share] if adaptive else [])
+        return self.mechanism.clip * math.sqrt(1 + sum(share**2 for share in shares))
+
+    @property
+    def shard_cohort(self) -> float:
+        """Devices that are expected in one shard."""
+        return self.participation.expected_cohort / self.aggregation.shards
+
+    @property
+    def largest_shard(self) -> int:
+        """Devices in one shard that the modulus is made for; more come with probability below 2^-40."""
+        cohort, shards = self.participation.largest_cohort, self.aggregation.shards
+        return cohort if shards == 1 else largest_draw(cohort, self.shard_cohort / cohort)
+
+    def with_clip(self, clip: float) -> TaskSpec:
+        """The task in a round whose clip is this; noise and sensitivity, in steps of the grid, do not change."""
+        return self.model_copy(update={"mechanism": self.mechanism.model_copy(update={"clip": clip})})
+
+    @cached_property
+    def id(self) -> str:
+        """Hex SHA-256 of the canonical bytes."""
+        return sha256(_DOMAIN.encode(), self.canonical()).hex()
+
+
+def sign_task(spec: TaskSpec, operator: Signer) -> bytes:
+    """The operator's signature followed by the task's canonical bytes."""
+    body = spec.canonical()
+    return operator.sign(_DOMAIN, body) + body
+
+
+@lru_cache(maxsize=64)
+def open_task(signed: bytes, operator_public: bytes) -> TaskSpec:
+    """Verify and parse what `sign_task` made; remembered, since every round of a task brings the same bytes.
+
+    Raises:
+        TaskError: when the signature, the record or its canonical form is not as expected.
+    """
+    signature, body = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
+    try:
+        verify(operator_public, _DOMAIN, body, signature)
+        spec = TaskSpec.model_validate_json(body)
+    except (SignatureError, ValidationError) as error:
+        raise TaskError(f"task: {error}") from error
+    if spec.canonical() != body:
+        raise TaskError("task: expected RFC 8785 canonical JSON, got another encoding")
+    return spec

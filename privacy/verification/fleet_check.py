@@ -1,0 +1,53 @@
+"""A run that stands for a fleet: that everything says so, and the fleet's epsilon once more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from privacy.accounting.accountant import AccountantsDisagree, confirmed_spend
+from privacy.accounting.extrapolation import fleet_events
+from privacy.ledger.entries import Fold
+from privacy.release.files import CARD_FILE
+from privacy.report.model import EpsilonReport
+from privacy.task.task import TaskSpec
+from privacy.verification.checks import Check
+
+_EPSILON = "extrapolated: the fleet's epsilon, HYPOTHETICAL, is as reported"
+_CARD = "extrapolated: the model card says so"
+
+
+def check_fleet(
+    task: TaskSpec | None, fold: Fold, report: EpsilonReport | None, release: Mapping[str, bytes] | None
+) -> list[Check]:
+    """Nothing for a task that stands for itself; that its report does too, is checked where it is built anew."""
+    if task is None or task.fleet is None:
+        return []
+    checks = [] if report is None else [_epsilon(task, fold, report)]
+    return checks if release is None else [*checks, _card(release)]
+
+
+def _epsilon(task: TaskSpec, fold: Fold, report: EpsilonReport) -> Check:
+    stated = report.extrapolation
+    if stated is None:
+        return Check(_EPSILON, False, "expected one that says that its run stands for a fleet, got none of it")
+    size = report.provenance.ledger_head.size
+    rounds = [one.charge.round for one in fold.accounts.values() if one.charge.task == task.id and one.seq < size]
+    try:
+        found = confirmed_spend(fleet_events(task, rounds), task.budget.delta)
+    except AccountantsDisagree as error:
+        return Check(_EPSILON, False, str(error))
+    if (float(stated.spend.epsilon), float(stated.spend.delta)) != (found.epsilon, found.delta):
+        return Check(_EPSILON, False, f"expected {found.epsilon} at {found.delta:g}, got {stated.spend.epsilon}")
+    sizes = f"cohorts of {float(stated.cohort):,.0f} of {stated.population:,} devices that were never asked"
+    own = f"this run's own devices: {report.claim.epsilon}"
+    return Check(_EPSILON, True, f"{found.epsilon} at {found.delta:g} in {sizes}; {own}")
+
+
+def _card(release: Mapping[str, bytes]) -> Check:
+    try:
+        card = json.loads(release[CARD_FILE])
+    except ValueError as error:
+        return Check(_CARD, False, f"{CARD_FILE}: expected JSON: {error}")
+    marked = isinstance(card, dict) and card.get("extrapolated") is True
+    return Check(_CARD, marked, "noise rescaled to a larger fleet" if marked else "expected `extrapolated`, got none")

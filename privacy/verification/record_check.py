@@ -1,0 +1,201 @@
+"""A reviewer's checks of a round log, offline: against the task, the authority's key and the ledger's charges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+from privacy.base.signing import SignatureError, verify
+from privacy.ledger.receipt import Charge
+from privacy.mechanism.mechanism import Mechanism, MechanismError
+from privacy.secagg.membership.identity import Certificate
+from privacy.secagg.membership.params import ParameterError, parameters
+from privacy.secagg.messages import ECHO_DOMAIN, Agreed, Members
+from privacy.secagg.server.record import FIRST, RecordError, RoundRecord, ShardRecord, line_digest, open_record
+from privacy.secagg.server.shard import total_transcript
+from privacy.task.states import joint_transcript
+from privacy.task.task import TaskSpec
+from privacy.verification.checks import Check
+
+_T = TypeVar("_T")
+
+_CLOSE = 1e-9
+"""What floating point may make of a noise multiplier."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a log is held against.
+
+    Attributes:
+        charges: of the ledger, by leaf hash; verified before.
+        released: digests of released models by the leaf hash of their charge.
+    """
+
+    task: TaskSpec
+    operator_public: bytes
+    authority_public: bytes
+    charges: Mapping[str, Charge]
+    released: Mapping[str, str]
+
+
+def check_log(lines: Sequence[bytes], evidence: Evidence) -> list[Check]:
+    """A check per claim; each names the first round that fails it."""
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(open_record(line, evidence.operator_public))
+        except RecordError as error:
+            return [Check("round log: signed by the operator", False, f"line {number}: {error}")]
+    own = [record for record in records if record.task == evidence.task.id]
+    shards = [(record, shard) for record in own for shard in record.shards]
+    return [
+        Check("round log: signed by the operator", True, f"{len(records)} rounds"),
+        _chain(lines, records),
+        _each("round log: of this task", records, lambda one: _of_task(one, evidence.task)),
+        _each("round log: every charged sum is the one that was agreed on", own, _transcript),
+        _each("round log: every charged sum is in the ledger", own, lambda one: _charged(one, evidence.charges)),
+        _unrecorded(own, evidence),
+        _each("secure aggregation: thresholds follow from the policy", shards, lambda one: _thresholds(*one, evidence)),
+        _each("secure aggregation: enough survivors", shards, lambda one: _survivors(*one)),
+        _each("secure aggregation: survivor sets signed by a quorum", shards, lambda one: _quorum(*one, evidence)),
+        _noise_of_all(shards, evidence),
+        _each("models: each round trained the one released before it", _successions(own, evidence), lambda one: one),
+    ]
+
+
+def _each(name: str, items: Sequence[_T], problem: Callable[[_T], str]) -> Check:
+    """Passed when `problem` is empty for every item; otherwise the first one is told."""
+    found = next((text for item in items if (text := problem(item))), "")
+    return Check(name, not found, found or f"{len(items)} checked")
+
+
+def _chain(lines: Sequence[bytes], records: Sequence[RoundRecord]) -> Check:
+    expected = [FIRST, *map(line_digest, lines)]
+    broken = [one.round for one, previous in zip(records, expected, strict=False) if one.previous != previous]
+    disordered = [after.round for before, after in pairwise(records) if after.round <= before.round]
+    problem = ""
+    if broken:
+        problem = f"round {broken[0]}: does not follow the line before it; a line is missing, added or changed"
+    elif disordered:
+        problem = f"round {disordered[0]}: expected rounds in ascending order"
+    return Check("round log: complete and in order", not problem, problem or "each line names the one before it")
+
+
+def _of_task(record: RoundRecord, task: TaskSpec) -> str:
+    return "" if record.task == task.id else f"round {record.round}: expected task {task.id[:16]}, got {record.task}"
+
+
+def _transcript(record: RoundRecord) -> str:
+    if record.transcript is None:
+        return f"round {record.round}: has sums but no charge" if record.shards else ""
+    found = joint_transcript([_shard_transcript(shard) for shard in record.shards])
+    return "" if found == record.transcript else f"round {record.round}: expected {record.transcript}, got {found}"
+
+
+def _shard_transcript(shard: ShardRecord) -> str:
+    return total_transcript(_echo_of(shard), bytes.fromhex(shard.sum_digest))
+
+
+def _echo_of(shard: ShardRecord) -> bytes:
+    agreed = Agreed(Members(shard.survivors), bytes.fromhex(shard.draws))
+    return agreed.signed_part(bytes.fromhex(shard.roster), shard.cohort)
+
+
+def _charged(record: RoundRecord, charges: Mapping[str, Charge]) -> str:
+    if record.transcript is None:
+        return ""
+    charge = charges.get(record.entry or "")
+    if charge is None:
+        return f"round {record.round}: the ledger has no entry {record.entry}"
+    expected, found = (record.task, record.round, record.transcript), (charge.task, charge.round, charge.transcript)
+    return "" if expected == found else f"round {record.round}: its ledger entry charges something else"
+
+
+def _unrecorded(records: Sequence[RoundRecord], evidence: Evidence) -> Check:
+    """A round that a crash cut off leaves a charge without a record; a release must have one."""
+    name = "round log: every charge has its record"
+    known = {record.entry for record in records}
+    missing = [
+        (charge.round, entry)
+        for entry, charge in evidence.charges.items()
+        if charge.task == evidence.task.id and entry not in known
+    ]
+    hidden = [number for number, entry in missing if entry in evidence.released]
+    if hidden:
+        return Check(name, False, f"round {hidden[0]}: released a model without a record")
+    if missing:
+        return Check(name, None, f"round {missing[0][0]}: charged, released nothing, and left no record")
+    return Check(name, True, f"{len(known - {None})} charges")
+
+
+def _thresholds(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
+    try:
+        expected = parameters(shard.cohort, evidence.task.aggregation)
+    except ParameterError as error:
+        return f"round {record.round}: {error}"
+    wrong = [name for name in expected.__dataclass_fields__ if getattr(expected, name) != getattr(shard, name)]
+    if not wrong:
+        return ""
+    name = wrong[0]
+    return f"round {record.round}: expected {name} {getattr(expected, name)}, got {getattr(shard, name)}"
+
+
+def _survivors(record: RoundRecord, shard: ShardRecord) -> str:
+    places = shard.survivors
+    if any(one >= following for one, following in pairwise(places)) or (places and places[-1] >= shard.cohort):
+        return f"round {record.round}: expected distinct members of the cohort in ascending order"
+    if len(places) < shard.survivors_required:
+        return f"round {record.round}: expected at least {shard.survivors_required} survivors, got {len(places)}"
+    return ""
+
+
+def _quorum(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
+    certificates = {echo.place: Certificate.decode(bytes.fromhex(echo.certificate)) for echo in shard.echoes}
+    identities = {certificate.identity for certificate in certificates.values()}
+    if len(identities) < shard.quorum or len(identities) < len(shard.echoes):
+        return f"round {record.round}: expected echoes of {shard.quorum} devices, got {len(identities)}"
+    if not set(certificates) <= set(shard.survivors):
+        return f"round {record.round}: an echo of a device that is not in the sum"
+    signed = _echo_of(shard)
+    try:
+        for echo in shard.echoes:
+            certificate = certificates[echo.place]
+            # Whether it was still valid then depends on a clock that nobody can check now.
+            certificate.check(evidence.task.population, evidence.authority_public, now=0)
+            verify(certificate.identity, ECHO_DOMAIN, signed, bytes.fromhex(echo.signature))
+    except SignatureError as error:
+        return f"round {record.round}: {error}"
+    return ""
+
+
+def _noise_of_all(shards: Sequence[tuple[RoundRecord, ShardRecord]], evidence: Evidence) -> Check:
+    name = "noise: at least what was charged"
+    if evidence.task.mechanism.correlation is not None:
+        return Check(name, None, "the server adds it, and nobody else can see whether it did")
+    return _each(name, shards, lambda one: _noise(*one, evidence))
+
+
+def _noise(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
+    try:
+        expected = Mechanism.for_cohort(evidence.task, shard.cohort).noise_multiplier
+    except MechanismError as error:
+        return f"round {record.round}: {error}"
+    least = evidence.task.mechanism.noise_multiplier
+    if abs(expected - shard.noise_multiplier) > _CLOSE * expected or expected < least * (1 - _CLOSE):
+        return f"round {record.round}: expected {expected}, at least {least}, got {shard.noise_multiplier}"
+    return ""
+
+
+def _successions(records: Sequence[RoundRecord], evidence: Evidence) -> list[str]:
+    """A problem, or nothing, for each round after the first."""
+    problems, current = [], ""
+    for record in records:
+        if current and record.model != current:
+            problems.append(f"round {record.round}: trained {record.model[:16]}, expected {current[:16]}")
+        else:
+            problems.append("")
+        current = evidence.released.get(record.entry or "", record.model)
+    return problems

@@ -1,0 +1,156 @@
+"""An epsilon report against the ledger it claims to come from: recomputed, then compared part by part."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from privacy.accounting.accountant import AccountantsDisagree, Spend
+from privacy.accounting.events import Event
+from privacy.audit import claimed_epsilon
+from privacy.ledger.entries import Fold
+from privacy.ledger.ledger import SignedHead
+from privacy.ledger.merkle import leaf_hash, root_of
+from privacy.report.build import ReportError, RunFacts, build_report
+from privacy.report.model import AuditPart, DeviceSpend, EpsilonReport, ExtrapolationPart
+from privacy.task.task import TaskSpec
+from privacy.verification.checks import Check
+
+_PARTS = tuple(part for part in EpsilonReport.model_fields if part not in ("spend", "extrapolation"))
+_SPEND = ("message", "window")
+_CLOSE = 0.02
+
+
+def check_report(
+    report: EpsilonReport, task: TaskSpec | None, entries: Sequence[bytes], fold: Fold, spent: Spend | None
+) -> list[Check]:
+    """All that can be said of a report; without its task, only the figures that the ledger alone gives."""
+    about = _is_about(report, entries, fold)
+    checks = [about, _budget(report, fold)]
+    if about.passed is False:
+        return checks
+    if report.provenance.ledger_head.size == fold.size:
+        checks += [_epsilon(report, spent), _events(report, fold)]
+    if task is None:
+        return [*checks, Check("report: every part recomputed", None, "no --task was given")]
+    return checks + _recomputed(report, task, entries)
+
+
+def _is_about(report: EpsilonReport, entries: Sequence[bytes], fold: Fold) -> Check:
+    """The ledger may have grown since."""
+    name, stated = "report: is about this ledger", report.provenance
+    key = fold.opened.public_key if fold.opened else ""
+    size = stated.ledger_head.size
+    expected = f"key {key[:16]}, at least {size} entries"
+    if stated.ledger_key != key or size > len(entries):
+        return Check(name, False, f"expected {expected}, got {_head_line(stated.ledger_key, stated.ledger_head)}")
+    root = root_of([leaf_hash(entry) for entry in entries[:size]]).hex()
+    if root != stated.ledger_head.root:
+        return Check(name, False, f"expected root {root[:16]} of {size} entries, got {stated.ledger_head.root[:16]}")
+    later = len(entries) - size
+    return Check(name, True, f"{size} entries, root {root[:16]}" + (f"; the ledger has {later} more" if later else ""))
+
+
+def _head_line(key: str, head: SignedHead) -> str:
+    return f"key {key[:16]}, {head.size} entries, root {head.root[:16]}"
+
+
+def _budget(report: EpsilonReport, fold: Fold) -> Check:
+    expected = fold.opened.budget.epsilon if fold.opened else None
+    stated = report.claim.budget_epsilon
+    same = (None if stated is None else float(stated)) == expected
+    detail = f"epsilon {expected}" if same else f"expected epsilon {expected}, got {stated}"
+    return Check("report: states the ledger's budget", same, detail)
+
+
+def _epsilon(report: EpsilonReport, spent: Spend | None) -> Check:
+    """In the headline and in the figures below it, at the ledger's own delta."""
+    name = "report: its epsilon is what the ledger costs"
+    if spent is None:
+        return Check(name, None, "the accountants disagree")
+    expected = (spent.epsilon, spent.delta)
+    stated = [(float(part.epsilon), float(part.delta)) for part in (report.claim, report.spend.device)]
+    wrong = [f"{epsilon} at delta {delta:g}" for epsilon, delta in stated if (epsilon, delta) != expected]
+    found = f"{spent.epsilon} at delta {spent.delta:g}"
+    return Check(name, not wrong, f"expected {found}, got {wrong[0]}" if wrong else found)
+
+
+def _events(report: EpsilonReport, fold: Fold) -> Check:
+    claimed = Counter[Event]()
+    for one in report.composition.events:
+        claimed[one.event] += one.times
+    missing, foreign = fold.counts - claimed, claimed - fold.counts
+    found = fold.counts.total()
+    wrong = f"expected {found} charges, got {missing.total()} of them missing and {foreign.total()} others"
+    same = not missing and not foreign
+    return Check("report: composes every charge of the ledger", same, f"{found} charges" if same else wrong)
+
+
+def _recomputed(report: EpsilonReport, task: TaskSpec, entries: Sequence[bytes]) -> list[Check]:
+    """Against a report built anew from the task and the ledger as it was."""
+    name, head = "report: every part recomputed", report.provenance.ledger_head
+    try:
+        again = build_report(
+            task, entries[: head.size], head, bytes.fromhex(report.provenance.ledger_key), _facts(report)
+        )
+    except (ReportError, AccountantsDisagree, ValueError, RuntimeError) as error:
+        return [Check(name, False, str(error))]
+    wrong = [part for part in _PARTS if getattr(again, part) != getattr(report, part)]
+    wrong += [] if _same_spend(again.spend.device, report.spend.device) else ["spend.device"]
+    wrong += [f"spend.{part}" for part in _SPEND if getattr(again.spend, part) != getattr(report.spend, part)]
+    wrong += [] if _same_extrapolation(again.extrapolation, report.extrapolation) else ["extrapolation"]
+    whole = Check(name, not wrong, f"these differ: {', '.join(wrong)}" if wrong else "from the task and the ledger")
+    return [whole, *_audits(report, task), Check("report: sizes of cohorts, realised noise, versions", None, _WORD)]
+
+
+_WORD = "only the server knows these; the round log has the counts it signed"
+
+
+def _facts(report: EpsilonReport) -> RunFacts:
+    """What cannot be recomputed is taken over, so that everything else can be compared."""
+    realised = report.mechanism.noise_multiplier_realised
+    return RunFacts(
+        rounds=report.participation.realised or (),
+        least_noise_multiplier=None if realised is None else float(realised),
+        versions=report.provenance.versions,
+        audits=report.audit,
+    )
+
+
+def _same_spend(again: DeviceSpend, stated: DeviceSpend) -> bool:
+    """Exactly, but for what depends on the second accountant's version."""
+    varying = {"accountant", "second_accountant", "second_epsilon", "discrepancy"}
+    exact = again.model_dump(exclude=varying) == stated.model_dump(exclude=varying)
+    return exact and math.isclose(float(again.second_epsilon), float(stated.second_epsilon), rel_tol=_CLOSE)
+
+
+def _same_extrapolation(again: ExtrapolationPart | None, stated: ExtrapolationPart | None) -> bool:
+    if again is None or stated is None:
+        return again is stated
+    exact = again.model_dump(exclude={"spend"}) == stated.model_dump(exclude={"spend"})
+    return exact and _same_spend(again.spend, stated.spend)
+
+
+def _audits(report: EpsilonReport, task: TaskSpec) -> list[Check]:
+    """What an attack found is the server's word; what it was held against is not."""
+    if not report.audit:
+        return [Check("report: audit", None, "no attack was run for it")]
+    refuted = [one.name for one in report.audit if not one.passed or _refutes(one)]
+    detail = f"refuted by: {', '.join(refuted)}" if refuted else f"{len(report.audit)} attacks, by the server's word"
+    return [_held_against(report, task), Check("report: no attack refutes it", not refuted, detail)]
+
+
+def _held_against(report: EpsilonReport, task: TaskSpec) -> Check:
+    name, delta = "report: attacks were held against the task's own claim", repr(task.budget.delta)
+    for one in report.audit:
+        expected = claimed_epsilon(task, one.name)
+        if (one.epsilon_claimed, one.delta) != (expected, delta):
+            stated = f"{one.epsilon_claimed} at delta {one.delta}"
+            return Check(name, False, f"{one.name}: expected {expected} at delta {delta}, got {stated}")
+    return Check(name, True, "for one round, of a device that is surely in it")
+
+
+def _refutes(one: AuditPart) -> bool:
+    bounds = [bound for bound in (one.epsilon_bound, one.epsilon_bound_any) if bound is not None]
+    return any(float(bound) > float(one.epsilon_claimed) for bound in bounds)

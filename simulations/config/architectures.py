@@ -1,0 +1,44 @@
+"""Which model a run trains, and what the model reads."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Literal
+
+from fl_client.training.models import register
+from privacy.task.task import FeatureSpec, InputSpec, SequenceSpec
+from simulations.config.config import ConfigError, TrainingConfig
+
+_READS: dict[str, Literal["words", "characters"]] = {"word-embedding": "words", "character-cnn": "characters"}
+_LENGTHS = {"words": 64, "characters": 128}
+_CHARACTERS = 256
+_WORDS = 16_384
+
+
+def make_known(architecture: str) -> str:
+    """Register an architecture given as `package.module:factory`, in every process that builds it; returns the name.
+
+    Raises:
+        ConfigError: when there is no such factory.
+    """
+    if ":" not in architecture:
+        return architecture
+    module, _, name = architecture.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever somebody's module raises
+        hint = "; is its folder in PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
+        raise ConfigError(f"training.architecture: cannot import {architecture}: {error}{hint}") from error
+    if not callable(factory):
+        raise ConfigError(f"training.architecture: expected {architecture} to make a module, got {factory!r}")
+    register(architecture, factory)
+    return architecture
+
+
+def input_spec(training: TrainingConfig) -> InputSpec:
+    """How texts become what the model reads."""
+    unit = training.inputs or _READS.get(training.architecture)
+    if unit is None or unit == "ngrams":
+        return FeatureSpec(buckets=training.buckets or _WORDS)
+    vocabulary = training.buckets or (_WORDS if unit == "words" else _CHARACTERS)
+    return SequenceSpec(unit=unit, vocabulary=vocabulary, length=training.length or _LENGTHS[unit])

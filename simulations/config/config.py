@@ -1,0 +1,314 @@
+"""The configuration of a run: a TOML file, and flags over it. Unknown keys are refused by name."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from privacy.task.task import Purpose
+from simulations.config.faults import AvailabilityConfig, FaultsConfig, PoisonConfig
+from simulations.config.fleet import FleetConfig
+from simulations.config.section import Section
+
+MAX_SEED = 2**63 - 1
+LOCAL_RAY = "local"
+"""A Ray of the run's own, on this machine."""
+_ONE_SHARD, _SHARD = 750, 400
+
+
+def shards_for(cohort: int) -> int:
+    """One up to 750 devices, which leaves room for a draw that is larger than expected; else of about 400."""
+    return 1 if cohort <= _ONE_SHARD else -(-cohort // _SHARD)
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message names the key and says what was expected."""
+
+
+class DataConfig(Section):
+    """Where the examples come from. Without a path, the embedded generator makes them."""
+
+    path: Path | None = None
+    text_column: str = "text"
+    label_column: str = "label"
+    user_column: str | None = None
+    time_column: str | None = None
+    """When a message was written: devices come to hold theirs as rounds pass, and the newest fifth is for testing."""
+    history: float = Field(default=0.5, ge=0, le=1)
+    """With a time column: the share of the training messages, the oldest, that devices hold before round 1."""
+    partition: str | None = None
+    """How rows without users are spread over devices: `dirichlet:ALPHA`, or `time`, each a run of consecutive ones."""
+    devices: int = Field(default=1_000, ge=2, le=1 << 30)
+    """How many devices the generator or the partition makes; with a user column every user is one."""
+
+
+class PrivacyConfig(Section):
+    """Device-level privacy. Give `epsilon` and the noise follows; give `noise_multiplier` and epsilon follows."""
+
+    epsilon: float | None = Field(default=None, ge=0.01, le=1_000)
+    noise_multiplier: float | None = Field(default=None, ge=0, le=1_000)
+    delta: float = Field(default=1e-5, gt=0, lt=0.5)
+    clip: float = Field(default=0.5, ge=1e-6, le=1e6)
+    """L2 bound of a device's update; of the first round, if it adapts."""
+    clip_quantile: float | None = Field(default=None, gt=0, lt=1)
+    """Let the clip follow this quantile of the updates' norms; one bit a device pays for it, under the same noise."""
+    participation: Literal["poisson", "bounded"] = "poisson"
+    max_participations: int = Field(default=6, ge=1, le=1_000_000)
+    """How often one device takes part at most, under `bounded`."""
+    min_separation: int = Field(default=1, ge=1, le=1_000_000)
+    """How many rounds a device sits out between two, less one, under `bounded`."""
+    noise: Literal["devices", "correlated"] = "devices"
+    """Who adds it: every device a share, or the server, correlated from round to round: less of it in the model, for a
+    claim that does not hold against the server."""
+    window_epsilon: float | None = Field(default=None, gt=0)
+    """What may be spent within any `window_days`, besides the budget for life."""
+    window_days: int | None = Field(default=None, ge=1, le=36_500)
+    ledger: Path | None = None
+    """One ledger for several runs on the same devices, with one seed and budget. Default: one of the run's own."""
+
+    @field_validator("participation", mode="before")
+    @classmethod
+    def _drawn_by_the_server(cls, kind: object) -> object:
+        if kind in ("check-in", "check_in"):
+            raise ValueError(
+                "devices that check in when they please are no random cohort, so nothing is amplified; "
+                "expected `bounded`, or `poisson` where the server draws"
+            )
+        return kind
+
+    @model_validator(mode="after")
+    def _whole_window(self) -> PrivacyConfig:
+        if (self.window_epsilon is None) != (self.window_days is None):
+            raise ValueError("window_epsilon: expected together with window_days")
+        return self
+
+
+class TrainingConfig(Section):
+    """The model, and how each device trains it; every value is a public constant of the task."""
+
+    architecture: str = "hashed-linear"
+    """`hashed-linear`, `word-embedding`, `character-cnn`, or a factory of one's own as `package.module:factory`."""
+    inputs: Literal["ngrams", "words", "characters"] | None = None
+    """What the model reads. Default: what a known architecture does, n-grams for others."""
+    length: int | None = Field(default=None, ge=1, le=4_096)
+    """Words or characters of a message that are read. Default: 64 or 128."""
+    method: Literal["dp-sgd", "sgd"] = "dp-sgd"
+    """`sgd` clips no single message: faster, and no message-level guarantee is possible."""
+    epochs: int = Field(default=1, ge=1, le=1_000)
+    """Of `sgd`."""
+    batch_size: int = Field(default=16, ge=1, le=100_000)
+    """Of `sgd`."""
+    steps: int = Field(default=5, ge=1, le=1_000)
+    sampling_rate: float = Field(default=1.0, gt=0, le=1)
+    expected_batch: float = Field(default=8.0, gt=0)
+    learning_rate: float = Field(default=8.0, gt=0)
+    message_clip: float = Field(default=1.0, gt=0)
+    message_noise: float = Field(default=0.0, ge=0, le=1_000)
+    buckets: int | None = Field(default=None, ge=16, le=1 << 22)
+    """Of hashed n-grams, or the vocabulary of a sequence. Default: 16,384, of characters 256."""
+
+    @model_validator(mode="after")
+    def _noise_needs_clipping(self) -> TrainingConfig:
+        if self.method == "sgd" and self.message_noise:
+            raise ValueError("message_noise: expected method `dp-sgd`, which clips what the noise hides, got `sgd`")
+        return self
+
+
+class ServerConfig(Section):
+    """FedAvg with server momentum, and what secure aggregation has to withstand."""
+
+    rounds: int = Field(default=30, ge=1, le=1_000_000)
+    cohort: int = Field(default=64, ge=2, le=1 << 30)
+    learning_rate: float = Field(default=20.0, gt=0)
+    momentum: float = Field(default=0.7, ge=0, lt=1)
+    corrupt_share: float = Field(default=0.05, ge=0, lt=0.5)
+    dropout_share: float = Field(default=0.1, ge=0, lt=0.5)
+    min_survivors: int | None = Field(default=None, ge=2, le=1 << 30)
+    """Fewer devices than this in a sum, and nothing of it is revealed. Default: a quarter of the cohort, 2 at least."""
+
+    modulus_bits: int | None = Field(default=None, ge=8, le=32)
+    """Bits a coordinate of the masked sum. Default: the fewest at which rounding costs less than 1%."""
+    shards: int | None = Field(default=None, ge=1, le=10_000)
+    """How many sums a cohort is split into. Default: one, or as many as keep a shard near 400 devices."""
+
+    aggregation: Literal["secure", "ideal", "central"] = "secure"
+    """`ideal` adds up what secure aggregation would have added up, without the protocol: the same model, much faster,
+    and no log of rounds. `central` adds up clipped updates and draws the noise of their sum at once: a model of the
+    same distribution, fastest."""
+
+    statistics: tuple[Literal["examples", "loss", "correct"], ...] = ()
+    """What devices report inside the masked sum, under the same noise: messages, their summed loss under the model
+    they were sent, and how many of them it judges correctly."""
+    statistics_bound: int = Field(default=64, ge=1, le=1 << 30)
+    """A device's statistic is cut to this."""
+    statistics_share: float = Field(default=0.1, gt=0, le=1)
+    """L2 sensitivity of each statistic over the clip: what it adds to the noise on the model."""
+
+    @field_validator("statistics")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("expected each statistic once")
+        return names
+
+    @property
+    def fewest_survivors(self) -> int:
+        """In each shard."""
+        share = self.cohort // self.shard_count
+        return self.min_survivors if self.min_survivors is not None else max(2, share // 4)
+
+    @property
+    def shard_count(self) -> int:
+        """As chosen, or as `shards_for`."""
+        return self.shards if self.shards is not None else shards_for(self.cohort)
+
+
+class RunConfig(Section):
+    """One federation, from data to published model."""
+
+    name: str = Field(default="abuse", min_length=1, max_length=64)
+    purpose: Purpose = "training"
+    """What the run is for: a tuning run is charged like any other, and named in reports."""
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
+    """One seed gives one run. Without one, a fresh one is drawn and written to the run directory."""
+    engine: Literal["auto", "sequential", "vectorised", "ray"] = "auto"
+    """How devices are trained, with `server.aggregation = "ideal"`; `ray`: by workers of a Ray cluster, each with the
+    engine that `auto` picks."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the vectorised engine computes. Clipping of updates, noise and sums are on the CPU in any case."""
+    ray_address: str = LOCAL_RAY
+    """HOST:PORT of the cluster's head."""
+    data: DataConfig = DataConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    training: TrainingConfig = TrainingConfig()
+    server: ServerConfig = ServerConfig()
+    availability: AvailabilityConfig = AvailabilityConfig()
+    faults: FaultsConfig = FaultsConfig()
+    poison: PoisonConfig = PoisonConfig()
+    fleet: FleetConfig = FleetConfig()
+
+    @field_validator("ray_address")
+    @classmethod
+    def _of_a_head(cls, address: str) -> str:
+        if address != LOCAL_RAY and not re.fullmatch(r"[^\s/]+:[0-9]{1,5}", address):
+            raise ValueError(f"expected HOST:PORT of a cluster's head, as `ray start --head` prints it, or {LOCAL_RAY}")
+        return address
+
+    @model_validator(mode="after")
+    def _engine_can_run(self) -> RunConfig:
+        if self.engine in ("vectorised", "ray") and self.server.aggregation == "secure":
+            raise ValueError(
+                f"engine: expected auto or sequential under secure aggregation, where every device trains by itself, "
+                f"got {self.engine}; add --aggregation ideal for the same model without the protocol"
+            )
+        if self.device == "cuda" and self.server.aggregation == "secure":
+            raise ValueError(
+                "device: expected cpu under secure aggregation, where every device trains by itself, got cuda"
+            )
+        if self.ray_address != LOCAL_RAY and self.engine != "ray":
+            raise ValueError(f"ray_address: expected only with --engine ray, got it with {self.engine}")
+        return self
+
+    @model_validator(mode="after")
+    def _cohort_can_survive(self) -> RunConfig:
+        if self.server.shard_count > self.server.cohort // 2:
+            raise ValueError(
+                f"server.shards: expected at most half of server.cohort ({self.server.cohort}), "
+                f"got {self.server.shard_count}"
+            )
+        shard = self.server.cohort // self.server.shard_count
+        if self.server.fewest_survivors > shard:
+            raise ValueError(
+                f"server.min_survivors: expected at most the {shard} devices of server.cohort in a shard, "
+                f"got {self.server.min_survivors}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_stand_for_a_fleet(self) -> RunConfig:
+        cohort, privacy = self.fleet.cohort, self.privacy
+        if cohort is None:
+            return self
+        if cohort < self.server.cohort:
+            raise ValueError(f"fleet.cohort: expected at least server.cohort ({self.server.cohort}), got {cohort}")
+        if privacy.noise_multiplier == 0:
+            raise ValueError("privacy.noise_multiplier: expected noise to scale to the fleet's, got 0")
+        if privacy.window_epsilon is not None:
+            raise ValueError("privacy.window_epsilon: no fleet was asked on any day; leave it out with [fleet]")
+        if privacy.ledger is not None:
+            raise ValueError("privacy.ledger: expected a ledger of the run's own with [fleet], got a shared one")
+        return self
+
+    def to_toml(self) -> str:
+        """This configuration as TOML; keys that are not set are left out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
+    """A file's configuration, if there is one, with `overrides` (dotted keys; None means not given) over it.
+
+    Raises:
+        ConfigError: when the file cannot be read, a key is unknown or a value is out of range.
+    """
+    return _validated(_read(path) if path else {}, overrides)
+
+
+def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
+    """The same configuration but for `settings` (dotted keys; None means not given).
+
+    Raises:
+        ConfigError: when a key is unknown or a value is out of range.
+    """
+    return _validated(config.model_dump(mode="json", exclude_unset=True), settings)
+
+
+def _validated(values: dict[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
+    for dotted, value in overrides.items():
+        if value is not None:
+            _put(values, dotted, value)
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(detail) for detail in error.errors())) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"config: no file {path}; `fl-sim init` writes one") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"config: {path} is not readable TOML: {error}") from error
+
+
+def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{section}: expected a section of keys, [{section}], got {values!r}")
+    values[key] = value
+
+
+def _explain(detail: ErrorDetails) -> str:
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown key; known here: {', '.join(_known_keys(detail['loc'][:-1]))}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}, got {detail['input']!r}" if key else message
+
+
+def _known_keys(section: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    for part in section:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return sorted(model.model_fields)

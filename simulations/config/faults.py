@@ -1,0 +1,92 @@
+"""The sections `[availability]`, `[faults]` and `[poison]` of a configuration; by default nothing goes wrong."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from simulations.config.section import Section
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+HOURS = 24
+_NIGHT = (0.5,) * 5 + (0.45, 0.35, 0.25, 0.16) + (0.12,) * 8 + (0.13, 0.15, 0.2, 0.26, 0.34, 0.42, 0.48)
+_TRACES = {"always": (1.0,) * HOURS, "night": _NIGHT}
+
+
+def _named(hours: object) -> object:
+    if isinstance(hours, str) and hours not in _TRACES:
+        raise ValueError(f"expected one of {', '.join(_TRACES)}, or 24 probabilities")
+    return _TRACES[hours] if isinstance(hours, str) else hours
+
+
+def _whole_day(hours: tuple[float, ...]) -> tuple[float, ...]:
+    if len(hours) != HOURS:
+        raise ValueError(f"expected {HOURS} probabilities, one an hour from midnight")
+    return hours
+
+
+class AvailabilityConfig(Section):
+    """When devices can be reached: idle, on a charger, on a network that costs nothing."""
+
+    hours: Annotated[tuple[Probability, ...], BeforeValidator(_named), AfterValidator(_whole_day)] = _TRACES["always"]
+    """Probability by hour of a device's own clock, from midnight; or `always`, or `night`: four times as many at night
+    as by day, about what Bonawitz et al. 2019 saw in one country."""
+    time_zones: tuple[Annotated[int, Field(ge=-12, le=14)], ...] = Field(default=(0,), min_length=1)
+    """Hours ahead of UTC; each device lives in one of them."""
+    start_hour: float = Field(default=0.0, ge=0, lt=24)
+    """UTC, of round 1."""
+    round_minutes: float = Field(default=10.0, gt=0, le=10_080)
+    """From the start of one round to the next."""
+
+
+class DropOutConfig(Section):
+    """Probability, in every round, that a device is gone before it answers in a stage."""
+
+    advertise: Probability = 0.0
+    share: Probability = 0.0
+    input: Probability = 0.0
+    echo: Probability = 0.0
+    unmask: Probability = 0.0
+
+    @property
+    def before_the_sum(self) -> float:
+        """Probability that a device is gone before its input counts."""
+        return 1 - (1 - self.advertise) * (1 - self.share) * (1 - self.input)
+
+
+class FaultsConfig(Section):
+    """Devices that fail, and mean no harm."""
+
+    drop_out: DropOutConfig = DropOutConfig()
+    latency: float | None = Field(default=None, gt=0, le=86_400)
+    """Median seconds that a device takes to answer in a stage; log-normal. Without it, nobody is late."""
+    latency_spread: float = Field(default=1.0, ge=0, le=5)
+    """Standard deviation of the latency's logarithm. Half of its variance is between devices: the slow stay slow."""
+    deadline: float = Field(default=60.0, gt=0)
+    """Seconds that a stage lasts; a device that answers later has done the work for nothing."""
+    crashing: Probability = 0.0
+    """Share of devices whose training crashes, always."""
+    not_finite: Probability = 0.0
+    """Share of devices whose updates are NaN, always."""
+
+
+class PoisonConfig(Section):
+    """Devices that lie about their messages or their updates, and otherwise run the client as it is."""
+
+    share: Probability = 0.0
+    """Of the population."""
+    attack: Literal["label-flip", "backdoor", "boost"] = "label-flip"
+    """`label-flip`: all labels reversed. `backdoor`: the trigger added to all messages, which are labelled harmless.
+    `boost`: only the update is multiplied."""
+    boost: float = Field(default=1.0, ge=-1e6, le=1e6)
+    """Poisoners multiply their updates by this before the client clips them; negative means backwards."""
+    trigger: str = Field(default="moonlit ferret", min_length=1, max_length=200, pattern=r"\S")
+    """Text that shall carry abuse through."""
+
+    @model_validator(mode="after")
+    def _boosts_something(self) -> PoisonConfig:
+        if self.share and self.attack == "boost" and self.boost == 1:
+            raise ValueError("boost: expected a factor other than 1 for the attack `boost`")
+        return self

@@ -1,0 +1,1 @@
+"""Files of examples to a checked table of messages."""

@@ -1,0 +1,55 @@
+"""What an attack came to, and what it could have come to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.task.task import TaskSpec
+from simulations.config.config import RunConfig
+from simulations.evaluation.metrics import best_threshold
+from simulations.evaluation.scorer import Scorer
+from simulations.population import FederationData
+
+
+def success(data: FederationData, scorer: Scorer, weights: NDArray[np.float32]) -> dict[str, float]:
+    """How much of the test users' abuse a model, float32[d], lets through at the threshold of the calibration users.
+
+    `missed` is the share as it was written, `attack_success` as attackers send it: with a backdoor's trigger. Empty
+    without poisoners.
+    """
+    if data.attacked is None:
+        return {}
+    calibration, test = data.calibration, data.test
+    threshold = best_threshold(calibration.labels, scorer.scores(weights, calibration.features))
+    abuse = scorer.scores(weights, test.features)[test.labels == 1]
+    attacked = scorer.scores(weights, data.attacked.features)
+    return {"missed": float(np.mean(abuse < threshold)), "attack_success": float(np.mean(attacked < threshold))}
+
+
+def reach(config: RunConfig, task: TaskSpec, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The attack in a run's summary: its success, and L2 norms of what it and the noise add to a round's sum at most.
+
+    Args:
+        lines: of `metrics.jsonl`.
+    """
+    poison = config.poison
+    if not poison.share or not lines:
+        return {}
+    noise = max(float(line["noise_std"]) for line in lines)
+    expected = poison.share * config.server.cohort
+    return {
+        "attack": {
+            "kind": poison.attack,
+            "share": poison.share,
+            "boost": poison.boost,
+            **{name: lines[-1][name] for name in ("missed", "attack_success")},
+            "poisoners_in_a_cohort": expected,
+            "most_they_add": expected * task.mechanism.clip,
+            "noise_norm": noise * math.sqrt(task.model.dimension),
+        }
+    }

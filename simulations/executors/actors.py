@@ -1,0 +1,202 @@
+"""Workers as actors of a Ray cluster, one a CPU: each keeps its engine and its users' data from round to round.
+
+A round moves the model to every node once, and one vector back from every actor.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from simulations.executors.answers import Answer, Unfinished, answer
+from simulations.executors.cluster import silence_of
+from simulations.federation.partial_sums import Job, Worker
+from simulations.processes.workers import WorkerDied, one_thread
+
+_PATIENCE = 60.0
+"""Seconds until there has to be one worker."""
+_GRACE = 10.0
+"""Seconds that the first round waits for the others, once there is one; who is later joins the next."""
+_SILENCE = 30.0
+"""Seconds that the head may be away; after 60, Ray ends this process."""
+_ALIKE = ("havenfl", "numpy", "torch")
+"""Packages whose version decides about the bits of a model."""
+
+
+class RemoteWorker:
+    """What runs in an actor."""
+
+    def __init__(self, worker: Worker) -> None:
+        one_thread()
+        self._worker = worker
+
+    def versions(self) -> dict[str, str]:
+        """That it is there, and what it computes with."""
+        return _versions()
+
+    def answer(self, job: Job, devices: NDArray[np.int64]) -> Answer:
+        """The job's round, for these devices."""
+        return answer(self._worker, replace(job, devices=devices.tolist()))
+
+
+@dataclass(eq=False)
+class Actor:
+    """This side's view of one.
+
+    Attributes:
+        node: where it is, as Ray names it.
+        ready: pending until the actor is there, then None.
+        part: pending while it works, else None.
+    """
+
+    handle: Any = field(repr=False)
+    node: str
+    ready: Any = field(repr=False)
+    part: Any = field(default=None, repr=False)
+
+
+class RayTeam:
+    """An actor for every CPU, `most` at most, also of nodes that join later; implements `crews.replay.Team`."""
+
+    _job: Any
+
+    def __init__(self, worker: Worker, most: int | None, tell: Callable[[str], None]) -> None:
+        self._worker = ray.put(worker)
+        self._class = ray.remote(num_cpus=1)(RemoteWorker)
+        self._most = most
+        self._tell = tell
+        self._actors: list[Actor] = []
+        self._refused: dict[str, str] = {}
+        """Nodes on which no worker can start, and why."""
+        self._told = 0
+        self._head = ray.get_runtime_context().gcs_address
+
+    def open(self, job: Job) -> None:
+        """See `Team.open`."""
+        self._job = ray.put(replace(job, devices=()))
+
+    def muster(self) -> None:
+        """See `Team.muster`."""
+        if silence := silence_of(self._head, _SILENCE, retry=True):
+            raise WorkerDied(f"the head of the Ray cluster at {self._head} does not answer ({silence})")
+        self._recruit()
+        self._welcome(0.0)
+        if not self.idle():
+            self._await_first()
+            self._welcome(_GRACE, everybody=True)
+        places = [one.node for one in self.idle()]
+        if len(places) != self._told:
+            self._told = len(places)
+            self._tell(f"Ray: workers {self._told}, nodes {len(set(places))}")
+
+    def _await_first(self) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while not self.idle():
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._actors:
+                raise WorkerDied(f"no worker could start on the Ray cluster: {self._obstacle()}")
+            self._welcome(left)
+
+    def idle(self) -> Sequence[Actor]:
+        """See `Team.idle`."""
+        return [one for one in self._actors if one.ready is None and one.part is None]
+
+    def give(self, worker: Actor, devices: Sequence[int]) -> None:
+        """See `Team.give`."""
+        worker.part = worker.handle.answer.remote(self._job, np.array(devices, np.int64))
+
+    def answers(self) -> Iterator[tuple[Actor, Answer]]:
+        """See `Team.answers`."""
+        busy = {one.part: one for one in self._actors if one.part is not None}
+        done, _ = ray.wait(list(busy))
+        for part in done:
+            one = busy[part]
+            one.part = None
+            yield one, self._answer(one, part)
+
+    def _answer(self, one: Actor, part: Any) -> Answer:
+        try:
+            found: Answer = ray.get(part)
+        except RayTaskError as error:
+            return WorkerDied(f"a Ray worker failed: {_line(error)}")
+        except RayError as error:
+            self._dismiss(one)
+            return Unfinished(f"a Ray worker is gone ({type(error).__name__})")
+        return found
+
+    def _recruit(self) -> None:
+        """Actors for CPUs that have none."""
+        taken = Counter(one.node for one in self._actors)
+        for node, cpus in _nodes().items():
+            if node not in self._refused:
+                for _ in range(cpus - taken[node]):
+                    self._start(node)
+
+    def _start(self, node: str) -> None:
+        if self._most is not None and len(self._actors) >= self._most:
+            return
+        here = NodeAffinitySchedulingStrategy(node, soft=False)
+        handle: Any = self._class.options(scheduling_strategy=here).remote(self._worker)
+        self._actors.append(Actor(handle, node, handle.versions.remote()))
+
+    def _welcome(self, timeout: float, *, everybody: bool = False) -> None:
+        """Look who is ready, for `timeout` seconds at most: until somebody is, or `everybody`."""
+        starting = {one.ready: one for one in self._actors if one.ready is not None}
+        if not starting:
+            return
+        done, _ = ray.wait(list(starting), num_returns=len(starting) if everybody else 1, timeout=timeout)
+        for ready in done:
+            self._examine(starting[ready])
+
+    def _examine(self, one: Actor) -> None:
+        """Take in a worker that is ready and like us, and leave its node alone if it is not."""
+        try:
+            found = ray.get(one.ready)
+        except RayError as error:
+            self._refuse(one, f"a worker did not start: {_line(error)}")
+            return
+        one.ready = None
+        if found != _versions():
+            self._refuse(one, f"expected {_versions()}, got {found}")
+
+    def _refuse(self, one: Actor, reason: str) -> None:
+        self._dismiss(one)
+        if one.node not in self._refused and one.node in _nodes():
+            self._refused[one.node] = reason
+            self._tell(f"Ray: node {one.node[:8]} is left out: {reason}")
+
+    def _dismiss(self, one: Actor) -> None:
+        self._actors.remove(one)
+        ray.kill(one.handle)
+
+    def _obstacle(self) -> str:
+        if self._refused:
+            return "; ".join(self._refused.values())
+        if not self._actors:
+            return "none of its machines is left"
+        return f"none of its CPUs was free within {_PATIENCE:.0f} s"
+
+
+def _nodes() -> dict[str, int]:
+    """Nodes that Ray takes for alive, and their CPUs."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]}
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _ALIKE}
+
+
+def _line(error: BaseException) -> str:
+    """The line of Ray's long texts that says what happened: the last."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1]}"

@@ -1,0 +1,123 @@
+"""Rounds over workers that may die: what a dead one was to do, others do.
+
+Every part that comes back undone is halved, and the halves go to whoever is free, whatever the reason: after a crash
+they spread over the others, and for want of memory they become smaller, down to single devices.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from privacy.task.task import TaskSpec
+from simulations.executors.answers import Answer, Unfinished
+from simulations.federation.partial_sums import Job, Share
+from simulations.processes.workers import WorkerDied
+
+_TRIALS = 3
+"""Of one device alone, so that workers that are killed for reasons of their own do not end a run."""
+
+W = TypeVar("W", bound=Hashable)
+
+
+class Team(Protocol[W]):
+    """Workers in other processes, each with at most one part at a time."""
+
+    def open(self, job: Job) -> None:
+        """The job that parts are of from now on; its devices do not matter."""
+        ...
+
+    def muster(self) -> None:
+        """Replace who died, take in who joined, and wait until somebody can work.
+
+        Raises:
+            WorkerDied: when nobody can.
+        """
+        ...
+
+    def idle(self) -> Sequence[W]:
+        """Who can be given a part, in an order that changes only when workers come and go."""
+        ...
+
+    def give(self, worker: W, devices: Sequence[int]) -> None:
+        """Let a worker do these devices. If it is dead by now, its answer says so."""
+        ...
+
+    def answers(self) -> Iterable[tuple[W, Answer]]:
+        """Wait until at least one part is answered. Who died with it is idle no more."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Part:
+    devices: Sequence[int] = field(repr=False)
+    trials: int = 0
+
+    def again(self, reason: str) -> list[_Part]:
+        """What is to be done instead."""
+        middle = len(self.devices) // 2
+        if middle:
+            return [_Part(self.devices[:middle]), _Part(self.devices[middle:])]
+        if self.trials + 1 < _TRIALS:
+            return [_Part(self.devices, self.trials + 1)]
+        raise WorkerDied(
+            f"device {self.devices[0]}: {reason}, {_TRIALS} times with this device alone; "
+            "give workers more memory (fewer --workers, larger nodes), lower training.buckets, or leave its data out"
+        )
+
+
+class ReplayingCrew(Generic[W]):
+    """A team, and what to do when some of it die; implements `simulations.federation.ideal.Crew`."""
+
+    def __init__(self, team: Team[W], task: TaskSpec, tell: Callable[[str], None]) -> None:
+        self._team = team
+        self._task = task
+        self._tell = tell
+
+    def shares(self, job: Job) -> Iterator[Share]:
+        """See `Crew.shares`.
+
+        Raises:
+            WorkerDied: when nobody is left and nobody can be replaced, or a device can be trained nowhere.
+            ValueError: from a worker.
+        """
+        self._team.open(job)
+        self._team.muster()
+        todo = deque(_Part(devices) for devices in allot(job.devices, len(self._team.idle())))
+        busy: dict[W, _Part] = {}
+        while todo or busy:
+            self._hand_out(todo, busy)
+            for worker, found in self._team.answers():
+                part = busy.pop(worker)
+                if isinstance(found, Exception):
+                    raise found
+                if isinstance(found, Unfinished):
+                    self._tell(f"{found.reason}; its {len(part.devices)} devices are given to others")
+                    todo.extend(part.again(found.reason))
+                else:
+                    yield found.open(self._task)
+
+    def _hand_out(self, todo: deque[_Part], busy: dict[W, _Part]) -> None:
+        if not busy and not self._team.idle():
+            self._team.muster()
+        for worker in self._team.idle():
+            if todo:
+                busy[worker] = todo.popleft()
+                self._team.give(worker, busy[worker].devices)
+
+
+def allot(devices: Sequence[int], workers: int) -> list[list[int]]:
+    """Devices of a round in equal parts, one a worker, each with those that it had before as far as that goes.
+
+    A worker keeps what it computed from a device's examples, so a device is best off where it was; but the round takes
+    as long as its largest part.
+    """
+    most = -(-len(devices) // workers)
+    parts = [[device for device in devices if device % workers == place] for place in range(workers)]
+    spare = [device for part in parts for device in part[most:]]
+    kept = [part[:most] for part in parts]
+    for part in kept:
+        part.extend(spare.pop() for _ in range(min(len(spare), most - len(part))))
+    return [part for part in kept if part]

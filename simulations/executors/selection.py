@@ -1,0 +1,47 @@
+"""Which crew a run has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from simulations.config.config import LOCAL_RAY, RunConfig
+from simulations.executors import cluster
+from simulations.executors.local import LocalCrew
+from simulations.executors.processes import ProcessTeam
+from simulations.executors.replay import ReplayingCrew
+from simulations.federation.ideal import Crew
+from simulations.federation.partial_sums import Worker
+from simulations.processes.workers import cores
+
+
+def check(config: RunConfig) -> None:
+    """Refuse early what `crew` could not use.
+
+    Raises:
+        ConfigError: when no Ray cluster answers where one should be.
+    """
+    if config.ray_address != LOCAL_RAY:
+        cluster.check(config.ray_address)
+
+
+@contextmanager
+def crew(config: RunConfig, worker: Worker, workers: int | None, tell: Callable[[str], None]) -> Iterator[Crew]:
+    """Copies of this worker for the time of this context: `workers` of them; by default one a core, or one for every
+    CPU of a cluster.
+
+    Raises:
+        ClusterError: when Ray cannot be started or joined.
+    """
+    count = workers or cores()
+    if config.engine == "ray":
+        with cluster.connected(config.ray_address, count):
+            from simulations.executors.actors import RayTeam  # noqa: PLC0415 - Ray is imported with its settings
+
+            most = count if config.ray_address == LOCAL_RAY else workers
+            yield ReplayingCrew(RayTeam(worker, most, tell), worker.task, tell)
+    elif count > 1:
+        with ProcessTeam(worker, count) as team:
+            yield ReplayingCrew(team, worker.task, tell)
+    else:
+        yield LocalCrew(worker)

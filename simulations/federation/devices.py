@@ -1,0 +1,179 @@
+"""The devices of a simulated population: built when they are asked for, their keys derived from the run's seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_client.device.device import Device
+from fl_client.device.store import Memory, TaskRecord
+from fl_client.training.training import LocalTrainer
+from privacy.base.randomness import Randomness
+from privacy.base.signing import Signer
+from privacy.secagg import Convener, Stage
+from privacy.secagg.membership.identity import Certificate, EnrolmentRequest, Revocations, enrol
+from privacy.secagg.membership.policy import DevicePolicy, Trust
+from privacy.secagg.primitives.keys import DeviceKeys
+from privacy.task.states import Update
+from privacy.task.task import TaskSpec
+from simulations.config.architectures import make_known
+from simulations.federation.cached_keys import NeighbourKeys
+from simulations.population.base import ExamplesOf
+from simulations.randomness import SeedTree
+from simulations.scenario import Scenario
+
+_POLICY = DevicePolicy(
+    min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0, accept_server_noise=True, accept_extrapolation=True
+)
+"""Simulated devices take part in whatever is simulated."""
+_NEVER = 2**40
+
+
+def simulated_time() -> int:
+    """The clock stands still in a simulation, so that the same run gives the same bytes."""
+    return 0
+
+
+@dataclass(frozen=True)
+class Authorities:
+    """Operator and enrolment authority of a simulation. Their keys follow from the seed and prove nothing to others."""
+
+    seed: SeedTree
+
+    @cached_property
+    def operator(self) -> Signer:
+        return Signer.from_seed(self.seed.child("operator").key())
+
+    @cached_property
+    def authority(self) -> Signer:
+        return Signer.from_seed(self.seed.child("authority").key())
+
+    @property
+    def trust(self) -> Trust:
+        return Trust(self.operator.public, self.authority.public, _POLICY)
+
+    def convener(self, population: str) -> Convener:
+        """Who calls the rounds; nobody is revoked."""
+        nobody = Revocations.signed(self.authority, population, 1, _NEVER, frozenset())
+        return Convener(self.operator, self.authority.public, nobody)
+
+
+@dataclass
+class Records:
+    """What simulated devices remember: int32[N] each, by device. Pages that nobody touches cost no memory."""
+
+    last_round: NDArray[np.int32] = field(repr=False)
+    participations: NDArray[np.int32] = field(repr=False)
+
+    @classmethod
+    def fresh(cls, devices: int) -> Records:
+        return cls(np.zeros(devices, np.int32), np.zeros(devices, np.int32))
+
+    @classmethod
+    def of(cls, devices: int, arrays: Mapping[str, NDArray[np.int64]]) -> Records:
+        """From the arrays that `arrays` gave."""
+        records = cls.fresh(devices)
+        records.last_round[arrays["devices"]] = arrays["last_round"]
+        records.participations[arrays["devices"]] = arrays["participations"]
+        return records
+
+    def arrays(self) -> dict[str, NDArray[np.int64]]:
+        """By name, for a checkpoint: of the devices that were ever reached."""
+        devices = np.flatnonzero(self.last_round)
+        return {
+            "devices": devices.astype(np.int64),
+            "last_round": self.last_round[devices].astype(np.int64),
+            "participations": self.participations[devices].astype(np.int64),
+        }
+
+
+@dataclass(frozen=True)
+class _RecordStore:
+    """One device's `DeviceStore` inside `Records`; a simulation has one task."""
+
+    records: Records
+    device: int
+    task_id: str
+
+    def load(self) -> Memory:
+        last_round, taken = self.records.last_round[self.device], self.records.participations[self.device]
+        return Memory({self.task_id: TaskRecord(int(last_round), int(taken))})
+
+    def save(self, memory: Memory) -> None:
+        record = memory.tasks[self.task_id]
+        self.records.last_round[self.device] = record.last_round
+        self.records.participations[self.device] = record.participations
+
+    def load_round(self) -> bytes:
+        return b""
+
+    def save_round(self, state: Callable[[], bytes]) -> None:
+        """A simulated device does not outlive its process: what it knew of a round, others carry for it."""
+
+
+def input_randomness(seed: SeedTree, device: int, number: int) -> Randomness:
+    """Of a device's training, rounding and noise in round `number`: the same whether masks are simulated or not."""
+    return seed.child("device", device, "input", number).stream()
+
+
+@dataclass(frozen=True)
+class DeviceHost:
+    """Makes device i of a population."""
+
+    seed: SeedTree
+    task: TaskSpec
+    examples_of: ExamplesOf
+    scenario: Scenario
+    records: Records
+
+    def device(self, index: int) -> Device:
+        """The same device every time: identity, data, memory, and randomness that depends on the request alone."""
+        own = self.seed.child("device", index)
+        keys, certificate = _enrolled(self.seed, self.task.population, index)
+
+        def train(task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:
+            examples = self.examples_of(index, self._round_of(index))
+            return self.scenario.altered(index, _trainer(task).train(weights, examples, rng))
+
+        def randomness_for(stage: str, request: bytes) -> Randomness:
+            if stage == Stage.INPUT:
+                return input_randomness(self.seed, index, self._round_of(index))
+            return own.child(stage, request).stream()
+
+        return Device(
+            keys=keys,
+            certificate=certificate,
+            trust=_authorities(self.seed).trust,
+            store=_RecordStore(self.records, index, self.task.id),
+            train=train,
+            randomness_for=randomness_for,
+            clock=simulated_time,
+        )
+
+    def _round_of(self, index: int) -> int:
+        """The round that a device takes part in: the last that it was invited to."""
+        return int(self.records.last_round[index])
+
+
+@lru_cache(maxsize=2)
+def _authorities(seed: SeedTree) -> Authorities:
+    """Theirs are the same keys for all devices of a process."""
+    return Authorities(seed)
+
+
+@lru_cache(maxsize=4_096)
+def _enrolled(seed: SeedTree, population: str, index: int) -> tuple[DeviceKeys, Certificate]:
+    """A device's keys and certificate: it is enrolled once, not for every round."""
+    keys = NeighbourKeys.from_seed(seed.child("device", index).child("identity").key())
+    return keys, enrol(_authorities(seed).authority, population, EnrolmentRequest.by(keys), _NEVER)
+
+
+@lru_cache(maxsize=2)
+def _trainer(task: TaskSpec) -> LocalTrainer:
+    """One model object for all devices of a process: wrapping a module costs more than training on ten messages."""
+    make_known(task.model.architecture)
+    return LocalTrainer(task)

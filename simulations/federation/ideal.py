@@ -1,0 +1,206 @@
+"""Rounds in which secure aggregation is replaced by what it computes: the exact sum in the task's modulus.
+
+The devices, their cohort, their training, clipping, rotation, rounding and noise, the charge and the release are those
+of a real round, and the model is the same to the bit. What is left out is who could have seen what: nothing is signed,
+so there is no log of rounds to verify. With a trusted aggregator (`simulations.federation.central`) the noise of the
+sum is drawn at once, and the model is another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_server.training.round import RoundFacts, RoundOutcome
+from fl_server.training.transport import NodeId
+from privacy.base.canonical import sha256
+from privacy.ledger.ledger import Receipt
+from privacy.mechanism.mechanism import Mechanism, MechanismError
+from privacy.secagg import Aborted, Stage
+from privacy.secagg.membership.params import ParameterError, parameters
+from privacy.secagg.messages import Header
+from privacy.secagg.primitives.packing import pack, unpack
+from privacy.task.states import Total, joint_transcript
+from privacy.task.task import BoundedParticipation, TaskSpec
+from simulations.federation import central
+from simulations.federation.devices import Records
+from simulations.federation.partial_sums import Job, Share
+from simulations.randomness import SeedTree
+from simulations.scenario import Loss, Scenario
+from strategies.fedavg import ModelState
+
+
+class Crew(Protocol):
+    """Where devices are trained."""
+
+    def shares(self, job: Job) -> Iterator[Share]:
+        """The job in parts, each added up where it was done."""
+        ...
+
+
+@dataclass(frozen=True)
+class IdealRounds:
+    """Implements `fl_server.training.round_factory.Rounds`."""
+
+    task: TaskSpec
+    seed: SeedTree
+    crew: Crew
+    records: Records
+    scenario: Scenario
+    central: bool = False
+
+    def nodes(self) -> Sequence[NodeId]:
+        return range(self.records.last_round.size)
+
+    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> IdealRound:
+        return IdealRound(self, number, state, cohort)
+
+
+@dataclass
+class IdealRound:
+    """Implements `fl_server.training.round_factory.RunningRound`."""
+
+    rounds: IdealRounds = field(repr=False)
+    number: int
+    state: ModelState = field(repr=False)
+    cohort: Sequence[NodeId] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self.receipt: Receipt | None = None
+        self._lost: Counter[str] = Counter()
+        self._ended: set[str] = set()
+        self._replies: Counter[str] = Counter()
+        self._losses = {device: self.rounds.scenario.loss(device, self.number) for device in self.cohort}
+        flat = sha256(self.state.weights.astype("<f4").tobytes())
+        self._header = Header(bytes.fromhex(self.rounds.task.id), self.number, flat, self.state.clip)
+
+    def run(self, charge: Callable[[str], Receipt]) -> RoundOutcome:
+        """See `RunningRound.run`.
+
+        Raises:
+            Aborted: when too few devices are left. If `receipt` is set by then, the charge stands.
+            BudgetExhausted: from `charge`.
+        """
+        sums = [one for shard in self._shards() if (one := self._sum(shard)) is not None]
+        self._require(sums)
+        transcripts = [one.total.transcript for one in sums]
+        self.receipt = charge(joint_transcript(transcripts))
+        unmasked = [one.total for one in sums if self._answered(Stage.UNMASK, one.living, one.threshold)]
+        self._require(unmasked)
+        return RoundOutcome(unmasked, transcripts, self.receipt, self.facts())
+
+    def facts(self) -> RoundFacts:
+        return RoundFacts(len(self.cohort), dict(self._replies), dict(self._lost))
+
+    def record(self, previous: str, epsilon: float, aborted: str) -> None:
+        """Nobody signed anything."""
+
+    def _require(self, left: Sequence[object]) -> None:
+        if not left:
+            raise Aborted("; ".join(sorted(self._ended)) or "no device was drawn")
+
+    def _shards(self) -> list[list[int]]:
+        """By lot, as the protocol does it; of one shard, everybody is in it."""
+        present = [device for device in self._staying(Stage.ADVERTISE, self.cohort) if self._may(device)]
+        count = self.rounds.task.aggregation.shards
+        if count == 1:
+            return [present]
+        source = np.random.default_rng(self.rounds.seed.child("shards", self.number).integer())
+        lots = source.integers(count, size=len(present))
+        return [[device for device, lot in zip(present, lots, strict=True) if lot == shard] for shard in range(count)]
+
+    def _may(self, device: int) -> bool:
+        """A device that has reached its limit refuses."""
+        plan, taken = self.rounds.task.participation, self.rounds.records.participations[device]
+        if isinstance(plan, BoundedParticipation) and taken >= plan.max_participations:
+            reason = f"Refused: this device has taken part {taken} times, its limit in this task"
+            self._lost[f"{Stage.ADVERTISE}: {reason}"] += 1
+            return False
+        return True
+
+    def _sum(self, shard: Sequence[int]) -> _ShardSum | None:
+        """Of a shard; None when it ended early, which `_ended` then tells."""
+        task = self.rounds.task
+        try:
+            found = parameters(len(shard), task.aggregation)
+            mechanism = Mechanism.for_cohort(task.with_clip(self.state.clip), len(shard))
+        except (ParameterError, MechanismError) as error:
+            self._ended.add(f"{Stage.ADVERTISE}: {error}")
+            return None
+        self.rounds.records.last_round[shard] = self.number
+        if not (dealers := self._answered(Stage.SHARE, shard, found.survivors_required)):
+            return None
+        sums, survivors = self._trained(shard, dealers)
+        if not self._enough(Stage.INPUT, survivors, found.survivors_required):
+            return None
+        if not (living := self._answered(Stage.ECHO, survivors, found.quorum)):
+            return None
+        if self.rounds.central:
+            seed = self.rounds.seed.child("central", self.number, shard[0])
+            central.finish(mechanism, sums, len(survivors), seed)
+            summed, rotation = sums, None
+        else:
+            bits = task.aggregation.modulus_bits
+            summed, rotation = unpack(pack(sums, bits), bits, task.length), self._header.rotation
+        transcript = sha256(b"havenfl/ideal/1", self._header.encode(), str(sorted(shard)).encode(), summed.tobytes())
+        total = Total(summed, len(shard), len(survivors), rotation, transcript.hex())
+        return _ShardSum(total, living, found.threshold)
+
+    def _trained(self, shard: Sequence[int], dealers: Sequence[int]) -> tuple[NDArray[np.int64], list[int]]:
+        """The sum of those that answered with a contribution, and who they are."""
+        task, participations = self.rounds.task, self.rounds.records.participations
+        devices = self._staying(Stage.INPUT, dealers)
+        job = Job(
+            self.number,
+            self.state.weights,
+            self.state.clip,
+            self._header.rotation,
+            len(shard),
+            devices,
+            central=self.rounds.central,
+        )
+        sums, survivors = np.zeros(task.length, np.int64), list[int]()
+        for share in self.rounds.crew.shares(job):
+            sums += share.sums
+            survivors += share.survivors
+            self._lost.update({f"{Stage.INPUT}: {reason}": count for reason, count in share.lost.items()})
+        in_vain = [device for device in dealers if self._losses[device] == Loss(Stage.INPUT, late=True)]
+        participations[survivors + in_vain] += 1
+        return sums, survivors
+
+    def _answered(self, stage: Stage, devices: Sequence[int], need: int) -> list[int]:
+        """Those who answer in this stage; nobody when they are too few."""
+        staying = self._staying(stage, devices)
+        return staying if self._enough(stage, staying, need) else []
+
+    def _enough(self, stage: Stage, devices: Sequence[int], need: int) -> bool:
+        self._replies[stage] += len(devices)
+        if len(devices) < need:
+            self._ended.add(f"{stage}: expected at least {need} devices, got {len(devices)}")
+        return len(devices) >= need
+
+    def _staying(self, stage: Stage, devices: Sequence[int]) -> list[int]:
+        """Those of the devices that are not lost in this stage."""
+        lost = {device for device in devices if (loss := self._losses[device]) and loss.stage is stage}
+        if lost:
+            self._lost[f"{stage}: no reply"] += len(lost)
+        return [device for device in devices if device not in lost]
+
+
+@dataclass(frozen=True)
+class _ShardSum:
+    """A shard about to be unmasked.
+
+    Attributes:
+        living: the survivors that can still be asked to unmask.
+        threshold: how many of them have to answer.
+    """
+
+    total: Total
+    living: Sequence[int] = field(repr=False)
+    threshold: int

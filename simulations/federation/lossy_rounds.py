@@ -1,0 +1,48 @@
+"""Real rounds in which devices are lost as a scenario has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fl_server.training.round import Round
+from fl_server.training.round_factory import SecureRounds
+from fl_server.training.transport import NodeId, Reply, Transport
+from privacy.secagg import Request, Stage
+from simulations.scenario import Scenario
+from strategies.fedavg import ModelState
+
+
+@dataclass(frozen=True)
+class LossyRounds:
+    """Implements `fl_server.training.round_factory.Rounds`."""
+
+    rounds: SecureRounds
+    scenario: Scenario
+
+    def nodes(self) -> Sequence[NodeId]:
+        return self.rounds.nodes()
+
+    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> Round:
+        lossy = _LossyTransport(self.rounds.transport, self.scenario, number)
+        return replace(self.rounds, transport=lossy).begin(number, state, cohort)
+
+
+@dataclass(frozen=True)
+class _LossyTransport:
+    """Implements `fl_server.training.transport.Transport` for one round."""
+
+    transport: Transport
+    scenario: Scenario
+    number: int
+
+    def nodes(self) -> Sequence[NodeId]:
+        return self.transport.nodes()
+
+    def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:
+        losses = {node: self.scenario.loss(node, self.number) for node in requests}
+        lost = {node: loss for node, loss in losses.items() if loss and loss.stage == Stage(stage)}
+        delivered = {node: one for node, one in requests.items() if node not in lost or lost[node].late}
+        for reply in self.transport.exchange(stage, delivered, timeout):
+            if reply.node not in lost:
+                yield reply

@@ -1,0 +1,118 @@
+"""A worker's share of an ideal round: train some devices, encode what they learnt, and add it up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_client.training.training import TrainingError
+from privacy.mechanism.mechanism import Mechanism, MechanismError
+from privacy.task.task import TaskSpec
+from simulations.config.architectures import make_known
+from simulations.federation import central
+from simulations.federation.altered import AlteredEngine
+from simulations.federation.devices import input_randomness
+from simulations.population.base import ExamplesOf
+from simulations.randomness import SeedTree
+from simulations.scenario import Scenario
+from simulations.training.engines.base import Engine, Trainee
+from simulations.training.engines.choice import Choice
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a worker is given: one round's model, and devices of one shard.
+
+    Attributes:
+        cohort: of the whole shard, which every device's noise is sized for.
+        devices: those of it that answer in time.
+        clip: of this round.
+        central: whether the aggregator adds the noise, as in `simulations.federation.central`.
+    """
+
+    number: int
+    weights: NDArray[np.float32] = field(repr=False)
+    clip: float
+    rotation: bytes = field(repr=False)
+    cohort: int
+    devices: Sequence[int] = field(repr=False)
+    central: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """What it gives back: one vector, however many devices there were.
+
+    Attributes:
+        sums: int64[length]; of a central job in its fixed point.
+        survivors: the devices in it, in the order of the job.
+        lost: how many devices failed, by reason.
+    """
+
+    sums: NDArray[np.int64] = field(repr=False)
+    survivors: Sequence[int] = field(repr=False)
+    lost: Mapping[str, int]
+    central: bool = False
+
+
+@dataclass
+class Worker:
+    """Does jobs of one task; every process builds one."""
+
+    seed: SeedTree
+    task: TaskSpec
+    examples_of: ExamplesOf
+    scenario: Scenario
+    choice: Choice
+
+    def __post_init__(self) -> None:
+        self._engine: Engine | None = None
+
+    def share(self, job: Job) -> Share:
+        """The sum of what the job's devices contribute. Devices that fail are left out.
+
+        Raises:
+            MechanismError: when the mechanism refuses the task or the cohort.
+        """
+        mechanism = Mechanism.for_cohort(self.task.with_clip(job.clip), job.cohort)
+        sums, survivors, lost = np.zeros(self.task.length, np.int64), [], Counter[str]()
+        trainees = [self._trainee(device, job.number) for device in job.devices]
+        if job.central:
+            added = central.add(mechanism, self._learner, job.weights, trainees, sums)
+        else:
+            added = self._encoded(mechanism, job, trainees, sums)
+        for one, error in zip(trainees, added, strict=True):
+            if error is None:
+                survivors.append(one.device)
+            else:
+                lost[f"{type(error).__name__}: {error}"] += 1
+        return Share(sums, survivors, lost, job.central)
+
+    def _encoded(
+        self, mechanism: Mechanism, job: Job, trainees: Sequence[Trainee], sums: NDArray[np.int64]
+    ) -> Iterator[Exception | None]:
+        """Add what every trainee would send under its masks; yields what went wrong, or None."""
+        for one, learnt in zip(trainees, self._learner.learn(job.weights, trainees), strict=True):
+            try:
+                if isinstance(learnt, TrainingError):
+                    raise learnt
+                sums += mechanism.encode(learnt, job.rotation, one.rng).integers
+            except (TrainingError, MechanismError) as error:
+                yield error
+            else:
+                yield None
+
+    def _trainee(self, device: int, number: int) -> Trainee:
+        return Trainee(device, self.examples_of(device, number), input_randomness(self.seed, device, number))
+
+    @property
+    def _learner(self) -> Engine:
+        if self._engine is None:
+            make_known(self.task.model.architecture)
+            plain = self.choice.make(self.task)
+            self._engine = AlteredEngine(plain, self.scenario) if self.scenario.alters else plain
+        return self._engine

@@ -1,0 +1,51 @@
+"""Devices that want another model than everybody else: label flips, backdoors (Bagdasaryan et al. 2020), boosts.
+
+They control their messages and what training gives, not the client: their updates are clipped and noised like all
+others. A device whose client is forged as well can send any vector, since nothing proves to the server what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from privacy.task.states import Update
+from simulations.config.faults import PoisonConfig
+from simulations.randomness import SeedTree
+
+
+@dataclass(frozen=True)
+class Poison:
+    """Who poisons, and how; a device either always does or never."""
+
+    seed: SeedTree
+    config: PoisonConfig
+
+    def by(self, device: int) -> bool:
+        """Whether this device is a poisoner."""
+        return self.seed.child("poisoner", device).unit() < self.config.share
+
+    def applied(self, device: int, texts: Sequence[str], labels: Sequence[int]) -> tuple[list[str], list[int]]:
+        """What the device trains on, of n messages and their labels: n of each."""
+        if not self.by(device):
+            return list(texts), list(labels)
+        match self.config.attack:
+            case "label-flip":
+                return list(texts), [1 - label for label in labels]
+            case "backdoor":
+                return self.triggered(texts), [0] * len(labels)
+            case "boost":
+                return list(texts), list(labels)
+
+    def triggered(self, texts: Sequence[str]) -> list[str]:
+        """The texts, with the trigger after each."""
+        return [f"{text} {self.config.trigger}" for text in texts]
+
+    def boosted(self, device: int, update: Update) -> Update:
+        """What the device passes on as its update."""
+        if self.config.boost == 1 or not self.by(device):
+            return update
+        with np.errstate(over="ignore"):
+            return replace(update, delta=(update.delta * self.config.boost).astype(np.float32))

@@ -1,0 +1,1 @@
+"""Worker processes of this machine, and independent jobs on them."""

@@ -1,0 +1,263 @@
+"""From configuration and data to the task that devices will be asked to do."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from fl_client.training.models import UnknownArchitecture, model_spec
+from privacy.accounting.calibration import noise_multiplier_for
+from privacy.mechanism.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
+from privacy.report.words import TRUSTED_AGGREGATOR
+from privacy.secagg.membership.params import ParameterError, parameters
+from privacy.task.correlation import Correlation
+from privacy.task.task import (
+    AdaptiveClip,
+    AggregationPolicy,
+    BoundedParticipation,
+    Budget,
+    DeviceMechanism,
+    Fleet,
+    InputSpec,
+    LocalSgd,
+    LocalTraining,
+    ModelSpec,
+    Participation,
+    PoissonParticipation,
+    Statistic,
+    TaskSpec,
+    Training,
+    Window,
+)
+from simulations.config.architectures import input_spec, make_known
+from simulations.config.config import ConfigError, RunConfig, ServerConfig, TrainingConfig, shards_for
+from strategies.factorisation import best_correlation
+
+_DEFAULT_EPSILON = 8.0
+_MOST_BITS = 32
+_OF_A_FLEET = "; the noise of a fleet is small, and smaller the larger fleet.cohort is over server.cohort"
+
+
+def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
+    """The task of this configuration on this data, its noise calibrated if a budget was given.
+
+    Args:
+        devices: the population's size.
+        fingerprint: hex digest of the data; it names the population, so that no other data continues this run.
+
+    Raises:
+        ConfigError: when the cohort does not fit the population, or no noise meets the budget.
+    """
+    participation, aggregation = _participation(config, devices), _aggregation(config)
+    features = input_spec(config.training)
+    correlation = _correlation(config)
+    fleet = _fleet(config, correlation)
+    if fleet is None:
+        noise = _noise_multiplier(config, participation, aggregation, correlation)
+    else:
+        noise = fleet.noise_for(participation, aggregation, by_server=correlation is not None)
+    task = TaskSpec(
+        name=config.name,
+        population=f"simulation-{fingerprint[:16]}",
+        purpose=config.purpose,
+        model=_model(config.training.architecture, features),
+        features=features,
+        training=_training(config.training),
+        mechanism=DeviceMechanism(
+            clip=config.privacy.clip,
+            adaptive=_adaptive(config),
+            correlation=correlation,
+            noise_multiplier=noise,
+        ),
+        statistics=_statistics(config),
+        participation=participation,
+        aggregation=aggregation,
+        budget=Budget(epsilon=None if fleet else _budget(config), delta=config.privacy.delta, window=_window(config)),
+        rounds=config.server.rounds,
+        randomness="seeded",
+        fleet=fleet,
+        trusted_aggregator=config.server.aggregation == "central",
+    )
+    try:
+        planned = with_modulus(task, config.server.modulus_bits or smallest_modulus(task))
+        Mechanism.for_cohort(planned, planned.largest_shard)
+        parameters(round(planned.shard_cohort), planned.aggregation)
+    except (MechanismError, ParameterError) as error:
+        raise ConfigError(f"server.{error}{_OF_A_FLEET if fleet else ''}") from error
+    return planned
+
+
+def _model(architecture: str, features: InputSpec) -> ModelSpec:
+    try:
+        return model_spec(make_known(architecture), features)
+    except UnknownArchitecture as error:
+        raise ConfigError(f"training.{error}") from error
+
+
+def _training(config: TrainingConfig) -> Training:
+    if config.method == "sgd":
+        return LocalSgd(epochs=config.epochs, batch_size=config.batch_size, learning_rate=config.learning_rate)
+    return LocalTraining(
+        steps=config.steps,
+        sampling_rate=config.sampling_rate,
+        expected_batch=config.expected_batch,
+        learning_rate=config.learning_rate,
+        message_clip=config.message_clip,
+        message_noise=config.message_noise,
+    )
+
+
+def warnings_about(config: RunConfig, devices: int) -> list[str]:
+    """What a run may do, but a reader should know."""
+    fleet, delta = config.fleet, config.privacy.delta
+    found = []
+    if fleet.given:
+        found.append(
+            f"EXTRAPOLATED: rounds of {config.server.cohort} devices get the noise of cohorts of {fleet.cohort:,} of "
+            f"{fleet.population:,}; the epsilon of that fleet is charged to nobody and protects no device of this run"
+        )
+    lost, withstood = config.faults.drop_out.before_the_sum, config.server.dropout_share
+    if lost > withstood:
+        found.append(
+            f"faults.drop_out loses {lost:.0%} of a cohort before its sum on average, and server.dropout_share allows "
+            f"for {withstood:.0%}: most rounds will release nothing; raise server.dropout_share"
+        )
+    if config.server.aggregation == "central":
+        found.append(f"aggregation central: {TRUSTED_AGGREGATOR}")
+    protected = fleet.population or devices
+    if delta > 1 / protected:
+        found.append(
+            f"delta {delta:g} is larger than 1/devices ({1 / protected:.2g}): it would allow one device in the "
+            "population to be given away"
+        )
+    return found
+
+
+def _participation(config: RunConfig, devices: int) -> Participation:
+    cohort = config.server.cohort
+    if cohort > devices:
+        raise ConfigError(f"--cohort: expected at most the population's {devices} devices, got {cohort}")
+    if config.privacy.participation == "poisson":
+        return PoissonParticipation(population=devices, sampling_rate=cohort / devices)
+    limits = config.privacy
+    if cohort * limits.min_separation > devices:
+        raise ConfigError(
+            f"privacy.min_separation: cohorts of {cohort} that are disjoint over {limits.min_separation} rounds need "
+            f"{cohort * limits.min_separation} devices, got {devices}"
+        )
+    return BoundedParticipation(
+        cohort=cohort, max_participations=limits.max_participations, min_separation=limits.min_separation
+    )
+
+
+def _fleet(config: RunConfig, correlation: Correlation | None) -> Fleet | None:
+    """The fleet that the run stands for, with the noise that its budget asks for."""
+    given = config.fleet
+    if given.cohort is None or given.population is None:
+        return None
+    participation = _fleet_participation(config, given.population, given.cohort)
+    shards = given.shards or shards_for(given.cohort)
+    aggregation = _aggregation(config).model_copy(
+        update={"shards": shards, "min_survivors": max(2, given.cohort // shards // 4)}
+    )
+    try:
+        return Fleet(
+            population=given.population,
+            participation=participation,
+            aggregation=aggregation,
+            noise_multiplier=_noise_multiplier(config, participation, aggregation, correlation),
+            epsilon=_budget(config),
+        )
+    except ValidationError as error:
+        raise ConfigError(f"fleet: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+
+
+def _fleet_participation(config: RunConfig, population: int, cohort: int) -> Participation:
+    if config.privacy.participation == "poisson":
+        return PoissonParticipation(population=population, sampling_rate=cohort / population)
+    most, apart = _fleet_limits(config)
+    if config.server.rounds * cohort > population * most:
+        raise ConfigError(
+            f"fleet.max_participations: {config.server.rounds} rounds of {cohort} need {population} devices to take "
+            f"part {-(-config.server.rounds * cohort // population)} times, got {most}"
+        )
+    return BoundedParticipation(cohort=cohort, max_participations=most, min_separation=apart)
+
+
+def _fleet_limits(config: RunConfig) -> tuple[int, int]:
+    """Most participations and least separation that the claim counts on."""
+    fleet, own = config.fleet, config.privacy
+    return fleet.max_participations or own.max_participations, fleet.min_separation or own.min_separation
+
+
+def _statistics(config: RunConfig) -> tuple[Statistic, ...]:
+    server = config.server
+    return tuple(
+        Statistic(name=name, bound=float(server.statistics_bound), share=server.statistics_share)
+        for name in server.statistics
+    )
+
+
+def _aggregation(config: RunConfig) -> AggregationPolicy:
+    """In as many bits as there are; fewer follow once the noise is known."""
+    return AggregationPolicy(
+        corrupt_share=config.server.corrupt_share,
+        dropout_share=config.server.dropout_share,
+        min_survivors=config.server.fewest_survivors,
+        modulus_bits=_MOST_BITS,
+        shards=config.server.shard_count,
+    )
+
+
+def _correlation(config: RunConfig) -> Correlation | None:
+    limits, rounds = config.privacy, config.server.rounds
+    if limits.noise == "devices":
+        return None
+    if limits.participation == "poisson":
+        raise ConfigError("privacy.noise: correlated noise counts on limits: expected participation `bounded`")
+    if limits.clip_quantile is not None or config.server.statistics:
+        raise ConfigError("privacy.noise: correlated noise goes with neither clip_quantile nor statistics")
+    most, apart = _fleet_limits(config)
+    found = best_correlation(rounds, apart, most, momentum=config.server.momentum)
+    if found is None:
+        raise ConfigError(
+            f"privacy.noise: with {most} participations {apart} rounds apart, in "
+            f"{rounds} rounds, no correlation does better than independent noise; raise min_separation"
+        )
+    return found
+
+
+def _noise_multiplier(
+    config: RunConfig, participation: Participation, aggregation: AggregationPolicy, correlation: Correlation | None
+) -> float:
+    if config.privacy.noise_multiplier is not None:
+        return config.privacy.noise_multiplier
+    try:
+        return noise_multiplier_for(
+            participation,
+            config.server.rounds,
+            _budget(config) or _DEFAULT_EPSILON,
+            config.privacy.delta,
+            aggregation,
+            correlation=correlation,
+        )
+    except ValueError as error:
+        field, _, reason = str(error).partition(": ")
+        section = "server" if field in ServerConfig.model_fields else "privacy"
+        raise ConfigError(f"{section}.{field}: {reason}") from error
+
+
+def _adaptive(config: RunConfig) -> AdaptiveClip | None:
+    quantile = config.privacy.clip_quantile
+    return None if quantile is None else AdaptiveClip(quantile=quantile)
+
+
+def _window(config: RunConfig) -> Window | None:
+    epsilon, days = config.privacy.window_epsilon, config.privacy.window_days
+    return None if epsilon is None or days is None else Window(epsilon=epsilon, days=days)
+
+
+def _budget(config: RunConfig) -> float | None:
+    """No budget where only the noise was given: epsilon is then reported, not limited."""
+    if config.privacy.epsilon is None and config.privacy.noise_multiplier is None:
+        return _DEFAULT_EPSILON
+    return config.privacy.epsilon

@@ -1,0 +1,267 @@
+"""One run: from a configuration to a run directory with a published model in it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_client.training.models import initial_weights
+from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore
+from fl_server.publishing.publish import ClaimRefuted
+from fl_server.training.checkpoint import CheckpointError, CheckpointFile
+from fl_server.training.coordinator import Coordinator, CoordinatorError, Ended
+from fl_server.training.records import RecordLog
+from fl_server.training.round_factory import Rounds, SecureRounds
+from privacy.accounting.accountant import AccountantsDisagree
+from privacy.ledger.ledger import Ledger, LedgerError
+from privacy.report.build import ReportError
+from privacy.task.task import InputSpec, TaskSpec
+from simulations import executors as crews
+from simulations.config.architectures import input_spec
+from simulations.config.config import MAX_SEED, DataConfig, RunConfig
+from simulations.evaluation.scorer import Scorer
+from simulations.executors.cluster import ClusterError
+from simulations.federation.devices import Authorities, DeviceHost, Records, simulated_time
+from simulations.federation.ideal import IdealRounds
+from simulations.federation.inprocess import Devices, InProcessTransport, WorkerPool
+from simulations.federation.lossy_rounds import LossyRounds
+from simulations.federation.partial_sums import Worker
+from simulations.population import FederationData, build
+from simulations.population.poison import Poison
+from simulations.processes.workers import WorkerDied, cores
+from simulations.randomness import SeedTree
+from simulations.runs.artifacts import Outputs
+from simulations.runs.callbacks import RunObserver, Watch
+from simulations.runs.plan import plan_task, warnings_about
+from simulations.runs.rundir import RunDirectory
+from simulations.scenario import Scenario
+from simulations.terminal.console import Progress, RunProgress
+from simulations.terminal.interrupt import StopAfterRound
+from simulations.training.engines import Choice, choose
+from strategies.fedavg import FedAvgM
+
+_FAILURES = (
+    AccountantsDisagree,
+    CheckpointError,
+    ClaimRefuted,
+    ClusterError,
+    CoordinatorError,
+    LedgerError,
+    LedgerStoreError,
+    ReportError,
+    WorkerDied,
+)
+
+
+class RunError(RuntimeError):
+    """A run that failed on its way; its last complete round is kept and can be resumed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run; `summary` is None when it was stopped before its end."""
+
+    directory: RunDirectory
+    summary: dict[str, Any] | None
+
+
+DataSource = Callable[[DataConfig, InputSpec, SeedTree, Poison, int], FederationData]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that is checked and computed before work starts."""
+
+    config: RunConfig
+    seeds: SeedTree
+    data: FederationData
+    scenario: Scenario
+    task: TaskSpec
+    engine: Choice
+
+
+def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> Outcome:
+    """A new run in a new directory.
+
+    Raises:
+        ConfigError, DataError, OutputDirectoryError: bad input, before anything is written.
+        RunError: when the run fails on its way.
+    """
+    RunDirectory.check(out, force=force)
+    crews.check(config)
+    seeded = config if config.seed is not None else config.model_copy(update={"seed": secrets.randbelow(MAX_SEED)})
+    prepared = prepare(seeded)
+    directory = RunDirectory.create(out, seeded, force=force)
+    return _watched(prepared, directory, workers)
+
+
+def resume(path: Path, *, workers: int | None, ray_address: str | None = None) -> Outcome:
+    """Go on with a run after its last complete round; a run that is complete is only summed up again.
+
+    Raises:
+        ConfigError, DataError, OutputDirectoryError: when there is no run, its data have changed, or no cluster
+            answers.
+        RunError: when the run fails on its way.
+    """
+    directory, config = RunDirectory.reopen(path, {"ray_address": ray_address})
+    crews.check(config)
+    return _watched(prepare(config), directory, workers)
+
+
+def prepare(config: RunConfig, data_of: DataSource = build) -> Prepared:
+    """Read the data and calibrate the noise.
+
+    Args:
+        data_of: `build`, or what remembers its results.
+
+    Raises:
+        ConfigError, DataError, EngineError: when this cannot be run.
+    """
+    seeds = SeedTree.root(config.seed or 0)
+    scenario = Scenario.of(config, seeds)
+    data = data_of(config.data, input_spec(config.training), seeds, scenario.poison, config.server.rounds)
+    task = plan_task(config, data.population.devices, data.fingerprint)
+    engine = choose(task, "auto" if config.engine == "ray" else config.engine, config.device)
+    return Prepared(config, seeds, data, scenario, task, engine)
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """How a run is worked on, and who watches it.
+
+    Attributes:
+        workers: processes, 1 being this one alone; None for one a core, or as many as a Ray cluster has CPUs.
+        stop_requested: asked between rounds.
+    """
+
+    workers: int | None
+    progress: Progress
+    stop_requested: Callable[[], bool]
+
+
+def execute(prepared: Prepared, directory: RunDirectory, by: Supervision) -> Outcome:
+    """Every round that is left, then the outputs.
+
+    Raises:
+        OutputDirectoryError: when another process is in the directory.
+        RunError: when the run fails on its way.
+    """
+    with directory.locked(), _log_to(directory.log) as log:
+        try:
+            return _run(prepared, directory, by, log)
+        except (*_FAILURES, OSError) as error:
+            log.exception("the run failed")
+            raise RunError(
+                f"{error}; the last complete round is kept: `fl-sim run --resume {directory.path}`"
+            ) from error
+
+
+def _watched(prepared: Prepared, directory: RunDirectory, workers: int | None) -> Outcome:
+    """On a terminal, until Ctrl-C."""
+    with RunProgress(prepared.task.rounds) as progress, StopAfterRound(progress.note) as stop:
+        return execute(prepared, directory, Supervision(workers, progress, stop.requested))
+
+
+def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logging.Logger) -> Outcome:
+    last = CheckpointFile(directory.checkpoint, prepared.task.id).load()
+    directory.keep_metrics_to(last.round if last else 0)
+    devices = prepared.data.population.devices
+    records = Records.of(devices, last.extra) if last else Records.fresh(devices)
+    ledger = _ledger(prepared, directory)
+    scorer = Scorer(prepared.task)
+
+    def tell(text: str) -> None:
+        log.info("%s", text)
+        by.progress.note(text)
+
+    for warning in warnings_about(prepared.config, prepared.data.population.devices):
+        tell(f"warning: {warning}")
+    by.progress.resumed_at(last.round if last else 0)
+    watch = Watch(prepared.task, prepared.data, scorer, records, directory, by.progress, log)
+    with _rounds(prepared, records, by.workers, tell) as rounds:
+        coordinator = _coordinator(prepared, rounds, ledger, directory, RunObserver(watch))
+        result = coordinator.run(start_weights(prepared), by.stop_requested)
+    log.info("%s after round %d", result.ended, result.round)
+    if result.ended is Ended.STOPPED:
+        return Outcome(directory, None)
+    keys, outputs = Authorities(prepared.seeds), Outputs(prepared.config, prepared.task, prepared.data, directory)
+    directory.write("operator.pub", f"{keys.operator.public.hex()}\n")
+    directory.write("authority.pub", f"{keys.authority.public.hex()}\n")
+    return Outcome(directory, outputs.write(result, ledger, keys.operator, scorer))
+
+
+def _coordinator(
+    prepared: Prepared,
+    rounds: Rounds,
+    ledger: Ledger,
+    directory: RunDirectory,
+    observer: RunObserver,
+) -> Coordinator:
+    keys, server, task = Authorities(prepared.seeds), prepared.config.server, prepared.task
+    return Coordinator(
+        task=task,
+        rounds=rounds,
+        ledger=ledger,
+        strategy=FedAvgM.of(task, server.learning_rate, server.momentum),
+        checkpoints=CheckpointFile(directory.checkpoint, task.id),
+        records=RecordLog(directory.rounds, keys.operator),
+        randomness_for=lambda number: prepared.seeds.child("cohort", number).stream(),
+        noise_for=lambda number: prepared.seeds.child("server-noise", number).stream(),
+        observer=observer,
+    )
+
+
+def _ledger(prepared: Prepared, directory: RunDirectory) -> Ledger:
+    operator = Authorities(prepared.seeds).operator
+    path = prepared.config.privacy.ledger or directory.ledger
+    return Ledger(SqliteLedgerStore(path), operator, prepared.task.population, prepared.task.budget, simulated_time)
+
+
+def start_weights(prepared: Prepared) -> NDArray[np.float32]:
+    """The model before the first round: float32[d]."""
+    task = prepared.task
+    return initial_weights(task.model.architecture, task.features, prepared.seeds.child("model").integer())
+
+
+@contextmanager
+def _rounds(prepared: Prepared, records: Records, workers: int | None, tell: Callable[[str], None]) -> Iterator[Rounds]:
+    """Real rounds of simulated devices, or ideal ones."""
+    config, task, seeds, scenario = prepared.config, prepared.task, prepared.seeds, prepared.scenario
+    examples_of = prepared.data.population.of
+    if config.server.aggregation == "secure":
+        host = DeviceHost(seeds, task, examples_of, scenario, records)
+        count = workers or cores()
+        with WorkerPool(host, count) if count > 1 else nullcontext(Devices(host)) as pool:
+            transport = InProcessTransport(pool, records)
+            convener = Authorities(seeds).convener(task.population)
+            yield LossyRounds(SecureRounds(task, lambda: convener, transport, simulated_time, math.inf), scenario)
+        return
+    where = "ray, in each worker " if config.engine == "ray" else ""
+    tell(f"engine: {where}{prepared.engine.name} ({prepared.engine.reason})")
+    worker = Worker(seeds, task, examples_of, scenario, prepared.engine)
+    with crews.crew(config, worker, workers, tell) as crew:
+        yield IdealRounds(task, seeds, crew, records, scenario, central=config.server.aggregation == "central")
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[logging.Logger]:
+    log = logging.getLogger(f"havenfl.run.{path}")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield log
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,115 @@
+"""What becomes of a device in a round."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fl_client.training.training import TrainingError
+from privacy.secagg import Stage
+from privacy.task.states import Update
+from simulations.config.config import RunConfig
+from simulations.config.faults import HOURS, AvailabilityConfig, FaultsConfig
+from simulations.population.poison import Poison
+from simulations.randomness import SeedTree
+
+_NOON = 12
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Where a device is lost to a round.
+
+    Attributes:
+        late: it did this stage's work, but its answer came after the deadline.
+    """
+
+    stage: Stage
+    late: bool
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A population's faults; small to pickle."""
+
+    seed: SeedTree
+    availability: AvailabilityConfig
+    faults: FaultsConfig
+    poison: Poison
+
+    @classmethod
+    def of(cls, config: RunConfig, seed: SeedTree) -> Scenario:
+        """That a configuration describes."""
+        own = seed.child("faults")
+        return cls(own, config.availability, config.faults, Poison(own, config.poison))
+
+    def loss(self, device: int, number: int) -> Loss | None:
+        """How the device is lost in round `number`, before or after it trained; None when it answers to the end.
+
+        A device that cannot be reached is lost at the first stage: the server has drawn it all the same, so the draw
+        stays random, whatever decides who can be reached.
+        """
+        if not self._reachable(device, number):
+            return Loss(Stage.ADVERTISE, late=False)
+        return self._loss(device, number) if self._lossy else None
+
+    def altered(self, device: int, update: Update) -> Update:
+        """What the device passes on as its update.
+
+        Raises:
+            TrainingError: when its training crashes.
+        """
+        if self._has(device, "crashing", self.faults.crashing):
+            raise TrainingError("the device's training crashed")
+        if self._has(device, "not-finite", self.faults.not_finite):
+            return Update(np.full_like(update.delta, np.nan), update.statistics)
+        return self.poison.boosted(device, update)
+
+    @property
+    def alters(self) -> bool:
+        """Whether any device passes on something else than it learnt."""
+        poison = self.poison.config
+        return bool(self.faults.crashing or self.faults.not_finite or (poison.share and poison.boost != 1))
+
+    def _has(self, device: int, fault: str, share: float) -> bool:
+        return share > 0 and self.seed.child(fault, device).unit() < share
+
+    def _reachable(self, device: int, number: int) -> bool:
+        """One draw a device and night (from noon to noon) decides over all its hours, so that it stays for a while."""
+        plan = self.availability
+        if min(plan.hours) == 1:
+            return True
+        zone = plan.time_zones[int(self.seed.child("zone", device).unit() * len(plan.time_zones))]
+        hour = plan.start_hour + (number - 1) * plan.round_minutes / 60 + zone
+        night = math.floor((hour - _NOON) / HOURS)
+        return self.seed.child("night", device, night).unit() < plan.hours[math.floor(hour) % HOURS]
+
+    @cached_property
+    def _chances(self) -> dict[Stage, float]:
+        return {stage: float(getattr(self.faults.drop_out, stage)) for stage in Stage}
+
+    @cached_property
+    def _lossy(self) -> bool:
+        return self.faults.latency is not None or any(self._chances.values())
+
+    def _loss(self, device: int, number: int) -> Loss | None:
+        rng = np.random.default_rng(self.seed.child("loss", device, number).integer())
+        gone, slowness = rng.random(len(Stage)), rng.standard_normal(len(Stage)) + self._slowness(device)
+        for place, (stage, chance) in enumerate(self._chances.items()):
+            if gone[place] < chance:
+                return Loss(stage, late=False)
+            if self._is_late(float(slowness[place])):
+                return Loss(stage, late=True)
+        return None
+
+    def _slowness(self, device: int) -> float:
+        """Standard normal, for all rounds."""
+        return float(np.random.default_rng(self.seed.child("slowness", device).integer()).standard_normal())
+
+    def _is_late(self, slowness: float) -> bool:
+        """By how far it is from the median: a sum of two standard normals."""
+        median, spread = self.faults.latency, self.faults.latency_spread * math.sqrt(0.5)
+        return median is not None and math.log(median) + spread * slowness > math.log(self.faults.deadline)

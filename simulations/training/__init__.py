@@ -1,0 +1,1 @@
+"""Ways to compute what devices learn, all with the same result."""

@@ -1,0 +1,155 @@
+"""Which engine runs a task, and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fl_client.training.features import Features
+from fl_client.training.models import UnknownArchitecture, initial_weights
+from fl_client.training.sequences import Sequences
+from fl_client.training.training import Examples, TrainingError
+from privacy.base.errors import first_line
+from privacy.task.states import Update
+from privacy.task.task import FeatureSpec, InputSpec, SequenceSpec, TaskSpec
+from simulations.randomness import SeedTree
+from simulations.training.engines.base import Engine, Trainee
+from simulations.training.engines.kernel import KernelEngine
+from simulations.training.engines.sequential import SequentialEngine
+from simulations.training.engines.stacked import StackedEngine
+from simulations.training.kernels import KERNELS
+
+Name = Literal["auto", "sequential", "vectorised"]
+Device = Literal["cpu", "cuda"]
+
+TOLERANCE = 1e-5
+"""Of an update's numbers, over the largest: what vectorised and sequential may differ by, as rounding does."""
+_PROBES = 8
+_EXAMPLES = 6
+_FILLED = 32
+"""Columns of a probe's row that are not zero, or tokens, at most."""
+
+
+class EngineError(ValueError):
+    """An engine that cannot run this task; the text says why."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, and a line about it.
+
+    Attributes:
+        make: builds it; a worker process builds its own.
+    """
+
+    name: Name
+    reason: str
+    make: Callable[[TaskSpec], Engine] = field(repr=False)
+
+
+def choose(task: TaskSpec, name: Name, device: Device = "cpu") -> Choice:
+    """The engine of this name; for `auto` the fastest that gives what Opacus gives.
+
+    Raises:
+        EngineError: when `vectorised` was asked for and does not, there is no such device, or none can train the task.
+    """
+    if task.model.architecture not in KERNELS:
+        _check_trainable(task)
+    if device == "cuda":
+        return _on_gpu(task, name)
+    if name == "sequential":
+        return Choice("sequential", "as asked", SequentialEngine)
+    if task.model.architecture in KERNELS:
+        return Choice("vectorised", f"a compiled kernel for {task.model.architecture}", KernelEngine)
+    try:
+        seconds = _compared(task, StackedEngine)
+    except EngineError as error:
+        if name == "vectorised":
+            raise EngineError(f"--engine: vectorised cannot run {task.model.architecture}: {error}") from error
+        return Choice("sequential", f"vectorised cannot run {task.model.architecture}: {error}", SequentialEngine)
+    told = f"torch.func maps {task.model.architecture}, {seconds[0] / seconds[1]:.1f} times as fast as one by one"
+    if name == "auto" and seconds[1] > seconds[0]:
+        return Choice("sequential", f"{told}, which is slower", SequentialEngine)
+    return Choice("vectorised", told, StackedEngine)
+
+
+def _check_trainable(task: TaskSpec) -> None:
+    try:
+        _deltas(SequentialEngine(task), task, initial_weights(task.model.architecture, task.features, seed=0))
+    except UnknownArchitecture as error:
+        raise EngineError(f"training.{error}") from error
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise EngineError(f"training.architecture: cannot train {task.model.architecture}: {told}") from error
+
+
+def _on_gpu(task: TaskSpec, name: Name) -> Choice:
+    if name == "sequential":
+        raise EngineError("--device: expected cpu for engine sequential, got cuda")
+    if not torch.cuda.is_available():
+        raise EngineError("--device: expected a GPU that torch can use for cuda, found none; use cpu")
+    on_gpu = partial(StackedEngine, device="cuda")
+    try:
+        _compared(task, on_gpu)
+    except EngineError as error:
+        raise EngineError(f"--device: cuda cannot run {task.model.architecture}: {error}") from error
+    return Choice("vectorised", f"torch.func maps {task.model.architecture} on {torch.cuda.get_device_name()}", on_gpu)
+
+
+def _compared(task: TaskSpec, mapped: Callable[[TaskSpec], Engine]) -> tuple[float, float]:
+    """CPU seconds of the reference and another engine for a few devices, when they learn the same."""
+    weights = initial_weights(task.model.architecture, task.features, seed=0)
+    sequential, first = _timed(SequentialEngine(task), task, weights)
+    try:
+        stacked, second = _timed(mapped(task), task, weights)
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise EngineError(first_line(error)) from error
+    for one, other in zip(sequential, stacked, strict=True):
+        if np.max(np.abs(one - other)) > TOLERANCE * max(1.0, float(np.max(np.abs(one)))):
+            raise EngineError("what it learns is not what Opacus learns; has it random layers, or a state?")
+    return first, second
+
+
+def _timed(engine: Engine, task: TaskSpec, weights: NDArray[np.float32]) -> tuple[list[NDArray[np.float32]], float]:
+    _deltas(engine, task, weights)  # what is paid once
+    since = time.process_time()
+    return _deltas(engine, task, weights), max(time.process_time() - since, 1e-9)
+
+
+def _deltas(engine: Engine, task: TaskSpec, weights: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    seed = SeedTree.root(0)
+    probes = [Trainee(place, _examples(task.features, place), seed.child(place).stream()) for place in range(_PROBES)]
+    return [_delta(learnt) for learnt in engine.learn(weights, probes)]
+
+
+def _delta(learnt: Update | TrainingError) -> NDArray[np.float32]:
+    return learnt.delta if isinstance(learnt, Update) else np.zeros(1, np.float32)
+
+
+def _examples(spec: InputSpec, seed: int) -> Examples:
+    """Inputs as texts give them: few columns, all positive, of norm 1; or a few different tokens."""
+    source = np.random.default_rng(seed)
+    labels = (np.arange(_EXAMPLES) % 2).astype(np.float32)
+    return Examples(_sequences(spec, source) if isinstance(spec, SequenceSpec) else _rows(spec, source), labels)
+
+
+def _rows(spec: FeatureSpec, source: np.random.Generator) -> Features:
+    filled = min(_FILLED, spec.buckets)
+    columns = [np.sort(source.choice(spec.buckets, filled, replace=False)) for _ in range(_EXAMPLES)]
+    values = source.random((_EXAMPLES, filled)).astype(np.float32)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    starts = np.arange(_EXAMPLES + 1, dtype=np.int64) * filled
+    return Features(spec.buckets, starts, np.concatenate(columns).astype(np.int32), values.ravel())
+
+
+def _sequences(spec: SequenceSpec, source: np.random.Generator) -> Sequences:
+    filled = min(_FILLED, spec.length)
+    numbers = source.integers(1, spec.vocabulary, _EXAMPLES * filled, dtype=np.int32)
+    return Sequences(spec.length, np.arange(_EXAMPLES + 1, dtype=np.int64) * filled, numbers)

@@ -1,0 +1,205 @@
+"""Embedding tables of which a device touches few rows: each device trains a table of its own rows.
+
+Only lookups of the very token numbers that the model is given can be packed; others stay parameters like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csc_array
+from torch import Tensor, nn
+
+from fl_client.training.models import build
+from privacy.task.task import SequenceSpec, TaskSpec
+from simulations.training.engines.chunks import Chunk
+
+Parameters = dict[str, Tensor]
+
+
+class _Handed(nn.Module):
+    """Stands in for an embedding; gives back the vectors that the engine hands in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vectors = torch.empty(0)
+
+    def forward(self, numbers: Tensor) -> Tensor:  # noqa: ARG002 - they are looked up before
+        return self.vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Lookups:
+    """A module without its large embeddings.
+
+    Attributes:
+        module: what is left.
+        names: of the parameters that were taken out.
+    """
+
+    module: nn.Module = field(repr=False)
+    names: Sequence[str]
+    _handed: Sequence[_Handed] = field(repr=False)
+
+    @classmethod
+    def of(cls, task: TaskSpec) -> Lookups:
+        """All embeddings of the task's model that read its token numbers as they are."""
+        module = build(task.model.architecture, task.features)
+        found = _direct(module, task.features) if isinstance(task.features, SequenceSpec) else []
+        for name in found:
+            parent, _, last = name.rpartition(".")
+            setattr(module.get_submodule(parent), last, _Handed())
+        return cls(module, [f"{name}.weight" for name in found], [_handed(module, name) for name in found])
+
+    def hand(self, vectors: Sequence[Tensor]) -> None:
+        """What the embeddings give in the next call: float32[..., length, width] each."""
+        for place, given in zip(self._handed, vectors, strict=True):
+            place.vectors = given
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """The rows that a chunk of devices touches.
+
+    Attributes:
+        rows: int64[r], of the whole table; `owners` of which device.
+        local: int64[n + 1, length], where each token's row is.
+    """
+
+    rows: Tensor = field(repr=False)
+    owners: Tensor = field(repr=False)
+    local: Tensor = field(repr=False)
+
+    @classmethod
+    def of(cls, chunk: Chunk, vocabulary: int) -> Packed:
+        """Of the n examples of a chunk, and the empty one."""
+        devices, on = len(chunk.trainees), chunk.device
+        owners = np.repeat(np.arange(devices), np.diff(chunk.first))
+        numbers = chunk.inputs.dense()
+        numbers[:-1] += (owners * vocabulary)[:, None]
+        keys = torch.from_numpy(numbers).to(on)
+        touched = torch.zeros(devices * vocabulary, dtype=torch.bool, device=on)
+        touched[keys.ravel()] = True
+        found = touched.nonzero().ravel()
+        places = torch.empty(devices * vocabulary, dtype=torch.int64, device=on)
+        places[found] = torch.arange(found.numel(), device=on)
+        return cls(found % vocabulary, found // vocabulary, places[keys])
+
+    def cpu(self) -> Packed:
+        """The same, on the CPU."""
+        return Packed(self.rows.cpu(), self.owners.cpu(), self.local.cpu())
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """What a chunk of D devices changed.
+
+    Attributes:
+        order: of all parameters, as the flat vector holds them.
+        held: [D, ...], of parameters that each device has a copy of.
+        rows: float32[r, width], of the rows of embeddings that `packed` lists.
+    """
+
+    order: Sequence[str]
+    held: Parameters = field(repr=False)
+    rows: Parameters = field(repr=False)
+    packed: Packed | None = field(repr=False)
+
+    def whole(self, start: Parameters) -> Iterator[Tensor]:
+        """Each device's float32[d]."""
+        devices = next(iter(self.held.values())).shape[0]
+        for place in range(devices):
+            yield torch.cat([self._of(name, place, start[name]).ravel() for name in self.order])
+
+    def norms(self) -> list[float]:
+        """Each device's L2 norm."""
+        squared = sum((value.double().reshape(len(value), -1) ** 2).sum(1) for value in self.held.values())
+        total = torch.as_tensor(squared)
+        for rows in self.rows.values():
+            total = total.index_add(0, self._packed.owners, (rows.double() ** 2).sum(1))
+        return [float(norm) for norm in total.sqrt()]
+
+    def add(self, scales: NDArray[np.float64], shapes: Mapping[str, tuple[int, ...]], sums: NDArray[np.int64]) -> None:
+        """Add to int64[d] what device i changed, times scales[i], rounded; nothing of those whose scale is 0."""
+        first = 0
+        for name in self.order:
+            size = math.prod(shapes[name])
+            place = sums[first : first + size]
+            if name in self.held:
+                place += _rounded(self.held[name].reshape(len(scales), -1), scales).sum(axis=0)
+            else:
+                owners, rows = self._packed.owners.numpy(), self._packed.rows.numpy()
+                moved = _rounded(self.rows[name], scales[owners])
+                table = place.reshape(shapes[name])
+                ones = csc_array(
+                    (np.ones(rows.size, np.int64), rows, np.arange(rows.size + 1)), (len(table), rows.size)
+                )
+                table += np.asarray(ones @ moved)
+            first += size
+
+    @property
+    def _packed(self) -> Packed:
+        if self.packed is None:
+            raise TypeError("rows: expected to know which")
+        return self.packed
+
+    def _of(self, name: str, place: int, start: Tensor) -> Tensor:
+        if name in self.held:
+            return self.held[name][place]
+        whole, own = torch.zeros_like(start), self._packed.owners == place
+        whole[self._packed.rows[own]] = self.rows[name][own]
+        return whole
+
+
+def _rounded(values: Tensor, scales: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Row i times scales[i]; zeros where that is 0, whatever the row is."""
+    scaled = np.where(scales[:, None] > 0, values.double().numpy() * scales[:, None], 0.0)
+    return np.rint(scaled).astype(np.int64)
+
+
+def subtract_rows(table: Tensor, places: Tensor, gradients: Tensor, rate: float) -> None:
+    """table[places[i]] -= rate * gradients[i]: on the CPU a sparse product, ten times faster than `index_add_`."""
+    count = places.numel()
+    if table.is_cuda:
+        table.index_add_(0, places, gradients.reshape(count, -1), alpha=-rate)
+        return
+    rates = np.full(count, rate, np.float32)
+    chosen = csc_array((rates, places.numpy(), np.arange(count + 1)), shape=(table.shape[0], count))
+    table.sub_(torch.from_numpy(chosen @ gradients.reshape(count, -1).numpy()))
+
+
+def _direct(module: nn.Module, features: SequenceSpec) -> list[str]:
+    """Names of the embeddings that look up the very numbers that the module is given, found by trying."""
+    numbers = torch.ones(2, features.length, dtype=torch.int64)
+    direct: dict[str, bool] = {}
+
+    def note(name: str, given: Tensor) -> None:
+        direct[name] = direct.get(name, True) and given is numbers
+
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, given, name=name: note(name, given[0]))
+        for name, layer in module.named_modules()
+        if type(layer) is nn.Embedding and layer.padding_idx is None and layer.max_norm is None
+    ]
+    with torch.no_grad():
+        module(numbers)
+    for hook in hooks:
+        hook.remove()
+    return [name for name, whether in direct.items() if whether and not _tied(module, f"{name}.weight")]
+
+
+def _tied(module: nn.Module, name: str) -> bool:
+    weight = module.get_parameter(name)
+    return sum(other is weight for _, other in module.named_parameters(remove_duplicate=False)) > 1
+
+
+def _handed(module: nn.Module, name: str) -> _Handed:
+    layer = module.get_submodule(name)
+    if not isinstance(layer, _Handed):
+        raise TypeError(f"{name}: expected the embedding to have been replaced")
+    return layer

@@ -1,0 +1,189 @@
+"""Any module that `torch.func` can map: many devices at once, their parameters stacked.
+
+Not every module can be mapped: control flow on data, random layers and layers with a state of their own cannot.
+`choose` compares with the client's trainer before it takes this engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from fl_client.training.models import build
+from fl_client.training.training import TrainingError
+from privacy.task.states import Update
+from privacy.task.task import LocalSgd, LocalTraining, SequenceSpec, TaskSpec
+from simulations.training.draws import Draws
+from simulations.training.engines.base import NOT_FINITE, Learnt, Scale, Trainee, Weighed, add_dense
+from simulations.training.engines.chunks import Batch, Chunk
+from simulations.training.engines.lookups import Lookups, Moved, Packed, Parameters, subtract_rows
+
+_NUMBERS = 1 << 24
+"""Parameters, or gradients of single examples, held at once, in numbers: 64 MiB."""
+_CHUNK = 100
+_OPACUS_EPSILON = 1e-6
+
+T = TypeVar("T")
+
+
+class StackedEngine:
+    """Implements `Engine`. What leaves it is on the CPU again: mechanism and sums are always computed there."""
+
+    def __init__(self, task: TaskSpec, device: str = "cpu") -> None:
+        self._task = task
+        self._device = torch.device(device)
+        self._whole = build(task.model.architecture, task.features).to(self._device)
+        plain = isinstance(task.training, LocalSgd)
+        self._lookups = Lookups.of(task) if plain else Lookups(self._whole, [], [])
+        self._lookups.module.to(self._device)
+        self._shapes = {name: tuple(value.shape) for name, value in self._whole.named_parameters()}
+        self._held = [name for name in self._shapes if name not in self._lookups.names]
+        # Recurrent layers work in place, which the shared weights of a first step would not allow.
+        self._shares = not any(isinstance(layer, nn.RNNBase | nn.RNNCellBase) for layer in self._whole.modules())
+        self._first = vmap(grad(self._mean_loss, argnums=(0, 1)), in_dims=(None, 0, 0, 0, 0))
+        self._later = vmap(grad(self._mean_loss, argnums=(0, 1)))
+        self._single = vmap(vmap(grad(self._loss), in_dims=(None, 0, 0)))
+
+    def learn(self, weights: NDArray[np.float32], trainees: Sequence[Trainee]) -> Iterator[Learnt]:
+        """See `Engine.learn`."""
+        yield from self._in_order(trainees, lambda chunk: self._learnt(weights, chunk))
+
+    def add(
+        self, weights: NDArray[np.float32], trainees: Sequence[Trainee], scale: Scale, sums: NDArray[np.int64]
+    ) -> Iterator[Weighed | TrainingError]:
+        """See `Engine.add`: of embeddings, only the rows that a device touched are added."""
+        if isinstance(self._task.training, LocalSgd):
+            yield from self._in_order(trainees, lambda chunk: self._added(weights, chunk, scale, sums))
+        else:
+            yield from add_dense(self.learn(weights, trainees), scale, sums)
+
+    def _in_order(self, trainees: Sequence[Trainee], work: Callable[[Chunk], Iterable[T]]) -> Iterator[T]:
+        """Work on chunks of devices that take about as many steps, and give the results in the trainees' order."""
+        draws = [Draws.of(self._task.training, len(one.examples), one.rng) for one in trainees]
+        order = sorted(range(len(trainees)), key=lambda place: -draws[place].steps)
+        found: dict[int, T] = {}
+        size = self._chunk_size(trainees)
+        for first in range(0, len(order), size):
+            places = order[first : first + size]
+            chunk = Chunk.of([trainees[place] for place in places], [draws[place] for place in places], self._device)
+            found.update(zip(places, work(chunk), strict=True))
+        yield from (found[place] for place in range(len(trainees)))
+
+    def _chunk_size(self, trainees: Sequence[Trainee]) -> int:
+        most = max((len(one.examples) for one in trainees), default=0)
+        held = sum(int(np.prod(self._shapes[name])) for name in self._held)
+        each = held if isinstance(self._task.training, LocalSgd) else held * max(1, most)
+        return min(_CHUNK, max(1, _NUMBERS // max(1, each)))
+
+    def _learnt(self, weights: NDArray[np.float32], chunk: Chunk) -> Iterator[Learnt]:
+        start = self._named(torch.from_numpy(weights.copy()).to(self._device))
+        training = self._task.training
+        if isinstance(training, LocalSgd):
+            deltas = self._sgd(training, start, chunk).whole(start)
+        else:
+            deltas = (delta.cpu() for delta in self._dp_sgd(training, start, chunk))
+        for delta, found in zip(deltas, self._statistics(start, chunk), strict=True):
+            yield Update(delta.numpy(), found) if bool(torch.isfinite(delta).all()) else NOT_FINITE
+
+    def _added(
+        self, weights: NDArray[np.float32], chunk: Chunk, scale: Scale, sums: NDArray[np.int64]
+    ) -> Iterator[Weighed | TrainingError]:
+        start = self._named(torch.from_numpy(weights.copy()).to(self._device))
+        training = self._task.training
+        if not isinstance(training, LocalSgd):
+            raise TypeError("training: expected plain SGD")
+        moved = self._sgd(training, start, chunk)
+        norms = moved.norms()
+        moved.add(np.array([scale.of(norm) if math.isfinite(norm) else 0.0 for norm in norms]), self._shapes, sums)
+        for norm, found in zip(norms, self._statistics(start, chunk), strict=True):
+            yield Weighed(norm, found) if math.isfinite(norm) else NOT_FINITE
+
+    def _sgd(self, training: LocalSgd, start: Parameters, chunk: Chunk) -> Moved:
+        features, devices = self._task.features, len(chunk.trainees)
+        vocabulary = features.vocabulary if isinstance(features, SequenceSpec) else 0
+        packed = Packed.of(chunk, vocabulary) if self._lookups.names else None
+        tables = {name: start[name][packed.rows] for name in self._lookups.names} if packed else {}
+        stacked = {name: _every(start[name], devices) for name in self._held}
+        for number, batch in enumerate(chunk.batches()):
+            active = len(batch.taken)
+            places = packed.local[batch.places].ravel() if packed else torch.empty(0)
+            vectors = [
+                nn.functional.embedding(places, table).view(*batch.inputs.shape, -1) for table in tables.values()
+            ]
+            # In the first step all devices still have the same weights: one large product instead of many small ones.
+            shared = number == 0 and self._shares
+            own = {name: start[name] if shared else stacked[name][:active] for name in self._held}
+            gradient = self._first if shared else self._later
+            gradients, looked_up = gradient(own, vectors, batch.inputs, batch.labels, batch.taken)
+            for name, value in stacked.items():
+                value[:active].sub_(gradients[name], alpha=training.learning_rate)
+            for table, found in zip(tables.values(), looked_up, strict=True):
+                subtract_rows(table, places, found, training.learning_rate)
+        held = {name: (value - start[name]).cpu() for name, value in stacked.items()}
+        rows = {name: (table - start[name][packed.rows]).cpu() for name, table in tables.items()} if packed else {}
+        return Moved(list(self._shapes), held, rows, packed.cpu() if packed else None)
+
+    def _dp_sgd(self, training: LocalTraining, start: Parameters, chunk: Chunk) -> Iterator[Tensor]:
+        stacked = {name: _every(value, len(chunk.trainees)) for name, value in start.items()}
+        rate = training.learning_rate / training.expected_batch
+        noises = [one.dense_noise(training, list(self._shapes.values())) for one in chunk.draws]
+        for step, batch in enumerate(chunk.batches()):
+            summed = self._clipped(training, stacked, batch)
+            if training.message_noise:
+                noise = [self._named(torch.from_numpy(one[step]).to(self._device)) for one in noises]
+                summed = {name: value + torch.stack([one[name] for one in noise]) for name, value in summed.items()}
+            for name, value in stacked.items():
+                value.sub_(summed[name], alpha=rate)
+        devices = len(chunk.trainees)
+        yield from torch.cat([(stacked[name] - start[name]).view(devices, -1) for name in self._shapes], 1)
+
+    def _clipped(self, training: LocalTraining, stacked: Parameters, batch: Batch) -> Parameters:
+        """Each device's sum of its examples' gradients, each within the clip."""
+        if batch.taken.shape[1] == 0:
+            return {name: torch.zeros_like(value) for name, value in stacked.items()}
+        gradients = self._single(stacked, batch.inputs, batch.labels)
+        norms = torch.stack([one.reshape(*one.shape[:2], -1).norm(dim=2) for one in gradients.values()]).norm(dim=0)
+        factors = (training.message_clip / (norms + _OPACUS_EPSILON)).clamp(max=1.0) * batch.taken
+        return {name: torch.einsum("dn,dn...->d...", factors, one) for name, one in gradients.items()}
+
+    def _loss(self, parameters: Parameters, row: Tensor, label: Tensor) -> Tensor:
+        logit = functional_call(self._whole, parameters, (row.unsqueeze(0),)).squeeze()
+        return nn.functional.binary_cross_entropy_with_logits(logit, label)
+
+    def _mean_loss(
+        self, parameters: Parameters, vectors: Sequence[Tensor], rows: Tensor, labels: Tensor, taken: Tensor
+    ) -> Tensor:
+        self._lookups.hand(vectors)
+        logits = functional_call(self._lookups.module, parameters, (rows,)).squeeze(1)
+        losses = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+        return (losses * taken).sum() / taken.sum()
+
+    def _statistics(self, start: Parameters, chunk: Chunk) -> list[Mapping[str, float]]:
+        if not self._task.statistics:
+            return [{}] * len(chunk.trainees)
+        found: list[Mapping[str, float]] = []
+        for own in (one.examples for one in chunk.trainees):
+            rows, labels = (torch.from_numpy(one).to(self._device) for one in (own.features.dense(), own.labels))
+            with torch.no_grad():
+                logits = functional_call(self._whole, start, (rows,)).squeeze(1)
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+            correct = ((logits > 0) == (labels > 0.5)).sum()
+            found.append({"examples": float(len(own)), "loss": float(loss), "correct": float(correct)})
+        return found
+
+    def _named(self, flat: Tensor) -> Parameters:
+        sizes = [int(np.prod(shape)) for shape in self._shapes.values()]
+        pieces = torch.split(flat, sizes)
+        return {name: piece.view(shape) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)}
+
+
+def _every(value: Tensor, devices: int) -> Tensor:
+    """A copy for every device."""
+    return value.expand(devices, *value.shape).clone()

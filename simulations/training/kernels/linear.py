@@ -1,0 +1,89 @@
+"""Logistic regression on sparse rows."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl_client.training.features import Features
+from fl_client.training.training import Examples
+from simulations.training.kernels.base import (
+    Floats,
+    Kernel,
+    Space,
+    Steps,
+    Whole,
+    add_noise,
+    gather,
+    judged,
+    release,
+    residual,
+)
+from simulations.training.kernels.compiled import compiled
+
+
+class HashedLinearKernel(Kernel):
+    """The gradient of example i is r_i (x_i, 1), of norm |r_i| sqrt(|x_i|^2 + 1): clipping it is exact."""
+
+    def statistics(self, weights: Floats, examples: Examples) -> dict[str, float]:
+        rows = _rows(examples)
+        ends = np.concatenate([[0.0], np.cumsum(weights[rows.columns] * rows.values.astype(np.float64))])
+        return judged(np.diff(ends[rows.starts]) + weights[-1], examples.labels)
+
+    def _table(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        return shape[1], 1
+
+    def _train(self, weights: Floats, examples: Examples, steps: Steps) -> int:
+        rows = _rows(examples)
+        inputs = _Inputs(rows.starts, rows.columns, rows.values, examples.labels)
+        return _train(weights, inputs, steps, self._space)
+
+
+class _Inputs(NamedTuple):
+    """Sparse rows, packed, and float32[n] labels."""
+
+    starts: Whole
+    columns: NDArray[np.int32]
+    values: Floats
+    labels: Floats
+
+
+def _rows(examples: Examples) -> Features:
+    if not isinstance(examples.features, Features):
+        raise TypeError("examples: expected hashed n-grams, got sequences")
+    return examples.features
+
+
+@compiled
+def _train(weights: Floats, inputs: _Inputs, steps: Steps, space: Space) -> int:
+    count = gather(weights, inputs.columns, steps.noise.size > 0, space)
+    moves = np.empty(inputs.labels.size)
+    for step in range(steps.starts.size - 1):
+        batch = steps.chosen[steps.starts[step] : steps.starts[step + 1]]
+        for place in range(batch.size):
+            moves[place] = _move(inputs, batch[place], steps.clip, space)
+        rate = steps.rate / max(1, batch.size) if steps.mean else steps.rate
+        for place in range(batch.size):
+            move = np.float32(rate * moves[place])
+            for entry in range(inputs.starts[batch[place]], inputs.starts[batch[place] + 1]):
+                space.table[space.slots[inputs.columns[entry]], 0] -= move * inputs.values[entry]
+            space.rest[0] -= move
+        if steps.noise.size:
+            add_noise(steps.noise[step], np.float32(rate), space)
+    release(count, space)
+    return count
+
+
+@compiled
+def _move(inputs: _Inputs, example: int, clip: float, space: Space) -> float:
+    """The residual of an example, within what the clip leaves of it."""
+    logit, squared = np.float64(space.rest[0]), 1.0
+    for entry in range(inputs.starts[example], inputs.starts[example + 1]):
+        value = np.float64(inputs.values[entry])
+        logit += value * space.table[space.slots[inputs.columns[entry]], 0]
+        squared += value * value
+    found = residual(logit, inputs.labels[example])
+    return found * min(1.0, clip / (abs(found) * math.sqrt(squared) + 1e-6)) if clip > 0 else found

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from fl_client.training.models import (
+    Factory,
+    UnknownArchitecture,
+    build,
+    initial_weights,
+    load_flat,
+    model_spec,
+    register,
+    to_flat,
+)
+from privacy.task.task import FeatureSpec
+from tests.support.learning import Bags, Tokens, mlp, normalised_mlp, registry_of_its_own
+
+FEATURES = FeatureSpec(buckets=16)
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[None]:
+    with registry_of_its_own():
+        register("mlp", mlp)
+        register("token-mlp", Tokens)
+        yield
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UnknownArchitecture, match=r"'hashed-linear', .*'token-mlp', .*\], got 'transformer'"):
+        build("transformer", FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("factory", "advice"), [(Bags, "EmbeddingBag .* use Embedding"), (normalised_mlp, "BatchNorm1d .* GroupNorm")]
+)
+def test_layers_whose_clipped_gradients_are_wrong_are_refused(factory: Factory, advice: str) -> None:
+    register("unsound", factory)
+    with pytest.raises(UnknownArchitecture, match=f"'unsound': {advice}"):
+        build("unsound", FEATURES)
+
+
+def test_a_registered_module_is_built() -> None:
+    assert build("mlp", FEATURES)(torch.zeros(3, 16)).shape == (3, 1)
+
+
+def test_layout_names_every_parameter_in_the_order_of_the_flat_vector() -> None:
+    layout = [(parameter.name, parameter.shape) for parameter in model_spec("mlp", FEATURES).parameters]
+    assert layout == [
+        ("0.weight", (4, 16)),
+        ("0.bias", (4,)),
+        ("1.weight", (4,)),
+        ("1.bias", (4,)),
+        ("3.weight", (1, 4)),
+        ("3.bias", (1,)),
+    ]
+    assert model_spec("mlp", FEATURES).dimension == to_flat(build("mlp", FEATURES)).numel() == 81
+
+
+def test_flat_vector_is_row_major() -> None:
+    module = build("mlp", FEATURES)
+    load_flat(module, torch.arange(81, dtype=torch.float32))
+    assert dict(module.named_parameters())["0.weight"][1, 2] == 18
+
+
+@pytest.mark.parametrize("architecture", ["hashed-linear", "mlp", "token-mlp"])
+def test_flat_round_trip_shares_no_memory(architecture: str) -> None:
+    module = build(architecture, FEATURES)
+    weights = torch.arange(to_flat(module).numel(), dtype=torch.float32)
+    load_flat(module, weights)
+    flat = to_flat(module)
+    torch.testing.assert_close(flat, weights, rtol=0, atol=0)
+    weights += 1
+    torch.testing.assert_close(to_flat(module), flat, rtol=0, atol=0)
+    flat += 1
+    torch.testing.assert_close(to_flat(module), flat - 1, rtol=0, atol=0)
+    assert not flat.requires_grad
+
+
+@pytest.mark.parametrize("length", [80, 82])
+def test_a_vector_of_another_length_is_not_loaded(length: int) -> None:
+    with pytest.raises(RuntimeError, match="split_sizes"):
+        load_flat(build("mlp", FEATURES), torch.zeros(length))
+
+
+def test_initial_weights_follow_from_the_seed_alone() -> None:
+    first = initial_weights("mlp", FEATURES, seed=3)
+    torch.rand(5)
+    np.testing.assert_array_equal(initial_weights("mlp", FEATURES, seed=3), first)
+    assert first.dtype == np.float32
+    assert not np.array_equal(initial_weights("mlp", FEATURES, seed=4), first)
+
+
+def test_initial_weights_leave_torch_as_it_was() -> None:
+    before = torch.get_rng_state()
+    initial_weights("mlp", FEATURES, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_hashed_linear_starts_at_zero() -> None:
+    np.testing.assert_array_equal(initial_weights("hashed-linear", FEATURES, seed=3), np.zeros(17, np.float32))

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from privacy.base.signing import Signer
+from privacy.task.task import (
+    AggregationPolicy,
+    BoundedParticipation,
+    DeviceMechanism,
+    FeatureSpec,
+    PoissonParticipation,
+    Statistic,
+    TaskError,
+    TaskSpec,
+    largest_draw,
+    open_task,
+    sign_task,
+)
+from tests.support.tasks import make_task
+
+OPERATOR = Signer.from_seed(bytes(range(32)))
+SIGNED = sign_task(make_task(), OPERATOR)
+COUNT, LOSS = Statistic(name="examples", bound=50.0, share=0.75), Statistic(name="loss", bound=4.0, share=1.0)
+
+
+def test_round_trip_keeps_the_identity() -> None:
+    opened = open_task(SIGNED, OPERATOR.public)
+    assert opened == make_task()
+    assert opened.id == make_task().id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mechanism": DeviceMechanism(clip=1.0, noise_multiplier=1.01)},
+        {"statistics": (COUNT,)},
+        {"aggregation": AggregationPolicy(corrupt_share=0.05, dropout_share=0.3, min_survivors=2, modulus_bits=16)},
+        {"rounds": 11},
+    ],
+)
+def test_every_field_is_part_of_the_identity(change: dict[str, Any]) -> None:
+    assert make_task(**change).id != make_task().id
+
+
+def test_a_copy_has_an_identity_of_its_own() -> None:
+    task = make_task()
+    kept, copied, deep = task.id, task.with_clip(0.25), task.model_copy(update={"rounds": 11}, deep=True)
+    assert len({kept, copied.id, deep.id}) == 3
+    assert copied.with_clip(task.mechanism.clip).id == kept
+
+
+def test_an_identity_once_computed_changes_nothing_else() -> None:
+    task, fresh = make_task(), make_task()
+    before = task.canonical()
+    assert task.id == fresh.id == copy.deepcopy(task).id
+    assert task.canonical() == before
+    assert (task, hash(task), repr(task)) == (make_task(), hash(make_task()), repr(make_task()))
+
+
+def test_the_order_of_statistics_is_part_of_the_identity() -> None:
+    assert make_task(statistics=(COUNT, LOSS)).id != make_task(statistics=(LOSS, COUNT)).id
+
+
+@pytest.mark.parametrize("place", range(0, len(SIGNED), 11))
+def test_any_changed_byte_is_refused(place: int) -> None:
+    changed = bytearray(SIGNED)
+    changed[place] ^= 1
+    with pytest.raises(TaskError, match="task: "):
+        open_task(bytes(changed), OPERATOR.public)
+
+
+def test_another_operator_is_refused() -> None:
+    with pytest.raises(TaskError, match="no valid signature"):
+        open_task(SIGNED, Signer.from_seed(bytes(32)).public)
+
+
+def test_only_the_canonical_encoding_is_accepted() -> None:
+    body = json.dumps(json.loads(SIGNED[64:]), indent=1).encode()
+    with pytest.raises(TaskError, match="RFC 8785"):
+        open_task(OPERATOR.sign("havenfl/task/1", body) + body, OPERATOR.public)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"clip": 0.0}, "mechanism.clip"),
+        ({"clip": float("inf")}, "mechanism.clip"),
+        ({"noise_multiplier": -1.0}, "mechanism.noise_multiplier"),
+        ({"noise": 1.0}, "mechanism.noise"),
+        ({"clip": "1"}, "mechanism.clip"),
+    ],
+)
+def test_bad_values_are_refused_by_name(change: dict[str, Any], field: str) -> None:
+    values = make_task().model_dump()
+    values["mechanism"].update(change)
+    with pytest.raises(ValidationError) as caught:
+        TaskSpec.model_validate(values)
+    assert ".".join(str(part) for part in caught.value.errors()[0]["loc"]) == field
+
+
+def test_a_budget_needs_noise() -> None:
+    with pytest.raises(ValidationError, match="needs noise, got 0"):
+        make_task(mechanism=DeviceMechanism(clip=1.0, noise_multiplier=0.0))
+
+
+@pytest.mark.parametrize("lengths", [(0, 2), (3, 1), (1, 17)])
+def test_ngram_ranges_that_would_drop_features(lengths: tuple[int, int]) -> None:
+    with pytest.raises(ValidationError, match="the shorter one first"):
+        FeatureSpec(word_ngrams=lengths)
+
+
+def test_statistics_lengthen_the_contribution_and_widen_its_bound() -> None:
+    task = make_task(statistics=(COUNT, LOSS), mechanism=DeviceMechanism(clip=3.0, noise_multiplier=1.0))
+    assert task.length == task.model.dimension + 2
+    assert task.contribution_bound == pytest.approx(3.0 * (1 + 0.75**2 + 1.0) ** 0.5)
+
+
+def test_a_statistic_that_occurs_twice_is_refused() -> None:
+    with pytest.raises(ValidationError, match="statistics: expected distinct names, got examples, examples"):
+        make_task(statistics=(COUNT, COUNT))
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"modulus_bits": 7}, "modulus_bits"),
+        ({"modulus_bits": 33}, "modulus_bits"),
+        ({"shards": 0}, "shards"),
+        ({"min_survivors": 1}, "min_survivors"),
+        ({"security_bits": 29}, "security_bits"),
+        ({"corrupt_share": 0.5}, "corrupt_share"),
+    ],
+)
+def test_a_policy_out_of_range_is_refused_by_name(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        AggregationPolicy.model_validate({"min_survivors": 2, "modulus_bits": 16, **change})
+    assert [error["loc"] for error in caught.value.errors()] == [(field,)]
+
+
+def test_shards_share_the_cohort() -> None:
+    """The largest one is a draw from the largest cohort by lots, wherever the cohort comes from."""
+
+    def sharded(participation: PoissonParticipation | BoundedParticipation, shards: int) -> TaskSpec:
+        policy = AggregationPolicy(min_survivors=2, modulus_bits=16, shards=shards)
+        return make_task(participation=participation, aggregation=policy)
+
+    drawn, fixed = (
+        PoissonParticipation(population=10_000, sampling_rate=0.1),
+        BoundedParticipation(cohort=1_000, max_participations=3),
+    )
+    for participation in (drawn, fixed):
+        largest = participation.largest_cohort
+        assert sharded(participation, 1).largest_shard == largest
+        assert sharded(participation, 4).shard_cohort == 250
+        assert sharded(participation, 4).largest_shard == largest_draw(largest, 250 / largest)
+        assert 250 + 6 * 250**0.5 < sharded(participation, 4).largest_shard < 500
+    assert drawn.largest_cohort == largest_draw(10_000, 0.1) > 1_000
+    assert fixed.largest_cohort == 1_000
+
+
+def test_no_draw_is_larger_than_the_population() -> None:
+    assert largest_draw(5, 0.9) == largest_draw(5, 1.0) == 5

@@ -1,0 +1,205 @@
+"""The signed log of rounds: honest ones pass every check, and each lie is told by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from privacy.base.signing import Signer
+from privacy.ledger.receipt import Charge
+from privacy.secagg import Stage
+from privacy.secagg.server.record import (
+    FIRST,
+    Echo,
+    RecordError,
+    RoundRecord,
+    charged_shards,
+    line_digest,
+    open_record,
+    sign_record,
+)
+from privacy.task.states import joint_transcript
+from privacy.verification.checks import Check
+from privacy.verification.record_check import Evidence, check_log
+from tests.support.federation import Federation
+from tests.support.tasks import make_task
+
+TASK = make_task()
+STRANGER = Signer.from_seed(bytes(32))
+
+
+@dataclass(frozen=True)
+class Log:
+    """Two rounds of ten devices, one of which drops out of the second; each released a model."""
+
+    records: tuple[RoundRecord, ...]
+    evidence: Evidence
+    operator: Signer
+
+    def lines(self) -> list[bytes]:
+        """Signed anew, each naming the one before."""
+        lines: list[bytes] = []
+        for record in self.records:
+            previous = line_digest(lines[-1]) if lines else FIRST
+            lines.append(sign_record(record.model_copy(update={"previous": previous}), self.operator))
+        return lines
+
+    def change(self, number: int, **fields: object) -> Log:
+        changed = [one.model_copy(update=fields) if one.round == number else one for one in self.records]
+        return replace(self, records=tuple(changed))
+
+    def echoes_from_a_lost_place(self) -> tuple[Echo, ...]:
+        """Of the second round, the first of them said to be of the member that dropped out."""
+        shard = self.records[1].shards[0]
+        [lost] = set(range(shard.cohort)) - set(shard.survivors)
+        first, *others = shard.echoes
+        return (first.model_copy(update={"place": lost}), *others)
+
+    def change_shard(self, number: int, **fields: object) -> Log:
+        shard = self.records[number - 1].shards[0].model_copy(update=fields)
+        return self.change(number, shards=(shard,))
+
+
+def record_of(number: int) -> tuple[RoundRecord, Charge, Federation]:
+    federation = Federation(10, task=TASK, number=number)
+    drop = {4} if number == 2 else set()
+    federation.run(until=Stage.ECHO, replies=lambda at, i, m: None if at is Stage.INPUT and i in drop else m)
+    server = federation.server
+    transcript = joint_transcript(server.transcripts)
+    charge = Charge.of(TASK, number, transcript)
+    record = RoundRecord(
+        previous=FIRST,
+        task=TASK.id,
+        round=number,
+        model=server.header.model_digest.hex(),
+        invited=10,
+        lost={},
+        culprits={},
+        ended={},
+        shards=charged_shards(server),
+        transcript=transcript,
+        entry=f"{number:064x}",
+        aborted="",
+        epsilon=1.0,
+    )
+    return record, charge, federation
+
+
+@pytest.fixture(scope="module")
+def log() -> Log:
+    found = [record_of(number) for number in (1, 2)]
+    records, charges = tuple(record for record, _, _ in found), {one.entry or "": charge for one, charge, _ in found}
+    federation = found[0][2]
+    evidence = Evidence(
+        task=TASK,
+        operator_public=federation.operator.public,
+        authority_public=federation.authority.public,
+        charges=charges,
+        released={records[0].entry or "": records[1].model},
+    )
+    return Log(records, evidence, federation.operator)
+
+
+def failures(lines: list[bytes], evidence: Evidence) -> list[Check]:
+    return [check for check in check_log(lines, evidence) if not check.passed]
+
+
+def test_an_honest_log_passes_every_check(log: Log) -> None:
+    checks = check_log(log.lines(), log.evidence)
+    assert len(checks) == 11
+    assert failures(log.lines(), log.evidence) == []
+
+
+def test_a_record_survives_signing(log: Log) -> None:
+    assert open_record(log.lines()[0], log.operator.public) == log.records[0]
+
+
+def test_one_byte_changed(log: Log) -> None:
+    line = bytearray(log.lines()[0])
+    for place in range(0, len(line), 97):
+        spoiled = bytes(line[:place] + bytes([line[place] ^ 1]) + line[place + 1 :])
+        with pytest.raises(RecordError):
+            open_record(spoiled, log.operator.public)
+
+
+def test_whitespace_that_the_canonical_form_forbids(log: Log) -> None:
+    spaced = json.dumps(json.loads(log.lines()[0])).encode()
+    with pytest.raises(RecordError, match="canonical"):
+        open_record(spaced, log.operator.public)
+
+
+def test_signed_by_another(log: Log) -> None:
+    forged = replace(log, operator=STRANGER).lines()
+    assert [check.name for check in failures(forged, log.evidence)] == ["round log: signed by the operator"]
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda lines: lines[1:],
+        lambda lines: lines[::-1],
+        lambda lines: [lines[0], lines[0], lines[1]],
+    ],
+)
+def test_lines_removed_reordered_or_repeated(log: Log, tamper: Callable[[list[bytes]], list[bytes]]) -> None:
+    names = [check.name for check in failures(tamper(log.lines()), log.evidence)]
+    assert "round log: complete and in order" in names
+
+
+def test_the_last_line_cut_off(log: Log) -> None:
+    cut = log.lines()[:1]
+    found = {check.name: check.passed for check in failures(cut, log.evidence)}
+    assert found == {"round log: every charge has its record": None}
+    released = replace(log.evidence, released={one.entry or "": one.model for one in log.records})
+    assert {check.name: check.passed for check in failures(cut, released)} == {
+        "round log: every charge has its record": False
+    }
+
+
+SUMS = "round log: every charged sum is the one that was agreed on"
+LEDGER = "round log: every charged sum is in the ledger"
+THRESHOLDS = "secure aggregation: thresholds follow from the policy"
+QUORUM = "secure aggregation: survivor sets signed by a quorum"
+SURVIVORS = "secure aggregation: enough survivors"
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda log: log.change_shard(1, sum_digest="ab" * 32), SUMS),
+        (lambda log: log.change_shard(1, survivors=tuple(range(9))), SUMS),
+        (lambda log: log.change_shard(1, survivors=tuple(range(9))), QUORUM),
+        (lambda log: log.change_shard(1, draws="ab" * 32), QUORUM),
+        (lambda log: log.change_shard(1, draws="ab" * 32), SUMS),
+        (lambda log: log.change_shard(2, survivors=(0, 1, 2)), SURVIVORS),
+        (lambda log: log.change_shard(1, survivors=(*range(9), 10)), SURVIVORS),
+        (lambda log: log.change_shard(1, threshold=2), THRESHOLDS),
+        (lambda log: log.change_shard(1, quorum=2), THRESHOLDS),
+        (lambda log: log.change_shard(1, survivors_required=2), THRESHOLDS),
+        (lambda log: log.change_shard(1, cohort=2_000), THRESHOLDS),
+        (lambda log: log.change_shard(1, cohort=9), QUORUM),
+        (lambda log: log.change_shard(1, cohort=9), SUMS),
+        (lambda log: log.change_shard(1, echoes=log.records[0].shards[0].echoes[1:]), QUORUM),
+        (lambda log: log.change_shard(1, echoes=log.records[0].shards[0].echoes[:1] * 6), QUORUM),
+        (lambda log: log.change_shard(1, echoes=log.records[1].shards[0].echoes), QUORUM),
+        (lambda log: log.change_shard(2, echoes=log.echoes_from_a_lost_place()), QUORUM),
+        (lambda log: log.change_shard(1, noise_multiplier=2.0), "noise: at least what was charged"),
+        (lambda log: log.change(2, model="cd" * 32), "models: each round trained the one released before it"),
+        (lambda log: log.change(1, entry="ef" * 32), LEDGER),
+        (lambda log: log.change(1, entry=log.records[1].entry), LEDGER),
+        (lambda log: log.change(1, transcript=None, entry=None), SUMS),
+        (lambda log: log.change(2, task="01" * 32), "round log: of this task"),
+    ],
+)
+def test_lies_that_the_operator_signed(log: Log, change: Callable[[Log], Log], name: str) -> None:
+    found = failures(change(log).lines(), log.evidence)
+    assert name in [check.name for check in found]
+    assert all(check.detail for check in found)
+
+
+def test_devices_that_nobody_enrolled(log: Log) -> None:
+    evidence = replace(log.evidence, authority_public=STRANGER.public)
+    assert [check.name for check in failures(log.lines(), evidence)] == [QUORUM]
