@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fl_server.ledger_store import SqliteLedgerStore
-from fl_server.training.round_factory import Rounds, SecureRounds
+from fl_server.training.round import Rounds, SecureRounds
 from privacy.ledger.ledger import Ledger
 from privacy.ledger.receipt import Charge
 from simulations.config.config import load_config

@@ -37,13 +37,11 @@ from privacy.base.signing import Signer
 from privacy.mechanism import discrete_gaussian as dgauss
 from privacy.secagg import Client, Convener, Seen, Server, Stage
 from privacy.secagg.cohort import admit
-from privacy.secagg.membership.identity import EnrolmentRequest, Revocations, enrol, verify_once
+from privacy.secagg.membership.identity import DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol, verify_once
 from privacy.secagg.membership.params import parameters
-from privacy.secagg.membership.policy import DevicePolicy, Trust
 from privacy.secagg.messages import Roster
 from privacy.secagg.primitives.keys import Agreements, DeviceKeys
-from privacy.secagg.primitives.masking import add_masks
-from privacy.secagg.primitives.packing import word_count, word_type
+from privacy.secagg.primitives.masking import add_masks, word_count, word_type
 from privacy.secagg.server import shard
 from privacy.task.states import Encoded
 from privacy.task.task import (

@@ -15,7 +15,7 @@ from measure import Row
 from simulation_rounds import pair
 from simulation_tasks import COHORT
 
-from fl_server.training.round_factory import Rounds
+from fl_server.training.round import Rounds
 from simulations.runs.run import Prepared
 
 _DEFAULT = {"seed": 1}

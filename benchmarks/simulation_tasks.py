@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fl_client.training.features import Features
+from fl_client.training.features import Features, Sequences
 from fl_client.training.models import model_spec
-from fl_client.training.sequences import Sequences
 from fl_client.training.training import Examples
 from privacy.task.task import (
     AggregationPolicy,

@@ -14,15 +14,15 @@ from pydantic import Field
 
 from fl_server.enrolment.reading import parsed
 from fl_server.ledger_store import open_ledger_store
-from fl_server.publishing.publish import Publication, publish_model
+from fl_server.publishing.publish import Publication, publish_model, run_facts
 from fl_server.publishing.registry import Registry
-from fl_server.training.checkpoint import CheckpointFile, write_atomically
+from fl_server.training.checkpoint import CheckpointFile
 from fl_server.training.coordinator import Coordinator, RoundReport
-from fl_server.training.history import round_line, run_facts
 from fl_server.training.records import RecordLog
-from fl_server.training.round_factory import SecureRounds
+from fl_server.training.round import SecureRounds
 from fl_server.training.transport import Transport
 from privacy.base.canonical import Frozen
+from privacy.base.files import write_atomically
 from privacy.base.randomness import SystemRandomness
 from privacy.base.signing import Signer
 from privacy.ledger.ledger import Ledger
@@ -191,7 +191,7 @@ class _MetricsFile:
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:  # noqa: ARG002 - nothing to evaluate on
         text = self._path.read_text() if self._path.exists() else ""
-        write_atomically(self._path, f"{text}{json.dumps(round_line(report))}\n".encode())
+        write_atomically(self._path, f"{text}{json.dumps(report.line())}\n".encode())
 
     def extra_state(self) -> dict[str, NDArray[np.int64]]:
         return {}

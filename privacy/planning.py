@@ -32,7 +32,7 @@ from privacy.secagg.messages import (
     encode_revealed,
 )
 from privacy.secagg.primitives.keys import SEAL_OVERHEAD, TAG_BYTES
-from privacy.secagg.primitives.packing import word_count, word_type
+from privacy.secagg.primitives.masking import word_count, word_type
 from privacy.secagg.primitives.shamir import SHARE_BYTES
 from privacy.task.task import (
     AggregationPolicy,

@@ -17,7 +17,7 @@ from fl_client.connection.flower import NodeContext, client_app
 from fl_server.flower.grid_transport import GridTransport, RunConfig, server_app
 from fl_server.publishing.publish import Publication
 from fl_server.service import ServerDirectory, Settings, train
-from fl_server.training.checkpoint import write_atomically
+from privacy.base.files import write_atomically
 from simulations.config.config import ConfigError, load_config
 from simulations.evaluation.metrics import evaluate
 from simulations.evaluation.scorer import Scorer

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl_server.training.checkpoint import write_atomically
+from privacy.base.files import write_atomically
 
 
 class OutputDirectoryError(ValueError):

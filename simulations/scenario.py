@@ -12,7 +12,7 @@ from fl_client.training.training import TrainingError
 from privacy.secagg import Stage
 from privacy.task.states import Update
 from simulations.config.config import RunConfig
-from simulations.config.faults import HOURS, AvailabilityConfig, FaultsConfig
+from simulations.config.sections import HOURS, AvailabilityConfig, FaultsConfig
 from simulations.population.poison import Poison
 from simulations.randomness import SeedTree
 

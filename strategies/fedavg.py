@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.mechanism.mechanism import Release
+from privacy.release.release import Release
 from privacy.task.task import AdaptiveClip, TaskSpec
 
 _LEAST_CLIP, _MOST_CLIP = 1e-6, 1e6

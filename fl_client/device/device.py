@@ -13,8 +13,7 @@ from fl_client.device.store import DeviceStore, Memory, TaskRecord
 from privacy.base.randomness import Randomness
 from privacy.secagg import Client, Refused, Seen, Stage
 from privacy.secagg.errors import WireError
-from privacy.secagg.membership.identity import Certificate
-from privacy.secagg.membership.policy import Trust
+from privacy.secagg.membership.identity import Certificate, Trust
 from privacy.secagg.primitives.keys import Agreements, DeviceKeys
 from privacy.task.states import Update
 from privacy.task.task import BoundedParticipation, TaskError, TaskSpec

@@ -15,10 +15,10 @@ from pydantic import Field, ValidationError
 from fl_client.device.store import STORE_KEY_BYTES
 from privacy.base.canonical import Frozen
 from privacy.base.errors import what_is_wrong
+from privacy.base.files import write_secret
 from privacy.base.randomness import KEY_BYTES
 from privacy.base.signing import PUBLIC_KEY_BYTES
-from privacy.secagg.membership.identity import CERTIFICATE_BYTES, Certificate, EnrolmentRequest
-from privacy.secagg.membership.policy import DevicePolicy, Trust
+from privacy.secagg.membership.identity import CERTIFICATE_BYTES, Certificate, DevicePolicy, EnrolmentRequest, Trust
 from privacy.secagg.primitives.keys import DeviceKeys
 
 _IDENTITY, _REQUEST, _ENROLMENT = "identity.key", "enrolment-request.bin", "enrolment.json"
@@ -71,11 +71,11 @@ class DeviceDirectory:
         except OSError as error:
             raise DeviceFilesError(f"{path}: expected a new path: {error.strerror or error}") from error
         seed = os.urandom(KEY_BYTES)
-        _write_secret(path / _IDENTITY, seed)
+        write_secret(path / _IDENTITY, seed)
         (path / _REQUEST).write_bytes(EnrolmentRequest.by(DeviceKeys.from_seed(seed)).encode())
-        _write_secret(path / _STORE_KEY, os.urandom(STORE_KEY_BYTES))
+        write_secret(path / _STORE_KEY, os.urandom(STORE_KEY_BYTES))
         node = ec.generate_private_key(ec.SECP384R1())
-        _write_secret(path / _NODE_KEY, node.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        write_secret(path / _NODE_KEY, node.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
         public = node.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
         (path / _NODE_PUBLIC).write_bytes(public + b"\n")
         return cls(path)
@@ -148,8 +148,3 @@ def _message(path: Path, line: int, row: dict[str, str]) -> tuple[str, int]:
     if not text or label not in {"0", "1"}:
         raise DeviceFilesError(f"{path}, line {line}: expected columns text and label, the label 0 or 1")
     return text, int(label)
-
-
-def _write_secret(path: Path, data: bytes) -> None:
-    path.touch(mode=0o600)
-    path.write_bytes(data)

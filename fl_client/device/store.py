@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import Field, ValidationError
 
 from privacy.base.canonical import Frozen
+from privacy.base.files import write_atomically
 
 STORE_KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -152,14 +153,7 @@ class FileStore:
     def _write(self, stored: _Stored) -> None:
         nonce = os.urandom(_NONCE_BYTES)
         sealed = nonce + self._cipher.encrypt(nonce, stored.model_dump_json().encode(), _PURPOSE)
-        temporary = self._path.with_name(f"{self._path.name}.tmp")
-        with temporary.open("wb") as file:
-            file.write(sealed)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        if os.name == "posix":
-            _sync_directory(self._path.parent)
+        write_atomically(self._path, sealed, mode=0o600)
 
 
 class StoreError(RuntimeError):
@@ -179,12 +173,3 @@ class _Stored(Frozen):
     revocations: dict[str, int]
     round: str = Field(repr=False)
     """Hex of the round's state, secrets included."""
-
-
-def _sync_directory(directory: Path) -> None:
-    """A rename is kept in the directory, which reaches the disk on its own."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

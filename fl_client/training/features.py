@@ -1,11 +1,14 @@
-"""Text to hashed n-grams, simple enough to be written again in any language.
+"""Texts to what a model reads: hashed n-grams, or token numbers in order; simple enough for any other language.
 
-A text is normalised (Unicode NFKC, case folded, NFKC again) and cut into tokens: runs of word characters (`_` and the
-Unicode categories L and N), and runs of others that are not white space (U+001C to U+001F count as white space). Its
-features are the word n-grams, joined by a space, and the character n-grams, in code points, of each token between two
-`_` marks. A feature's bucket is the CRC-32 (ISO 3309, as in every JVM) of its UTF-8 bytes (a lone surrogate gives the
-three of its code point) after a prefix `w` or `c`, modulo the number of buckets. A bucket's count is damped to
-1 + ln(count), and each row has L2 norm 1.
+N-grams. A text is normalised (Unicode NFKC, case folded, NFKC again) and cut into tokens: runs of word characters (`_`
+and the Unicode categories L and N), and runs of others that are not white space (U+001C to U+001F count as white
+space). Its features are the word n-grams, joined by a space, and the character n-grams, in code points, of each token
+between two `_` marks. A feature's bucket is the CRC-32 (ISO 3309, as in every JVM) of its UTF-8 bytes (a lone surrogate
+gives the three of its code point) after a prefix `w` or `c`, modulo the number of buckets. A bucket's count is damped
+to 1 + ln(count), and each row has L2 norm 1.
+
+Sequences. Words are the tokens from above, characters the code points of the normalised text. A token's number is 1
+plus the CRC-32 of its UTF-8 bytes after a prefix, `w` or `c`, modulo the vocabulary less one; 0 is padding.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.task.task import FeatureSpec
+from privacy.task.task import FeatureSpec, InputSpec, SequenceSpec
 
 _TOKEN = re.compile(r"\w+|[^\w\s]+")
 
@@ -127,3 +130,68 @@ def _word_ngrams(spec: FeatureSpec, words: Sequence[str]) -> Iterator[Sequence[s
 
 def _bucket(spec: FeatureSpec, prefix: str, gram: str) -> int:
     return gram_hash(prefix, gram) % spec.buckets
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """n sequences of token numbers, packed.
+
+    Attributes:
+        length: that `dense` pads to; none is longer.
+        starts: int64[n + 1]; sequence i is starts[i] to starts[i + 1] of `numbers`.
+        numbers: int32, from 1.
+    """
+
+    length: int
+    starts: NDArray[np.int64] = field(repr=False)
+    numbers: NDArray[np.int32] = field(repr=False)
+
+    def __len__(self) -> int:
+        return self.starts.size - 1
+
+    def rows(self, indices: NDArray[np.int64]) -> Sequences:
+        """The sequences at `indices`, in this order."""
+        starts, places = packed_rows(self.starts, indices)
+        return Sequences(self.length, starts, self.numbers[places])
+
+    def between(self, first: int, last: int) -> Sequences:
+        """The sequences from `first` to before `last`, sharing memory."""
+        starts = self.starts[first : last + 1]
+        return Sequences(self.length, starts - starts[0], self.numbers[int(starts[0]) : int(starts[-1])])
+
+    def dense(self) -> NDArray[np.int64]:
+        """int64[n, length], padded with 0."""
+        matrix = np.zeros((len(self), self.length), np.int64)
+        sizes = np.diff(self.starts)
+        places = np.arange(self.numbers.size) - np.repeat(self.starts[:-1], sizes)
+        matrix[np.repeat(np.arange(len(self)), sizes), places] = self.numbers
+        return matrix
+
+
+def number_texts(spec: SequenceSpec, texts: Sequence[str]) -> Sequences:
+    """One sequence a text, cut to the spec's length; a text without tokens has an empty one."""
+    return _packed(spec.length, [np.array(_numbers(spec, text), np.int32) for text in texts])
+
+
+def _numbers(spec: SequenceSpec, text: str) -> list[int]:
+    whole = normalise(text)
+    units: Sequence[str] = whole if spec.unit == "characters" else tokens(whole)
+    return [_number(spec.unit[0], unit, spec.vocabulary) for unit in units[: spec.length]]
+
+
+@lru_cache(maxsize=1 << 16)
+def _number(prefix: str, unit: str, vocabulary: int) -> int:
+    return 1 + gram_hash(prefix, unit) % (vocabulary - 1)
+
+
+def _packed(length: int, pieces: Sequence[NDArray[np.int32]]) -> Sequences:
+    starts = np.cumsum([0, *(piece.size for piece in pieces)], dtype=np.int64)
+    return Sequences(length, starts, np.concatenate(pieces) if pieces else np.empty(0, np.int32))
+
+
+Inputs = Features | Sequences
+
+
+def encode_texts(spec: InputSpec, texts: Sequence[str]) -> Inputs:
+    """Every text as the spec says, in order."""
+    return number_texts(spec, texts) if isinstance(spec, SequenceSpec) else hash_texts(spec, texts)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from fl_client.training.inputs import encode_texts
+from fl_client.training.features import encode_texts
 from privacy.base.errors import first_line
 from privacy.task.task import InputSpec
 

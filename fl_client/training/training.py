@@ -23,7 +23,7 @@ from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from fl_client.training.inputs import Inputs
+from fl_client.training.features import Inputs
 from fl_client.training.models import UnknownArchitecture, build, load_flat, to_flat
 from fl_client.training.soundness import draws, seeded
 from privacy.base.errors import first_line

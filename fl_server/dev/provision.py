@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fl_server.enrolment.authority import DAY, Authority
-from fl_server.enrolment.pki import write_secret
 from fl_server.publishing.registry import KEY_FILE
 from fl_server.service import ServerDirectory, Settings
 from privacy.accounting.calibration import noise_multiplier_for
+from privacy.base.files import write_secret
 from privacy.base.randomness import KEY_BYTES
 from privacy.base.signing import Signer
 from privacy.mechanism.mechanism import smallest_modulus, with_modulus
-from privacy.secagg.membership.policy import DevicePolicy
+from privacy.secagg.membership.identity import DevicePolicy
 from privacy.task.task import (
     AggregationPolicy,
     BoundedParticipation,

@@ -13,14 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl_server.enrolment.pki import write_secret
 from fl_server.enrolment.reading import parsed
-from fl_server.training.checkpoint import write_atomically
 from privacy.base.canonical import canonical_json
+from privacy.base.files import write_atomically, write_secret
 from privacy.base.randomness import KEY_BYTES
 from privacy.base.signing import PUBLIC_KEY_BYTES, Signer
-from privacy.secagg.membership.identity import Certificate, EnrolmentRequest, Revocations, enrol
-from privacy.secagg.membership.policy import DevicePolicy, Trust
+from privacy.secagg.membership.identity import Certificate, DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol
 
 DAY = 86_400
 """Seconds."""

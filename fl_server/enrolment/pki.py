@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from privacy.base.files import write_secret
+
 _VALIDITY = timedelta(days=30)
 
 
@@ -40,16 +42,6 @@ def make_loopback_tls(directory: Path, now: datetime) -> TlsFiles:
     pem = server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     write_secret(files.key, pem)
     return files
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """A new file that only its owner can read.
-
-    Raises:
-        FileExistsError: when there is one already.
-    """
-    path.touch(mode=0o600, exist_ok=False)
-    path.write_bytes(data)
 
 
 def _authority(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:

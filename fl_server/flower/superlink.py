@@ -13,9 +13,10 @@ import urllib.request
 from datetime import datetime
 from pathlib import Path
 
-from fl_server.enrolment.pki import make_loopback_tls, write_secret
+from fl_server.enrolment.pki import make_loopback_tls
 from fl_server.flower.flwr_cli import FlwrCli, script
 from fl_server.flower.processes import Processes
+from privacy.base.files import write_secret
 
 _PATIENCE = 60.0
 

@@ -10,8 +10,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from fl_server.ledger_store.errors import LedgerStoreError
-from fl_server.ledger_store.migrate import migrate
-from fl_server.ledger_store.schema import TableTransaction
+from fl_server.ledger_store.schema import TableTransaction, migrate
 
 _WAIT_S = 30
 """How long to wait for the server, and for another process's transaction."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version as installed_version
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from privacy.audit import audit_release
 from privacy.base.randomness import Randomness
 from privacy.base.signing import Signer
 from privacy.ledger.ledger import Ledger
-from privacy.report.build import EpsilonReport, RunFacts, build_report
+from privacy.report.build import EpsilonReport, RoundCounts, RunFacts, build_report
 from privacy.task.task import TaskSpec
 
 
@@ -73,3 +75,16 @@ def _marking(task: TaskSpec, report: EpsilonReport) -> dict[str, Any]:
         "extrapolated": stated is not None,
         **extrapolated,
     }
+
+
+def run_facts(lines: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> RunFacts:
+    """Realised sizes and least noise of the released rounds, from their lines, and the versions of `packages`."""
+    released = [line for line in lines if line["aborted"] is None]
+    counts = [RoundCounts(round=one["round"], cohort=one["cohort"], survivors=one["survivors"]) for one in released]
+    least = min((one["noise_multiplier"] for one in released), default=None)
+    return RunFacts(counts, least, versions(packages))
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of Python and of what ran on it."""
+    return {"python": platform.python_version(), **{name: installed_version(name) for name in packages}}

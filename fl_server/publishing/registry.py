@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_server.training.checkpoint import sync_directory, write_atomically
 from privacy.base.canonical import canonical_json, sha256
+from privacy.base.files import sync_directory, write_atomically
 from privacy.base.signing import SignatureError, Signer, key_id
 from privacy.release.files import (
     CARD_FILE,

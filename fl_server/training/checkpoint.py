@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from privacy.base.files import write_atomically
 from strategies.fedavg import ModelState
 
 _NOISE = "noise"
@@ -81,31 +81,3 @@ class CheckpointFile:
         extra = {name.removeprefix("extra."): values for name, values in tensors.items() if name.startswith("extra.")}
         state = ModelState(tensors["weights"], tensors["momentum"], facts["clip"])
         return Checkpoint(facts["round"], state, facts["transcript"], facts["aborted"], extra, tensors.get(_NOISE))
-
-
-def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Replace `path` by `data`, durably: after a crash the file holds the old bytes or the new ones.
-
-    Args:
-        mode: less what the process's umask takes away.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make a rename in this directory durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,25 +7,26 @@ first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_server.training.checkpoint import Checkpoint, CheckpointFile
 from fl_server.training.records import RecordLog
-from fl_server.training.round import RoundFacts
-from fl_server.training.round_factory import Rounds, RunningRound
+from fl_server.training.round import RoundFacts, Rounds, RunningRound
 from fl_server.training.server_noise import noise_of_round
 from privacy.accounting.sampling import draw_cohort, whose_turn
 from privacy.base.randomness import Randomness
 from privacy.base.signing import SignatureError
 from privacy.ledger.ledger import BudgetExhausted, Charge, Ledger
-from privacy.mechanism.mechanism import MechanismError, Release, release
+from privacy.mechanism.mechanism import MechanismError
 from privacy.release.files import model_digest
+from privacy.release.release import Release, release
 from privacy.secagg import Aborted
 from privacy.task.task import TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
@@ -61,6 +62,23 @@ class RoundReport:
     release: Release | None = None
     """None when the round was aborted."""
     aborted: str = ""
+
+    def line(self) -> dict[str, Any]:
+        """One round as JSON: counts and reasons, never who took part; an unbounded epsilon is null."""
+        release = self.release
+        return {
+            "round": self.round,
+            "invited": self.facts.invited,
+            "cohort": release.cohort if release else 0,
+            "survivors": release.survivors if release else 0,
+            "refusals": dict(self.facts.refusals),
+            "aborted": self.aborted or None,
+            "epsilon": self.epsilon if math.isfinite(self.epsilon) else None,
+            "noise_std": release.noise_std if release else 0.0,
+            "noise_multiplier": release.noise_multiplier if release else None,
+            "statistics": dict(release.statistics) if release else {},
+            "statistics_noise_std": dict(release.statistics_noise_std) if release else {},
+        }
 
 
 class Observer(Protocol):

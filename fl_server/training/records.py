@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from fl_server.training.checkpoint import write_atomically
+from privacy.base.files import write_atomically
 from privacy.base.signing import Signer
 from privacy.secagg.server.record import FIRST, RoundRecord, line_digest, sign_record
 

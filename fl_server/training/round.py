@@ -1,4 +1,4 @@
-"""One round: drives the secure-aggregation server over a transport, and charges before anything is unmasked."""
+"""One round over a transport, charged before anything is unmasked; and where a coordinator's rounds come from."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from fl_server.training.transport import Transport
+from fl_server.training.transport import NodeId, Transport
 from privacy.ledger.ledger import Receipt
-from privacy.secagg import Rejected, Server, Stage
+from privacy.secagg import Convener, Rejected, Server, Stage
 from privacy.secagg.server.record import RoundRecord, ShardRecord, charged_shards
 from privacy.task.states import Total, joint_transcript
+from privacy.task.task import TaskSpec
+from strategies.fedavg import ModelState
 
 _REASON_LENGTH = 200
 """Of what a device gives as its reason: it may be anything."""
@@ -118,3 +121,69 @@ class Round:
             self._replies[str(stage)] += 1
         except Rejected as error:
             self._refusals[f"{stage}: {error}"] += 1
+
+
+class RunningRound(Protocol):
+    """One round; see `fl_server.training.round.Round`."""
+
+    receipt: Receipt | None
+
+    def run(self, charge: Callable[[str], Receipt]) -> RoundOutcome:
+        """To its end, charging before anything is known of the sum."""
+        ...
+
+    def facts(self) -> RoundFacts:
+        """Counts so far, never who."""
+        ...
+
+    def record(self, previous: str, epsilon: float, aborted: str) -> RoundRecord | None:
+        """What it leaves for a reviewer; None where there is nothing that anybody signed."""
+        ...
+
+
+class Rounds(Protocol):
+    """Makes rounds."""
+
+    def nodes(self) -> Sequence[NodeId]:
+        """Whom a cohort can be drawn from, in ascending order."""
+        ...
+
+    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> RunningRound:
+        """Round `number` of these devices, on this model.
+
+        Raises:
+            SignatureError: when no device would answer, because the authority's revocation list is out of date.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SecureRounds:
+    """Rounds of secure aggregation over a transport.
+
+    Attributes:
+        convener: asked in every round, since revocation lists are replaced while a task runs.
+        clock: Unix time in seconds, for certificates.
+        stage_timeout: seconds that devices have for each stage.
+    """
+
+    task: TaskSpec
+    convener: Callable[[], Convener]
+    transport: Transport
+    clock: Callable[[], int]
+    stage_timeout: float
+
+    def nodes(self) -> Sequence[NodeId]:
+        return self.transport.nodes()
+
+    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> Round:
+        server = Server(
+            task=self.task,
+            convener=self.convener(),
+            round_number=number,
+            weights=state.weights,
+            clip=state.clip,
+            devices=cohort,
+            now=self.clock(),
+        )
+        return Round(server, self.transport, self.stage_timeout)

@@ -21,10 +21,11 @@ from privacy.accounting.composition import (
     Composition,
     Sampled,
     bracket,
+    compose,
+    slack,
     upper_bound,
 )
 from privacy.accounting.events import Event
-from privacy.accounting.exposure import compose, slack
 from privacy.accounting.second_opinion import second_opinion
 from privacy.task.task import LocalSgd, Training
 

@@ -7,9 +7,16 @@ from collections import Counter
 from collections.abc import Callable
 
 from privacy.accounting.accountant import check_delta, rounded_up, spend
-from privacy.accounting.composition import Composition, Sampled, bracket, rdp_epsilon, upper_bound
+from privacy.accounting.composition import (
+    Composition,
+    Sampled,
+    bracket,
+    compose,
+    rdp_epsilon,
+    truncation_slack,
+    upper_bound,
+)
 from privacy.accounting.events import BoundedGaussian, CorrelatedGaussian, Event, PoissonGaussian
-from privacy.accounting.exposure import compose, truncation_slack
 from privacy.task.correlation import Correlation
 from privacy.task.task import AggregationPolicy, BoundedParticipation, Participation, PoissonParticipation
 

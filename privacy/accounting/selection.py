@@ -24,9 +24,8 @@ from dp_accounting import rdp
 from numpy.typing import NDArray
 
 from privacy.accounting.accountant import check_delta, rounded_up
-from privacy.accounting.composition import rdp_curve
+from privacy.accounting.composition import compose, rdp_curve, slack
 from privacy.accounting.events import Event
-from privacy.accounting.exposure import compose, slack
 
 SOURCE = "Papernot and Steinke 2022, theorem 2 (geometric number of runs), after Liu and Talwar 2019"
 

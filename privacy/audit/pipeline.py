@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from privacy.base.canonical import sha256
 from privacy.base.randomness import Origin, Randomness
 from privacy.mechanism.mechanism import Mechanism
-from privacy.secagg.primitives.packing import pack, unpack
+from privacy.secagg.primitives.masking import pack, unpack
 from privacy.task.states import Total, Update
 from privacy.task.task import TaskSpec
 

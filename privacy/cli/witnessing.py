@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from privacy.base.canonical import sha256
+from privacy.base.files import write_atomically
 from privacy.base.signing import key_id
 from privacy.cli.output import EXIT_FAILED, Json, check_writable, fail, show_json
 from privacy.cli.secrets import new_key, read_key
@@ -58,7 +57,7 @@ def witness(
     except WitnessError as error:
         typer.secho(f"refused: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(EXIT_FAILED) from error
-    _replace(checkpoint, made.canonical() + b"\n")
+    write_atomically(checkpoint, made.canonical() + b"\n")
     seen = last.head.size if last else 0
     if as_json:
         show_json({"size": head.size, "root": head.root, "seen_before": seen, "witness": signer.public.hex()})
@@ -111,18 +110,3 @@ def _proof(last: Checkpoint | None, entries: list[bytes], head: SignedHead) -> l
     if last is None:
         return []
     return consistency_proof(leaves, last.head.size) if last.head.size <= len(leaves) else []
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """As a whole or not at all: a lost checkpoint is a lost memory."""
-    staging = path.with_name(f".{path.name}.{sha256(data).hex()[:8]}.tmp")
-    with staging.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    staging.replace(path)
-    directory = os.open(path.resolve().parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

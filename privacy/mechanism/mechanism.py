@@ -14,17 +14,16 @@ release, as its amplification requires. Only drop-outs add to the noise that is 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privacy.base.randomness import Randomness, uniform_words
-from privacy.ledger.receipt import Receipt
 from privacy.mechanism import discrete_gaussian as dgauss
 from privacy.mechanism.rotation import rotate, spread, unrotate
-from privacy.task.states import Encoded, Total, Update, joint_transcript
+from privacy.task.states import Encoded, Total, Update
 from privacy.task.task import TaskSpec
 
 _SIGMA = 448
@@ -47,33 +46,6 @@ _ROUNDING_COST = 1.01
 
 class MechanismError(ValueError):
     """Parameters under which no sum can be exact and private, or an update that cannot be encoded."""
-
-
-@dataclass(frozen=True, eq=False)
-class Release:
-    """A sum that was paid for.
-
-    Only a charged sum can become one: the receipt's transcript must be the sum's.
-
-    Attributes:
-        values: float32[d], the sum of the clipped updates plus noise, in the units of the model's weights.
-        statistics: noisy sums of the devices' statistics, by name.
-        statistics_noise_std: lower bound of the standard deviation of each one's noise.
-        within_clip: noisy sum over the devices of 1/2 for an update within the clip and -1/2 for another; None where
-            the clip does not adapt.
-        noise_std: lower bound of the noise's standard deviation per coordinate, from the honest survivors alone.
-        noise_multiplier: the same over the sensitivity: what the charge may count on.
-    """
-
-    values: NDArray[np.float32] = field(repr=False)
-    statistics: Mapping[str, float]
-    statistics_noise_std: Mapping[str, float]
-    within_clip: float | None
-    survivors: int
-    cohort: int
-    noise_std: float
-    noise_multiplier: float
-    receipt: Receipt
 
 
 @dataclass(frozen=True)
@@ -207,60 +179,6 @@ class Mechanism:
                 if int(integers @ integers) <= most:
                     return integers
         raise MechanismError(f"update: no rounding within the norm bound in {_ROUNDING_ATTEMPTS} attempts")
-
-
-def release(
-    task: TaskSpec,
-    totals: Sequence[Total],
-    charged: Sequence[str],
-    receipt: Receipt,
-    noise: NDArray[np.float64] | None = None,
-) -> Release:
-    """Decode the sum of a round's shards, which the ledger has charged together.
-
-    Args:
-        task: as it is in this round: `TaskSpec.with_clip` where the clip adapts.
-        charged: the transcripts of all shards that the receipt is for; some may have ended without a total.
-        noise: float64[length], the round's correlated noise before scaling, if the task's server adds it.
-
-    Raises:
-        MechanismError: when the receipt is for another sum, or noise is missing, or given where devices add it.
-    """
-    paid = receipt.charge.transcript == joint_transcript(charged)
-    if not paid or not totals or not {total.transcript for total in totals} <= set(charged):
-        raise MechanismError("receipt: expected one for this very sum, got one for another")
-    if len({total.rotation for total in totals}) > 1:
-        raise MechanismError("totals: expected shards of one round, got several rotations")
-    if (noise is None) != (task.mechanism.correlation is None):
-        raise MechanismError("noise: expected the server's if and only if the task is correlated")
-    shards = [Mechanism.for_cohort(task, total.cohort) for total in totals]
-    whole = replace(totals[0], sums=np.sum([total.sums for total in totals], axis=0))
-    noise_std = math.sqrt(sum(shard.noise_std**2 for shard in shards))
-    multiplier = min(shard.noise_multiplier for shard in shards)
-    if noise is not None:
-        whole = shards[0].with_server_noise(whole, noise)
-        noise_std = task.mechanism.noise_multiplier * shards[0].norm_bound / shards[0].scale
-        multiplier = task.mechanism.noise_multiplier
-    summed = shards[0].decode(whole)
-    dimension, count = task.model.dimension, len(task.statistics)
-    units = {one.name: task.mechanism.clip * one.share / one.bound for one in task.statistics}
-    measured = zip(units.items(), summed[dimension : dimension + count], strict=True)
-    return Release(
-        values=summed[:dimension].astype(np.float32),
-        statistics={name: float(value / unit) for (name, unit), value in measured},
-        statistics_noise_std={name: noise_std / unit for name, unit in units.items()},
-        within_clip=_within_clip(task, float(summed[-1])),
-        survivors=sum(total.survivors for total in totals),
-        cohort=sum(total.cohort for total in totals),
-        noise_std=noise_std,
-        noise_multiplier=multiplier,
-        receipt=receipt,
-    )
-
-
-def _within_clip(task: TaskSpec, last: float) -> float | None:
-    adaptive = task.mechanism.adaptive
-    return None if adaptive is None else last / (2 * adaptive.share * task.mechanism.clip)
 
 
 def smallest_modulus(task: TaskSpec) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from privacy.report.model import EpsilonReport
-from privacy.report.trust import AGGREGATOR
+from privacy.report.words import AGGREGATOR
 
 _ASK = "To be stated by the data curator."
 _MODEL = "Federated"

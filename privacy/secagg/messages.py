@@ -18,7 +18,7 @@ from privacy.base.signing import SIGNATURE_BYTES
 from privacy.secagg.errors import WireError
 from privacy.secagg.membership.identity import CERTIFICATE_BYTES, Certificate, Revocations
 from privacy.secagg.primitives.keys import KEY_BYTES, SEAL_OVERHEAD, TAG_BYTES
-from privacy.secagg.primitives.packing import Words, word_count, word_type
+from privacy.secagg.primitives.masking import Words, word_count, word_type
 from privacy.secagg.primitives.shamir import SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
 

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training.features import Features
-from fl_client.training.inputs import Inputs
-from fl_client.training.sequences import Sequences
+from fl_client.training.features import Features, Inputs, Sequences
 from fl_client.training.training import Examples
 from simulations.population.base import Population
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fl_server.training.checkpoint import write_atomically
+from privacy.base.files import write_atomically
 from simulations.compare.chart import draw
 from simulations.compare.grids import BATCH, DP_RATES, EPOCHS, MOST_DEVICES, RATES, SCHEDULES, TUNING_DEVICES
 from simulations.compare.methods import ALONE, CENTRAL_DP, FEDERATED, METRICS

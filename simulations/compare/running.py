@@ -21,8 +21,7 @@ from simulations.outdir import Kind, exclusive
 from simulations.processes.workers import one_thread
 from simulations.runs.run import Prepared, Supervision, execute
 from simulations.runs.rundir import RunDirectory
-from simulations.terminal.interrupt import StopAfterRound
-from simulations.terminal.progress import Bar
+from simulations.terminal.progress import Bar, StopAfterRound
 
 _KIND = Kind("fl-sim compare", "compare.toml", "give another path, or replace it with --force")
 _TICKS = len(RATES) + len(SCHEDULES) * len(DP_RATES) + len(RATES) + 1

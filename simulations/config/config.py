@@ -13,9 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 
 from privacy.task.task import Purpose
-from simulations.config.faults import AvailabilityConfig, FaultsConfig, PoisonConfig
-from simulations.config.fleet import FleetConfig
-from simulations.config.section import Section
+from simulations.config.sections import AvailabilityConfig, FaultsConfig, FleetConfig, PoisonConfig, Section
 
 MAX_SEED = 2**63 - 1
 LOCAL_RAY = "local"

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_client.training.inputs import Inputs
+from fl_client.training.features import Inputs
 from fl_client.training.models import build, load_flat
 from privacy.task.task import TaskSpec
 

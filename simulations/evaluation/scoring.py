@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training.inputs import encode_texts
+from fl_client.training.features import encode_texts
 from fl_client.training.models import UnknownArchitecture
 from fl_server.publishing.registry import ModelVersion, RegistryError, open_release
 from simulations.config.architectures import make_known

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.secagg.primitives.packing import Words, pack, unpack
+from privacy.secagg.primitives.masking import Words, pack, unpack
 from privacy.task.task import TaskSpec
 from simulations.federation.partial_sums import Job, Share, Worker
 from simulations.processes.workers import WorkerDied

@@ -15,8 +15,7 @@ from fl_client.training.training import LocalTrainer
 from privacy.base.randomness import Randomness
 from privacy.base.signing import Signer
 from privacy.secagg import Convener, Stage
-from privacy.secagg.membership.identity import Certificate, EnrolmentRequest, Revocations, enrol
-from privacy.secagg.membership.policy import DevicePolicy, Trust
+from privacy.secagg.membership.identity import Certificate, DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol
 from privacy.secagg.primitives.keys import DeviceKeys
 from privacy.task.states import Update
 from privacy.task.task import TaskSpec

@@ -24,7 +24,7 @@ from privacy.mechanism.mechanism import Mechanism, MechanismError
 from privacy.secagg import Aborted, Stage
 from privacy.secagg.membership.params import ParameterError, parameters
 from privacy.secagg.messages import Header
-from privacy.secagg.primitives.packing import pack, unpack
+from privacy.secagg.primitives.masking import pack, unpack
 from privacy.task.states import Total, joint_transcript
 from privacy.task.task import BoundedParticipation, TaskSpec
 from simulations.federation import central
@@ -45,7 +45,7 @@ class Crew(Protocol):
 
 @dataclass(frozen=True)
 class IdealRounds:
-    """Implements `fl_server.training.round_factory.Rounds`."""
+    """Implements `fl_server.training.round.Rounds`."""
 
     task: TaskSpec
     seed: SeedTree
@@ -63,7 +63,7 @@ class IdealRounds:
 
 @dataclass
 class IdealRound:
-    """Implements `fl_server.training.round_factory.RunningRound`."""
+    """Implements `fl_server.training.round.RunningRound`."""
 
     rounds: IdealRounds = field(repr=False)
     number: int

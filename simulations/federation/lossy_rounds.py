@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fl_server.training.round import Round
-from fl_server.training.round_factory import SecureRounds
+from fl_server.training.round import Round, SecureRounds
 from fl_server.training.transport import NodeId, Reply, Transport
 from privacy.secagg import Request, Stage
 from simulations.scenario import Scenario
@@ -15,7 +14,7 @@ from strategies.fedavg import ModelState
 
 @dataclass(frozen=True)
 class LossyRounds:
-    """Implements `fl_server.training.round_factory.Rounds`."""
+    """Implements `fl_server.training.round.Rounds`."""
 
     rounds: SecureRounds
     scenario: Scenario

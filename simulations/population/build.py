@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training.features import normalise
-from fl_client.training.inputs import encode_texts
+from fl_client.training.features import encode_texts, normalise
 from fl_client.training.training import Examples
 from privacy.base.canonical import sha256
 from privacy.task.task import InputSpec

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fl_client.training.inputs import encode_texts
+from fl_client.training.features import encode_texts
 from fl_client.training.training import Examples
 from privacy.task.task import InputSpec
 from simulations.population.generator import ChatGenerator

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from privacy.task.states import Update
-from simulations.config.faults import PoisonConfig
+from simulations.config.sections import PoisonConfig
 from simulations.randomness import SeedTree
 
 

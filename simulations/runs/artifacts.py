@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_client.training.models import initial_weights
-from fl_server.publishing.publish import publish_model
+from fl_server.publishing.publish import publish_model, run_facts, versions
 from fl_server.publishing.registry import Registry
 from fl_server.training.coordinator import Result
-from fl_server.training.history import run_facts, versions
 from privacy.audit import audit_part
 from privacy.base.signing import Signer
 from privacy.ledger.ledger import Ledger

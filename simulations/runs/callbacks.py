@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_server.training.coordinator import RoundReport
-from fl_server.training.history import round_line
 from privacy.accounting.extrapolation import fleet_epsilon
 from privacy.task.task import TaskSpec
 from simulations.evaluation.attack_success import success
@@ -20,7 +19,8 @@ from simulations.evaluation.scorer import Scorer
 from simulations.federation.devices import Records
 from simulations.population import FederationData
 from simulations.runs.rundir import RunDirectory
-from simulations.terminal.console import Progress, Spent, figures
+from simulations.terminal.console import Spent, figures
+from simulations.terminal.progress import Progress
 from strategies.fedavg import ModelState
 
 _MIDDLE = 0.5
@@ -73,7 +73,7 @@ def _spent(task: TaskSpec, report: RoundReport) -> Spent:
 
 def _line(report: RoundReport, metrics: Metrics, seconds: float) -> dict[str, Any]:
     quality = {"loss": metrics.loss, "auroc": metrics.auroc, "pr_auc": metrics.pr_auc}
-    return {**round_line(report), **quality, "seconds": round(seconds, 3)}
+    return {**report.line(), **quality, "seconds": round(seconds, 3)}
 
 
 def _sentence(report: RoundReport, metrics: Metrics, spent: Spent) -> str:

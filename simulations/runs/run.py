@@ -20,7 +20,7 @@ from fl_server.publishing.publish import ClaimRefuted
 from fl_server.training.checkpoint import CheckpointError, CheckpointFile
 from fl_server.training.coordinator import Coordinator, CoordinatorError, Ended
 from fl_server.training.records import RecordLog
-from fl_server.training.round_factory import Rounds, SecureRounds
+from fl_server.training.round import Rounds, SecureRounds
 from privacy.accounting.accountant import AccountantsDisagree
 from privacy.ledger.ledger import Ledger, LedgerError
 from privacy.report.build import ReportError
@@ -44,8 +44,7 @@ from simulations.runs.callbacks import RunObserver, Watch
 from simulations.runs.plan import plan_task, warnings_about
 from simulations.runs.rundir import RunDirectory
 from simulations.scenario import Scenario
-from simulations.terminal.console import Progress, RunProgress
-from simulations.terminal.interrupt import StopAfterRound
+from simulations.terminal.progress import Progress, RunProgress, StopAfterRound
 from simulations.training.engines import Choice, choose
 from strategies.fedavg import FedAvgM
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fl_server.training.checkpoint import write_atomically
+from privacy.base.files import write_atomically
 from simulations.config.config import ConfigError, RunConfig, load_config
 from simulations.outdir import Kind, OutputDirectoryError, exclusive
 

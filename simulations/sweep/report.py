@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fl_server.training.checkpoint import write_atomically
 from privacy.accounting.selection import SOURCE
+from privacy.base.files import write_atomically
 from simulations.sweep.charts import draw
 from simulations.sweep.grid import short
 from simulations.sweep.running import SweepResult

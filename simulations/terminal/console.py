@@ -7,69 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
-
-from rich import progress as bar
-from rich.console import Console
+from typing import Any
 
 from simulations.evaluation.metrics import Metrics
-
-
-class Progress(Protocol):
-    """Whom a run tells how far it is."""
-
-    def resumed_at(self, round_number: int) -> None:
-        """The workers are there, and so many rounds were complete before."""
-        ...
-
-    def round_ended(self, round_number: int, figures: str) -> None:
-        """One more round, and what there is to say of it."""
-        ...
-
-    def note(self, text: str) -> None:
-        """A line for people."""
-        ...
-
-
-class RunProgress:
-    """Implements `Progress` on standard error.
-
-    Shows round, loss, AUROC, epsilon spent of its budget, devices a second, time left.
-    """
-
-    def __init__(self, rounds: int) -> None:
-        console = Console(stderr=True)
-        self._progress = bar.Progress(
-            bar.TextColumn("[bold]round"),
-            bar.MofNCompleteColumn(),
-            bar.BarColumn(bar_width=None),
-            bar.TextColumn("{task.fields[figures]}"),
-            bar.TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=False,
-        )
-        self._task = self._progress.add_task("rounds", total=rounds, figures="starting workers")
-
-    def __enter__(self) -> RunProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def resumed_at(self, round_number: int) -> None:
-        self._progress.update(self._task, completed=round_number, figures="")
-
-    def round_ended(self, round_number: int, figures: str) -> None:
-        self._progress.update(self._task, completed=round_number, figures=figures)
-
-    def note(self, text: str) -> None:
-        """A line above the bar."""
-        self._progress.console.print(text, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from fl_client.training.features import Features
-from fl_client.training.sequences import Sequences
+from fl_client.training.features import Features, Sequences
 from fl_client.training.training import Examples
 from tests.support.paths import ROOT
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from privacy.ledger.receipt import Charge, issue_receipt
-from privacy.mechanism.mechanism import Mechanism, release
+from privacy.mechanism.mechanism import Mechanism
+from privacy.release.release import release
 from privacy.task.states import Total, Update, joint_transcript
 from privacy.task.task import AdaptiveClip, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
 from simulations.randomness import SeedTree

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.ledger.receipt import Charge, issue_receipt
-from privacy.mechanism.mechanism import Release
+from privacy.release.release import Release
 from strategies.fedavg import FedAvgM, ModelState
 from tests.support.tasks import make_task
 

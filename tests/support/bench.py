@@ -13,7 +13,7 @@ from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.training.checkpoint import CheckpointFile
 from fl_server.training.coordinator import Coordinator, RoundReport
 from fl_server.training.records import RecordLog
-from fl_server.training.round_factory import SecureRounds
+from fl_server.training.round import SecureRounds
 from fl_server.training.transport import NodeId, Reply
 from privacy.ledger.entries import Entry
 from privacy.ledger.ledger import Ledger

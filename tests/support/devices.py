@@ -14,8 +14,7 @@ from privacy.base.randomness import Origin, Randomness
 from privacy.base.signing import Signer
 from privacy.mechanism.mechanism import Mechanism
 from privacy.secagg import Convener, Server, Stage
-from privacy.secagg.membership.identity import Certificate, EnrolmentRequest, Revocations, enrol
-from privacy.secagg.membership.policy import DevicePolicy, Trust
+from privacy.secagg.membership.identity import Certificate, DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol
 from privacy.secagg.primitives.keys import DeviceKeys
 from privacy.task.states import Total, Update
 from privacy.task.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, TaskSpec

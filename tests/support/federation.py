@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from privacy.base.signing import Signer
 from privacy.secagg import Client, Convener, Refused, Rejected, Seen, Server, Stage
-from privacy.secagg.membership.identity import EnrolmentRequest, Revocations, enrol
-from privacy.secagg.membership.policy import DevicePolicy, Trust
+from privacy.secagg.membership.identity import DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol
 from privacy.secagg.primitives.keys import Agreements, DeviceKeys
 from privacy.task.states import Encoded
 from privacy.task.task import TaskSpec

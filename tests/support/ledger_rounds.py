@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fl_server.ledger_store import open_ledger_store
-from fl_server.training.checkpoint import write_atomically
 from privacy.accounting.events import BoundedGaussian
 from privacy.base.canonical import Frozen
+from privacy.base.files import write_atomically
 from privacy.base.signing import Signer
 from privacy.ledger.entries import Charged, Entry, Released
 from privacy.ledger.ledger import Charge, Ledger, LedgerStore, SignedHead, verify

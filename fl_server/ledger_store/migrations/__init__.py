@@ -1,1 +1,1 @@
-"""Alembic's scripts; `fl_server.ledger_store.migrate` runs them."""
+"""Alembic's scripts; `fl_server.ledger_store.schema` runs them."""

@@ -23,9 +23,8 @@ from privacy.secagg.client.state import RoundState
 from privacy.secagg.cohort import Admission, Cohort, admit
 from privacy.secagg.errors import Refused, WireError
 from privacy.secagg.membership.graph import Draws
-from privacy.secagg.membership.identity import Certificate, verify_once
+from privacy.secagg.membership.identity import Certificate, PolicyError, Trust, verify_once
 from privacy.secagg.membership.params import ParameterError
-from privacy.secagg.membership.policy import PolicyError, Trust
 from privacy.secagg.messages import (
     ADVERT_DOMAIN,
     ECHO_DOMAIN,
@@ -44,8 +43,7 @@ from privacy.secagg.messages import (
 )
 from privacy.secagg.primitives import keys, shamir
 from privacy.secagg.primitives.keys import Agreements, DeviceKeys, LowOrderKey
-from privacy.secagg.primitives.masking import add_masks
-from privacy.secagg.primitives.packing import pack
+from privacy.secagg.primitives.masking import add_masks, pack
 from privacy.task.states import Encoded
 from privacy.task.task import TaskError, TaskSpec, open_task
 

@@ -1,13 +1,71 @@
-"""Masks: AES-256-CTR keystream (NIST SP 800-38A), added to a vector of machine words in place."""
+"""Vectors of Z_m as machine words, and masks that are added to them in place.
+
+As many coordinates in a 64-bit word as fit, added without unpacking. A mask is an AES-256-CTR keystream (NIST SP
+800-38A).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from privacy.base.randomness import Keystream
-from privacy.secagg.primitives.packing import Words
+
+Words = NDArray[np.unsignedinteger[Any]]
+"""uint8, uint16, uint32 or uint64, little-endian, one-dimensional."""
+
+_WORD_BITS = 64
+_NATIVE: dict[int, np.dtype[np.unsignedinteger[Any]]] = {8: np.dtype("<u1"), 16: np.dtype("<u2"), 32: np.dtype("<u4")}
+_SHARED = np.dtype("<u8")
+
+
+def width(bits: int) -> int:
+    """Bits that a coordinate gets when it needs `bits` (8 to 32): what is left of a word is shared out."""
+    return _WORD_BITS // (_WORD_BITS // bits)
+
+
+def word_type(bits: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """The words of vectors whose coordinates need `bits`."""
+    native = _NATIVE.get(width(bits))
+    return _SHARED if native is None else native
+
+
+def word_count(bits: int, length: int) -> int:
+    """Words that `length` coordinates take."""
+    return length if width(bits) in _NATIVE else -(-length // (_WORD_BITS // bits))
+
+
+def pack(integers: NDArray[np.int64], bits: int) -> Words:
+    """int64[length] as words; coordinates are reduced modulo 2^width."""
+    if width(bits) in _NATIVE:
+        return integers.astype(word_type(bits))
+    words = np.zeros(word_count(bits, integers.size), np.int64)
+    # Block j of the vector, not every j-th coordinate, so that slices stay contiguous.
+    for place, block in enumerate(_blocks(integers, words.size)):
+        words[: block.size] += block << (place * width(bits))
+    return words.view(_SHARED)
+
+
+def unpack(words: Words, bits: int, length: int) -> NDArray[np.int64]:
+    """Words of a sum as int64[length], between -2^(width - 1) and 2^(width - 1) - 1."""
+    wide = width(bits)
+    if wide in _NATIVE:
+        return words.view(np.dtype(f"<i{wide // 8}")).astype(np.int64)
+    rest, integers = words.view(np.int64).copy(), np.empty(length, np.int64)
+    for block in _blocks(integers, words.size):
+        lowest = (rest << (_WORD_BITS - wide)) >> (_WORD_BITS - wide)
+        block[:] = lowest[: block.size]
+        rest -= lowest
+        rest >>= wide
+    return integers
+
+
+def _blocks(integers: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [integers[start : start + size] for start in range(0, integers.size, size)]
+
 
 _CHUNK_BYTES = 1 << 18
 """Words and keystream of one chunk stay in the cache while all seeds pass over it."""

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fl_client.training.features import Features
+from fl_client.training.features import Features, Sequences
 from fl_client.training.models import UnknownArchitecture, initial_weights
-from fl_client.training.sequences import Sequences
 from fl_client.training.training import Examples, TrainingError
 from privacy.base.errors import first_line
 from privacy.task.states import Update

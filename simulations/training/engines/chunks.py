@@ -10,9 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_client.training.features import Features
-from fl_client.training.inputs import Inputs
-from fl_client.training.sequences import Sequences
+from fl_client.training.features import Features, Inputs, Sequences
 from simulations.training.draws import Draws
 from simulations.training.engines.base import Trainee
 

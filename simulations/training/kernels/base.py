@@ -1,21 +1,34 @@
 """What kernels share: the steps of a device, its work space, and what becomes of an update.
 
-An update is kept as the rows it touched, `table[:count]` of `rows[:count]`, and a dense `rest` behind the table.
-"""
+An update is kept as the rows it touched, `table[:count]` of `rows[:count]`, and a dense `rest` behind the table."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar, cast
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from fl_client.training.training import Examples
 from privacy.task.task import LocalSgd, TaskSpec, Training
 from simulations.training.draws import Draws
-from simulations.training.kernels.compiled import compiled
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def compiled(function: F) -> F:
+    """`function`, compiled when it is first called, and kept on disk.
+
+    Sums may be taken in another order and products fused; NaN and infinity stay what they are.
+    """
+    return cast(
+        F, numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"}, error_model="numpy")(function)
+    )
+
 
 Floats = NDArray[np.float32]
 Whole = NDArray[np.int64]

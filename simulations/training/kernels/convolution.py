@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training.sequences import Sequences
-from fl_client.training.text_models import CharacterCnn
+from fl_client.training.features import Sequences
+from fl_client.training.models import CharacterCnn
 from fl_client.training.training import Examples
 from simulations.training.kernels.base import (
     Floats,
@@ -18,12 +18,12 @@ from simulations.training.kernels.base import (
     Steps,
     Whole,
     add_noise,
+    compiled,
     gather,
     judged,
     release,
     residual,
 )
-from simulations.training.kernels.compiled import compiled
 
 _WIDTH, _CHANNELS, _REACH = CharacterCnn.WIDTH, CharacterCnn.CHANNELS, CharacterCnn.KERNEL
 _BIAS = _CHANNELS * _WIDTH * _REACH

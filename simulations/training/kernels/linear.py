@@ -17,12 +17,12 @@ from simulations.training.kernels.base import (
     Steps,
     Whole,
     add_noise,
+    compiled,
     gather,
     judged,
     release,
     residual,
 )
-from simulations.training.kernels.compiled import compiled
 
 
 class HashedLinearKernel(Kernel):

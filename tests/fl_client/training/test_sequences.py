@@ -8,8 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_client.training.features import normalise
-from fl_client.training.sequences import number_texts
+from fl_client.training.features import normalise, number_texts
 from privacy.task.task import SequenceSpec
 
 SPECS = st.builds(

@@ -16,8 +16,7 @@ from fl_client.device.files import DeviceDirectory
 from fl_server.cli import app
 from fl_server.enrolment.authority import DAY, DEFAULT_POLICY, Authority, AuthorityError
 from privacy.base.signing import SignatureError, Signer
-from privacy.secagg.membership.identity import Certificate, EnrolmentRequest, Revocations
-from privacy.secagg.membership.policy import DevicePolicy
+from privacy.secagg.membership.identity import Certificate, DevicePolicy, EnrolmentRequest, Revocations
 from privacy.secagg.primitives.keys import DeviceKeys, KeyPair
 
 NOW = 1_800_000_000

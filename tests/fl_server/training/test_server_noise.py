@@ -16,8 +16,9 @@ from privacy.accounting.events import round_event
 from privacy.accounting.sampling import whose_turn
 from privacy.ledger.receipt import Charge, issue_receipt
 from privacy.mechanism.correlated_noise import NoiseStream, secure_normals
-from privacy.mechanism.mechanism import Mechanism, MechanismError, release
-from privacy.secagg.membership.policy import DevicePolicy, PolicyError
+from privacy.mechanism.mechanism import Mechanism, MechanismError
+from privacy.release.release import release
+from privacy.secagg.membership.identity import DevicePolicy, PolicyError
 from privacy.task.correlation import BandedToeplitz, BinaryTree, squared_sensitivity
 from privacy.task.states import Total, Update, joint_transcript
 from privacy.task.task import BoundedParticipation, DeviceMechanism, PoissonParticipation, TaskSpec

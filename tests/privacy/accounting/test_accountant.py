@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opacus.accountants.utils import get_noise_multiplier
 
-from privacy.accounting import composition, exposure, second_opinion
+from privacy.accounting import composition, second_opinion
+from privacy.accounting import composition as exposure
 from privacy.accounting.accountant import (
     AccountantsDisagree,
     confirmed_spend,
@@ -26,9 +27,8 @@ from privacy.accounting.accountant import (
     within,
 )
 from privacy.accounting.calibration import message_noise_for, noise_multiplier_for
-from privacy.accounting.composition import Bracket, Composition
+from privacy.accounting.composition import Bracket, Composition, truncation_slack
 from privacy.accounting.events import BoundedGaussian, Event, PoissonGaussian
-from privacy.accounting.exposure import truncation_slack
 from privacy.accounting.gaussian import epsilon_bracket, log_delta
 from privacy.task.task import AggregationPolicy, BoundedParticipation, LocalTraining, PoissonParticipation, largest_draw
 

@@ -17,7 +17,7 @@ from privacy.accounting.events import PoissonGaussian, round_event
 from privacy.accounting.extrapolation import fleet_epsilon, fleet_events, fleet_task
 from privacy.base.randomness import SystemRandomness
 from privacy.mechanism.mechanism import Mechanism, smallest_modulus, with_modulus
-from privacy.secagg.membership.policy import DevicePolicy, PolicyError
+from privacy.secagg.membership.identity import DevicePolicy, PolicyError
 from privacy.task.correlation import BandedToeplitz
 from privacy.task.states import Total, Update
 from privacy.task.task import (

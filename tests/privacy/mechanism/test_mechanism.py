@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from privacy.base.randomness import SystemRandomness
 from privacy.ledger.receipt import Charge, Receipt, issue_receipt
 from privacy.mechanism import discrete_gaussian as dgauss
-from privacy.mechanism.mechanism import Mechanism, MechanismError, release, smallest_modulus, with_modulus
+from privacy.mechanism.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
+from privacy.release.release import release
 from privacy.secagg.membership.params import parameters
-from privacy.secagg.primitives.packing import pack, unpack, word_type
+from privacy.secagg.primitives.masking import pack, unpack, word_type
 from privacy.task.states import Encoded, Total, Update, joint_transcript
 from privacy.task.task import (
     AggregationPolicy,

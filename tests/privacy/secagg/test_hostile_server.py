@@ -15,8 +15,7 @@ import pytest
 
 from privacy.base.signing import Signer
 from privacy.secagg import Refused, Seen, Stage
-from privacy.secagg.membership.identity import EnrolmentRequest, Revocations, enrol
-from privacy.secagg.membership.policy import DevicePolicy
+from privacy.secagg.membership.identity import DevicePolicy, EnrolmentRequest, Revocations, enrol
 from privacy.secagg.messages import (
     HEADER_DOMAIN,
     Advert,

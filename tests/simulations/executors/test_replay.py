@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fl_client.training.training import Examples
-from privacy.secagg.primitives.packing import pack, unpack
+from privacy.secagg.primitives.masking import pack, unpack
 from privacy.task.task import TaskSpec
 from simulations.config.config import load_config
 from simulations.executors.answers import Answer, PackedShare, Unfinished, answer

@@ -17,7 +17,7 @@ from privacy.cli.app import app as privacy_cli
 from privacy.mechanism.mechanism import Mechanism
 from privacy.report.build import EpsilonReport, render_html
 from privacy.report.registry_entry import NoDeployment, registry_entry
-from privacy.secagg.membership.policy import DevicePolicy, PolicyError
+from privacy.secagg.membership.identity import DevicePolicy, PolicyError
 from simulations.config.config import load_config
 from simulations.federation.central import finish
 from simulations.randomness import SeedTree

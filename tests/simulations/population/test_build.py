@@ -11,7 +11,7 @@ import pytest
 from fl_client.training.features import Features, hash_texts
 from privacy.task.task import FeatureSpec
 from simulations.config.config import DataConfig
-from simulations.config.faults import PoisonConfig
+from simulations.config.sections import PoisonConfig
 from simulations.data.dataset import load
 from simulations.data.readers import DataError
 from simulations.population import FederationData, build

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from privacy.task.task import FeatureSpec
 from simulations.config.config import DataConfig
-from simulations.config.faults import PoisonConfig
+from simulations.config.sections import PoisonConfig
 from simulations.data.dataset import load
 from simulations.data.readers import DataError
 from simulations.population import build

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.secagg.primitives.packing import pack, unpack, width, word_count, word_type
+from privacy.secagg.primitives.masking import pack, unpack, width, word_count, word_type
 
 BITS = st.integers(8, 32)
 

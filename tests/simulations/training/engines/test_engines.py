@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fl_client.training import models
-from fl_client.training.sequences import Sequences
-from fl_client.training.text_models import WordEmbedding
+from fl_client.training.features import Sequences
+from fl_client.training.models import WordEmbedding
 from fl_client.training.training import Examples, TrainingError
 from privacy.task.states import Update
 from privacy.task.task import FeatureSpec, LocalSgd, SequenceSpec, Statistic, TaskSpec
