@@ -94,7 +94,7 @@ def _tightness() -> Row:
     fine = PLDAccountant(value_discretization_interval=composition.GRID / 10)
     gaussian = dp_event.GaussianDpEvent(_POISSON.noise_multiplier)
     fine.compose(dp_event.PoissonSampledDpEvent(_POISSON.sampling_rate, gaussian), 1000)
-    peer = float(fine.get_epsilon(_DELTA - ours.slack))
+    peer = float(fine.get_epsilon(_DELTA - ours.truncation_delta))
     return compare(
         "epsilon of 1,000 rounds, reported", [ours.epsilon], [peer], against="a PLD ten times finer", unit="ε"
     )

@@ -15,7 +15,7 @@ from fl_server.training.round import Rounds, SecureRounds
 from privacy.ledger.ledger import Ledger
 from privacy.ledger.receipt import Charge
 from simulations.config.config import load_config
-from simulations.executors.local import LocalCrew
+from simulations.executors.local import LocalExecutor
 from simulations.federation.devices import Authorities, DeviceHost, Records, simulated_time
 from simulations.federation.ideal import IdealRounds
 from simulations.federation.inprocess import Devices, InProcessTransport
@@ -66,9 +66,9 @@ def secure(prepared: Prepared) -> Rounds:
     """The whole protocol, devices and server."""
     records, seeds, task = Records.fresh(prepared.data.population.devices), prepared.seeds, prepared.task
     host = DeviceHost(seeds, task, prepared.data.population.of, prepared.scenario, records)
-    convener = Authorities(seeds).convener(task.population)
+    round_authority = Authorities(seeds).round_authority(task.population)
     transport = InProcessTransport(Devices(host), records)
-    return SecureRounds(task, lambda: convener, transport, simulated_time, math.inf)
+    return SecureRounds(task, lambda: round_authority, transport, simulated_time, math.inf)
 
 
 def ideal(prepared: Prepared) -> Rounds:
@@ -76,4 +76,4 @@ def ideal(prepared: Prepared) -> Rounds:
     population, seeds, task = prepared.data.population, prepared.seeds, prepared.task
     worker = Worker(seeds, task, population.of, prepared.scenario, prepared.engine)
     records, central = Records.fresh(population.devices), prepared.config.server.aggregation == "central"
-    return IdealRounds(task, seeds, LocalCrew(worker), records, prepared.scenario, central=central)
+    return IdealRounds(task, seeds, LocalExecutor(worker), records, prepared.scenario, central=central)

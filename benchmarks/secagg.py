@@ -35,7 +35,7 @@ from processes import most_resident, resident_from_now_on
 from privacy.base.randomness import SystemRandomness
 from privacy.base.signing import Signer
 from privacy.mechanism import discrete_gaussian as dgauss
-from privacy.secagg import Client, Convener, Seen, Server, Stage
+from privacy.secagg import Client, RoundAuthority, Seen, Server, Stage
 from privacy.secagg.cohort import admit
 from privacy.secagg.membership.identity import DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol, verify_once
 from privacy.secagg.membership.params import parameters
@@ -130,7 +130,7 @@ class Fleet:
     seconds: defaultdict[Stage, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def __post_init__(self) -> None:
-        policy = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0)
+        policy = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0)
         trust = Trust(OPERATOR.public, AUTHORITY.public, policy)
         for _ in range(self.setting.devices):
             keys = DeviceKeys.from_seed(os.urandom(32))
@@ -179,11 +179,14 @@ def measure_round(setting: Setting, *, warm: bool = False) -> Spent:
     spent = Spent()
     with _fleet_elsewhere(setting, warm) as fleet:
         nobody = Revocations.signed(AUTHORITY, "benchmark", 1, FOREVER, frozenset())
-        convener, weights = Convener(OPERATOR, AUTHORITY.public, nobody), np.zeros(setting.dimension, np.float32)
+        round_authority, weights = (
+            RoundAuthority(OPERATOR, AUTHORITY.public, nobody),
+            np.zeros(setting.dimension, np.float32),
+        )
         before = resident_from_now_on()
         spent.server, server = cpu(
             lambda: Server(
-                task=setting.task, convener=convener, round_number=1, weights=weights,
+                task=setting.task, round_authority=round_authority, round_number=1, weights=weights,
                 clip=setting.task.mechanism.clip, devices=range(setting.devices), now=NOW,
             )
         )  # fmt: skip

@@ -22,14 +22,14 @@ from measure import Row, compare, run
 
 from simulations.config.config import LOCAL_RAY, load_config
 from simulations.executors.cluster import connected
-from simulations.executors.local import LocalCrew
-from simulations.executors.replay import ReplayingCrew
-from simulations.federation.ideal import Crew
+from simulations.executors.local import LocalExecutor
+from simulations.executors.retrying import RetryingExecutor
+from simulations.federation.ideal import Executor
 from simulations.federation.partial_sums import Job, Worker
 from simulations.runs.run import prepare
 
 if TYPE_CHECKING:
-    from simulations.executors.actors import RayTeam
+    from simulations.executors.actors import RayWorkers
 
 _DEVICES = 512
 _SMALL_ROUNDS = 20
@@ -45,25 +45,26 @@ class Rounds:
         self._clip = task.mechanism.clip
         self._number = 0
 
-    def seconds(self, crew: Crew, devices: Sequence[int]) -> float:
+    def seconds(self, executor: Executor, devices: Sequence[int]) -> float:
         """Of one more round."""
         self._number += 1
         job = Job(self._number, self._weights, self._clip, bytes(32), len(devices), devices)
         started = time.perf_counter()
-        sum(share.sums for share in crew.shares(job))
+        sum(share.sums for share in executor.shares(job))
         return time.perf_counter() - started
 
 
 def pairs(runs: int) -> list[Row]:
     prepared = prepare(load_config(None, {"seed": 1, "server.aggregation": "ideal", "server.cohort": _DEVICES}))
     worker = Worker(prepared.seeds, prepared.task, prepared.data.population.of, prepared.scenario, prepared.engine)
-    rounds, local = Rounds(worker), LocalCrew(worker)
+    rounds, local = Rounds(worker), LocalExecutor(worker)
     with connected(LOCAL_RAY, 3):
         two, one = _Team.of(worker, 2), _Team.of(worker, 1)
-        for crew in (local, one.crew, two.crew):
-            rounds.seconds(crew, range(_DEVICES))  # what is paid once: compiling, products of a device's examples
+        for executor in (local, one.executor, two.executor):
+            rounds.seconds(executor, range(_DEVICES))  # what is paid once: compiling, products of a device's examples
         costs = [
-            rounds.seconds(two.crew, range(2)) - rounds.seconds(local, range(1)) for _ in range(_SMALL_ROUNDS * runs)
+            rounds.seconds(two.executor, range(2)) - rounds.seconds(local, range(1))
+            for _ in range(_SMALL_ROUNDS * runs)
         ]
         both = [(two.large_round(rounds), one.large_round(rounds)) for _ in range(runs)]
     (two_elapsed, two_cpu), (one_elapsed, one_cpu) = (zip(*side, strict=True) for side in zip(*both, strict=True))
@@ -78,20 +79,20 @@ def pairs(runs: int) -> list[Row]:
 
 @dataclass(frozen=True)
 class _Team:
-    team: RayTeam
-    crew: Crew
+    team: RayWorkers
+    executor: Executor
 
     @classmethod
     def of(cls, worker: Worker, size: int) -> _Team:
-        from simulations.executors.actors import RayTeam  # noqa: PLC0415 - Ray is imported with its settings
+        from simulations.executors.actors import RayWorkers  # noqa: PLC0415 - Ray is imported with its settings
 
-        team = RayTeam(worker, size, print_nothing)
-        return cls(team, ReplayingCrew(team, worker.task, print_nothing))
+        team = RayWorkers(worker, size, print_nothing)
+        return cls(team, RetryingExecutor(team, worker.task, print_nothing))
 
     def large_round(self, rounds: Rounds) -> tuple[float, float]:
         """Elapsed seconds, and CPU seconds of the busiest worker."""
         before = self._used()
-        elapsed = rounds.seconds(self.crew, range(_DEVICES))
+        elapsed = rounds.seconds(self.executor, range(_DEVICES))
         return elapsed, max(after - used for after, used in zip(self._used(), before, strict=True))
 
     def _used(self) -> list[float]:

@@ -17,7 +17,7 @@ from privacy.task.states import Total
 from privacy.task.task import TaskSpec
 from simulations.federation import central
 from simulations.randomness import SeedTree
-from simulations.training.engines import Engine, Trainee
+from simulations.training.engines import Engine, Participant
 
 _SEED = SeedTree.root(1)
 
@@ -35,15 +35,15 @@ class Ours:
         started = time.process_time()
         self._number += 1
         mechanism = Mechanism.for_cohort(self._task, len(self._devices))
-        trainees = [
-            Trainee(place, one, _SEED.child("device", place, "input", self._number).stream())
+        participants = [
+            Participant(place, one, _SEED.child("device", place, "input", self._number).stream())
             for place, one in enumerate(self._devices)
         ]
         sums = np.zeros(self._task.length, np.int64)
-        if any(list(central.add(mechanism, self._engine, self._weights, trainees, sums))):
+        if any(list(central.add(mechanism, self._engine, self._weights, participants, sums))):
             raise RuntimeError("a device failed")
-        central.finish(mechanism, sums, len(trainees), _SEED.child(self._number))
-        mechanism.decode(Total(sums, len(trainees), len(trainees), None, ""))
+        central.finish(mechanism, sums, len(participants), _SEED.child(self._number))
+        mechanism.decode(Total(sums, len(participants), len(participants), None, ""))
         return time.process_time() - started
 
     def ten_rounds(self) -> float:
@@ -60,9 +60,9 @@ class Trained:
 
     def round(self) -> float:
         """CPU seconds."""
-        trainees = [Trainee(place, one, _SEED.child(place).stream()) for place, one in enumerate(self._devices)]
+        participants = [Participant(place, one, _SEED.child(place).stream()) for place, one in enumerate(self._devices)]
         started = time.process_time()
-        for _ in self._engine.learn(self._weights, trainees):
+        for _ in self._engine.learn(self._weights, participants):
             pass
         return time.process_time() - started
 

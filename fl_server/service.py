@@ -26,7 +26,7 @@ from privacy.base.files import write_atomically
 from privacy.base.randomness import SystemRandomness
 from privacy.base.signing import Signer
 from privacy.ledger.ledger import Ledger
-from privacy.secagg import Convener
+from privacy.secagg import RoundAuthority
 from privacy.secagg.membership.identity import Revocations
 from privacy.task.task import TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
@@ -123,10 +123,12 @@ class ServerDirectory:
         """Raises ServiceError when the key is missing or not 32 bytes long."""
         return parsed(self.operator_key, Signer.from_seed, ServiceError)
 
-    def read_convener(self) -> Convener:
+    def read_round_authority(self) -> RoundAuthority:
         """Raises ServiceError when a key or the revocation list is missing or damaged."""
         authority = parsed(self.authority, lambda data: bytes.fromhex(data.decode()), ServiceError)
-        return Convener(self.read_operator(), authority, parsed(self.revocations, Revocations.decode, ServiceError))
+        return RoundAuthority(
+            self.read_operator(), authority, parsed(self.revocations, Revocations.decode, ServiceError)
+        )
 
     def lines(self) -> list[dict[str, Any]]:
         """The rounds so far; a round that was run again after a crash counts once, as it was last."""
@@ -161,14 +163,14 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
     ledger = open_ledger(directory)
     coordinator = Coordinator(
         task=task,
-        rounds=SecureRounds(task, directory.read_convener, transport, _now, settings.stage_timeout),
+        rounds=SecureRounds(task, directory.read_round_authority, transport, _now, settings.stage_timeout),
         ledger=ledger,
         strategy=FedAvgM.of(task, settings.learning_rate, settings.momentum),
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
         records=RecordLog(directory.records, operator),
         randomness_for=lambda _: SystemRandomness(),
         noise_for=lambda _: SystemRandomness(),
-        observer=_MetricsFile(directory.metrics),
+        callbacks=_MetricsFile(directory.metrics),
     )
     result = coordinator.run(np.zeros(task.model.dimension, np.float32))
     return publish_model(
@@ -184,7 +186,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
 
 
 class _MetricsFile:
-    """Implements `fl_server.training.coordinator.Observer`: a line a round, without a word about who took part."""
+    """Implements `fl_server.training.coordinator.Callbacks`: a line a round, without a word about who took part."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

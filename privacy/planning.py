@@ -16,18 +16,18 @@ from privacy.accounting.events import round_event
 from privacy.base.signing import SIGNATURE_BYTES
 from privacy.mechanism.mechanism import Mechanism, smallest_modulus, with_modulus
 from privacy.mechanism.rotation import spread
-from privacy.secagg.membership.graph import Draws
+from privacy.secagg.membership.graph import NeighbourTable
 from privacy.secagg.membership.params import Parameters, parameters
 from privacy.secagg.messages import (
     Advert,
-    Dealt,
+    EncryptedShares,
     InputRequest,
     Members,
     Roster,
     Survivors,
-    encode_dealt,
-    encode_echo,
-    encode_echoes,
+    encode_consistency_check,
+    encode_consistency_checks,
+    encode_encrypted_shares,
     encode_masked,
     encode_revealed,
 )
@@ -53,7 +53,7 @@ _GRINDING_BITS = 64
 """An operator may try so many task ids, in bits, until the lots suit it."""
 _MOST_BITS = 32
 _THOUSANDTHS = 1_000
-_DEALT = Dealt(bytes(2 * SHARE_BYTES + SEAL_OVERHEAD), bytes(TAG_BYTES), bytes(TAG_BYTES))
+_DEALT = EncryptedShares(bytes(2 * SHARE_BYTES + SEAL_OVERHEAD), bytes(TAG_BYTES), bytes(TAG_BYTES))
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class Goal:
     participation: Literal["poisson", "bounded"] = "poisson"
     population: int | None = None
     max_participations: int = 1
-    corrupt_share: float = 0.05
-    dropout_share: float = 0.1
+    corrupt_fraction: float = 0.05
+    dropout_fraction: float = 0.1
     min_survivors: int | None = None
     shards: int | None = None
     bits: int | None = None
@@ -113,8 +113,8 @@ class Plan:
     """Expected length of the noise in the mean update, over the clip."""
     upload: int
     download: int
-    shard_corrupt_share: float | None
-    """What `corrupt_share` has to be in each shard for the goal's to hold of the whole cohort; None with one shard."""
+    shard_corrupt_fraction: float | None
+    """What `corrupt_fraction` has to be in each shard for the goal's to hold of the cohort; None with one shard."""
 
 
 def plan(goal: Goal) -> Plan:
@@ -154,14 +154,14 @@ def plan(goal: Goal) -> Plan:
         error_over_clip=noise_sum / goal.cohort * math.sqrt(goal.dimension) / goal.clip,
         upload=_upload(task, params),
         download=_download(task, params),
-        shard_corrupt_share=_shard_share(task, goal.cohort),
+        shard_corrupt_fraction=_shard_share(task, goal.cohort),
     )
 
 
-def shard_corrupt_share(fleet_share: float, cohort: int, shards: int, security_bits: int) -> float:
-    """The corrupt share to assume of every shard when `fleet_share` of `cohort` devices is corrupt and lots are drawn.
+def shard_corrupt_fraction(fleet_fraction: float, cohort: int, shards: int, security_bits: int) -> float:
+    """The corrupt fraction to assume of every shard when `fleet_fraction` of `cohort` devices is corrupt, by lot.
 
-    Each of the K = floor(fleet_share * cohort) corrupt devices falls into a given shard with probability 1 / shards,
+    Each of the K = floor(fleet_fraction * cohort) corrupt devices falls into a given shard with probability 1 / shards,
     and so does each honest one: they number X ~ Bin(K, 1 / shards) and, independently, Y ~ Bin(cohort - K, 1 / shards).
     A share c of the shard's X + Y devices is exceeded when c Y < (1 - c) X, so with probability
 
@@ -174,7 +174,7 @@ def shard_corrupt_share(fleet_share: float, cohort: int, shards: int, security_b
     Returns:
         The smallest such c in thousandths, to be put into the task.
     """
-    corrupt = math.floor(fleet_share * cohort + 1e-9)
+    corrupt = math.floor(fleet_fraction * cohort + 1e-9)
     goal = 2.0 ** -(security_bits + _GRINDING_BITS) / shards
     drawn = np.arange(1, corrupt + 1)
     of_corrupt = binom.pmf(drawn, corrupt, 1 / shards)
@@ -191,8 +191,8 @@ def _task(goal: Goal) -> TaskSpec:
     participation = _participation(goal)
     shards = _shards(goal.cohort) if goal.shards is None else goal.shards
     aggregation = AggregationPolicy(
-        corrupt_share=goal.corrupt_share,
-        dropout_share=goal.dropout_share,
+        corrupt_fraction=goal.corrupt_fraction,
+        dropout_fraction=goal.dropout_fraction,
         min_survivors=_quarter(goal.cohort, shards) if goal.min_survivors is None else goal.min_survivors,
         modulus_bits=_MOST_BITS if goal.bits is None else goal.bits,
         shards=shards,
@@ -249,7 +249,7 @@ def _shard_share(task: TaskSpec, cohort: int) -> float | None:
     policy = task.aggregation
     if policy.shards == 1:
         return None
-    return shard_corrupt_share(policy.corrupt_share, cohort, policy.shards, policy.security_bits)
+    return shard_corrupt_fraction(policy.corrupt_fraction, cohort, policy.shards, policy.security_bits)
 
 
 def _masks(params: Parameters) -> int:
@@ -265,8 +265,8 @@ def _upload(task: TaskSpec, params: Parameters) -> int:
     bits = task.aggregation.modulus_bits
     revealed = dict.fromkeys(range(params.degree), bytes(SHARE_BYTES))
     masked = len(encode_masked(np.empty(0, word_type(bits)))) + word_count(bits, task.length) * word_type(bits).itemsize
-    echo = len(encode_echo(bytes(SIGNATURE_BYTES)))
-    return Advert.BYTES + len(encode_dealt(_dealt(params))) + masked + echo + len(encode_revealed(revealed))
+    echo = len(encode_consistency_check(bytes(SIGNATURE_BYTES)))
+    return Advert.BYTES + len(encode_encrypted_shares(_dealt(params))) + masked + echo + len(encode_revealed(revealed))
 
 
 def _download(task: TaskSpec, params: Parameters) -> int:
@@ -275,12 +275,12 @@ def _download(task: TaskSpec, params: Parameters) -> int:
     roster = len(Roster(()).encode()) + params.cohort * Advert.BYTES
     own = len(InputRequest(_dealt(params), everyone, b"").encode_own())
     model = len(InputRequest.encode_model(b"")) + 4 * task.model.dimension
-    draws = Draws.of(dict.fromkeys(everyone, ()), everyone, params).encode()
+    draws = NeighbourTable.of(dict.fromkeys(everyone, ()), everyone, params).encode()
     survivors = len(Survivors(Members(everyone), draws).encode())
-    echoes = encode_echoes(dict.fromkeys(range(params.quorum), bytes(SIGNATURE_BYTES)))
+    echoes = encode_consistency_checks(dict.fromkeys(range(params.quorum), bytes(SIGNATURE_BYTES)))
     return roster + own + model + survivors + len(echoes)
 
 
-def _dealt(params: Parameters) -> dict[int, Dealt]:
+def _dealt(params: Parameters) -> dict[int, EncryptedShares]:
     """What a device deals, and on average is dealt."""
     return dict.fromkeys(range(params.cohort - 1 if params.complete else params.degree), _DEALT)

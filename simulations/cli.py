@@ -49,7 +49,7 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class _Crew:
+class _Workers:
     """Who does it; the outcome is the same."""
 
     workers: int | None
@@ -207,7 +207,7 @@ def run(  # noqa: PLR0917 - the options of a command
         "data.devices": devices,
         "data.time_column": time_column,
         "faults.drop_out.input": drop_out,
-        "poison.share": poisoners,
+        "poison.fraction": poisoners,
         "privacy.epsilon": epsilon,
         "privacy.noise_multiplier": noise_multiplier,
         "privacy.delta": delta,
@@ -222,7 +222,7 @@ def run(  # noqa: PLR0917 - the options of a command
         "server.cohort": cohort,
         "server.aggregation": aggregation,
     }
-    _run(config, overrides, _Place(out, resume, force), _Crew(workers, ray_address), as_json=as_json)
+    _run(config, overrides, _Place(out, resume, force), _Workers(workers, ray_address), as_json=as_json)
 
 
 @app.command()
@@ -263,16 +263,16 @@ app.command("sweep")(sweep_command)
 app.command("compare")(compare_command)
 
 
-def _run(config: Path | None, overrides: dict[str, Any], place: _Place, crew: _Crew, *, as_json: bool) -> None:
-    loaded = _checked(config, overrides, place, crew)
+def _run(config: Path | None, overrides: dict[str, Any], place: _Place, executor: _Workers, *, as_json: bool) -> None:
+    loaded = _checked(config, overrides, place, executor)
     from simulations.runs.run import RunError, resume, start  # noqa: PLC0415
     from simulations.training.engines import EngineError  # noqa: PLC0415 - torch takes seconds to import
 
     try:
         if place.resume is not None:
-            outcome = resume(place.resume, workers=crew.workers, ray_address=crew.ray_address)
+            outcome = resume(place.resume, workers=executor.workers, ray_address=executor.ray_address)
         else:
-            outcome = start(loaded, place.new, force=place.force, workers=crew.workers)
+            outcome = start(loaded, place.new, force=place.force, workers=executor.workers)
     except (ConfigError, DataError, EngineError, OutputDirectoryError) as error:
         fail(str(error))
     except RunError as error:
@@ -283,14 +283,14 @@ def _run(config: Path | None, overrides: dict[str, Any], place: _Place, crew: _C
     typer.echo(json.dumps(outcome.summary, indent=2) if as_json else describe(outcome.summary, path))
 
 
-def _checked(config: Path | None, overrides: dict[str, Any], place: _Place, crew: _Crew) -> RunConfig:
+def _checked(config: Path | None, overrides: dict[str, Any], place: _Place, executor: _Workers) -> RunConfig:
     """What can be refused before anything slow is imported."""
     try:
         if place.resume is not None:
             _refuse_beside_resume({**overrides, "config": config, "out": place.out, "force": place.force})
-            return RunDirectory.reopen(place.resume, {"ray_address": crew.ray_address})[1]
+            return RunDirectory.reopen(place.resume, {"ray_address": executor.ray_address})[1]
         RunDirectory.check(place.new, force=place.force)
-        return load_config(config, {**overrides, "ray_address": crew.ray_address})
+        return load_config(config, {**overrides, "ray_address": executor.ray_address})
     except (ConfigError, OutputDirectoryError) as error:
         fail(str(error))
 

@@ -25,7 +25,7 @@ from simulations.federation.devices import Authorities, DeviceHost, Records
 from simulations.runs.artifacts import finite
 from simulations.runs.run import Prepared, prepare
 
-_PATIENCE = 120.0
+NODE_WAIT_TIMEOUT_S = 120.0
 _STAGE_TIMEOUT = 600.0
 _MEMORY = struct.Struct("<qq")
 """Last round and number of participations, before the round's own state."""
@@ -75,7 +75,7 @@ def run_server(transport: GridTransport, config: RunConfig) -> None:
     if not config["out"]:
         raise ConfigError("out: expected a path in --run-config, got none")
     devices = prepared.data.population.devices
-    transport.wait_for_nodes(devices, _PATIENCE)
+    transport.wait_for_nodes(devices, NODE_WAIT_TIMEOUT_S)
     _check_size(devices, len(transport.nodes()))
     directory = ServerDirectory(Path(str(config["out"])))
     _provision(directory, prepared)
@@ -103,12 +103,12 @@ def _provision(directory: ServerDirectory, prepared: Prepared) -> None:
         momentum=server.momentum,
         stage_timeout=_STAGE_TIMEOUT,
         devices=prepared.data.population.devices,
-        patience=_PATIENCE,
+        patience=NODE_WAIT_TIMEOUT_S,
     )
     directory.path.mkdir(parents=True)
     directory.operator_key.write_bytes(prepared.seeds.child("operator").key())
     directory.authority.write_text(keys.authority.public.hex())
-    directory.revocations.write_bytes(keys.convener(prepared.task.population).revocations.encode())
+    directory.revocations.write_bytes(keys.round_authority(prepared.task.population).revocations.encode())
     directory.task.write_bytes(prepared.task.canonical())
     directory.settings.write_bytes(settings.canonical())
 

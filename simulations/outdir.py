@@ -17,7 +17,7 @@ class OutputDirectoryError(ValueError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class ManagedDirectory:
     """What makes a directory one of a command's.
 
     Attributes:

@@ -72,7 +72,7 @@ class Scenario:
     def alters(self) -> bool:
         """Whether any device passes on something else than it learnt."""
         poison = self.poison.config
-        return bool(self.faults.crashing or self.faults.not_finite or (poison.share and poison.boost != 1))
+        return bool(self.faults.crashing or self.faults.not_finite or (poison.fraction and poison.boost != 1))
 
     def _has(self, device: int, fault: str, share: float) -> bool:
         return share > 0 and self.seed.child(fault, device).unit() < share

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _ADMISSION_RETRY = 5.0
-_ADMISSION_PATIENCE = 90.0
+ADMISSION_TIMEOUT_S = 90.0
 """Seconds. A node that was killed counts as online for 60 s, and until then its successor is refused."""
 _FIRST_DELAY, _LONGEST_DELAY = 0.5, 20.0
 
@@ -162,7 +162,7 @@ class EmbeddedNode:
             self._connection.close()
 
     def _activate(self) -> None:
-        deadline = self._clock() + _ADMISSION_PATIENCE
+        deadline = self._clock() + ADMISSION_TIMEOUT_S
         while True:
             try:
                 return self._persist(self._connection.activate)

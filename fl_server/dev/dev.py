@@ -21,8 +21,8 @@ from privacy.secagg import Stage
 
 Say = Callable[[str], None]
 
-_INIT_PATIENCE = 60.0
-_START_PATIENCE = 180.0
+INIT_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 _STAGE_OVERHEAD = 5.0
 
 
@@ -83,7 +83,7 @@ class DevFederation:
             self._show_rounds()
             return has_ended
 
-        longest = _START_PATIENCE + self.scale.rounds * len(Stage) * (self.scale.stage_timeout + _STAGE_OVERHEAD)
+        longest = START_TIMEOUT_S + self.scale.rounds * len(Stage) * (self.scale.stage_timeout + _STAGE_OVERHEAD)
         processes.wait_until(ended, "the end of the run", longest)
         if (outcome := superlink.cli.outcome(run)) != "completed":
             raise ProcessError(f"the run has {outcome or 'not ended'}\n{processes.tail('app')}")
@@ -115,10 +115,10 @@ def _make_devices(directories: list[Path], environment: Mapping[str, str]) -> No
     command = [*_fl_client("init"), *map(str, directories)]
     try:
         done = subprocess.run(  # noqa: S603 - built here, no shell
-            command, env=environment, capture_output=True, text=True, timeout=_INIT_PATIENCE, check=False
+            command, env=environment, capture_output=True, text=True, timeout=INIT_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise ProcessError(f"fl-client init: not done within {_INIT_PATIENCE:g} s") from error
+        raise ProcessError(f"fl-client init: not done within {INIT_TIMEOUT_S:g} s") from error
     if done.returncode != 0:
         raise ProcessError(f"fl-client init: exit code {done.returncode}\n{done.stderr}")
 

@@ -29,9 +29,9 @@ from privacy.task.task import (
 )
 
 _EPSILON, _DELTA = 8.0, 1e-5
-_DROPOUT_SHARE = 0.34
+_DROPOUT_FRACTION = 0.34
 """One of three devices may vanish."""
-_PATIENCE = 120.0
+NODE_WAIT_TIMEOUT_S = 120.0
 _LIFETIME = 7 * DAY
 """Of certificates and of the revocation list."""
 _SAMPLE_MESSAGES = (
@@ -68,8 +68,8 @@ def development_task(scale: Scale, population: str) -> TaskSpec:
     features = FeatureSpec()
     participation = BoundedParticipation(cohort=scale.devices, max_participations=scale.rounds)
     aggregation = AggregationPolicy(
-        dropout_share=_DROPOUT_SHARE,
-        min_survivors=scale.devices - int(_DROPOUT_SHARE * scale.devices),
+        dropout_fraction=_DROPOUT_FRACTION,
+        min_survivors=scale.devices - int(_DROPOUT_FRACTION * scale.devices),
         modulus_bits=32,
     )
     task = TaskSpec(
@@ -102,7 +102,7 @@ def development_policy(task: TaskSpec) -> DevicePolicy:
     return DevicePolicy(
         min_noise_multiplier=task.mechanism.noise_multiplier,
         min_survivors=2,
-        min_corrupt_share=0.0,
+        min_corrupt_fraction=0.0,
     )
 
 
@@ -120,7 +120,7 @@ def provision_server(directory: ServerDirectory, scale: Scale) -> Authority:
         momentum=0.9,
         stage_timeout=scale.stage_timeout,
         devices=scale.devices,
-        patience=_PATIENCE,
+        patience=NODE_WAIT_TIMEOUT_S,
     )
     operator = os.urandom(KEY_BYTES)
     write_secret(directory.operator_key, operator)

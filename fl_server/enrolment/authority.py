@@ -22,7 +22,7 @@ from privacy.secagg.membership.identity import Certificate, DevicePolicy, Enrolm
 
 DAY = 86_400
 """Seconds."""
-DEFAULT_POLICY = DevicePolicy(min_noise_multiplier=0.3, min_survivors=20, min_corrupt_share=0.05)
+DEFAULT_POLICY = DevicePolicy(min_noise_multiplier=0.3, min_survivors=20, min_corrupt_fraction=0.05)
 
 _KEY, _PUBLIC, _POPULATION, _REVOCATIONS = "authority.key", "authority.pub", "population", "revocations.bin"
 _REQUEST, _ENROLMENT = "enrolment-request.bin", "enrolment.json"

@@ -15,7 +15,7 @@ from fl_server.flower.processes import ProcessError
 RunValue = str | int | float | bool
 
 _CONNECTION = "havenfl"
-_PATIENCE = 60.0
+COMMAND_TIMEOUT_S = 60.0
 _PACKAGES = Path(__file__).resolve().parents[2]
 _QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -78,7 +78,7 @@ class FlwrCli:
         command = [script("flwr"), *arguments, "--format", "json"]
         try:
             done = subprocess.run(  # noqa: S603 - built here, no shell
-                command, env=self.environment, capture_output=True, text=True, timeout=_PATIENCE, check=False
+                command, env=self.environment, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ProcessError(f"flwr {arguments[0]}: {error}") from error

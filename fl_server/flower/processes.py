@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-_TERM_PATIENCE = 10.0
+TERM_TIMEOUT_S = 10.0
 _TAIL_LINES = 30
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -76,7 +76,7 @@ class Processes:
         process = self._running.pop(name)
         try:
             _signal_session(process, signal.SIGTERM)
-            process.wait(_TERM_PATIENCE)
+            process.wait(TERM_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             pass
         finally:

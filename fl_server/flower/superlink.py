@@ -18,7 +18,7 @@ from fl_server.flower.flwr_cli import FlwrCli, script
 from fl_server.flower.processes import Processes
 from privacy.base.files import write_secret
 
-_PATIENCE = 60.0
+START_TIMEOUT_S = 60.0
 
 
 class LocalSuperLink:
@@ -62,7 +62,7 @@ class LocalSuperLink:
             "--root-certificates", str(tls.authority), *secret,
         ]  # fmt: skip
         self._processes.start("superlink", superlink, self.cli.environment)
-        self._processes.wait_until(self._answers, "a SuperLink that answers", _PATIENCE)
+        self._processes.wait_until(self._answers, "a SuperLink that answers", START_TIMEOUT_S)
         self._processes.start("superexec", superexec, self.cli.environment)
 
     def _answers(self) -> bool:

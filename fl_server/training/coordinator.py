@@ -20,7 +20,7 @@ from fl_server.training.checkpoint import Checkpoint, CheckpointFile
 from fl_server.training.records import RecordLog
 from fl_server.training.round import RoundFacts, Rounds, RunningRound
 from fl_server.training.server_noise import noise_of_round
-from privacy.accounting.sampling import draw_cohort, whose_turn
+from privacy.accounting.sampling import draw_cohort, eligible_devices
 from privacy.base.randomness import Randomness
 from privacy.base.signing import SignatureError
 from privacy.ledger.ledger import BudgetExhausted, Charge, Ledger
@@ -31,7 +31,7 @@ from privacy.secagg import Aborted
 from privacy.task.task import TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 
-_PATIENCE = 5
+MAX_FAILED_ROUNDS = 5
 """Rounds in a row that may end without a release before the run gives up."""
 
 
@@ -81,7 +81,7 @@ class RoundReport:
         }
 
 
-class Observer(Protocol):
+class Callbacks(Protocol):
     """Watches a run. Called after the model has stepped and before the round is durable."""
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:
@@ -116,7 +116,7 @@ class Coordinator:
         records: RecordLog,
         randomness_for: Callable[[int], Randomness],
         noise_for: Callable[[int], Randomness],
-        observer: Observer,
+        callbacks: Callbacks,
     ) -> None:
         """
         Args:
@@ -131,7 +131,7 @@ class Coordinator:
         self._records = records
         self._randomness_for = randomness_for
         self._noise_for = noise_for
-        self._observer = observer
+        self._callbacks = callbacks
 
     def run(self, initial: NDArray[np.float32], should_stop: Callable[[], bool] = lambda: False) -> Result:
         """Every round that is left, from the checkpoint if there is one.
@@ -156,8 +156,10 @@ class Coordinator:
             except BudgetExhausted:
                 return Result(Ended.BUDGET_EXHAUSTED, current.round, current.state)
             failures = failures + 1 if current.aborted else 0
-            if failures == _PATIENCE:
-                raise CoordinatorError(f"{_PATIENCE} rounds in a row gave no release; the last: {current.aborted}")
+            if failures == MAX_FAILED_ROUNDS:
+                raise CoordinatorError(
+                    f"{MAX_FAILED_ROUNDS} rounds in a row gave no release; the last: {current.aborted}"
+                )
         return Result(Ended.COMPLETE, current.round, current.state)
 
     def _one_round(self, before: Checkpoint) -> Checkpoint:
@@ -182,7 +184,7 @@ class Coordinator:
 
     def _draw(self, number: int) -> list[int]:
         participation = self._task.participation
-        present = whose_turn(participation, self._rounds.nodes(), number)
+        present = eligible_devices(participation, self._rounds.nodes(), number)
         return draw_cohort(participation, present, self._randomness_for(number))
 
     def _step(self, before: Checkpoint, running: RunningRound, released: Release) -> Checkpoint:
@@ -191,16 +193,16 @@ class Coordinator:
             raise CoordinatorError(f"the model of round {number} is not finite; lower the server's learning rate")
         report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, released)
         self._tell(report, state, running)
-        return Checkpoint(number, state, released.receipt.charge.transcript, extra=self._observer.extra_state())
+        return Checkpoint(number, state, released.receipt.charge.transcript, extra=self._callbacks.extra_state())
 
     def _abort(self, before: Checkpoint, running: RunningRound, reason: str) -> Checkpoint:
         number, charged = before.round + 1, running.receipt.charge.transcript if running.receipt else ""
         report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, aborted=reason)
         self._tell(report, before.state, running)
-        return Checkpoint(number, before.state, charged, reason, self._observer.extra_state())
+        return Checkpoint(number, before.state, charged, reason, self._callbacks.extra_state())
 
     def _tell(self, report: RoundReport, state: ModelState, running: RunningRound) -> None:
-        self._observer.round_ended(report, state)
+        self._callbacks.round_ended(report, state)
         if record := running.record(self._records.head, report.epsilon, report.aborted):
             self._records.append(record)
 

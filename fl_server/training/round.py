@@ -10,7 +10,7 @@ from typing import Protocol
 
 from fl_server.training.transport import NodeId, Transport
 from privacy.ledger.ledger import Receipt
-from privacy.secagg import Convener, Rejected, Server, Stage
+from privacy.secagg import Rejected, RoundAuthority, Server, Stage
 from privacy.secagg.server.record import RoundRecord, ShardRecord, charged_shards
 from privacy.task.states import Total, joint_transcript
 from privacy.task.task import TaskSpec
@@ -168,7 +168,7 @@ class SecureRounds:
     """
 
     task: TaskSpec
-    convener: Callable[[], Convener]
+    round_authority: Callable[[], RoundAuthority]
     transport: Transport
     clock: Callable[[], int]
     stage_timeout: float
@@ -179,7 +179,7 @@ class SecureRounds:
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> Round:
         server = Server(
             task=self.task,
-            convener=self.convener(),
+            round_authority=self.round_authority(),
             round_number=number,
             weights=state.weights,
             clip=state.clip,

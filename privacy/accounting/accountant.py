@@ -22,7 +22,7 @@ from privacy.accounting.composition import (
     Sampled,
     bracket,
     compose,
-    slack,
+    truncation_delta,
     upper_bound,
 )
 from privacy.accounting.events import Event
@@ -70,7 +70,7 @@ class Spend:
 
     epsilon: float
     delta: float
-    slack: float
+    truncation_delta: float
     mu: float | None
     accountant: str
     second_accountant: str
@@ -87,7 +87,7 @@ def spend(events: Events, delta: float) -> Spend:
     """
     check_delta(delta)
     counts = Counter(events)
-    lost, composition = slack(counts), compose(counts)
+    lost, composition = truncation_delta(counts), compose(counts)
     found = bracket(composition, delta - lost) if lost < delta else _NOTHING
     epsilon = rounded_up(found.upper)
     gap = 0.0 if math.isinf(epsilon) else max(0.0, epsilon - found.lower)
@@ -106,7 +106,7 @@ def confirmed_spend(events: Events, delta: float) -> Spend:
     if math.isinf(found.epsilon):
         return found
     counts = Counter(events)
-    composition, left = compose(counts), delta - slack(counts)
+    composition, left = compose(counts), delta - truncation_delta(counts)
     second = second_opinion(composition, left, bracket(composition, left))
     gap = min(found.discrepancy, max(0.0, found.epsilon - second.lower))
     return replace(found, second_accountant=second.accountant, second_epsilon=second.upper, discrepancy=gap)
@@ -121,7 +121,7 @@ def within(events: Events, delta: float, epsilon: float) -> bool:
     """
     check_delta(delta)
     counts = Counter(events)
-    left = delta - slack(counts)
+    left = delta - truncation_delta(counts)
     if left <= 0:
         return epsilon == math.inf
     composition = compose(counts)
@@ -206,7 +206,7 @@ _NOTHING = Bracket(math.inf, math.inf, math.inf, "none: delta is used up by coho
 
 
 def _upper(counts: Counter[Event], delta: float) -> float:
-    left = delta - slack(counts)
+    left = delta - truncation_delta(counts)
     return rounded_up(upper_bound(compose(counts), left)) if left > 0 else math.inf
 
 

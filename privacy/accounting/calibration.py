@@ -12,8 +12,8 @@ from privacy.accounting.composition import (
     Sampled,
     bracket,
     compose,
+    planned_truncation_delta,
     rdp_epsilon,
-    truncation_slack,
     upper_bound,
 )
 from privacy.accounting.events import BoundedGaussian, CorrelatedGaussian, Event, PoissonGaussian
@@ -44,7 +44,7 @@ def noise_multiplier_for(
         AccountantsDisagree: when the two accountants contradict each other about the result.
     """
     _check_goal(rounds, epsilon, delta)
-    left = delta - truncation_slack(participation, aggregation.min_survivors, rounds, aggregation.shards)
+    left = delta - planned_truncation_delta(participation, aggregation.min_survivors, rounds, aggregation.shards)
     if left <= 0:
         raise ValueError(
             f"min_survivors: expected so few that smaller cohorts are unlikely at delta {delta}, "

@@ -233,8 +233,8 @@ def compose(counts: Counter[Event]) -> Composition:
     return Composition.of(mu_squared + sum(_correlated_mu_squared(*one) for one in correlated.items()), sampled)
 
 
-def slack(counts: Counter[Event]) -> float:
-    """The delta that rounds with too few devices to release, or too many, may cost: see `truncation_slack`."""
+def truncation_delta(counts: Counter[Event]) -> float:
+    """The delta that rounds with too few devices to release, or too many, may cost: see `planned_truncation_delta`."""
     return sum(
         times * _out_of_range(event.population, event.sampling_rate / event.shards, event.min_survivors)
         for event, times in counts.items()
@@ -242,7 +242,7 @@ def slack(counts: Counter[Event]) -> float:
     )
 
 
-def truncation_slack(participation: Participation, min_survivors: int, rounds: int, shards: int = 1) -> float:
+def planned_truncation_delta(participation: Participation, min_survivors: int, rounds: int, shards: int = 1) -> float:
     """The delta that rounds with too few devices to release, or too many, may cost; 0 without amplification.
 
     Whether a round releases depends on the draw, which ideal Poisson sampling hides. Given how many other devices are

@@ -24,7 +24,7 @@ class PoissonGaussian(Frozen):
     noise_multiplier: float = Field(ge=0)
     """Standard deviation of the noise over the L2 sensitivity."""
     min_survivors: int = Field(ge=1)
-    """A smaller shard gives no release, which ideal Poisson sampling does not do: see `truncation_slack`."""
+    """A smaller shard gives no release, which ideal Poisson sampling does not do: see `planned_truncation_delta`."""
     shards: int = Field(ge=1)
 
 

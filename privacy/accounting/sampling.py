@@ -24,7 +24,7 @@ def draw_cohort(participation: Participation, devices: Sequence[int], rng: Rando
     return _uniform_subset(devices, participation.cohort, rng)
 
 
-def whose_turn(participation: Participation, devices: Sequence[int], number: int) -> Sequence[int]:
+def eligible_devices(participation: Participation, devices: Sequence[int], number: int) -> Sequence[int]:
     """The devices that round `number` may draw from, so that nobody's rounds are closer than the task's separation.
 
     Each device has a turn by the hash of its id, once in `min_separation` rounds: nothing needs to be remembered of

@@ -29,7 +29,7 @@ PRV_NAME = f"privacy random variables (prv-accountant {version('prv-accountant')
 _FINEST = 0.02
 _RELATIVE = 0.01
 """How wide the second bracket may be, absolutely and of epsilon: its time grows as it narrows."""
-_DELTA_SHARE = 1e-3
+_DELTA_FRACTION = 1e-3
 """Of delta, what truncation may cost."""
 
 
@@ -82,7 +82,7 @@ def _prv(composition: Composition, delta: float, width: float) -> tuple[float, f
         mechanisms, times = [*mechanisms, GaussianMechanism(1 / composition.mu)], [*times, 1]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         accountant = PRVAccountant(
-            prvs=mechanisms, max_self_compositions=times, eps_error=width, delta_error=delta * _DELTA_SHARE
+            prvs=mechanisms, max_self_compositions=times, eps_error=width, delta_error=delta * _DELTA_FRACTION
         )
         lower, _, upper = map(float, accountant.compute_epsilon(delta, times))
     if not (math.isfinite(lower) and math.isfinite(upper)):

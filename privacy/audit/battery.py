@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import betainc
 from scipy.stats import chi2
 
-from privacy.audit.bounds import certified_gaussian, check_share
+from privacy.audit.bounds import certified_gaussian, check_fraction
 from privacy.audit.pipeline import Audited, Constant, Pipeline, Shipped
 from privacy.audit.record import Battery, Check
 from privacy.audit.rounds import at_the_clip, contribution
@@ -56,7 +56,7 @@ def run_battery(
         ValueError: with fewer than 20 trials, or a confidence that is not between 0 and 1.
         MechanismError: when the mechanism is too coarse to encode an update of the clip.
     """
-    check_share("confidence", confidence)
+    check_fraction("confidence", confidence)
     run, canaries, chance = pipeline or Shipped.of(audited), adversarial_updates(audited), (1 - confidence) / _TESTS
     rest = [audited.silent] * (audited.devices - 1)
 

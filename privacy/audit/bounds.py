@@ -67,7 +67,7 @@ def certified_gaussian(present: Floats, absent: Floats, delta: float, confidence
         ValueError: with fewer than 20 scores a side, of different numbers or not finite, or a confidence or delta that
             is not between 0 and 1.
     """
-    check_share("delta", delta)
+    check_fraction("delta", delta)
     threshold, rates = _rates(present, absent, confidence, _mu)
     mu = float(_mu(rates))
     return Certified(mu, epsilon_bracket(mu, delta)[0], threshold)
@@ -78,7 +78,7 @@ def certified_any(present: Floats, absent: Floats, delta: float, confidence: flo
 
     However large epsilon is, n scores a side certify no more than about log(n / 4) at 95%.
     """
-    check_share("delta", delta)
+    check_fraction("delta", delta)
 
     def epsilon(rates: Rates) -> Floats:
         return _epsilon(rates, delta)
@@ -103,7 +103,7 @@ def upper_limit(hits: NDArray[np.number], trials: int, confidence: float) -> Flo
     return np.where(misses > 0, limits, 1.0)
 
 
-def check_share(name: str, value: float) -> None:
+def check_fraction(name: str, value: float) -> None:
     """Raises: ValueError, when the value is not between 0 and 1."""
     if not 0 < value < 1:
         raise ValueError(f"{name}: expected more than 0 and less than 1, got {value}")
@@ -111,7 +111,7 @@ def check_share(name: str, value: float) -> None:
 
 def _rates(present: Floats, absent: Floats, confidence: float, worth: Callable[[Rates], Floats]) -> tuple[float, Rates]:
     """The threshold that the held-out scores promise most for, and the other scores' limits there."""
-    check_share("confidence", confidence)
+    check_fraction("confidence", confidence)
     _check_scores(present, absent)
     cut = max(_FEWEST // 2, round(_HELD_OUT * present.size))
     trials = present.size - cut

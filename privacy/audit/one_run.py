@@ -15,12 +15,12 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 
-from privacy.audit.bounds import check_share
+from privacy.audit.bounds import check_fraction
 
 _LARGEST = 64.0
 """Bounds above are cut here; no number of guesses that fits a machine certifies more."""
 _BISECTIONS = 30
-_SHARES = (1.0, 0.5, 0.25, 0.15, 0.1, 0.05, 0.03, 0.02, 0.01)
+_FRACTIONS = (1.0, 0.5, 0.25, 0.15, 0.1, 0.05, 0.03, 0.02, 0.01)
 """Of the canaries that are guessed: the likelier a guess is right, the fewer such guesses there are."""
 
 
@@ -31,7 +31,7 @@ def any_epsilon(canaries: int, guesses: int, correct: int, delta: float, confide
         ValueError: when not 0 <= correct <= guesses <= canaries, or delta or the confidence not between 0 and 1.
     """
     _check(canaries, guesses, correct, confidence)
-    check_share("delta", delta)
+    check_fraction("delta", delta)
 
     def refuted(epsilon: float) -> bool:
         return chance_of(canaries, guesses, correct, epsilon, delta) < 1 - confidence
@@ -103,7 +103,7 @@ def guesses_for(canaries: int, mu: float, certify: Callable[[int, int], float]) 
     def worth(guesses: int) -> float:
         return certify(guesses, int(guesses * _accuracy(guesses / canaries, mu)))
 
-    return max((max(2, int(canaries * share)) for share in _SHARES), key=worth)
+    return max((max(2, int(canaries * share)) for share in _FRACTIONS), key=worth)
 
 
 def correct_guesses(scores: NDArray[np.float64], coins: NDArray[np.bool_], guesses: int) -> int:
@@ -140,7 +140,7 @@ def _largest_refuted(refuted: Callable[[float], bool]) -> float:
 
 
 def _check(canaries: int, guesses: int, correct: int, confidence: float) -> None:
-    check_share("confidence", confidence)
+    check_fraction("confidence", confidence)
     if not 0 <= correct <= guesses <= canaries or canaries < 1:
         raise ValueError(
             f"correct: expected 0 <= correct <= guesses <= canaries, got {correct} of {guesses} of {canaries}"

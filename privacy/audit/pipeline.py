@@ -54,7 +54,7 @@ class Audited:
     def counted(self) -> float:
         """How many devices' noise the account counts on."""
         policy = self.task.aggregation
-        return self.cohort * (1 - policy.corrupt_share - policy.dropout_share)
+        return self.cohort * (1 - policy.corrupt_fraction - policy.dropout_fraction)
 
     @property
     def devices(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.accounting.gaussian import epsilon_bracket
-from privacy.audit.bounds import certified_any, certified_gaussian, check_share, estimated_mu
+from privacy.audit.bounds import certified_any, certified_gaussian, check_fraction, estimated_mu
 from privacy.audit.one_run import any_epsilon, correct_guesses, gaussian_mu, guesses_for
 from privacy.audit.pipeline import Audited, Pipeline, Shipped
 from privacy.audit.record import AuditResult, Kind
@@ -74,7 +74,7 @@ def audit_one_round(
     """
     count = audited.devices
     canaries = orthogonal_updates(audited, count)
-    check_share("confidence", confidence)
+    check_fraction("confidence", confidence)
     coins = uniform_unit(rng, count) < 0.5
     updates = [canary if coin else audited.silent for canary, coin in zip(canaries, coins, strict=True)]
     scores = audited.decoded((pipeline or Shipped.of(audited))(updates, 0, rng))[:count]
@@ -147,7 +147,7 @@ def contribution(audited: Audited, update: Update) -> Floats:
     """float64[length] of norm 1: along what a device contributes with this update, if it is not zero."""
     task, exact = audited.task, update.delta.astype(np.float64)
     exact *= task.mechanism.clip / max(float(np.linalg.norm(exact)), task.mechanism.clip)
-    shares = [one.share * update.statistics[one.name] / one.bound for one in task.statistics]
+    shares = [one.sensitivity_fraction * update.statistics[one.name] / one.bound for one in task.statistics]
     whole = np.concatenate([exact, np.array(shares) * task.mechanism.clip])
     along: Floats = whole / np.linalg.norm(whole)
     return along

@@ -16,7 +16,9 @@ _MOST = 2**53 - 1
 class Frozen(BaseModel):
     """Immutable record: unknown keys, wrong types, NaN, infinity and what JSON cannot carry are refused by name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_by_name=True, serialize_by_alias=True
+    )
 
     @model_validator(mode="after")
     def _fits_json(self) -> Self:

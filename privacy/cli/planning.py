@@ -33,8 +33,8 @@ def plan_command(
     participation: Annotated[Kind, typer.Option(help="Drawn in secret, or nothing random claimed.")] = Kind.POISSON,
     population: Annotated[int | None, typer.Option(help="Devices to draw from, under poisson.")] = None,
     max_participations: Annotated[int, typer.Option(min=1, help="Of one device, under bounded.")] = 1,
-    corrupt_share: Annotated[float, typer.Option(help="Share of a cohort that may work with the server.")] = 0.05,
-    dropout_share: Annotated[float, typer.Option(help="Share of a cohort that may vanish.")] = 0.1,
+    corrupt_fraction: Annotated[float, typer.Option(help="Share of a cohort that may work with the server.")] = 0.05,
+    dropout_fraction: Annotated[float, typer.Option(help="Share of a cohort that may vanish.")] = 0.1,
     min_survivors: Annotated[int | None, typer.Option(min=2, help="In a shard. Default: a quarter of it.")] = None,
     shards: Annotated[
         int | None, typer.Option(min=1, help="Default: one up to 750 devices, then of about 400.")
@@ -71,8 +71,8 @@ def plan_command(
                     participation=participation.value,
                     population=population,
                     max_participations=max_participations,
-                    corrupt_share=corrupt_share,
-                    dropout_share=dropout_share,
+                    corrupt_fraction=corrupt_fraction,
+                    dropout_fraction=dropout_fraction,
                     min_survivors=min_survivors,
                     shards=shards,
                     bits=bits,

@@ -15,7 +15,7 @@ from privacy.accounting.events import round_event
 from privacy.cli.output import EXIT_FAILED, Json, check_writable, fail, show, show_json, write
 from privacy.cli.tables import budget_table, changes_table
 from privacy.cli.verifying import Ledger, Operator
-from privacy.ledger.entries import Fold
+from privacy.ledger.entries import LedgerState
 from privacy.ledger.ledger import LedgerInvalid, SignedHead, replay
 from privacy.ledger.limits import limits
 from privacy.report.build import ReportError, RunFacts, build_report, render_html
@@ -138,7 +138,7 @@ def budget(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _replayed(files: Files, head: SignedHead | None) -> Fold:
+def _replayed(files: Files, head: SignedHead | None) -> LedgerState:
     if head is None:
         fail("--ledger: expected a signed head with the last entry, got none")
     try:
@@ -148,21 +148,21 @@ def _replayed(files: Files, head: SignedHead | None) -> Fold:
         raise typer.Exit(EXIT_FAILED) from error
 
 
-def _budget_rows(files: Files, fold: Fold) -> list[dict[str, object]]:
+def _budget_rows(files: Files, ledger_state: LedgerState) -> list[dict[str, object]]:
     """A row a limit. A window is looked at as of the ledger's last entry."""
-    if fold.opened is None:
+    if ledger_state.opened is None:
         fail("--ledger: expected a ledger, got an empty one")
-    delta = fold.opened.budget.delta
-    last = next((account.charge.event for account in reversed(fold.accounts.values())), None)
+    delta = ledger_state.opened.budget.delta
+    last = next((account.charge.event for account in reversed(ledger_state.accounts.values())), None)
     event = last if files.task is None else round_event(files.task, files.task.rounds)
     rows: list[dict[str, object]] = []
-    for limit in limits(fold, fold.opened.budget, fold.time):
+    for limit in limits(ledger_state, ledger_state.opened.budget, ledger_state.time):
         spent = spend(limit.counts, delta).epsilon
         unlimited = math.isinf(limit.epsilon)
         left = None if unlimited or event is None else rounds_left(limit.counts, event, delta, limit.epsilon)
         rows.append(
             {
-                "population": fold.opened.population,
+                "population": ledger_state.opened.population,
                 "span": limit.span,
                 "delta": delta,
                 "spent": spent if math.isfinite(spent) else None,

@@ -34,7 +34,7 @@ _ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("expected error of the mean, in clips", lambda one: f"{one.error_over_clip:.3g}"),
     ("upload a device and round", lambda one: _bytes(one.upload)),
     ("download a device and round", lambda one: _bytes(one.download)),
-    ("corrupt share to assume of a shard", lambda one: _share(one.shard_corrupt_share)),
+    ("corrupt share to assume of a shard", lambda one: _share(one.shard_corrupt_fraction)),
 )
 _MARKS = {True: "[green]ok[/green]", False: "[red]FAILED[/red]", None: "[yellow]not verified[/yellow]"}
 

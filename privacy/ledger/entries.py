@@ -110,7 +110,7 @@ class Account:
 
 
 @dataclass
-class Fold:
+class LedgerState:
     """The state after a prefix of the entries.
 
     Attributes:
@@ -139,7 +139,7 @@ class Fold:
         latest_first = reversed(self.accounts.values())
         return Counter(one.charge.event for one in takewhile(lambda one: one.time >= time, latest_first))
 
-    def take(self, raw: bytes) -> Entry:
+    def apply(self, raw: bytes) -> Entry:
         """Check one entry against the state, and advance.
 
         Raises:

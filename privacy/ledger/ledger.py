@@ -26,9 +26,9 @@ from privacy.ledger.entries import (
     Digest,
     DoubleRelease,
     Entry,
-    Fold,
     LedgerError,
     LedgerInvalid,
+    LedgerState,
     Opened,
     ReceiptRefused,
     Released,
@@ -77,12 +77,12 @@ class SignedHead(Frozen):
         except SignatureError as error:
             raise LedgerInvalid(f"head of {self.size} entries: {error}") from error
 
-    def check(self, fold: Fold, public_key: bytes) -> None:
+    def check(self, ledger_state: LedgerState, public_key: bytes) -> None:
         """Raises: LedgerInvalid, when the head is not the signer's or not of these entries."""
         self.check_signature(public_key)
-        if self.size != fold.size:
-            raise LedgerInvalid(f"head: expected {self.size} entries, got {fold.size}")
-        if self.root != fold.frontier.root().hex():
+        if self.size != ledger_state.size:
+            raise LedgerInvalid(f"head: expected {self.size} entries, got {ledger_state.size}")
+        if self.root != ledger_state.frontier.root().hex():
             raise LedgerInvalid(f"head of {self.size} entries: expected root {self.root}, got other entries")
 
 
@@ -129,12 +129,12 @@ class Ledger:
             LedgerInvalid: when the store holds another signer's, population's or budget's ledger, or a damaged one.
         """
         self._store, self._signer, self._budget, self._clock = store, signer, budget, clock
-        self._fold = Fold()
+        self._state = LedgerState()
         opened = Opened(public_key=signer.public.hex(), population=population, budget=budget)
         with self._synchronised() as transaction:
-            if self._fold.opened is None:
+            if self._state.opened is None:
                 self._append(transaction, opened)
-        if self._fold.opened != opened:
+        if self._state.opened != opened:
             raise LedgerInvalid(
                 f"entry 0: expected the ledger of this signer, of population {population} and budget {budget}, "
                 "got another's"
@@ -151,21 +151,21 @@ class Ledger:
             AccountantsDisagree: when no epsilon can be stated; nothing is written.
         """
         with self._synchronised() as transaction:
-            before = self._fold.latest.get((charge.task, charge.round))
+            before = self._state.latest.get((charge.task, charge.round))
             if before is not None and self._is_replay(before, charge):
-                return issue_receipt(self._fold.accounts[before].charge, before)
-            check_charge(self._fold, self._budget, charge.event, self._now())
-            if before is not None and self._fold.is_open(before):
+                return issue_receipt(self._state.accounts[before].charge, before)
+            check_charge(self._state, self._budget, charge.event, self._now())
+            if before is not None and self._state.is_open(before):
                 self._append(transaction, Abandoned(charge_hash=before, reason="superseded by another transcript"))
             self._append(transaction, Charged(charge=charge))
-            charge_hash = self._fold.tail
+            charge_hash = self._state.tail
         return issue_receipt(charge, charge_hash)
 
     def find(self, charge: Charge) -> Receipt | None:
         """The receipt of this very charge if it was made before, whatever became of it; charges nothing."""
         with self._synchronised():
-            charged = self._fold.latest.get((charge.task, charge.round))
-            if charged is None or self._fold.accounts[charged].charge != charge:
+            charged = self._state.latest.get((charge.task, charge.round))
+            if charged is None or self._state.accounts[charged].charge != charge:
                 return None
             return issue_receipt(charge, charged)
 
@@ -177,9 +177,9 @@ class Ledger:
             ReceiptRefused: when the charge was abandoned or is not of this ledger.
         """
         with self._synchronised() as transaction:
-            account = self._fold.accounts.get(receipt.entry_hash)
+            account = self._state.accounts.get(receipt.entry_hash)
             if account is None or account.model_digest != model_digest:
-                self._fold.check_release(receipt.entry_hash, model_digest)
+                self._state.check_release(receipt.entry_hash, model_digest)
                 self._append(transaction, Released(charge_hash=receipt.entry_hash, model_digest=model_digest))
 
     def abandoned(self, receipt: Receipt, reason: str) -> None:
@@ -189,15 +189,15 @@ class Ledger:
             ReceiptRefused: when the charge was released or is not of this ledger.
         """
         with self._synchronised() as transaction:
-            account = self._fold.accounts.get(receipt.entry_hash)
+            account = self._state.accounts.get(receipt.entry_hash)
             if account is None or not account.abandoned:
-                self._fold.check_abandon(receipt.entry_hash)
+                self._state.check_abandon(receipt.entry_hash)
                 self._append(transaction, Abandoned(charge_hash=receipt.entry_hash, reason=reason))
 
     def spent(self) -> Spend:
         """What all charges cost together at the budget's delta."""
         with self._synchronised():
-            return spend(self._fold.counts, self._budget.delta)
+            return spend(self._state.counts, self._budget.delta)
 
     def declare_uncharged(self, purpose: Purpose, what: str, why: str) -> None:
         """Record a use of the population's data that no charge covers; every later report names it.
@@ -206,7 +206,7 @@ class Ledger:
         """
         use = Uncharged(purpose=purpose, what=what, why=why)
         with self._synchronised() as transaction:
-            if use not in self._fold.uncharged:
+            if use not in self._state.uncharged:
                 self._append(transaction, use)
 
     def entries(self) -> tuple[bytes, ...]:
@@ -226,28 +226,28 @@ class Ledger:
                 self._catch_up(transaction)
                 yield transaction
         except BaseException:
-            self._fold = Fold()  # what was committed is unknown here: read it again
+            self._state = LedgerState()  # what was committed is unknown here: read it again
             raise
 
     def _catch_up(self, transaction: LedgerTransaction) -> None:
-        for raw in transaction.entries(self._fold.size):
-            self._fold.take(raw)
-        if self._fold.size or transaction.head() is not None:
-            _parsed_head(transaction.head()).check(self._fold, self._signer.public)
+        for raw in transaction.entries(self._state.size):
+            self._state.apply(raw)
+        if self._state.size or transaction.head() is not None:
+            _parsed_head(transaction.head()).check(self._state, self._signer.public)
 
     def _append(self, transaction: LedgerTransaction, body: Body) -> None:
-        entry = Entry(seq=self._fold.size, previous=self._fold.tail, time=self._now(), body=body)
+        entry = Entry(seq=self._state.size, previous=self._state.tail, time=self._now(), body=body)
         raw = entry.canonical()
-        self._fold.take(raw)
-        head = SignedHead.of(self._fold.size, self._fold.frontier.root(), self._signer)
+        self._state.apply(raw)
+        head = SignedHead.of(self._state.size, self._state.frontier.root(), self._signer)
         transaction.append(entry.seq, raw, head.canonical())
 
     def _now(self) -> int:
         """A clock that was set back must not let charges leave a window, nor reorder entries."""
-        return max(self._clock(), self._fold.time)
+        return max(self._clock(), self._state.time)
 
     def _is_replay(self, charge_hash: str, charge: Charge) -> bool:
-        account = self._fold.accounts[charge_hash]
+        account = self._state.accounts[charge_hash]
         return account.charge == charge and not account.abandoned
 
 
@@ -264,7 +264,7 @@ def verify(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tup
     return _verified(entries, head, public_key)[0]
 
 
-def replay(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> Fold:
+def replay(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> LedgerState:
     """`verify`, for what the entries add up to.
 
     Raises:
@@ -273,19 +273,19 @@ def replay(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> Fol
     return _verified(entries, head, public_key)[1]
 
 
-def _verified(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tuple[tuple[Entry, ...], Fold]:
-    fold = Fold()
-    parsed = tuple(fold.take(raw) for raw in entries)
-    head.check(fold, public_key)
-    if fold.opened is None or fold.opened.public_key != public_key.hex():
+def _verified(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tuple[tuple[Entry, ...], LedgerState]:
+    ledger_state = LedgerState()
+    parsed = tuple(ledger_state.apply(raw) for raw in entries)
+    head.check(ledger_state, public_key)
+    if ledger_state.opened is None or ledger_state.opened.public_key != public_key.hex():
         raise LedgerInvalid("entry 0: expected a ledger opened by this key, got another's")
-    over = first_overspent(fold, fold.opened.budget)
+    over = first_overspent(ledger_state, ledger_state.opened.budget)
     if over is not None:
         account, limit = over
         raise LedgerInvalid(
             f"entry {account.seq}: expected at most epsilon {limit.epsilon} in {limit.span}, got more with this charge"
         )
-    return parsed, fold
+    return parsed, ledger_state
 
 
 def _parsed_head(raw: bytes | None) -> SignedHead:

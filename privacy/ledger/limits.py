@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from privacy.accounting.accountant import spend, within
 from privacy.accounting.events import Event
-from privacy.ledger.entries import Account, Fold, LedgerError
+from privacy.ledger.entries import Account, LedgerError, LedgerState
 from privacy.task.task import Budget, Window
 
 
@@ -44,29 +44,31 @@ class Limit:
     counts: Counter[Event]
 
 
-def limits(fold: Fold, budget: Budget, now: int) -> list[Limit]:
+def limits(ledger_state: LedgerState, budget: Budget, now: int) -> list[Limit]:
     """Of the population's life, and of the window that ends at `now` if there is one."""
-    found = [Limit("the population's life", math.inf if budget.epsilon is None else budget.epsilon, fold.counts)]
+    found = [
+        Limit("the population's life", math.inf if budget.epsilon is None else budget.epsilon, ledger_state.counts)
+    ]
     if budget.window is not None:
-        found.append(_windowed(budget.window, fold.charged_since(now - budget.window.seconds + 1)))
+        found.append(_windowed(budget.window, ledger_state.charged_since(now - budget.window.seconds + 1)))
     return found
 
 
-def check_charge(fold: Fold, budget: Budget, event: Event, now: int) -> None:
+def check_charge(ledger_state: LedgerState, budget: Budget, event: Event, now: int) -> None:
     """Raises: BudgetExhausted; AccountantsDisagree, when no epsilon can be stated."""
-    for limit in limits(fold, budget, now):
+    for limit in limits(ledger_state, budget, now):
         if not within(limit.counts + Counter({event: 1}), budget.delta, limit.epsilon):
             raise BudgetExhausted(limit, event, budget)
 
 
-def first_overspent(fold: Fold, budget: Budget) -> tuple[Account, Limit] | None:
+def first_overspent(ledger_state: LedgerState, budget: Budget) -> tuple[Account, Limit] | None:
     """The first charge with which a limit was exceeded, if there is one.
 
     Raises:
         AccountantsDisagree: when no epsilon can be stated.
     """
-    accounts = list(fold.accounts.values())
-    whole = limits(fold, budget, fold.time)[0]
+    accounts = list(ledger_state.accounts.values())
+    whole = limits(ledger_state, budget, ledger_state.time)[0]
     if not within(whole.counts, budget.delta, whole.epsilon):
         return accounts[_culprit(accounts, whole.epsilon, budget.delta)], whole
     if budget.window is None:
@@ -74,13 +76,15 @@ def first_overspent(fold: Fold, budget: Budget) -> tuple[Account, Limit] | None:
     return _first_in_window(accounts, budget.window, budget.delta)
 
 
-def worst_in_window(fold: Fold, window: Window, delta: float) -> float:
+def worst_in_window(ledger_state: LedgerState, window: Window, delta: float) -> float:
     """Epsilon of the costliest window so far.
 
     Raises:
         AccountantsDisagree: when no epsilon can be stated.
     """
-    distinct = {frozenset(counts.items()): counts for _, counts in _fullest(list(fold.accounts.values()), window)}
+    distinct = {
+        frozenset(counts.items()): counts for _, counts in _fullest(list(ledger_state.accounts.values()), window)
+    }
     return max((spend(counts, delta).epsilon for counts in distinct.values()), default=0.0)
 
 

@@ -75,7 +75,7 @@ class Mechanism:
                 this or the smallest cohort cannot be sampled exactly.
         """
         bound = _norm_bound(task)
-        honest = cohort * _honest_share(task)
+        honest = cohort * _honest_fraction(task)
         variance = _variance(task, bound, honest)
         _check_variance(variance, bound, task)
         _check_modulus(bound, variance, cohort, task)
@@ -156,7 +156,7 @@ class Mechanism:
         missing = [statistic.name for statistic in wanted if not math.isfinite(given.get(statistic.name, math.nan))]
         if missing:
             raise MechanismError(f"statistics: expected a finite {', '.join(missing)}, got none")
-        parts = [min(max(given[one.name], 0.0), one.bound) / one.bound * one.share for one in wanted]
+        parts = [min(max(given[one.name], 0.0), one.bound) / one.bound * one.sensitivity_fraction for one in wanted]
         return np.array(parts, np.float64) * self.task.mechanism.clip
 
     def _bit(self, within: bool) -> NDArray[np.float64]:
@@ -164,7 +164,10 @@ class Mechanism:
         adaptive = self.task.mechanism.adaptive
         if adaptive is None:
             return np.empty(0)
-        return np.array([adaptive.share if within else -adaptive.share]) * self.task.mechanism.clip
+        return (
+            np.array([adaptive.sensitivity_fraction if within else -adaptive.sensitivity_fraction])
+            * self.task.mechanism.clip
+        )
 
     def _round(self, rotated: NDArray[np.float64], rng: Randomness) -> NDArray[np.int64]:
         """Conditional stochastic rounding (Kairouz, Liu and Steinke 2021, Algorithm 1)."""
@@ -209,8 +212,8 @@ def _device_noise(task: TaskSpec) -> float:
     return 0.0 if task.mechanism.correlation else task.mechanism.noise_multiplier
 
 
-def _honest_share(task: TaskSpec) -> float:
-    return 1 - task.aggregation.corrupt_share - task.aggregation.dropout_share
+def _honest_fraction(task: TaskSpec) -> float:
+    return 1 - task.aggregation.corrupt_fraction - task.aggregation.dropout_fraction
 
 
 def _norm_bound(task: TaskSpec) -> float:
@@ -219,7 +222,7 @@ def _norm_bound(task: TaskSpec) -> float:
     fits = (_half_modulus(task) - _tail(task) * math.sqrt(task.largest_shard)) / _reach(task)
     if noise == 0:
         return min(fits, math.sqrt(_UNNOISED_STEPS**2 + task.length))
-    fine_noise = _SIGMA * math.sqrt(task.shard_cohort * _honest_share(task)) / noise
+    fine_noise = _SIGMA * math.sqrt(task.shard_cohort * _honest_fraction(task)) / noise
     return min(fits, max(fine_noise, _ROUNDING_STEPS * math.sqrt(task.length)))
 
 
@@ -230,7 +233,7 @@ def _reach(task: TaskSpec) -> float:
     parameter n / sqrt(p) of it; no coordinate exceeds n of it in any case.
     """
     cohort, tail = task.largest_shard, _tail(task)
-    noise = _device_noise(task) / math.sqrt(_honest_share(task))
+    noise = _device_noise(task) / math.sqrt(_honest_fraction(task))
     rotated = cohort / math.sqrt(spread(task.length))
     return min(cohort + tail * noise, tail * math.hypot(rotated, noise))
 
@@ -254,7 +257,7 @@ def _check_variance(variance: int, bound: float, task: TaskSpec) -> None:
             "use more bits"
         )
     fewest = task.aggregation.min_survivors
-    if _variance(task, bound, fewest * _honest_share(task)) > dgauss.MAX_VARIANCE:
+    if _variance(task, bound, fewest * _honest_fraction(task)) > dgauss.MAX_VARIANCE:
         raise MechanismError(f"min_survivors: the noise of {fewest} devices cannot be sampled; raise min_survivors")
 
 

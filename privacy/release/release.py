@@ -76,7 +76,7 @@ def release(
         multiplier = task.mechanism.noise_multiplier
     summed = shards[0].decode(whole)
     dimension, count = task.model.dimension, len(task.statistics)
-    units = {one.name: task.mechanism.clip * one.share / one.bound for one in task.statistics}
+    units = {one.name: task.mechanism.clip * one.sensitivity_fraction / one.bound for one in task.statistics}
     measured = zip(units.items(), summed[dimension : dimension + count], strict=True)
     return Release(
         values=summed[:dimension].astype(np.float32),
@@ -93,4 +93,4 @@ def release(
 
 def _within_clip(task: TaskSpec, last: float) -> float | None:
     adaptive = task.mechanism.adaptive
-    return None if adaptive is None else last / (2 * adaptive.share * task.mechanism.clip)
+    return None if adaptive is None else last / (2 * adaptive.sensitivity_fraction * task.mechanism.clip)

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from privacy.accounting.accountant import Spend, confirmed_spend, message_level_epsilon
 from privacy.accounting.events import Event, PoissonGaussian, round_event
-from privacy.ledger.entries import Account, Fold
+from privacy.ledger.entries import Account, LedgerState
 from privacy.ledger.ledger import SignedHead, replay
 from privacy.ledger.limits import worst_in_window
 from privacy.report import words
@@ -73,43 +73,43 @@ def build_report(
             when it charged others beside a task that extrapolates to a fleet, whose epsilon would leave them out.
         AccountantsDisagree: when no epsilon can be stated.
     """
-    fold = replay(entries, head, public_key)
-    own = [account for account in fold.accounts.values() if account.charge.task == task.id]
-    _check(task, fold, own, facts)
-    device = confirmed_spend(fold.counts, task.budget.delta)
+    ledger_state = replay(entries, head, public_key)
+    own = [account for account in ledger_state.accounts.values() if account.charge.task == task.id]
+    _check(task, ledger_state, own, facts)
+    device = confirmed_spend(ledger_state.counts, task.budget.delta)
     return EpsilonReport(
         hypothetical=task.randomness == "seeded",
-        claim=_claim(task, fold, device),
+        claim=_claim(task, ledger_state, device),
         extrapolation=None if task.fleet is None else extrapolation_part(task, task.fleet, own),
         mechanism=_mechanism(task, facts),
         participation=_participation(task, own, facts),
-        spend=_spend(task, fold, device),
-        composition=_composition(task, fold),
+        spend=_spend(task, ledger_state, device),
+        composition=_composition(task, ledger_state),
         audit=tuple(facts.audits),
         not_protected=words.NOT_PROTECTED,
         not_verified=words.not_verified(task),
         minimisation=words.minimisation(task),
         randomness=_randomness(task),
-        provenance=_provenance(task, fold, own, head, facts),
+        provenance=_provenance(task, ledger_state, own, head, facts),
     )
 
 
-def _check(task: TaskSpec, fold: Fold, own: Sequence[Account], facts: RunFacts) -> None:
-    opened = fold.opened
+def _check(task: TaskSpec, ledger_state: LedgerState, own: Sequence[Account], facts: RunFacts) -> None:
+    opened = ledger_state.opened
     if opened is None or (opened.population, opened.budget) != (task.population, task.budget):
         raise ReportError(
             f"ledger: expected that of population {task.population} with budget {task.budget}, got another's"
         )
     if any(account.charge.event != round_event(task, account.charge.round) for account in own):
         raise ReportError(f"ledger: expected every round of task {task.id} charged as the task says, got another event")
-    if task.fleet is not None and len(own) < len(fold.accounts):
+    if task.fleet is not None and len(own) < len(ledger_state.accounts):
         raise ReportError(f"ledger: expected charges of task {task.id} alone, which stands for a fleet, got others")
     planned, realised = task.mechanism.noise_multiplier, facts.least_noise_multiplier
     if realised is not None and realised < planned * (1 - 1e-9):
         raise ReportError(f"least_noise_multiplier: expected at least the charged {planned}, got {realised}")
 
 
-def _claim(task: TaskSpec, fold: Fold, device: Spend) -> Claim:
+def _claim(task: TaskSpec, ledger_state: LedgerState, device: Spend) -> Claim:
     epsilon, delta = number(device.epsilon), number(device.delta)
     extrapolation = () if task.fleet is None else (extrapolated(task, task.fleet),)
     return Claim(
@@ -117,7 +117,7 @@ def _claim(task: TaskSpec, fold: Fold, device: Spend) -> Claim:
         unit=words.UNIT,
         adjacency=words.ADJACENCY,
         holds_against=words.holds_against(task),
-        trust=trust(task, fold.counts),
+        trust=trust(task, ledger_state.counts),
         epsilon=epsilon,
         delta=delta,
         budget_epsilon=None if task.budget.epsilon is None else number(task.budget.epsilon),
@@ -151,8 +151,8 @@ def _participation(task: TaskSpec, own: Sequence[Account], facts: RunFacts) -> P
         sampling_rate=number(sampled.sampling_rate) if sampled else None,
         max_participations=bounded.max_participations if bounded else None,
         min_separation=bounded.min_separation if bounded else None,
-        corrupt_share=number(task.aggregation.corrupt_share),
-        dropout_share=number(task.aggregation.dropout_share),
+        corrupt_fraction=number(task.aggregation.corrupt_fraction),
+        dropout_fraction=number(task.aggregation.dropout_fraction),
         min_survivors=task.aggregation.min_survivors,
         rounds_planned=task.rounds,
         rounds_charged=len(own),
@@ -163,12 +163,14 @@ def _participation(task: TaskSpec, own: Sequence[Account], facts: RunFacts) -> P
     )
 
 
-def _spend(task: TaskSpec, fold: Fold, device: Spend) -> SpendPart:
-    events = [account.charge.event for account in fold.accounts.values()]
-    return SpendPart(device=device_spend(events, device), message=_message(task), window=_window(task.budget, fold))
+def _spend(task: TaskSpec, ledger_state: LedgerState, device: Spend) -> SpendPart:
+    events = [account.charge.event for account in ledger_state.accounts.values()]
+    return SpendPart(
+        device=device_spend(events, device), message=_message(task), window=_window(task.budget, ledger_state)
+    )
 
 
-def _window(budget: Budget, fold: Fold) -> WindowSpend | None:
+def _window(budget: Budget, ledger_state: LedgerState) -> WindowSpend | None:
     window = budget.window
     if window is None:
         return None
@@ -176,7 +178,7 @@ def _window(budget: Budget, fold: Fold) -> WindowSpend | None:
         statement=words.WINDOW.format(days=window.days),
         days=window.days,
         limit=number(window.epsilon),
-        epsilon=number(worst_in_window(fold, window, budget.delta)),
+        epsilon=number(worst_in_window(ledger_state, window, budget.delta)),
     )
 
 
@@ -193,16 +195,18 @@ def _message(task: TaskSpec) -> MessageSpend:
     )
 
 
-def _composition(task: TaskSpec, fold: Fold) -> CompositionPart:
-    purposes = Counter(account.charge.purpose for account in fold.accounts.values())
+def _composition(task: TaskSpec, ledger_state: LedgerState) -> CompositionPart:
+    purposes = Counter(account.charge.purpose for account in ledger_state.accounts.values())
     return CompositionPart(
         statement=words.composition(task),
         population=task.population,
-        tasks=len({account.charge.task for account in fold.accounts.values()}),
-        events=tuple(EventCount(event=event, times=times) for event, times in fold.counts.items()),
+        tasks=len({account.charge.task for account in ledger_state.accounts.values()}),
+        events=tuple(EventCount(event=event, times=times) for event, times in ledger_state.counts.items()),
         purposes=tuple(PurposeCount(purpose=purpose, charges=purposes[purpose]) for purpose in sorted(purposes)),
-        uncharged=tuple(UnchargedUse(purpose=use.purpose, what=use.what, why=use.why) for use in fold.uncharged),
-        amplification=_amplification(fold.counts),
+        uncharged=tuple(
+            UnchargedUse(purpose=use.purpose, what=use.what, why=use.why) for use in ledger_state.uncharged
+        ),
+        amplification=_amplification(ledger_state.counts),
     )
 
 
@@ -224,14 +228,16 @@ def _randomness(task: TaskSpec) -> RandomnessPart:
     return RandomnessPart(origin=task.randomness, statement=words.HYPOTHETICAL if seeded else words.SYSTEM_RANDOMNESS)
 
 
-def _provenance(task: TaskSpec, fold: Fold, own: Sequence[Account], head: SignedHead, facts: RunFacts) -> Provenance:
+def _provenance(
+    task: TaskSpec, ledger_state: LedgerState, own: Sequence[Account], head: SignedHead, facts: RunFacts
+) -> Provenance:
     released = [account.model_digest for account in own if account.model_digest is not None]
     return Provenance(
         task=task.id,
         task_name=task.name,
         ledger_head=head,
-        ledger_key=fold.opened.public_key if fold.opened else "",
-        last_entry=words.moment(fold.time),
+        ledger_key=ledger_state.opened.public_key if ledger_state.opened else "",
+        last_entry=words.moment(ledger_state.time),
         model_digest=released[-1] if released else None,
         versions=dict(sorted(facts.versions.items())),
     )

@@ -76,8 +76,8 @@ class ParticipationPart(Frozen):
     sampling_rate: Number | None
     max_participations: int | None
     min_separation: int | None
-    corrupt_share: Number
-    dropout_share: Number
+    corrupt_fraction: Number
+    dropout_fraction: Number
     min_survivors: int
     rounds_planned: int
     rounds_charged: int
@@ -104,7 +104,7 @@ class DeviceSpend(Frozen):
 
     epsilon: Number
     delta: Number
-    slack: Number
+    truncation_delta: Number
     """The part of delta that pays for cohorts too small or too large to release."""
     mu: Number | None
     rho: Number | None

@@ -24,7 +24,7 @@ def device_spend(events: Sequence[Event], device: Spend) -> DeviceSpend:
     return DeviceSpend(
         epsilon=number(device.epsilon),
         delta=number(device.delta),
-        slack=number(device.slack),
+        truncation_delta=number(device.truncation_delta),
         mu=None if device.mu is None else number(device.mu),
         rho=None if device.mu is None else number(device.mu**2 / 2),
         rounding=words.ROUNDING,

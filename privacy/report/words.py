@@ -272,8 +272,8 @@ def trust(spec: TaskSpec, counts: Counter[Event]) -> tuple[TrustAssumption, ...]
     """For this task; `counts` is all that was charged to its population."""
     policy = spec.aggregation
     facts = {
-        "corrupt": f"{policy.corrupt_share:.0%}",
-        "dropout": f"{policy.dropout_share:.0%}",
+        "corrupt": f"{policy.corrupt_fraction:.0%}",
+        "dropout": f"{policy.dropout_fraction:.0%}",
         "known": _known_cohorts(counts, spec.budget.delta),
     }
     found = (*_round(spec), _MAKER, _OPERATOR)

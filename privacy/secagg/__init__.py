@@ -8,7 +8,7 @@ draws the holders of its shares itself, after Bell et al. 2020.
 from privacy.secagg.client.client import Client, Seen
 from privacy.secagg.errors import Aborted, Refused, Rejected
 from privacy.secagg.messages import Stage
-from privacy.secagg.server.server import Convener, Server
+from privacy.secagg.server.server import RoundAuthority, Server
 from privacy.secagg.server.shard import Request
 
-__all__ = ["Aborted", "Client", "Convener", "Refused", "Rejected", "Request", "Seen", "Server", "Stage"]
+__all__ = ["Aborted", "Client", "Refused", "Rejected", "Request", "RoundAuthority", "Seen", "Server", "Stage"]

@@ -13,7 +13,7 @@ from privacy.mechanism.mechanism import Mechanism
 from privacy.secagg.errors import WireError
 from privacy.secagg.membership.identity import Revocations, verify_once
 from privacy.secagg.membership.params import Parameters, parameters
-from privacy.secagg.messages import ADVERT_DOMAIN, ECHO_DOMAIN, Advert, Agreed, Header, Roster
+from privacy.secagg.messages import ADVERT_DOMAIN, CONSISTENCY_DOMAIN, Advert, Header, Roster, SignedSurvivors
 from privacy.secagg.primitives.keys import canonical
 from privacy.task.task import TaskSpec
 
@@ -48,13 +48,13 @@ class Cohort:
         order = np.argsort(uniform_words(rng, count - 1, np.uint64), kind="stable")[: self.params.degree]
         return tuple(sorted((order + (order >= me)).tolist()))
 
-    def echo_of(self, agreed: Agreed) -> bytes:
+    def consistency_statement(self, agreed: SignedSurvivors) -> bytes:
         """What a member signs for a survivor set."""
         return agreed.signed_part(self.transcript, self.params.cohort)
 
-    def verify_echo(self, member: int, agreed: Agreed, signature: bytes) -> None:
+    def verify_consistency(self, member: int, agreed: SignedSurvivors, signature: bytes) -> None:
         """Raises SignatureError unless the member signed this survivor set for this cohort."""
-        verify_once(self.adverts[member].identity, ECHO_DOMAIN, self.echo_of(agreed), signature)
+        verify_once(self.adverts[member].identity, CONSISTENCY_DOMAIN, self.consistency_statement(agreed), signature)
 
 
 @dataclass(frozen=True)

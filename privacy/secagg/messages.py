@@ -25,11 +25,11 @@ from privacy.secagg.wire import Reader, Writer
 DIGEST_BYTES = 32
 _CLIP = struct.Struct("<d")
 _SEALED_BYTES = 2 * SHARE_BYTES + SEAL_OVERHEAD
-_DEALT = struct.Struct(f"<I{_SEALED_BYTES}s{TAG_BYTES}s{TAG_BYTES}s")
+_ENCRYPTED_SHARES = struct.Struct(f"<I{_SEALED_BYTES}s{TAG_BYTES}s{TAG_BYTES}s")
 
 HEADER_DOMAIN = "havenfl/secagg/header/1"
 ADVERT_DOMAIN = "havenfl/secagg/advert/1"
-ECHO_DOMAIN = "havenfl/secagg/echo/2"
+CONSISTENCY_DOMAIN = "havenfl/secagg/echo/2"
 
 
 class Stage(StrEnum):
@@ -169,7 +169,7 @@ class Roster:
 
 
 @dataclass(frozen=True)
-class Dealt:
+class EncryptedShares:
     """The two shares that one device deals to another, sealed, and the dealer's public word on each of them.
 
     Attributes:
@@ -185,18 +185,18 @@ class Dealt:
         return self.sealed + self.own_tag + self.mask_tag
 
 
-def encode_dealt(dealt: Mapping[int, Dealt]) -> bytes:
+def encode_encrypted_shares(encrypted_shares: Mapping[int, EncryptedShares]) -> bytes:
     """Reply of the second stage: what the device deals, by holder."""
     writer = Writer(_Kind.SHARES)
-    _write_dealt(writer, dealt)
+    _write_encrypted_shares(writer, encrypted_shares)
     return writer.done()
 
 
-def decode_dealt(data: bytes) -> dict[int, Dealt]:
+def decode_encrypted_shares(data: bytes) -> dict[int, EncryptedShares]:
     reader = Reader(data, _Kind.SHARES)
-    dealt = _read_dealt(reader)
+    encrypted_shares = _read_encrypted_shares(reader)
     reader.end()
-    return dealt
+    return encrypted_shares
 
 
 @dataclass(frozen=True)
@@ -209,14 +209,14 @@ class InputRequest:
         weights: the model to train, float32[d].
     """
 
-    dealt: Mapping[int, Dealt]
+    encrypted_shares: Mapping[int, EncryptedShares]
     dealers: tuple[int, ...]
     weights: bytes = field(repr=False)
 
     def encode_own(self) -> bytes:
         """The part that differs from device to device; the model, which is the same for all, follows it."""
         writer = Writer(_Kind.INPUT_REQUEST)
-        _write_dealt(writer, self.dealt)
+        _write_encrypted_shares(writer, self.encrypted_shares)
         return writer.var(Members(self.dealers).encode()).done()
 
     @staticmethod
@@ -226,9 +226,9 @@ class InputRequest:
     @classmethod
     def decode(cls, data: bytes) -> InputRequest:
         reader = Reader(data, _Kind.INPUT_REQUEST)
-        dealt, dealers = _read_dealt(reader), Members.decode(reader.var())
+        encrypted_shares, dealers = _read_encrypted_shares(reader), Members.decode(reader.var())
         model = Reader(reader.rest(), _Kind.MODEL)
-        request = cls(dealt, dealers.places, model.var())
+        request = cls(encrypted_shares, dealers.places, model.var())
         model.end()
         return request
 
@@ -272,7 +272,7 @@ class Survivors:
 
     Attributes:
         members: those whose masked vectors the server holds.
-        draws: whom each of them drew, as `graph.Draws` encodes it; empty in a complete graph.
+        draws: whom each of them drew, as `graph.NeighbourTable` encodes it; empty in a complete graph.
     """
 
     members: Members
@@ -289,12 +289,12 @@ class Survivors:
         return survivors
 
     @property
-    def agreed(self) -> Agreed:
-        return Agreed(self.members, sha256(self.draws))
+    def agreed(self) -> SignedSurvivors:
+        return SignedSurvivors(self.members, sha256(self.draws))
 
 
 @dataclass(frozen=True)
-class Agreed:
+class SignedSurvivors:
     """What a quorum has to sign before anything is unmasked: the survivors, and the digest of their draws."""
 
     members: Members
@@ -304,7 +304,7 @@ class Agreed:
         return Writer(_Kind.AGREED).var(self.members.encode()).raw(self.draws).done()
 
     @classmethod
-    def decode(cls, data: bytes) -> Agreed:
+    def decode(cls, data: bytes) -> SignedSurvivors:
         reader = Reader(data, _Kind.AGREED)
         agreed = cls(Members.decode(reader.var()), reader.raw(DIGEST_BYTES))
         reader.end()
@@ -319,26 +319,26 @@ class Agreed:
         return sha256(self.encode())
 
 
-def encode_echo(signature: bytes) -> bytes:
+def encode_consistency_check(signature: bytes) -> bytes:
     """Reply of the fourth stage: the device's signature over the survivor set that it saw."""
     return Writer(_Kind.ECHO).raw(signature).done()
 
 
-def decode_echo(data: bytes) -> bytes:
+def decode_consistency_check(data: bytes) -> bytes:
     reader = Reader(data, _Kind.ECHO)
     signature = reader.raw(SIGNATURE_BYTES)
     reader.end()
     return signature
 
 
-def encode_echoes(signatures: Mapping[int, bytes]) -> bytes:
+def encode_consistency_checks(signatures: Mapping[int, bytes]) -> bytes:
     """Request of the fifth stage: the echo signatures by member."""
     writer = Writer(_Kind.ECHOES)
     write_indexed(writer, signatures)
     return writer.done()
 
 
-def decode_echoes(data: bytes) -> dict[int, bytes]:
+def decode_consistency_checks(data: bytes) -> dict[int, bytes]:
     return _decode_indexed(data, _Kind.ECHOES, SIGNATURE_BYTES)
 
 
@@ -360,14 +360,14 @@ def _decode_indexed(data: bytes, kind: int, item_bytes: int) -> dict[int, bytes]
     return items
 
 
-def _write_dealt(writer: Writer, dealt: Mapping[int, Dealt]) -> None:
-    write_indexed(writer, {member: one.encode() for member, one in dealt.items()})
+def _write_encrypted_shares(writer: Writer, encrypted_shares: Mapping[int, EncryptedShares]) -> None:
+    write_indexed(writer, {member: one.encode() for member, one in encrypted_shares.items()})
 
 
-def _read_dealt(reader: Reader) -> dict[int, Dealt]:
-    items = reader.records(_DEALT)
+def _read_encrypted_shares(reader: Reader) -> dict[int, EncryptedShares]:
+    items = reader.records(_ENCRYPTED_SHARES)
     _require_ascending([member for member, *_ in items])
-    return {member: Dealt(sealed, own_tag, mask_tag) for member, sealed, own_tag, mask_tag in items}
+    return {member: EncryptedShares(sealed, own_tag, mask_tag) for member, sealed, own_tag, mask_tag in items}
 
 
 def write_indexed(writer: Writer, items: Mapping[int, bytes]) -> None:

@@ -62,6 +62,6 @@ class Fleet(Frozen):
                 f"fleet.participation: expected a cohort of at least the simulated {participation.expected_cohort:g}, "
                 f"got {there.expected_cohort:g}"
             )
-        shares = (aggregation.corrupt_share, aggregation.dropout_share)
-        if (self.aggregation.corrupt_share, self.aggregation.dropout_share) != shares:
+        shares = (aggregation.corrupt_fraction, aggregation.dropout_fraction)
+        if (self.aggregation.corrupt_fraction, self.aggregation.dropout_fraction) != shares:
             raise ValueError(f"fleet.aggregation: expected corrupt and drop-out shares {shares}, got others")

@@ -22,7 +22,7 @@ def _drawn_by_the_server(who: str) -> str:
     return who
 
 
-Share = Annotated[float, Field(ge=0, lt=0.5)]
+Fraction = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 def largest_draw(population: int, rate: float) -> int:
@@ -76,10 +76,14 @@ Participation = Annotated[PoissonParticipation | BoundedParticipation, Field(dis
 class AggregationPolicy(Frozen):
     """What secure aggregation assumes of a round's devices; the noise is sized for what remains honest."""
 
-    corrupt_share: Share = 0.05
-    """gamma: the share of a cohort that may work with the server."""
-    dropout_share: Share = 0.1
-    """delta: the share of a cohort that may vanish in a round."""
+    corrupt_fraction: Fraction = Field(
+        default=0.05, validation_alias="corrupt_share", serialization_alias="corrupt_share"
+    )
+    """gamma: the fraction of a cohort that may work with the server."""
+    dropout_fraction: Fraction = Field(
+        default=0.1, validation_alias="dropout_share", serialization_alias="dropout_share"
+    )
+    """delta: the fraction of a cohort that may vanish in a round."""
     min_survivors: int = Field(ge=2)
     """Fewer devices in a sum than this, and the round ends with nothing revealed."""
     modulus_bits: int = Field(ge=8, le=32)
@@ -89,4 +93,4 @@ class AggregationPolicy(Frozen):
     security_bits: int = Field(default=40, ge=30, le=128)
     """Drawing holders at random betrays some device with probability at most 2^-security_bits a round."""
     failure_bits: int = Field(default=30, ge=10, le=128)
-    """Drop-outs within `dropout_share` spoil a round with probability at most 2^-failure_bits."""
+    """Drop-outs within `dropout_fraction` spoil a round with probability at most 2^-failure_bits."""

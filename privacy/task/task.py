@@ -163,7 +163,7 @@ class AdaptiveClip(Frozen):
     """The share of updates that should be within the clip."""
     learning_rate: float = Field(default=0.2, gt=0, le=1)
     """The clip is multiplied by exp(-learning_rate * (share within - quantile)) after each round."""
-    share: float = Field(default=0.1, gt=0, le=1)
+    sensitivity_fraction: float = Field(default=0.1, gt=0, le=1, validation_alias="share", serialization_alias="share")
     """L2 sensitivity of the scaled bit, over `clip`."""
 
 
@@ -187,7 +187,7 @@ class Statistic(Frozen):
     name: str = Field(min_length=1, max_length=32)
     bound: float = Field(gt=0)
     """A device's value is cut to 0 to `bound`."""
-    share: float = Field(gt=0, le=1)
+    sensitivity_fraction: float = Field(gt=0, le=1, validation_alias="share", serialization_alias="share")
     """L2 sensitivity of the scaled value, over `clip`: more means less noise here and more in the model."""
 
 
@@ -301,8 +301,10 @@ class TaskSpec(Frozen):
     def contribution_bound(self) -> float:
         """L2 bound of what a device contributes, before rounding, in the units of the model's weights."""
         adaptive = self.mechanism.adaptive
-        shares = [statistic.share for statistic in self.statistics] + ([adaptive.share] if adaptive else [])
-        return self.mechanism.clip * math.sqrt(1 + sum(share**2 for share in shares))
+        fractions = [statistic.sensitivity_fraction for statistic in self.statistics]
+        if adaptive:
+            fractions.append(adaptive.sensitivity_fraction)
+        return self.mechanism.clip * math.sqrt(1 + sum(fraction**2 for fraction in fractions))
 
     @property
     def shard_cohort(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from privacy.accounting.accountant import AccountantsDisagree, confirmed_spend
 from privacy.accounting.extrapolation import fleet_events
-from privacy.ledger.entries import Fold
+from privacy.ledger.entries import LedgerState
 from privacy.release.files import CARD_FILE
 from privacy.report.model import EpsilonReport
 from privacy.task.task import TaskSpec
@@ -18,21 +18,23 @@ _CARD = "extrapolated: the model card says so"
 
 
 def check_fleet(
-    task: TaskSpec | None, fold: Fold, report: EpsilonReport | None, release: Mapping[str, bytes] | None
+    task: TaskSpec | None, ledger_state: LedgerState, report: EpsilonReport | None, release: Mapping[str, bytes] | None
 ) -> list[Check]:
     """Nothing for a task that stands for itself; that its report does too, is checked where it is built anew."""
     if task is None or task.fleet is None:
         return []
-    checks = [] if report is None else [_epsilon(task, fold, report)]
+    checks = [] if report is None else [_epsilon(task, ledger_state, report)]
     return checks if release is None else [*checks, _card(release)]
 
 
-def _epsilon(task: TaskSpec, fold: Fold, report: EpsilonReport) -> Check:
+def _epsilon(task: TaskSpec, ledger_state: LedgerState, report: EpsilonReport) -> Check:
     stated = report.extrapolation
     if stated is None:
         return Check(_EPSILON, False, "expected one that says that its run stands for a fleet, got none of it")
     size = report.provenance.ledger_head.size
-    rounds = [one.charge.round for one in fold.accounts.values() if one.charge.task == task.id and one.seq < size]
+    rounds = [
+        one.charge.round for one in ledger_state.accounts.values() if one.charge.task == task.id and one.seq < size
+    ]
     try:
         found = confirmed_spend(fleet_events(task, rounds), task.budget.delta)
     except AccountantsDisagree as error:

@@ -12,7 +12,7 @@ from privacy.ledger.receipt import Charge
 from privacy.mechanism.mechanism import Mechanism, MechanismError
 from privacy.secagg.membership.identity import Certificate
 from privacy.secagg.membership.params import ParameterError, parameters
-from privacy.secagg.messages import ECHO_DOMAIN, Agreed, Members
+from privacy.secagg.messages import CONSISTENCY_DOMAIN, Members, SignedSurvivors
 from privacy.secagg.server.record import FIRST, RecordError, RoundRecord, ShardRecord, line_digest, open_record
 from privacy.secagg.server.shard import total_transcript
 from privacy.task.states import joint_transcript
@@ -100,7 +100,7 @@ def _shard_transcript(shard: ShardRecord) -> str:
 
 
 def _echo_of(shard: ShardRecord) -> bytes:
-    agreed = Agreed(Members(shard.survivors), bytes.fromhex(shard.draws))
+    agreed = SignedSurvivors(Members(shard.survivors), bytes.fromhex(shard.draws))
     return agreed.signed_part(bytes.fromhex(shard.roster), shard.cohort)
 
 
@@ -165,7 +165,7 @@ def _quorum(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
             certificate = certificates[echo.place]
             # Whether it was still valid then depends on a clock that nobody can check now.
             certificate.check(evidence.task.population, evidence.authority_public, now=0)
-            verify(certificate.identity, ECHO_DOMAIN, signed, bytes.fromhex(echo.signature))
+            verify(certificate.identity, CONSISTENCY_DOMAIN, signed, bytes.fromhex(echo.signature))
     except SignatureError as error:
         return f"round {record.round}: {error}"
     return ""

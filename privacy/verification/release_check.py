@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from privacy.base.signing import SignatureError
-from privacy.ledger.entries import Fold
+from privacy.ledger.entries import LedgerState
 from privacy.ledger.merkle import leaf_hash, root_of
 from privacy.release.files import MODEL_FILE, STATEMENT_FILE, model_digest, unpack_tensors
 from privacy.release.statement import open_statement
@@ -21,7 +21,7 @@ _SIGNED = "release: signed by the operator, every file whole"
 
 
 def check_release(
-    files: Mapping[str, bytes], operator: bytes, task: TaskSpec, entries: Sequence[bytes], fold: Fold
+    files: Mapping[str, bytes], operator: bytes, task: TaskSpec, entries: Sequence[bytes], ledger_state: LedgerState
 ) -> list[Check]:
     """Statement, digests, the ledger's head in it, and that exactly this model was paid for.
 
@@ -36,7 +36,7 @@ def check_release(
     if wrong:
         return [Check(_SIGNED, False, f"{wrong}: expected what the statement's digest says, got other bytes")]
     signed = Check(_SIGNED, True, f"{len(digests)} files")
-    checks = [signed, _task(predicate, task), _ledger(predicate, entries), _paid(files[MODEL_FILE], task, fold)]
+    checks = [signed, _task(predicate, task), _ledger(predicate, entries), _paid(files[MODEL_FILE], task, ledger_state)]
     return checks if task.fleet is None else [*checks, _marked(predicate)]
 
 
@@ -67,7 +67,7 @@ def _ledger(predicate: dict[str, Any], entries: Sequence[bytes]) -> Check:
     return Check(name, root == stated, detail)
 
 
-def _paid(model: bytes, task: TaskSpec, fold: Fold) -> Check:
+def _paid(model: bytes, task: TaskSpec, ledger_state: LedgerState) -> Check:
     name = "release: its model was charged"
     try:
         weights = unpack_tensors(model, task.model)
@@ -76,7 +76,7 @@ def _paid(model: bytes, task: TaskSpec, fold: Fold) -> Check:
     if weights.shape != (task.model.dimension,) or not np.isfinite(weights).all():
         return Check(name, False, f"{MODEL_FILE}: expected {task.model.dimension} finite numbers, got others")
     digest = model_digest(weights)
-    own = [account for account in fold.accounts.values() if account.charge.task == task.id]
+    own = [account for account in ledger_state.accounts.values() if account.charge.task == task.id]
     paid = [account.charge.round for account in own if account.model_digest == digest]
     if not paid:
         return Check(name, False, f"expected a charge that paid for model {digest[:16]}, got none")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from privacy.accounting.accountant import AccountantsDisagree, Spend
 from privacy.accounting.events import Event
 from privacy.audit import claimed_epsilon
-from privacy.ledger.entries import Fold
+from privacy.ledger.entries import LedgerState
 from privacy.ledger.ledger import SignedHead
 from privacy.ledger.merkle import leaf_hash, root_of
 from privacy.report.build import ReportError, RunFacts, build_report
@@ -23,24 +23,28 @@ _CLOSE = 0.02
 
 
 def check_report(
-    report: EpsilonReport, task: TaskSpec | None, entries: Sequence[bytes], fold: Fold, spent: Spend | None
+    report: EpsilonReport,
+    task: TaskSpec | None,
+    entries: Sequence[bytes],
+    ledger_state: LedgerState,
+    spent: Spend | None,
 ) -> list[Check]:
     """All that can be said of a report; without its task, only the figures that the ledger alone gives."""
-    about = _is_about(report, entries, fold)
-    checks = [about, _budget(report, fold)]
+    about = _is_about(report, entries, ledger_state)
+    checks = [about, _budget(report, ledger_state)]
     if about.passed is False:
         return checks
-    if report.provenance.ledger_head.size == fold.size:
-        checks += [_epsilon(report, spent), _events(report, fold)]
+    if report.provenance.ledger_head.size == ledger_state.size:
+        checks += [_epsilon(report, spent), _events(report, ledger_state)]
     if task is None:
         return [*checks, Check("report: every part recomputed", None, "no --task was given")]
     return checks + _recomputed(report, task, entries)
 
 
-def _is_about(report: EpsilonReport, entries: Sequence[bytes], fold: Fold) -> Check:
+def _is_about(report: EpsilonReport, entries: Sequence[bytes], ledger_state: LedgerState) -> Check:
     """The ledger may have grown since."""
     name, stated = "report: is about this ledger", report.provenance
-    key = fold.opened.public_key if fold.opened else ""
+    key = ledger_state.opened.public_key if ledger_state.opened else ""
     size = stated.ledger_head.size
     expected = f"key {key[:16]}, at least {size} entries"
     if stated.ledger_key != key or size > len(entries):
@@ -56,8 +60,8 @@ def _head_line(key: str, head: SignedHead) -> str:
     return f"key {key[:16]}, {head.size} entries, root {head.root[:16]}"
 
 
-def _budget(report: EpsilonReport, fold: Fold) -> Check:
-    expected = fold.opened.budget.epsilon if fold.opened else None
+def _budget(report: EpsilonReport, ledger_state: LedgerState) -> Check:
+    expected = ledger_state.opened.budget.epsilon if ledger_state.opened else None
     stated = report.claim.budget_epsilon
     same = (None if stated is None else float(stated)) == expected
     detail = f"epsilon {expected}" if same else f"expected epsilon {expected}, got {stated}"
@@ -76,12 +80,12 @@ def _epsilon(report: EpsilonReport, spent: Spend | None) -> Check:
     return Check(name, not wrong, f"expected {found}, got {wrong[0]}" if wrong else found)
 
 
-def _events(report: EpsilonReport, fold: Fold) -> Check:
+def _events(report: EpsilonReport, ledger_state: LedgerState) -> Check:
     claimed = Counter[Event]()
     for one in report.composition.events:
         claimed[one.event] += one.times
-    missing, foreign = fold.counts - claimed, claimed - fold.counts
-    found = fold.counts.total()
+    missing, foreign = ledger_state.counts - claimed, claimed - ledger_state.counts
+    found = ledger_state.counts.total()
     wrong = f"expected {found} charges, got {missing.total()} of them missing and {foreign.total()} others"
     same = not missing and not foreign
     return Check("report: composes every charge of the ledger", same, f"{found} charges" if same else wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from privacy.accounting.accountant import AccountantsDisagree, Spend, confirmed_spend
 from privacy.accounting.events import round_event
-from privacy.ledger.entries import Fold
+from privacy.ledger.entries import LedgerState
 from privacy.ledger.ledger import LedgerInvalid, replay
 from privacy.ledger.witness import WitnessError
 from privacy.release.files import REPORT_FILE
@@ -23,28 +23,28 @@ _WITNESS = "ledger: continues what a witness saw"
 
 def verify_all(files: Files) -> list[Check]:
     """A ledger that fails ends it: nothing else would mean anything."""
-    ledger, fold = _ledger(files)
+    ledger, ledger_state = _ledger(files)
     witness = _witness(files)
-    if fold is None:
+    if ledger_state is None:
         return [ledger, witness]
-    accountants, spent = _spent(fold)
-    checks = [ledger, witness, accountants, _charged_as_planned(files.task, fold), *_simulated(files.task)]
-    checks += _report(files, fold, spent)
-    checks += check_fleet(files.task, fold, files.report, files.release)
-    checks += _release(files, fold)
-    return checks + _log(files, fold)
+    accountants, spent = _spent(ledger_state)
+    checks = [ledger, witness, accountants, _charged_as_planned(files.task, ledger_state), *_simulated(files.task)]
+    checks += _report(files, ledger_state, spent)
+    checks += check_fleet(files.task, ledger_state, files.report, files.release)
+    checks += _release(files, ledger_state)
+    return checks + _log(files, ledger_state)
 
 
-def _ledger(files: Files) -> tuple[Check, Fold | None]:
+def _ledger(files: Files) -> tuple[Check, LedgerState | None]:
     head = files.head
     if head is None:
         return Check(_LEDGER, False, "expected a signed head with the last entry, got none"), None
     try:
-        fold = replay(files.entries, head, files.operator)
+        ledger_state = replay(files.entries, head, files.operator)
     except (LedgerInvalid, AccountantsDisagree) as error:
         return Check(_LEDGER, False, str(error)), None
-    population = f"of population {fold.opened.population}, " if fold.opened else ""
-    return Check(_LEDGER, True, f"{population}{fold.size} entries, root {head.root[:16]}"), fold
+    population = f"of population {ledger_state.opened.population}, " if ledger_state.opened else ""
+    return Check(_LEDGER, True, f"{population}{ledger_state.size} entries, root {head.root[:16]}"), ledger_state
 
 
 def _witness(files: Files) -> Check:
@@ -61,23 +61,23 @@ def _witness(files: Files) -> Check:
     return Check(_WITNESS, True, f"{detail}; {later} later ones are the signer's word alone" if later else detail)
 
 
-def _spent(fold: Fold) -> tuple[Check, Spend | None]:
+def _spent(ledger_state: LedgerState) -> tuple[Check, Spend | None]:
     """At the delta of the ledger's own budget, which no report can choose."""
-    if fold.opened is None:
+    if ledger_state.opened is None:
         return Check(_ACCOUNTANTS, None, "the ledger is empty"), None
     try:
-        found = confirmed_spend(fold.counts, fold.opened.budget.delta)
+        found = confirmed_spend(ledger_state.counts, ledger_state.opened.budget.delta)
     except AccountantsDisagree as error:
         return Check(_ACCOUNTANTS, False, str(error)), None
     first = f"{found.epsilon} at {found.delta:g} by {found.accountant}"
     return Check(_ACCOUNTANTS, True, f"{first}; at most {found.second_epsilon:.4f} by {found.second_accountant}"), found
 
 
-def _charged_as_planned(task: TaskSpec | None, fold: Fold) -> Check:
+def _charged_as_planned(task: TaskSpec | None, ledger_state: LedgerState) -> Check:
     name = "ledger: charged what the task says"
     if task is None:
         return Check(name, None, "no --task was given")
-    charges = [account.charge for account in fold.accounts.values()]
+    charges = [account.charge for account in ledger_state.accounts.values()]
     own = [charge for charge in charges if charge.task == task.id]
     if not own:
         return Check(name, None, f"none of {len(charges)} charges is of task {task.id[:16]}")
@@ -95,13 +95,13 @@ def _simulated(task: TaskSpec | None) -> list[Check]:
     return [Check("noise: real", None, f"HYPOTHETICAL: a simulation, its noise recomputable from a seed{who}")]
 
 
-def _report(files: Files, fold: Fold, spent: Spend | None) -> list[Check]:
+def _report(files: Files, ledger_state: LedgerState, spent: Spend | None) -> list[Check]:
     if files.report is None:
         return [Check("report", None, "no --report was given")]
     canonical = files.report.canonical() == files.report_bytes
     detail = "RFC 8785" if canonical else "expected RFC 8785 canonical JSON, got another encoding of it"
     form = Check("report: in its one canonical form", canonical, detail)
-    return [form, *_published(files), *check_report(files.report, files.task, files.entries, fold, spent)]
+    return [form, *_published(files), *check_report(files.report, files.task, files.entries, ledger_state, spent)]
 
 
 def _published(files: Files) -> list[Check]:
@@ -112,15 +112,15 @@ def _published(files: Files) -> list[Check]:
     return [Check("report: is the release's own", same, "byte by byte" if same else "expected its bytes, got others")]
 
 
-def _release(files: Files, fold: Fold) -> list[Check]:
+def _release(files: Files, ledger_state: LedgerState) -> list[Check]:
     if files.release is None or files.task is None:
         return [Check("release", None, "no --release was given")]
-    return check_release(files.release, files.operator, files.task, files.entries, fold)
+    return check_release(files.release, files.operator, files.task, files.entries, ledger_state)
 
 
-def _log(files: Files, fold: Fold) -> list[Check]:
+def _log(files: Files, ledger_state: LedgerState) -> list[Check]:
     if files.lines is None or files.task is None or files.authority is None:
         return [Check("round log", None, "no --log was given")]
-    charges = {name: account.charge for name, account in fold.accounts.items()}
-    released = {name: one.model_digest for name, one in fold.accounts.items() if one.model_digest is not None}
+    charges = {name: account.charge for name, account in ledger_state.accounts.items()}
+    released = {name: one.model_digest for name, one in ledger_state.accounts.items() if one.model_digest is not None}
     return check_log(files.lines, Evidence(files.task, files.operator, files.authority, charges, released))

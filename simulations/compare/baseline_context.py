@@ -25,7 +25,7 @@ Figures = dict[str, float | None]
 
 
 @dataclass(frozen=True)
-class Ground:
+class BaselineContext:
     """
     Attributes:
         start: float32[d], where the federation starts too.
@@ -41,7 +41,7 @@ class Ground:
     scorer: Scorer = field(repr=False)
 
     @classmethod
-    def of(cls, prepared: PreparedSeed) -> Ground:
+    def of(cls, prepared: PreparedSeed) -> BaselineContext:
         task, data = prepared.task, prepared.data
         return cls(
             task=task,
@@ -60,7 +60,7 @@ class Ground:
             return math.nan
         return float(np.mean([roc_auc_score(self.calibration.labels, one) for one in scores]))
 
-    def judged(self, models: Sequence[Weights]) -> list[Figures]:
+    def evaluate_models(self, models: Sequence[Weights]) -> list[Figures]:
         """On the test users, each model with the threshold that is best on the calibration users."""
         choosing = self.scorer.scores_of(models, self.calibration.features)
         scores = self.scorer.scores_of(models, self.test.features)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fl_client.training.training import Examples, TrainingError
 from privacy.accounting.accountant import message_level_epsilon
 from privacy.task.task import LocalTraining
-from simulations.compare.baseline_context import Ground
+from simulations.compare.baseline_context import BaselineContext
 from simulations.compare.grids import DP_RATES, EPOCHS, RATES, Judged, at_edge, best, in_words
 from simulations.compare.methods import CENTRAL, CENTRAL_DP, Trial
 from simulations.compare.training import Weights, course, dp_sgd
@@ -17,7 +17,7 @@ Tick = Callable[[str], None]
 """Told when a piece of work begins, with a few words about it."""
 
 
-def central(ground: Ground, messages: Examples, seed: int, tick: Tick) -> Trial:
+def central(ground: BaselineContext, messages: Examples, seed: int, tick: Tick) -> Trial:
     """Plain SGD, a tick for each of `RATES`.
 
     Raises:
@@ -32,9 +32,9 @@ def central(ground: Ground, messages: Examples, seed: int, tick: Tick) -> Trial:
     chosen = best(list(found))
     weights, seconds = found[chosen]
     return Trial(
-        contender=CENTRAL,
+        method=CENTRAL,
         seed=seed,
-        metrics=ground.judged([weights])[0],
+        metrics=ground.evaluate_models([weights])[0],
         epsilon=None,
         seconds=seconds,
         setting=in_words(chosen),
@@ -43,7 +43,9 @@ def central(ground: Ground, messages: Examples, seed: int, tick: Tick) -> Trial:
     )
 
 
-def central_dp(ground: Ground, messages: Examples, schedules: Sequence[LocalTraining], seed: int, tick: Tick) -> Trial:
+def central_dp(
+    ground: BaselineContext, messages: Examples, schedules: Sequence[LocalTraining], seed: int, tick: Tick
+) -> Trial:
     """DP-SGD, a tick for each schedule and each of `DP_RATES`.
 
     Args:
@@ -70,9 +72,9 @@ def central_dp(ground: Ground, messages: Examples, schedules: Sequence[LocalTrai
     chosen = best(list(found))
     training, weights, seconds = found[chosen]
     return Trial(
-        contender=CENTRAL_DP,
+        method=CENTRAL_DP,
         seed=seed,
-        metrics=ground.judged([weights])[0],
+        metrics=ground.evaluate_models([weights])[0],
         epsilon=message_level_epsilon(training, 1, ground.task.budget.delta),
         seconds=seconds,
         setting=_in_words(training),

@@ -33,14 +33,14 @@ def _panel(axes: Axes, rows: Sequence[Row], metric: str) -> None:
     places = range(len(rows))
     heights = [row.metrics[metric].mean if metric in row.metrics else 0.0 for row in rows]
     below, above = zip(*(_error(row, metric) for row in rows), strict=True)
-    colours = [_OURS if row.contender == FEDERATED else _OTHERS for row in rows]
+    colours = [_OURS if row.method == FEDERATED else _OTHERS for row in rows]
     axes.barh(
         places, heights, 0.66, color=colours, xerr=(below, above), error_kw={"ecolor": _SOFT, "capsize": 3, "lw": 1}
     )
     for place, row, height, over in zip(places, rows, heights, above, strict=True):
         if metric in row.metrics:
             axes.text(height + over + 0.02, place, f"{height:.3f}", va="center", fontsize=9, color="#1d2327")
-    axes.set_yticks(list(places), [row.contender.label for row in rows])
+    axes.set_yticks(list(places), [row.method.label for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1.2)
     axes.set_xticks([0, 0.5, 1])

@@ -50,13 +50,13 @@ class NothingTrained(RuntimeError):
     """Every setting of a grid diverged."""
 
 
-def best(judged: Sequence[Judged]) -> Judged:
+def best(evaluate_models: Sequence[Judged]) -> Judged:
     """Of equals the first.
 
     Raises:
         NothingTrained: when none has a figure.
     """
-    found = [one for one in judged if not np.isnan(one.auroc)]
+    found = [one for one in evaluate_models if not np.isnan(one.auroc)]
     if not found:
         raise NothingTrained("every setting of the grid diverged; scale the model's inputs or its start weights down")
     return max(found, key=lambda one: one.auroc)

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fl_client.training.training import Examples
-from simulations.compare.baseline_context import Ground
+from simulations.compare.baseline_context import BaselineContext
 from simulations.compare.central import Tick
 from simulations.compare.grids import EPOCHS, MOST_DEVICES, RATES, TUNING_DEVICES, Judged, at_edge, best, in_words
-from simulations.compare.methods import ALONE, METRICS, Quartiles, Trial
+from simulations.compare.methods import LOCAL_ONLY, METRICS, Quartiles, Trial
 from simulations.compare.training import Weights, course
 from simulations.evaluation.mean_std import Spread
 
 
-def alone(ground: Ground, seed: int, tick: Tick) -> Trial:
+def alone(ground: BaselineContext, seed: int, tick: Tick) -> Trial:
     """A random sample of devices with messages, each with a model of its own, all trained alike; a tick for each of
     `RATES`, and one for the sample.
 
@@ -31,11 +31,11 @@ def alone(ground: Ground, seed: int, tick: Tick) -> Trial:
     tick(f"{len(sample)} devices alone")
     models = [_own(ground, place, examples, chosen.rate)[chosen.length] for place, examples in enumerate(sample)]
     seconds = (time.perf_counter() - tuned) / len(models)
-    judged = ground.judged(models)
-    spreads = {name: _numbers(one[name] for one in judged) for name in METRICS}
+    evaluate_models = ground.evaluate_models(models)
+    spreads = {name: _numbers(one[name] for one in evaluate_models) for name in METRICS}
     means = {name: Spread.of(values) for name, values in spreads.items()}
     return Trial(
-        contender=ALONE,
+        method=LOCAL_ONLY,
         seed=seed,
         metrics={name: one.mean if one else None for name, one in means.items()},
         epsilon=None,
@@ -48,7 +48,7 @@ def alone(ground: Ground, seed: int, tick: Tick) -> Trial:
     )
 
 
-def _tuned(ground: Ground, sample: Sequence[Examples], tick: Tick) -> Iterator[Judged]:
+def _tuned(ground: BaselineContext, sample: Sequence[Examples], tick: Tick) -> Iterator[Judged]:
     for rate in RATES:
         tick(f"devices alone, rate {rate:g}")
         own = [_own(ground, place, examples, rate) for place, examples in enumerate(sample)]
@@ -56,7 +56,7 @@ def _tuned(ground: Ground, sample: Sequence[Examples], tick: Tick) -> Iterator[J
             yield Judged(rate, epochs, ground.calibrated([models[epochs] for models in own]))
 
 
-def _own(ground: Ground, place: int, examples: Examples, rate: float) -> dict[int, Weights]:
+def _own(ground: BaselineContext, place: int, examples: Examples, rate: float) -> dict[int, Weights]:
     """One device's models by epochs; where training diverges, the last that did not."""
     seed = ground.seed.child("alone", place, str(rate))
     models = [ground.start, *course(ground.task, ground.start, examples, rate, seed)]

@@ -10,7 +10,7 @@ METRICS = {"auroc": "AUROC", "macro_f1": "macro-F1", "recall_at_fpr_1pct": "reca
 
 
 @dataclass(frozen=True)
-class Contender:
+class Method:
     """One way to a model.
 
     Attributes:
@@ -24,13 +24,13 @@ class Contender:
     sees: str
 
 
-FEDERATED = Contender("federated", "federated", "one whole device", "nobody")
-NOISELESS = Contender("federated_without_noise", "federated, no noise", "no guarantee", "nobody")
-CENTRAL = Contender("central", "central", "no guarantee", "the server, all of them")
-CENTRAL_DP = Contender("central_dp_sgd", "central, DP-SGD", "one message", "the server, all of them")
-ALONE = Contender("alone", "each device alone", "nothing is released", "nobody")
+FEDERATED = Method("federated", "federated", "one whole device", "nobody")
+NOISELESS = Method("federated_without_noise", "federated, no noise", "no guarantee", "nobody")
+CENTRAL = Method("central", "central", "no guarantee", "the server, all of them")
+CENTRAL_DP = Method("central_dp_sgd", "central, DP-SGD", "one message", "the server, all of them")
+LOCAL_ONLY = Method("alone", "each device alone", "nothing is released", "nobody")
 
-CONTENDERS = (FEDERATED, NOISELESS, CENTRAL, CENTRAL_DP, ALONE)
+METHODS = (FEDERATED, NOISELESS, CENTRAL, CENTRAL_DP, LOCAL_ONLY)
 """In the order in which they are shown."""
 
 
@@ -58,7 +58,7 @@ class Trial:
         devices: how many models, where there is more than one.
     """
 
-    contender: Contender
+    method: Method
     seed: int
     metrics: Mapping[str, float | None]
     epsilon: float | None

@@ -97,8 +97,8 @@ def _check(config: RunConfig) -> None:
         raise ConfigError("engine: expected another than ray in a comparison, which runs on one machine")
     if config.fleet.given:
         raise ConfigError("fleet: expected none in a comparison: a fleet's messages cannot be pooled; leave it out")
-    if config.poison.share:
-        raise ConfigError("poison.share: expected 0 in a comparison: pooled messages know no poisoners")
+    if config.poison.fraction:
+        raise ConfigError("poison.fraction: expected 0 in a comparison: pooled messages know no poisoners")
     if config.privacy.ledger is not None:
         raise ConfigError("privacy.ledger: expected none in a comparison: each run keeps its own; leave it out")
     if config.privacy.noise_multiplier == 0:

@@ -10,7 +10,7 @@ from typing import Any
 from privacy.base.files import write_atomically
 from simulations.compare.chart import draw
 from simulations.compare.grids import BATCH, DP_RATES, EPOCHS, MOST_DEVICES, RATES, SCHEDULES, TUNING_DEVICES
-from simulations.compare.methods import ALONE, CENTRAL_DP, FEDERATED, METRICS
+from simulations.compare.methods import CENTRAL_DP, FEDERATED, LOCAL_ONLY, METRICS
 from simulations.compare.running import Comparison
 from simulations.compare.table import Row, row_fields, rows_of, write_csv
 from simulations.terminal.page import bound, render
@@ -63,10 +63,10 @@ class CompareReport:
         head = ["", *METRICS.values(), "ε", "of", "seconds"]
         body = [
             [
-                row.contender.label,
+                row.method.label,
                 *(f"{self.figure(row, name)} {self.between(row, name)}".rstrip() for name in METRICS),
                 self.epsilon(row),
-                row.contender.unit,
+                row.method.unit,
                 row.seconds.text(2) if row.seconds else "",
             ]
             for row in self.rows
@@ -93,7 +93,7 @@ class CompareReport:
     @staticmethod
     def epsilon(row: Row) -> str:
         """Where nothing is released, there is no epsilon to state."""
-        return "–" if row.contender == ALONE else bound(row.epsilon)
+        return "–" if row.method == LOCAL_ONLY else bound(row.epsilon)
 
     @property
     def note(self) -> str:
@@ -108,7 +108,7 @@ class CompareReport:
     @property
     def alone(self) -> str:
         """What stands in the last row."""
-        row = next(one for one in self.rows if one.contender == ALONE)
+        row = next(one for one in self.rows if one.method == LOCAL_ONLY)
         return (
             f"Alone: {row.devices} devices drawn at random from those with messages, each with a model of its own: "
             "mean, in brackets quartiles over devices; seconds a device."
@@ -119,7 +119,7 @@ class CompareReport:
         """Baselines that a wider grid might have served better."""
         count = len(self.comparison.prepared)
         return [
-            f"At the edge of its grid, so that a better setting may lie beyond: {row.contender.label}, "
+            f"At the edge of its grid, so that a better setting may lie beyond: {row.method.label}, "
             f"{row.edges} of {count} seed{'s' if count > 1 else ''}."
             for row in self.rows
             if row.edges
@@ -127,7 +127,7 @@ class CompareReport:
 
     def _page(self) -> str:
         base, prepared = self.comparison.base, self.comparison.prepared[0]
-        by = {row.contender: row for row in self.rows}
+        by = {row.method: row for row in self.rows}
         return render(
             "compare/compare.html.j2",
             name=base.name,

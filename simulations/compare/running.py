@@ -9,21 +9,21 @@ from typing import Any
 
 import tomli_w
 
-from simulations.compare.baseline_context import Ground
+from simulations.compare.baseline_context import BaselineContext
 from simulations.compare.central import central, central_dp
 from simulations.compare.grids import DP_RATES, RATES, SCHEDULES
 from simulations.compare.local_only import alone
-from simulations.compare.methods import FEDERATED, METRICS, NOISELESS, Contender, Trial
+from simulations.compare.methods import FEDERATED, METRICS, NOISELESS, Method, Trial
 from simulations.compare.pooling import pooled
 from simulations.compare.preparing import PreparedSeed, prepare_all
 from simulations.config.config import RunConfig
-from simulations.outdir import Kind, exclusive
+from simulations.outdir import ManagedDirectory, exclusive
 from simulations.processes.workers import one_thread
 from simulations.runs.run import Prepared, Supervision, execute
 from simulations.runs.rundir import RunDirectory
 from simulations.terminal.progress import Bar, StopAfterRound
 
-_KIND = Kind("fl-sim compare", "compare.toml", "give another path, or replace it with --force")
+_DIRECTORY = ManagedDirectory("fl-sim compare", "compare.toml", "give another path, or replace it with --force")
 _TICKS = len(RATES) + len(SCHEDULES) * len(DP_RATES) + len(RATES) + 1
 """Of one seed, beside the rounds of its federations."""
 
@@ -53,11 +53,11 @@ def start(base: RunConfig, seeds: int, out: Path, *, force: bool) -> Comparison:
         RunError, NothingTrained: when a contender fails on its way.
         Stopped: by Ctrl-C.
     """
-    _KIND.check(out, force=force)
+    _DIRECTORY.check(out, force=force)
     one_thread()
     prepared = prepare_all(base, seeds)
     definition = {"seeds": seeds, "config": base.model_dump(mode="json", exclude_none=True, exclude_unset=True)}
-    _KIND.create(out, tomli_w.dumps(definition), force=force)
+    _DIRECTORY.create(out, tomli_w.dumps(definition), force=force)
     total = sum(2 * one.task.rounds + _TICKS for one in prepared)
     with exclusive(out), Bar("compare", total) as bar, StopAfterRound(bar.note) as stop:
         work = _Work(out, bar, stop.requested)
@@ -77,7 +77,7 @@ class _Work:
         seed = prepared.seed
         yield self._federated(FEDERATED, prepared.federated, self.out / f"federated-{seed}")
         yield self._federated(NOISELESS, prepared.noiseless, self.out / f"federated-without-noise-{seed}")
-        ground = Ground.of(prepared)
+        ground = BaselineContext.of(prepared)
         messages = pooled(ground.held)
         yield central(ground, messages, seed, self.tick)
         yield central_dp(ground, messages, prepared.schedules, seed, self.tick)
@@ -94,14 +94,14 @@ class _Work:
         self.bar.show(self.begun, line)
         self.begun += 1
 
-    def _federated(self, contender: Contender, prepared: Prepared, path: Path) -> Trial:
+    def _federated(self, method: Method, prepared: Prepared, path: Path) -> Trial:
         directory = RunDirectory.create(path, prepared.config, force=False)
-        watch = _Watch(self, contender.label)
+        watch = _Callbacks(self, method.label)
         summary = execute(prepared, directory, Supervision(1, watch, self.stop_requested)).summary
         if summary is None:
             raise Stopped
         return Trial(
-            contender=contender,
+            method=method,
             seed=prepared.config.seed or 0,
             metrics={name: summary[name] for name in METRICS},
             epsilon=summary["device_epsilon"],
@@ -111,7 +111,7 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class _Watch:
+class _Callbacks:
     """Implements `simulations.terminal.console.Progress`: a round is a tick, notes are in the run's log."""
 
     work: _Work = field(repr=False)

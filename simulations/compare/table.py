@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from simulations.compare.methods import CONTENDERS, METRICS, Contender, Quartiles, Trial
+from simulations.compare.methods import METHODS, METRICS, Method, Quartiles, Trial
 from simulations.evaluation.mean_std import Spread
 
 
@@ -25,7 +25,7 @@ class Row:
         edges: seeds whose best setting lies at the edge of the grid.
     """
 
-    contender: Contender
+    method: Method
     metrics: Mapping[str, Spread]
     quartiles: Mapping[str, Quartiles]
     epsilon: float | None
@@ -37,19 +37,19 @@ class Row:
 
 
 def rows_of(trials: Sequence[Trial]) -> list[Row]:
-    """In the order of `CONTENDERS`."""
-    return [_row(one, [trial for trial in trials if trial.contender == one]) for one in CONTENDERS]
+    """In the order of `METHODS`."""
+    return [_row(one, [trial for trial in trials if trial.method == one]) for one in METHODS]
 
 
 def row_fields(row: Row) -> dict[str, Any]:
     """For JSON; an epsilon of None is none at all, and `unit` says why."""
     return {
-        "contender": row.contender.key,
+        "contender": row.method.key,
         **{name: vars(spread) for name, spread in row.metrics.items()},
         "quartiles": {name: vars(one) for name, one in row.quartiles.items()},
         "epsilon": row.epsilon,
-        "unit": row.contender.unit,
-        "sees_messages": row.contender.sees,
+        "unit": row.method.unit,
+        "sees_messages": row.method.sees,
         "seconds": vars(row.seconds) if row.seconds else None,
         "tuning_seconds": vars(row.tuning_seconds) if row.tuning_seconds else None,
         "settings": list(row.settings),
@@ -74,11 +74,11 @@ def _trial_fields(trial: Trial) -> dict[str, Any]:
         for part in fields(Quartiles)
     }
     return {
-        "contender": trial.contender.key,
+        "contender": trial.method.key,
         "seed": trial.seed,
         **trial.metrics,
         "epsilon": trial.epsilon,
-        "unit": trial.contender.unit,
+        "unit": trial.method.unit,
         "seconds": round(trial.seconds, 4),
         "tuning_seconds": round(trial.tuning_seconds, 2),
         "setting": trial.setting,
@@ -93,11 +93,11 @@ def _part(trial: Trial, name: str, part: str) -> float | None:
     return None if held is None else getattr(held, part)
 
 
-def _row(contender: Contender, trials: Sequence[Trial]) -> Row:
+def _row(method: Method, trials: Sequence[Trial]) -> Row:
     spreads = {name: Spread.of(one.metrics[name] for one in trials) for name in METRICS}
     epsilons = [one.epsilon for one in trials]
     return Row(
-        contender=contender,
+        method=method,
         metrics={name: spread for name, spread in spreads.items() if spread is not None},
         quartiles=_quartiles([one.quartiles for one in trials]),
         epsilon=None if None in epsilons else max(one for one in epsilons if one is not None),

@@ -13,7 +13,7 @@ from fl_client.training.training import Examples, TrainingError
 from privacy.task.task import LocalSgd, LocalTraining, TaskSpec, Training
 from simulations.compare.grids import BATCH, EPOCHS
 from simulations.randomness import SeedTree
-from simulations.training.engines.base import Trainee
+from simulations.training.engines.base import Participant
 from simulations.training.engines.kernel import KernelEngine
 from simulations.training.engines.sequential import SequentialEngine
 from simulations.training.kernels import KERNELS
@@ -62,7 +62,7 @@ def dp_sgd(task: TaskSpec, start: Weights, examples: Examples, training: LocalTr
 def _trained(task: TaskSpec, training: Training, weights: Weights, examples: Examples, seed: SeedTree) -> Weights:
     own = task.model_copy(update={"training": training, "statistics": ()})
     engine = KernelEngine(own) if has_kernel(task) else SequentialEngine(own)
-    learnt = next(engine.learn(weights, [Trainee(0, examples, seed.stream())]))
-    if isinstance(learnt, TrainingError):
-        raise learnt
-    return weights + learnt.delta
+    result = next(engine.learn(weights, [Participant(0, examples, seed.stream())]))
+    if isinstance(result, TrainingError):
+        raise result
+    return weights + result.delta

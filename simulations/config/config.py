@@ -126,8 +126,8 @@ class ServerConfig(Section):
     cohort: int = Field(default=64, ge=2, le=1 << 30)
     learning_rate: float = Field(default=20.0, gt=0)
     momentum: float = Field(default=0.7, ge=0, lt=1)
-    corrupt_share: float = Field(default=0.05, ge=0, lt=0.5)
-    dropout_share: float = Field(default=0.1, ge=0, lt=0.5)
+    corrupt_fraction: float = Field(default=0.05, ge=0, lt=0.5)
+    dropout_fraction: float = Field(default=0.1, ge=0, lt=0.5)
     min_survivors: int | None = Field(default=None, ge=2, le=1 << 30)
     """Fewer devices than this in a sum, and nothing of it is revealed. Default: a quarter of the cohort, 2 at least."""
 
@@ -146,7 +146,7 @@ class ServerConfig(Section):
     they were sent, and how many of them it judges correctly."""
     statistics_bound: int = Field(default=64, ge=1, le=1 << 30)
     """A device's statistic is cut to this."""
-    statistics_share: float = Field(default=0.1, gt=0, le=1)
+    statistics_fraction: float = Field(default=0.1, gt=0, le=1)
     """L2 sensitivity of each statistic over the clip: what it adds to the noise on the model."""
 
     @field_validator("statistics")

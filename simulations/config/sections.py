@@ -110,7 +110,7 @@ class FaultsConfig(Section):
 class PoisonConfig(Section):
     """Devices that lie about their messages or their updates, and otherwise run the client as it is."""
 
-    share: Probability = 0.0
+    fraction: Probability = 0.0
     """Of the population."""
     attack: Literal["label-flip", "backdoor", "boost"] = "label-flip"
     """`label-flip`: all labels reversed. `backdoor`: the trigger added to all messages, which are labelled harmless.
@@ -122,6 +122,6 @@ class PoisonConfig(Section):
 
     @model_validator(mode="after")
     def _boosts_something(self) -> PoisonConfig:
-        if self.share and self.attack == "boost" and self.boost == 1:
+        if self.fraction and self.attack == "boost" and self.boost == 1:
             raise ValueError("boost: expected a factor other than 1 for the attack `boost`")
         return self

@@ -55,8 +55,8 @@ rounds = 30
 cohort = 64                    # expected devices a round
 learning_rate = 20.0
 momentum = 0.7
-corrupt_share = 0.05           # that secure aggregation withstands, working with the server
-dropout_share = 0.1            # that may vanish in a round
+corrupt_fraction = 0.05           # that secure aggregation withstands, working with the server
+dropout_fraction = 0.1            # that may vanish in a round
 # min_survivors = 16           # in each shard; default: a quarter of it
 # modulus_bits = 16            # of the masked sum, a coordinate; default: the fewest at which rounding costs under 1%
 # aggregation = "secure"       # or "ideal": the sums of secure aggregation without its protocol, much faster,
@@ -64,7 +64,7 @@ dropout_share = 0.1            # that may vanish in a round
 # shards = 1                   # sums that a cohort is split into; default: one up to 750 devices, then of about 400
 # statistics = ["examples", "loss", "correct"]  # inside the masked sum, as noisy as the model: for large cohorts
 # statistics_bound = 64        # a device's statistic is cut to this
-# statistics_share = 0.1       # of the clip, for each: what they add to the noise on the model
+# statistics_fraction = 0.1       # of the clip, for each: what they add to the noise on the model
 
 # [availability]
 # hours = "always"             # or "night", or 24 probabilities by a device's local hour: idle and on a charger
@@ -81,7 +81,7 @@ dropout_share = 0.1            # that may vanish in a round
 # drop_out = { advertise = 0.0, share = 0.0, input = 0.0, echo = 0.0, unmask = 0.0 }  # probability, in every round
 
 # [poison]
-# share = 0.0                  # of the population
+# fraction = 0.0               # of the population
 # attack = "label-flip"        # or "backdoor", or "boost"
 # boost = 1.0                  # multiplies a poisoner's update before it is clipped
 # trigger = "moonlit ferret"   # of a backdoor

@@ -38,14 +38,14 @@ def reach(config: RunConfig, task: TaskSpec, lines: Sequence[Mapping[str, Any]])
         lines: of `metrics.jsonl`.
     """
     poison = config.poison
-    if not poison.share or not lines:
+    if not poison.fraction or not lines:
         return {}
     noise = max(float(line["noise_std"]) for line in lines)
-    expected = poison.share * config.server.cohort
+    expected = poison.fraction * config.server.cohort
     return {
         "attack": {
             "kind": poison.attack,
-            "share": poison.share,
+            "share": poison.fraction,
             "boost": poison.boost,
             **{name: lines[-1][name] for name in ("missed", "attack_success")},
             "poisoners_in_a_cohort": expected,

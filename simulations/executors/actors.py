@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from simulations.executors.answers import Answer, Unfinished, answer
 from simulations.executors.cluster import silence_of
+from simulations.executors.results import Answer, Unfinished, answer
 from simulations.federation.partial_sums import Job, Worker
 from simulations.processes.workers import WorkerDied, one_thread
 
-_PATIENCE = 60.0
+FIRST_WORKER_TIMEOUT_S = 60.0
 """Seconds until there has to be one worker."""
-_GRACE = 10.0
+LATE_WORKER_GRACE_S = 10.0
 """Seconds that the first round waits for the others, once there is one; who is later joins the next."""
-_SILENCE = 30.0
+HEAD_SILENCE_LIMIT_S = 30.0
 """Seconds that the head may be away; after 60, Ray ends this process."""
 _ALIKE = ("havenfl", "numpy", "torch")
 """Packages whose version decides about the bits of a model."""
@@ -65,8 +65,8 @@ class Actor:
     part: Any = field(default=None, repr=False)
 
 
-class RayTeam:
-    """An actor for every CPU, `most` at most, also of nodes that join later; implements `crews.replay.Team`."""
+class RayWorkers:
+    """An actor for every CPU, `most` at most, also of nodes that join later; implements `executors.replay.Workers`."""
 
     _job: Any
 
@@ -82,25 +82,25 @@ class RayTeam:
         self._head = ray.get_runtime_context().gcs_address
 
     def open(self, job: Job) -> None:
-        """See `Team.open`."""
+        """See `Workers.open`."""
         self._job = ray.put(replace(job, devices=()))
 
-    def muster(self) -> None:
-        """See `Team.muster`."""
-        if silence := silence_of(self._head, _SILENCE, retry=True):
+    def start_workers(self) -> None:
+        """See `Workers.start_workers`."""
+        if silence := silence_of(self._head, HEAD_SILENCE_LIMIT_S, retry=True):
             raise WorkerDied(f"the head of the Ray cluster at {self._head} does not answer ({silence})")
         self._recruit()
         self._welcome(0.0)
         if not self.idle():
             self._await_first()
-            self._welcome(_GRACE, everybody=True)
+            self._welcome(LATE_WORKER_GRACE_S, everybody=True)
         places = [one.node for one in self.idle()]
         if len(places) != self._told:
             self._told = len(places)
             self._tell(f"Ray: workers {self._told}, nodes {len(set(places))}")
 
     def _await_first(self) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + FIRST_WORKER_TIMEOUT_S
         while not self.idle():
             left = deadline - time.monotonic()
             if left <= 0 or not self._actors:
@@ -108,15 +108,15 @@ class RayTeam:
             self._welcome(left)
 
     def idle(self) -> Sequence[Actor]:
-        """See `Team.idle`."""
+        """See `Workers.idle`."""
         return [one for one in self._actors if one.ready is None and one.part is None]
 
-    def give(self, worker: Actor, devices: Sequence[int]) -> None:
-        """See `Team.give`."""
+    def submit(self, worker: Actor, devices: Sequence[int]) -> None:
+        """See `Workers.submit`."""
         worker.part = worker.handle.answer.remote(self._job, np.array(devices, np.int64))
 
-    def answers(self) -> Iterator[tuple[Actor, Answer]]:
-        """See `Team.answers`."""
+    def results(self) -> Iterator[tuple[Actor, Answer]]:
+        """See `Workers.results`."""
         busy = {one.part: one for one in self._actors if one.part is not None}
         done, _ = ray.wait(list(busy))
         for part in done:
@@ -184,7 +184,7 @@ class RayTeam:
             return "; ".join(self._refused.values())
         if not self._actors:
             return "none of its machines is left"
-        return f"none of its CPUs was free within {_PATIENCE:.0f} s"
+        return f"none of its CPUs was free within {FIRST_WORKER_TIMEOUT_S:.0f} s"
 
 
 def _nodes() -> dict[str, int]:

@@ -16,7 +16,7 @@ import grpc
 from privacy.base.errors import first_line
 from simulations.config.config import LOCAL_RAY, ConfigError
 
-_PATIENCE = 5.0
+JOIN_TIMEOUT_S = 5.0
 """Seconds for a cluster to say that it is there."""
 _ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 """What `ray health-check` calls."""
@@ -41,7 +41,7 @@ def check(address: str) -> None:
     Raises:
         ConfigError: within 10 seconds.
     """
-    if silence := silence_of(address, _PATIENCE):
+    if silence := silence_of(address, JOIN_TIMEOUT_S):
         raise ConfigError(
             f"--ray-address: no Ray cluster answers at {address} ({silence}); expected HOST:PORT of its head, "
             "as `ray start --head` prints it"

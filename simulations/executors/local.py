@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from simulations.federation.partial_sums import Job, Share, Worker
+from simulations.federation.partial_sums import Job, PartialSum, Worker
 
 
-class LocalCrew:
-    """This process alone; implements `simulations.federation.ideal.Crew`."""
+class LocalExecutor:
+    """This process alone; implements `simulations.federation.ideal.Executor`."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
-    def shares(self, job: Job) -> Iterator[Share]:
-        """See `Crew.shares`."""
-        yield self._worker.share(job)
+    def partial_sums(self, job: Job) -> Iterator[PartialSum]:
+        """See `Executor.partial_sums`."""
+        yield self._worker.partial_sum(job)

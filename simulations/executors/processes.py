@@ -8,17 +8,17 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
-from simulations.executors.answers import Answer, Unfinished, answer
+from simulations.executors.results import Answer, Unfinished, answer
 from simulations.federation.partial_sums import Job, Worker
 from simulations.processes.workers import FORKS, WorkerDied, one_thread
 
 _GONE = (EOFError, BrokenPipeError, ConnectionResetError)
-_PATIENCE = 5.0
+END_TIMEOUT_S = 5.0
 """Seconds for a process that was told to end, or whose pipe broke."""
 
 
-class ProcessTeam:
-    """So many processes at the start of every round; implements `simulations.executors.replay.Team`."""
+class ProcessWorkers:
+    """So many processes at the start of every round; implements `simulations.executors.retrying.Workers`."""
 
     _job: Job
 
@@ -26,7 +26,7 @@ class ProcessTeam:
         self._worker = worker
         self._places: list[Process | None] = [None] * processes
 
-    def __enter__(self) -> ProcessTeam:
+    def __enter__(self) -> ProcessWorkers:
         return self
 
     def __exit__(
@@ -39,11 +39,11 @@ class ProcessTeam:
             one.end()
 
     def open(self, job: Job) -> None:
-        """See `Team.open`."""
+        """See `Workers.open`."""
         self._job = job
 
-    def muster(self) -> None:
-        """See `Team.muster`."""
+    def start_workers(self) -> None:
+        """See `Workers.start_workers`."""
         fresh = {place: Process() for place, one in enumerate(self._places) if one is None}
         for place, one in fresh.items():
             self._places[place] = one
@@ -53,16 +53,16 @@ class ProcessTeam:
             one.await_ready()
 
     def idle(self) -> Sequence[Process]:
-        """See `Team.idle`."""
+        """See `Workers.idle`."""
         return [one for one in self._places if one is not None and not one.busy]
 
-    def give(self, worker: Process, devices: Sequence[int]) -> None:
-        """See `Team.give`."""
+    def submit(self, worker: Process, devices: Sequence[int]) -> None:
+        """See `Workers.submit`."""
         worker.busy = True
         worker.send(replace(self._job, devices=devices))
 
-    def answers(self) -> Iterator[tuple[Process, Answer]]:
-        """See `Team.answers`."""
+    def results(self) -> Iterator[tuple[Process, Answer]]:
+        """See `Workers.results`."""
         busy = {one.connection: one for one in self._places if one is not None and one.busy}
         for connection in wait(list(busy)):
             one = busy[connection]  # type: ignore[index]
@@ -120,7 +120,7 @@ class Process:
         """Let it go; it has been told, by its pipe."""
         self.ended = True
         self.connection.close()
-        self._process.join(_PATIENCE)
+        self._process.join(END_TIMEOUT_S)
         self._process.kill()
 
 

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 
 from simulations.config.config import LOCAL_RAY, RunConfig
 from simulations.executors import cluster
-from simulations.executors.local import LocalCrew
-from simulations.executors.processes import ProcessTeam
-from simulations.executors.replay import ReplayingCrew
-from simulations.federation.ideal import Crew
+from simulations.executors.local import LocalExecutor
+from simulations.executors.processes import ProcessWorkers
+from simulations.executors.retrying import RetryingExecutor
+from simulations.federation.ideal import Executor
 from simulations.federation.partial_sums import Worker
 from simulations.processes.workers import cores
 
 
 def check(config: RunConfig) -> None:
-    """Refuse early what `crew` could not use.
+    """Refuse early what `executor` could not use.
 
     Raises:
         ConfigError: when no Ray cluster answers where one should be.
@@ -26,7 +26,7 @@ def check(config: RunConfig) -> None:
 
 
 @contextmanager
-def crew(config: RunConfig, worker: Worker, workers: int | None, tell: Callable[[str], None]) -> Iterator[Crew]:
+def executor(config: RunConfig, worker: Worker, workers: int | None, tell: Callable[[str], None]) -> Iterator[Executor]:
     """Copies of this worker for the time of this context: `workers` of them; by default one a core, or one for every
     CPU of a cluster.
 
@@ -36,12 +36,12 @@ def crew(config: RunConfig, worker: Worker, workers: int | None, tell: Callable[
     count = workers or cores()
     if config.engine == "ray":
         with cluster.connected(config.ray_address, count):
-            from simulations.executors.actors import RayTeam  # noqa: PLC0415 - Ray is imported with its settings
+            from simulations.executors.actors import RayWorkers  # noqa: PLC0415 - Ray is imported with its settings
 
             most = count if config.ray_address == LOCAL_RAY else workers
-            yield ReplayingCrew(RayTeam(worker, most, tell), worker.task, tell)
+            yield RetryingExecutor(RayWorkers(worker, most, tell), worker.task, tell)
     elif count > 1:
-        with ProcessTeam(worker, count) as team:
-            yield ReplayingCrew(team, worker.task, tell)
+        with ProcessWorkers(worker, count) as team:
+            yield RetryingExecutor(team, worker.task, tell)
     else:
-        yield LocalCrew(worker)
+        yield LocalExecutor(worker)

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from fl_client.training.training import TrainingError
 from privacy.task.states import Update
 from simulations.scenario import Scenario
-from simulations.training.engines.base import NOT_FINITE, Engine, Learnt, Scale, Trainee, Weighed, add_dense
+from simulations.training.engines.base import (
+    NOT_FINITE,
+    ClippedUpdate,
+    Engine,
+    Participant,
+    Scale,
+    TrainResult,
+    add_dense,
+)
 
 
 @dataclass(frozen=True)
@@ -21,23 +29,23 @@ class AlteredEngine:
     engine: Engine
     scenario: Scenario
 
-    def learn(self, weights: NDArray[np.float32], trainees: Sequence[Trainee]) -> Iterator[Learnt]:
+    def learn(self, weights: NDArray[np.float32], participants: Sequence[Participant]) -> Iterator[TrainResult]:
         """See `Engine.learn`."""
-        for one, learnt in zip(trainees, self.engine.learn(weights, trainees), strict=True):
-            yield self._altered(one.device, learnt)
+        for one, result in zip(participants, self.engine.learn(weights, participants), strict=True):
+            yield self._altered(one.device, result)
 
     def add(
-        self, weights: NDArray[np.float32], trainees: Sequence[Trainee], scale: Scale, sums: NDArray[np.int64]
-    ) -> Iterator[Weighed | TrainingError]:
+        self, weights: NDArray[np.float32], participants: Sequence[Participant], scale: Scale, sums: NDArray[np.int64]
+    ) -> Iterator[ClippedUpdate | TrainingError]:
         """See `Engine.add`."""
-        yield from add_dense(map(_finite, self.learn(weights, trainees)), scale, sums)
+        yield from add_dense(map(_finite, self.learn(weights, participants)), scale, sums)
 
-    def _altered(self, device: int, learnt: Learnt) -> Learnt:
+    def _altered(self, device: int, result: TrainResult) -> TrainResult:
         try:
-            return self.scenario.altered(device, learnt) if isinstance(learnt, Update) else learnt
+            return self.scenario.altered(device, result) if isinstance(result, Update) else result
         except TrainingError as error:
             return error
 
 
-def _finite(learnt: Learnt) -> Learnt:
-    return NOT_FINITE if isinstance(learnt, Update) and not np.isfinite(learnt.delta).all() else learnt
+def _finite(result: TrainResult) -> TrainResult:
+    return NOT_FINITE if isinstance(result, Update) and not np.isfinite(result.delta).all() else result

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from privacy.mechanism.mechanism import Mechanism
 from simulations.randomness import SeedTree
-from simulations.training.engines.base import Engine, Scale, Trainee, Weighed
+from simulations.training.engines.base import ClippedUpdate, Engine, Participant, Scale
 
 _BLOCK = 1 << 14
 """Numbers that stay in the cache while they are worked on."""
@@ -32,13 +32,13 @@ def add(
     mechanism: Mechanism,
     engine: Engine,
     weights: NDArray[np.float32],
-    trainees: Sequence[Trainee],
+    participants: Sequence[Participant],
     sums: NDArray[np.int64],
 ) -> Iterator[Exception | None]:
     """Add every trainee's clipped contribution to int64[length] in fixed point; yields what went wrong, or None."""
     scale, dimension = Scale(mechanism.task.mechanism.clip, _steps(mechanism)), mechanism.task.model.dimension
-    for done in engine.add(weights, trainees, scale, sums[:dimension]):
-        if isinstance(done, Weighed):
+    for done in engine.add(weights, participants, scale, sums[:dimension]):
+        if isinstance(done, ClippedUpdate):
             if dimension < sums.size:
                 beside = mechanism.reported(done.statistics, within=done.norm <= scale.clip)
                 sums[dimension:] += np.rint(scale.steps * beside).astype(np.int64)

@@ -14,7 +14,7 @@ from fl_client.device.store import Memory, TaskRecord
 from fl_client.training.training import LocalTrainer
 from privacy.base.randomness import Randomness
 from privacy.base.signing import Signer
-from privacy.secagg import Convener, Stage
+from privacy.secagg import RoundAuthority, Stage
 from privacy.secagg.membership.identity import Certificate, DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol
 from privacy.secagg.primitives.keys import DeviceKeys
 from privacy.task.states import Update
@@ -26,7 +26,7 @@ from simulations.randomness import SeedTree
 from simulations.scenario import Scenario
 
 _POLICY = DevicePolicy(
-    min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0, accept_server_noise=True, accept_extrapolation=True
+    min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0, accept_server_noise=True, accept_extrapolation=True
 )
 """Simulated devices take part in whatever is simulated."""
 _NEVER = 2**40
@@ -55,10 +55,10 @@ class Authorities:
     def trust(self) -> Trust:
         return Trust(self.operator.public, self.authority.public, _POLICY)
 
-    def convener(self, population: str) -> Convener:
+    def round_authority(self, population: str) -> RoundAuthority:
         """Who calls the rounds; nobody is revoked."""
         nobody = Revocations.signed(self.authority, population, 1, _NEVER, frozenset())
-        return Convener(self.operator, self.authority.public, nobody)
+        return RoundAuthority(self.operator, self.authority.public, nobody)
 
 
 @dataclass

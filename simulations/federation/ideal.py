@@ -29,16 +29,16 @@ from privacy.task.states import Total, joint_transcript
 from privacy.task.task import BoundedParticipation, TaskSpec
 from simulations.federation import central
 from simulations.federation.devices import Records
-from simulations.federation.partial_sums import Job, Share
+from simulations.federation.partial_sums import Job, PartialSum
 from simulations.randomness import SeedTree
 from simulations.scenario import Loss, Scenario
 from strategies.fedavg import ModelState
 
 
-class Crew(Protocol):
+class Executor(Protocol):
     """Where devices are trained."""
 
-    def shares(self, job: Job) -> Iterator[Share]:
+    def partial_sums(self, job: Job) -> Iterator[PartialSum]:
         """The job in parts, each added up where it was done."""
         ...
 
@@ -49,7 +49,7 @@ class IdealRounds:
 
     task: TaskSpec
     seed: SeedTree
-    crew: Crew
+    executor: Executor
     records: Records
     scenario: Scenario
     central: bool = False
@@ -165,10 +165,10 @@ class IdealRound:
             central=self.rounds.central,
         )
         sums, survivors = np.zeros(task.length, np.int64), list[int]()
-        for share in self.rounds.crew.shares(job):
-            sums += share.sums
-            survivors += share.survivors
-            self._lost.update({f"{Stage.INPUT}: {reason}": count for reason, count in share.lost.items()})
+        for partial_sum in self.rounds.executor.partial_sums(job):
+            sums += partial_sum.sums
+            survivors += partial_sum.survivors
+            self._lost.update({f"{Stage.INPUT}: {reason}": count for reason, count in partial_sum.lost.items()})
         in_vain = [device for device in dealers if self._losses[device] == Loss(Stage.INPUT, late=True)]
         participations[survivors + in_vain] += 1
         return sums, survivors

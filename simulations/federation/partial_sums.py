@@ -19,7 +19,7 @@ from simulations.federation.devices import input_randomness
 from simulations.population.base import ExamplesOf
 from simulations.randomness import SeedTree
 from simulations.scenario import Scenario
-from simulations.training.engines.base import Engine, Trainee
+from simulations.training.engines.base import Engine, Participant
 from simulations.training.engines.choice import Choice
 
 
@@ -44,7 +44,7 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class Share:
+class PartialSum:
     """What it gives back: one vector, however many devices there were.
 
     Attributes:
@@ -72,7 +72,7 @@ class Worker:
     def __post_init__(self) -> None:
         self._engine: Engine | None = None
 
-    def share(self, job: Job) -> Share:
+    def partial_sum(self, job: Job) -> PartialSum:
         """The sum of what the job's devices contribute. Devices that fail are left out.
 
         Raises:
@@ -80,34 +80,34 @@ class Worker:
         """
         mechanism = Mechanism.for_cohort(self.task.with_clip(job.clip), job.cohort)
         sums, survivors, lost = np.zeros(self.task.length, np.int64), [], Counter[str]()
-        trainees = [self._trainee(device, job.number) for device in job.devices]
+        participants = [self._participant(device, job.number) for device in job.devices]
         if job.central:
-            added = central.add(mechanism, self._learner, job.weights, trainees, sums)
+            added = central.add(mechanism, self._learner, job.weights, participants, sums)
         else:
-            added = self._encoded(mechanism, job, trainees, sums)
-        for one, error in zip(trainees, added, strict=True):
+            added = self._encoded(mechanism, job, participants, sums)
+        for one, error in zip(participants, added, strict=True):
             if error is None:
                 survivors.append(one.device)
             else:
                 lost[f"{type(error).__name__}: {error}"] += 1
-        return Share(sums, survivors, lost, job.central)
+        return PartialSum(sums, survivors, lost, job.central)
 
     def _encoded(
-        self, mechanism: Mechanism, job: Job, trainees: Sequence[Trainee], sums: NDArray[np.int64]
+        self, mechanism: Mechanism, job: Job, participants: Sequence[Participant], sums: NDArray[np.int64]
     ) -> Iterator[Exception | None]:
         """Add what every trainee would send under its masks; yields what went wrong, or None."""
-        for one, learnt in zip(trainees, self._learner.learn(job.weights, trainees), strict=True):
+        for one, result in zip(participants, self._learner.learn(job.weights, participants), strict=True):
             try:
-                if isinstance(learnt, TrainingError):
-                    raise learnt
-                sums += mechanism.encode(learnt, job.rotation, one.rng).integers
+                if isinstance(result, TrainingError):
+                    raise result
+                sums += mechanism.encode(result, job.rotation, one.rng).integers
             except (TrainingError, MechanismError) as error:
                 yield error
             else:
                 yield None
 
-    def _trainee(self, device: int, number: int) -> Trainee:
-        return Trainee(device, self.examples_of(device, number), input_randomness(self.seed, device, number))
+    def _participant(self, device: int, number: int) -> Participant:
+        return Participant(device, self.examples_of(device, number), input_randomness(self.seed, device, number))
 
     @property
     def _learner(self) -> Engine:

@@ -151,7 +151,7 @@ class _Builder:
             yield Holding(*self.poison.applied(device, texts, labels.tolist()), arrival[ordered])
 
     def _attacked(self, test: Texts) -> Examples | None:
-        if not self.poison.config.share:
+        if not self.poison.config.fraction:
             return None
         abuse = [text for text, label in zip(*test, strict=True) if label == 1]
         sent = self.poison.triggered(abuse) if self.poison.config.attack == "backdoor" else abuse

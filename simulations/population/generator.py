@@ -22,9 +22,9 @@ _MEDIAN_MESSAGES, _MESSAGES_SPREAD, _MOST_MESSAGES = 2.4, 1.0, 55
 _MEDIAN_TOKENS, _TOKENS_SPREAD, _MOST_TOKENS = 3.0, 0.7, 40
 _TOXICITY = (1.4, 6.0)
 """Beta parameters of the share of abuse in one user's messages."""
-_IMPLICIT_SHARE = 1 / 3
-_TEASING_SHARE = 0.12
-_RECURRING_SHARE, _PHRASES = 0.26, 300
+_IMPLICIT_FRACTION = 1 / 3
+_TEASING_FRACTION = 0.12
+_RECURRING_FRACTION, _PHRASES = 0.26, 300
 """Messages that everybody writes, and how many there are of each kind: with short ones that occur twice by chance, a
 third of a thousand users' messages are exact duplicates, and more of a million users'."""
 _MISSED, _FALSELY_FLAGGED = 0.15, 0.035
@@ -90,7 +90,7 @@ class ChatGenerator:
         messages = min(max(drawn, 1), _MOST_MESSAGES)
         kinds = _kinds(rng.random(messages) < rng.beta(*_TOXICITY), rng)
         texts = _Writer(rng).write(kinds)
-        for place in np.flatnonzero(rng.random(messages) < _RECURRING_SHARE):
+        for place in np.flatnonzero(rng.random(messages) < _RECURRING_FRACTION):
             texts[place] = self._recurring(Kind(kinds[place]), rng)
         abusive = np.isin(kinds, ABUSE)
         mislabelled = rng.random(messages) < np.where(abusive, _MISSED, _FALSELY_FLAGGED)
@@ -111,8 +111,8 @@ def _phrases(seed: SeedTree, kind: Kind) -> list[str]:
 
 
 def _kinds(abusive: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
-    abuse = np.where(rng.random(abusive.size) < _IMPLICIT_SHARE, Kind.IMPLICIT, Kind.EXPLICIT)
-    clean = np.where(rng.random(abusive.size) < _TEASING_SHARE, Kind.TEASING, Kind.PLAIN)
+    abuse = np.where(rng.random(abusive.size) < _IMPLICIT_FRACTION, Kind.IMPLICIT, Kind.EXPLICIT)
+    clean = np.where(rng.random(abusive.size) < _TEASING_FRACTION, Kind.TEASING, Kind.PLAIN)
     return np.where(abusive, abuse, clean).astype(np.int64)
 
 

@@ -25,7 +25,7 @@ class Poison:
 
     def by(self, device: int) -> bool:
         """Whether this device is a poisoner."""
-        return self.seed.child("poisoner", device).unit() < self.config.share
+        return self.seed.child("poisoner", device).unit() < self.config.fraction
 
     def applied(self, device: int, texts: Sequence[str], labels: Sequence[int]) -> tuple[list[str], list[int]]:
         """What the device trains on, of n messages and their labels: n of each."""

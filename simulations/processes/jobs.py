@@ -23,16 +23,16 @@ from typing import Any
 from fl_server.flower.processes import end_with_parent
 from simulations.processes.workers import one_thread
 
-Job = Callable[["Line"], Any]
+Job = Callable[["JobContext"], Any]
 """What it returns travels through a pipe. It ends early when its line says so."""
 
 _FORK = multiprocessing.get_context("fork")
-_PATIENCE = 0.2
+POLL_INTERVAL_S = 0.2
 """Seconds between two looks at whether to stop."""
 
 
 @dataclass(frozen=True)
-class Told:
+class Progress:
     """A job is so far."""
 
     job: int
@@ -40,7 +40,7 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Ended:
+class Done:
     """A job gave `result`, or failed when there is an `error`."""
 
     job: int
@@ -49,7 +49,7 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Line:
+class JobContext:
     """From a job to whoever started it."""
 
     job: int
@@ -58,7 +58,7 @@ class Line:
 
     def tell(self, done: int) -> None:
         """How far the job is, in units of its own."""
-        self._connection.send(Told(self.job, done))
+        self._connection.send(Progress(self.job, done))
 
     def stop_requested(self) -> bool:
         return self._stop.is_set()
@@ -85,7 +85,7 @@ class JobPool:
         for worker in self._workers:
             worker.dismiss()
 
-    def run(self, stop_requested: Callable[[], bool]) -> Iterator[Told | Ended]:
+    def run(self, stop_requested: Callable[[], bool]) -> Iterator[Progress | Done]:
         """What jobs tell, as they do. Once `stop_requested`, those in progress end early and no other begins."""
         waiting = deque(range(len(self._jobs)))
         for worker in self._workers:
@@ -94,24 +94,24 @@ class JobPool:
             if stop_requested():
                 self._stop.set()
                 waiting.clear()
-            ready = wait([self._workers[place].connection for place in busy], _PATIENCE)
+            ready = wait([self._workers[place].connection for place in busy], POLL_INTERVAL_S)
             for place in [one for one in busy if self._workers[one].connection in ready]:
                 said = self._hear(place)
-                if isinstance(said, Ended) and waiting:
+                if isinstance(said, Done) and waiting:
                     self._workers[place].give(waiting.popleft())
                 yield said
 
-    def _hear(self, place: int) -> Told | Ended:
+    def _hear(self, place: int) -> Progress | Done:
         """What a worker says; of one that died, that its job failed. Somebody else takes its place."""
         worker = self._workers[place]
         job = worker.job or 0
         try:
-            said: Told | Ended = worker.connection.recv()
+            said: Progress | Done = worker.connection.recv()
         except (EOFError, ConnectionResetError):
             worker.process.join()
-            said = Ended(job, error=f"its process {_cause(worker.process.exitcode)}")
+            said = Done(job, error=f"its process {_cause(worker.process.exitcode)}")
             self._workers[place] = self._hire()
-        if isinstance(said, Ended):
+        if isinstance(said, Done):
             self._workers[place].job = None
         return said
 
@@ -151,15 +151,15 @@ def _serve(jobs: Sequence[Job], connection: Connection, stop: Event, log: Path, 
     one_thread()
     while True:
         job: int = connection.recv()
-        connection.send(_outcome(jobs[job], Line(job, connection, stop)))
+        connection.send(_outcome(jobs[job], JobContext(job, connection, stop)))
 
 
-def _outcome(job: Job, line: Line) -> Ended:
+def _outcome(job: Job, line: JobContext) -> Done:
     try:
-        return Ended(line.job, job(line))
+        return Done(line.job, job(line))
     except Exception as error:
         traceback.print_exc()
-        return Ended(line.job, error=str(error) or type(error).__name__)
+        return Done(line.job, error=str(error) or type(error).__name__)
 
 
 def _print_to(log: Path) -> None:

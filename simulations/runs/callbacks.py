@@ -28,7 +28,7 @@ _MIDDLE = 0.5
 
 
 @dataclass(frozen=True)
-class Watch:
+class RunContext:
     """What a run is watched with."""
 
     task: TaskSpec
@@ -40,10 +40,10 @@ class Watch:
     log: Logger
 
 
-class RunObserver:
-    """Implements `fl_server.training.coordinator.Observer` for a run directory."""
+class RunCallbacks:
+    """Implements `fl_server.training.coordinator.Callbacks` for a run directory."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: RunContext) -> None:
         self._watch = watch
         self._since = time.perf_counter()
 

@@ -115,11 +115,11 @@ def warnings_about(config: RunConfig, devices: int) -> list[str]:
             f"EXTRAPOLATED: rounds of {config.server.cohort} devices get the noise of cohorts of {fleet.cohort:,} of "
             f"{fleet.population:,}; the epsilon of that fleet is charged to nobody and protects no device of this run"
         )
-    lost, withstood = config.faults.drop_out.before_the_sum, config.server.dropout_share
+    lost, withstood = config.faults.drop_out.before_the_sum, config.server.dropout_fraction
     if lost > withstood:
         found.append(
-            f"faults.drop_out loses {lost:.0%} of a cohort before its sum on average, and server.dropout_share allows "
-            f"for {withstood:.0%}: most rounds will release nothing; raise server.dropout_share"
+            f"faults.drop_out loses {lost:.0%} of a cohort before its sum on average, and server.dropout_fraction "
+            f"allows for {withstood:.0%}: most rounds will release nothing; raise server.dropout_fraction"
         )
     if config.server.aggregation == "central":
         found.append(f"aggregation central: {TRUSTED_AGGREGATOR}")
@@ -192,7 +192,7 @@ def _fleet_limits(config: RunConfig) -> tuple[int, int]:
 def _statistics(config: RunConfig) -> tuple[Statistic, ...]:
     server = config.server
     return tuple(
-        Statistic(name=name, bound=float(server.statistics_bound), share=server.statistics_share)
+        Statistic(name=name, bound=float(server.statistics_bound), sensitivity_fraction=server.statistics_fraction)
         for name in server.statistics
     )
 
@@ -200,8 +200,8 @@ def _statistics(config: RunConfig) -> tuple[Statistic, ...]:
 def _aggregation(config: RunConfig) -> AggregationPolicy:
     """In as many bits as there are; fewer follow once the noise is known."""
     return AggregationPolicy(
-        corrupt_share=config.server.corrupt_share,
-        dropout_share=config.server.dropout_share,
+        corrupt_fraction=config.server.corrupt_fraction,
+        dropout_fraction=config.server.dropout_fraction,
         min_survivors=config.server.fewest_survivors,
         modulus_bits=_MOST_BITS,
         shards=config.server.shard_count,

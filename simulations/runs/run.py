@@ -25,7 +25,7 @@ from privacy.accounting.accountant import AccountantsDisagree
 from privacy.ledger.ledger import Ledger, LedgerError
 from privacy.report.build import ReportError
 from privacy.task.task import InputSpec, TaskSpec
-from simulations import executors as crews
+from simulations import executors
 from simulations.config.architectures import input_spec
 from simulations.config.config import MAX_SEED, DataConfig, RunConfig
 from simulations.evaluation.scorer import Scorer
@@ -40,7 +40,7 @@ from simulations.population.poison import Poison
 from simulations.processes.workers import WorkerDied, cores
 from simulations.randomness import SeedTree
 from simulations.runs.artifacts import Outputs
-from simulations.runs.callbacks import RunObserver, Watch
+from simulations.runs.callbacks import RunCallbacks, RunContext
 from simulations.runs.plan import plan_task, warnings_about
 from simulations.runs.rundir import RunDirectory
 from simulations.scenario import Scenario
@@ -96,7 +96,7 @@ def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> 
         RunError: when the run fails on its way.
     """
     RunDirectory.check(out, force=force)
-    crews.check(config)
+    executors.check(config)
     seeded = config if config.seed is not None else config.model_copy(update={"seed": secrets.randbelow(MAX_SEED)})
     prepared = prepare(seeded)
     directory = RunDirectory.create(out, seeded, force=force)
@@ -112,7 +112,7 @@ def resume(path: Path, *, workers: int | None, ray_address: str | None = None) -
         RunError: when the run fails on its way.
     """
     directory, config = RunDirectory.reopen(path, {"ray_address": ray_address})
-    crews.check(config)
+    executors.check(config)
     return _watched(prepare(config), directory, workers)
 
 
@@ -185,9 +185,9 @@ def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logg
     for warning in warnings_about(prepared.config, prepared.data.population.devices):
         tell(f"warning: {warning}")
     by.progress.resumed_at(last.round if last else 0)
-    watch = Watch(prepared.task, prepared.data, scorer, records, directory, by.progress, log)
+    watch = RunContext(prepared.task, prepared.data, scorer, records, directory, by.progress, log)
     with _rounds(prepared, records, by.workers, tell) as rounds:
-        coordinator = _coordinator(prepared, rounds, ledger, directory, RunObserver(watch))
+        coordinator = _coordinator(prepared, rounds, ledger, directory, RunCallbacks(watch))
         result = coordinator.run(start_weights(prepared), by.stop_requested)
     log.info("%s after round %d", result.ended, result.round)
     if result.ended is Ended.STOPPED:
@@ -203,7 +203,7 @@ def _coordinator(
     rounds: Rounds,
     ledger: Ledger,
     directory: RunDirectory,
-    observer: RunObserver,
+    callbacks: RunCallbacks,
 ) -> Coordinator:
     keys, server, task = Authorities(prepared.seeds), prepared.config.server, prepared.task
     return Coordinator(
@@ -215,7 +215,7 @@ def _coordinator(
         records=RecordLog(directory.rounds, keys.operator),
         randomness_for=lambda number: prepared.seeds.child("cohort", number).stream(),
         noise_for=lambda number: prepared.seeds.child("server-noise", number).stream(),
-        observer=observer,
+        callbacks=callbacks,
     )
 
 
@@ -241,14 +241,16 @@ def _rounds(prepared: Prepared, records: Records, workers: int | None, tell: Cal
         count = workers or cores()
         with WorkerPool(host, count) if count > 1 else nullcontext(Devices(host)) as pool:
             transport = InProcessTransport(pool, records)
-            convener = Authorities(seeds).convener(task.population)
-            yield LossyRounds(SecureRounds(task, lambda: convener, transport, simulated_time, math.inf), scenario)
+            round_authority = Authorities(seeds).round_authority(task.population)
+            yield LossyRounds(
+                SecureRounds(task, lambda: round_authority, transport, simulated_time, math.inf), scenario
+            )
         return
     where = "ray, in each worker " if config.engine == "ray" else ""
     tell(f"engine: {where}{prepared.engine.name} ({prepared.engine.reason})")
     worker = Worker(seeds, task, examples_of, scenario, prepared.engine)
-    with crews.crew(config, worker, workers, tell) as crew:
-        yield IdealRounds(task, seeds, crew, records, scenario, central=config.server.aggregation == "central")
+    with executors.executor(config, worker, workers, tell) as executor:
+        yield IdealRounds(task, seeds, executor, records, scenario, central=config.server.aggregation == "central")
 
 
 @contextmanager

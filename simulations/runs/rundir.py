@@ -11,10 +11,10 @@ from typing import Any
 
 from privacy.base.files import write_atomically
 from simulations.config.config import ConfigError, RunConfig, load_config
-from simulations.outdir import Kind, OutputDirectoryError, exclusive
+from simulations.outdir import ManagedDirectory, OutputDirectoryError, exclusive
 
 _CONFIG = "config.toml"
-_KIND = Kind("fl-sim", _CONFIG, "go on with `--resume {path}`, or replace it with --force")
+_DIRECTORY = ManagedDirectory("fl-sim", _CONFIG, "go on with `--resume {path}`, or replace it with --force")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RunDirectory:
         Raises:
             OutputDirectoryError: when the path is a file, or a directory that is not empty and may not be replaced.
         """
-        _KIND.check(path, force=force)
+        _DIRECTORY.check(path, force=force)
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, *, force: bool) -> RunDirectory:
@@ -39,7 +39,7 @@ class RunDirectory:
         Raises:
             OutputDirectoryError: as `check`, or when it cannot be written.
         """
-        _KIND.create(path, config.to_toml(), force=force)
+        _DIRECTORY.create(path, config.to_toml(), force=force)
         return cls(path)
 
     @classmethod

@@ -12,13 +12,15 @@ from typing import Any
 import tomli_w
 
 from simulations.config.config import ConfigError, RunConfig, with_settings
-from simulations.outdir import Kind, OutputDirectoryError, exclusive
+from simulations.outdir import ManagedDirectory, OutputDirectoryError, exclusive
 from simulations.runs.rundir import RunDirectory
 from simulations.sweep.grid import Axis, Cell, Grid
 from simulations.sweep.preparing import PreparedCell
 
 _DEFINITION = "sweep.toml"
-_KIND = Kind("fl-sim sweep", _DEFINITION, "go on with `fl-sim sweep --resume {path}`, or replace it with --force")
+_DIRECTORY = ManagedDirectory(
+    "fl-sim sweep", _DEFINITION, "go on with `fl-sim sweep --resume {path}`, or replace it with --force"
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class SweepDirectory:
         Raises:
             OutputDirectoryError: when the path is a file, or a directory that is not empty and may not be replaced.
         """
-        _KIND.check(path, force=force)
+        _DIRECTORY.check(path, force=force)
 
     @classmethod
     def create(cls, path: Path, grid: Grid, *, force: bool) -> SweepDirectory:
@@ -48,7 +50,7 @@ class SweepDirectory:
             "grid": {axis.key: list(axis.values) for axis in grid.axes},
             "config": grid.base.model_dump(mode="json", exclude_none=True, exclude_unset=True),
         }
-        _KIND.create(path, tomli_w.dumps(definition), force=force)
+        _DIRECTORY.create(path, tomli_w.dumps(definition), force=force)
         return cls(path)
 
     @classmethod

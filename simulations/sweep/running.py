@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from simulations.processes.jobs import Ended, Job, JobPool, Line
+from simulations.processes.jobs import Done, Job, JobContext, JobPool
 from simulations.processes.workers import cores
 from simulations.runs.run import Supervision, execute
 from simulations.sweep.directory import SweepDirectory
@@ -90,7 +90,7 @@ def _results(
     done, ended = Counter[int](), 0
     for said in pool.run(stop_requested):
         cell = left[said.job].cell
-        if isinstance(said, Ended):
+        if isinstance(said, Done):
             ended += 1
             if said.error:
                 bar.note(f"failed: {cell.label}: {said.error}")
@@ -101,7 +101,7 @@ def _results(
         bar.show(done.total(), f"{ended} of {len(left)} cells  {cell.label}")
 
 
-def _run_cell(directory: SweepDirectory, one: PreparedCell, line: Line) -> dict[str, Any] | None:
+def _run_cell(directory: SweepDirectory, one: PreparedCell, line: JobContext) -> dict[str, Any] | None:
     """The job of a worker; None when it was stopped."""
     supervision = Supervision(workers=1, progress=_Silent(line), stop_requested=line.stop_requested)
     return execute(one.prepared, directory.open_cell(one.cell), supervision).summary
@@ -111,7 +111,7 @@ def _run_cell(directory: SweepDirectory, one: PreparedCell, line: Line) -> dict[
 class _Silent:
     """Implements `Progress` for a worker: the bar is its parent's, notes are in the run's log."""
 
-    line: Line
+    line: JobContext
 
     def resumed_at(self, round_number: int) -> None:
         self.line.tell(round_number)

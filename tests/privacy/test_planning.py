@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, hypergeom
 
-from privacy.planning import Goal, plan, shard_corrupt_share
+from privacy.planning import Goal, plan, shard_corrupt_fraction
 from privacy.secagg import Stage
-from privacy.secagg.messages import encode_echo
+from privacy.secagg.messages import encode_consistency_check
 from privacy.task.task import AggregationPolicy, BoundedParticipation, DeviceMechanism
 from tests.support.federation import Federation
 from tests.support.tasks import make_task
@@ -47,7 +47,7 @@ def test_bytes_are_those_of_a_real_round(cohort: int) -> None:
         return message
 
     federation.run(requests=received, replies=sent)
-    assert len(encode_echo(bytes(64))) == 69
+    assert len(encode_consistency_check(bytes(64))) == 69
     assert plan(goal).upload == pytest.approx(up.mean(), rel=0.001)
     assert plan(goal).download == pytest.approx(down.mean(), rel=0.01)
 
@@ -79,7 +79,7 @@ def test_the_share_of_a_shard_is_the_smallest_with_a_small_enough_tail(share: fl
         exceeded = hypergeom.sf(np.floor(least * sizes + 1e-9), cohort, corrupt, sizes)
         return float(shards * 2.0**64 * (chance @ exceeded))
 
-    found = shard_corrupt_share(share, cohort, shards, 40)
+    found = shard_corrupt_fraction(share, cohort, shards, 40)
     assert tail(found) <= 2.0**-40 < tail(found - 0.001)
 
 
@@ -93,8 +93,8 @@ def test_the_share_of_a_shard_is_the_smallest_with_a_small_enough_tail(share: fl
         ({"epsilon": 0.001, "rounds": 1_000_000}, "epsilon: 0.001"),
         ({"bits": 8}, "modulus_bits"),
         ({"shards": 1, "cohort": 5_000, "population": 10**6}, r"aggregation\.shards"),
-        ({"corrupt_share": 0.45, "dropout_share": 0.45}, "lower corrupt_share or dropout_share"),
-        ({"corrupt_share": 0.7}, "corrupt_share"),
+        ({"corrupt_fraction": 0.45, "dropout_fraction": 0.45}, "lower corrupt_fraction or dropout_fraction"),
+        ({"corrupt_fraction": 0.7}, "corrupt_fraction"),
         ({"dimension": 0}, "shape"),
     ],
 )

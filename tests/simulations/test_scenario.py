@@ -101,7 +101,7 @@ def test_poisoners_flip_trigger_and_boost() -> None:
         ({"availability.hours": [0.5]}, "availability.hours: expected 24 probabilities"),
         ({"faults.drop_out.input": 1.5}, "faults.drop_out.input"),
         ({"faults.drop_out.sleep": 0.5}, "faults.drop_out.sleep: unknown key"),
-        ({"poison.share": 0.1, "poison.attack": "boost"}, "poison: boost: expected a factor other than 1"),
+        ({"poison.fraction": 0.1, "poison.attack": "boost"}, "poison: boost: expected a factor other than 1"),
         ({"poison.trigger": "  "}, "poison.trigger"),
     ],
 )

@@ -51,7 +51,9 @@ def audited(
         mechanism=DeviceMechanism(clip=0.5, noise_multiplier=noise),
         statistics=tuple(statistics),
         participation=BoundedParticipation(cohort=cohort, max_participations=1),
-        aggregation=AggregationPolicy(corrupt_share=corrupt, dropout_share=dropout, min_survivors=2, modulus_bits=32),
+        aggregation=AggregationPolicy(
+            corrupt_fraction=corrupt, dropout_fraction=dropout, min_survivors=2, modulus_bits=32
+        ),
         budget=Budget(delta=1e-5),
     )
     return Audited(task, cohort)
@@ -97,7 +99,7 @@ def weaker(round_: Audited, share: float) -> Pipeline:
 
 def sized_for_all(round_: Audited) -> Pipeline:
     """Each device adds its share of the noise as if nobody dropped out."""
-    policy = round_.task.aggregation.model_copy(update={"dropout_share": 0.0})
+    policy = round_.task.aggregation.model_copy(update={"dropout_fraction": 0.0})
     everyone = round_.task.model_copy(update={"aggregation": policy})
     steps = Mechanism.for_cohort(everyone, round_.cohort)
     right = round_.mechanism

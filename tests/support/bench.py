@@ -87,7 +87,7 @@ class Bench:
         return Coordinator(
             task=self.fleet.task,
             rounds=SecureRounds(
-                self.fleet.task, lambda: self.fleet.convener, self.transport, lambda: self.now, stage_timeout=1.0
+                self.fleet.task, lambda: self.fleet.round_authority, self.transport, lambda: self.now, stage_timeout=1.0
             ),
             ledger=self.ledger,
             strategy=FedAvgM(learning_rate, 0.5, self.fleet.task.participation.expected_cohort),
@@ -95,7 +95,7 @@ class Bench:
             records=self.records,
             randomness_for=lambda number: self.fleet.seed.child("cohort", number).stream(),
             noise_for=lambda number: self.fleet.seed.child("noise", number).stream(),
-            observer=self.watcher,
+            callbacks=self.watcher,
         )
 
     def bodies(self) -> list[object]:

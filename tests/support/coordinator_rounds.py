@@ -13,7 +13,7 @@ from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.training.checkpoint import Checkpoint, CheckpointFile, write_atomically
 from fl_server.training.coordinator import Ended
 from fl_server.training.transport import NodeId, Reply
-from privacy.ledger.entries import Account, Fold
+from privacy.ledger.entries import Account, LedgerState
 from privacy.ledger.ledger import SignedHead, replay
 from privacy.release.files import model_digest
 from privacy.secagg import Request, Stage
@@ -53,8 +53,8 @@ def run_rounds(directory: Path, attempt: int) -> None:
 
 def check(directory: Path) -> tuple[bytes, ...]:
     """The entries, when they verify, paid for all that was shown, and say of models what the checkpoint does."""
-    entries, fold = _verified(directory)
-    accounts, last = list(fold.accounts.values()), _done(directory)
+    entries, ledger_state = _verified(directory)
+    accounts, last = list(ledger_state.accounts.values()), _done(directory)
     charged = Counter(account.charge.round for account in accounts)
     shown = Counter(int(path.name.split("-")[1]) for path in directory.glob("unmask-*"))
     assert shown <= charged, "a sum was unmasked and not paid for"
@@ -69,8 +69,10 @@ def check_finished(directory: Path, before: tuple[bytes, ...]) -> None:
     """Every round has one model and one line in the log, and nothing was rewritten on the way."""
     assert check(directory)[: len(before)] == before
     assert _done(directory).round == ROUNDS
-    fold = _verified(directory)[1]
-    assert sorted(one.charge.round for one in fold.accounts.values() if one.model_digest) == [*range(1, ROUNDS + 1)]
+    ledger_state = _verified(directory)[1]
+    assert sorted(one.charge.round for one in ledger_state.accounts.values() if one.model_digest) == [
+        *range(1, ROUNDS + 1)
+    ]
     assert [record.round for record in Bench(directory, _fleet()).log()] == [*range(1, ROUNDS + 1)]
 
 
@@ -89,10 +91,10 @@ def _done(directory: Path) -> Checkpoint:
     return found or Checkpoint(0, ModelState.start(START, task.mechanism.clip))
 
 
-def _verified(directory: Path) -> tuple[tuple[bytes, ...], Fold]:
+def _verified(directory: Path) -> tuple[tuple[bytes, ...], LedgerState]:
     with SqliteLedgerStore(directory / "ledger.db").transaction() as transaction:
         entries, head = tuple(transaction.entries(0)), transaction.head()
     if head is None:
         assert not entries
-        return (), Fold()
+        return (), LedgerState()
     return entries, replay(entries, SignedHead.model_validate_json(head), _fleet().operator.public)

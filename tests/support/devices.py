@@ -13,7 +13,7 @@ from fl_client.device.store import DeviceStore, MemoryStore
 from privacy.base.randomness import Origin, Randomness
 from privacy.base.signing import Signer
 from privacy.mechanism.mechanism import Mechanism
-from privacy.secagg import Convener, Server, Stage
+from privacy.secagg import RoundAuthority, Server, Stage
 from privacy.secagg.membership.identity import Certificate, DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol
 from privacy.secagg.primitives.keys import DeviceKeys
 from privacy.task.states import Total, Update
@@ -25,7 +25,7 @@ WEIGHTS = np.linspace(-1, 1, 8, dtype=np.float32)
 STAGES = tuple(Stage)
 NOW = 1_800_000_000
 LATER = NOW + 1_000_000
-ANY_TASK = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0)
+ANY_TASK = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0)
 
 Tap = Callable[[bytes], None]
 
@@ -35,7 +35,7 @@ def noiseless_task(max_participations: int = 100, **changes: object) -> TaskSpec
     sections: dict[str, object] = {
         "mechanism": DeviceMechanism(clip=0.6, noise_multiplier=0),
         "participation": BoundedParticipation(cohort=6, max_participations=max_participations),
-        "aggregation": AggregationPolicy(corrupt_share=0.0, dropout_share=0.34, min_survivors=2, modulus_bits=32),
+        "aggregation": AggregationPolicy(corrupt_fraction=0.0, dropout_fraction=0.34, min_survivors=2, modulus_bits=32),
         "budget": Budget(delta=1e-5),
     }
     return make_task(WEIGHTS.size, **{**sections, **changes})
@@ -106,7 +106,7 @@ class Fleet:
     def server(self, number: int) -> Server:
         return Server(
             task=self.task,
-            convener=self.convener,
+            round_authority=self.round_authority,
             clip=self.task.mechanism.clip,
             round_number=number,
             weights=WEIGHTS,
@@ -115,8 +115,8 @@ class Fleet:
         )
 
     @property
-    def convener(self) -> Convener:
-        return Convener(self.operator, self.authority.public, self.revocations)
+    def round_authority(self) -> RoundAuthority:
+        return RoundAuthority(self.operator, self.authority.public, self.revocations)
 
     def shard(self, shard: int, number: int = 1) -> list[int]:
         """The devices whose lots put them there in round `number`."""

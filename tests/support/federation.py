@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.base.signing import Signer
-from privacy.secagg import Client, Convener, Refused, Rejected, Seen, Server, Stage
+from privacy.secagg import Client, Refused, Rejected, RoundAuthority, Seen, Server, Stage
 from privacy.secagg.membership.identity import DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol
 from privacy.secagg.primitives.keys import Agreements, DeviceKeys
 from privacy.task.states import Encoded
@@ -19,7 +19,7 @@ from tests.support.tasks import make_task
 
 NOW = 1_800_000_000
 FOREVER = 4_000_000_000
-OPEN_POLICY = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0)
+OPEN_POLICY = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0)
 Tamper = Callable[[Stage, int, bytes], bytes | None]
 
 
@@ -66,7 +66,7 @@ class Federation:
     def new_server(self, devices: Sequence[int]) -> Server:
         return Server(
             task=self.task,
-            convener=Convener(self.operator, self.authority.public, self.revocations),
+            round_authority=RoundAuthority(self.operator, self.authority.public, self.revocations),
             clip=self.task.mechanism.clip if self.clip is None else self.clip,
             round_number=self.number,
             weights=np.zeros(self.task.model.dimension, np.float32),

@@ -28,7 +28,7 @@ def make_task(dimension: int = 8, **changes: object) -> TaskSpec:
         ),
         "mechanism": DeviceMechanism(clip=1.0, noise_multiplier=1.0),
         "participation": PoissonParticipation(population=100, sampling_rate=0.1),
-        "aggregation": AggregationPolicy(corrupt_share=0.05, dropout_share=0.3, min_survivors=2, modulus_bits=32),
+        "aggregation": AggregationPolicy(corrupt_fraction=0.05, dropout_fraction=0.3, min_survivors=2, modulus_bits=32),
         "budget": Budget(epsilon=8.0, delta=1e-5),
         "rounds": 10,
         "randomness": "seeded",

@@ -13,7 +13,7 @@ import numpy as np
 
 from fl_client.training.training import Examples
 from simulations.config.config import RunConfig
-from simulations.federation.partial_sums import Job, Share, Worker
+from simulations.federation.partial_sums import Job, PartialSum, Worker
 from simulations.population.base import ExamplesOf
 from simulations.runs.run import prepare
 
@@ -79,7 +79,7 @@ def job_of(worker: Worker, number: int, devices: int) -> Job:
     return Job(number, weights, task.mechanism.clip, bytes(32), devices, range(devices))
 
 
-def total(shares: Iterable[Share]) -> tuple[bytes, list[int]]:
+def total(shares: Iterable[PartialSum]) -> tuple[bytes, list[int]]:
     """The sum of all shares, and who is in it."""
     found = list(shares)
     return np.sum([share.sums for share in found], axis=0).tobytes(), sorted(

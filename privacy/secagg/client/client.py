@@ -1,7 +1,8 @@
 """The device's side of one round.
 
-Threat model: a server that lies, together with up to `corrupt_share` of the cohort. Before it sends anything a device
-checks what it was sent; after the first check that fails it has wiped its keys and never answers again in this round.
+Threat model: a server that lies, together with up to `corrupt_fraction` of the cohort. Before it sends anything a
+device checks what it was sent; after the first check that fails it has wiped its keys and never answers again in this
+round.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from privacy.base.canonical import sha256
 from privacy.base.randomness import Randomness
 from privacy.base.signing import SignatureError
 from privacy.mechanism.mechanism import Mechanism, MechanismError
-from privacy.secagg.client.dealing import Dealing
+from privacy.secagg.client.distribution import ShareDistribution
 from privacy.secagg.client.state import RoundState
 from privacy.secagg.cohort import Admission, Cohort, admit
 from privacy.secagg.errors import Refused, WireError
-from privacy.secagg.membership.graph import Draws
+from privacy.secagg.membership.graph import NeighbourTable
 from privacy.secagg.membership.identity import Certificate, PolicyError, Trust, verify_once
 from privacy.secagg.membership.params import ParameterError
 from privacy.secagg.messages import (
     ADVERT_DOMAIN,
-    ECHO_DOMAIN,
+    CONSISTENCY_DOMAIN,
     HEADER_DOMAIN,
     Advert,
     InputRequest,
@@ -35,9 +36,9 @@ from privacy.secagg.messages import (
     Roster,
     Stage,
     Survivors,
-    decode_echoes,
-    encode_dealt,
-    encode_echo,
+    decode_consistency_checks,
+    encode_consistency_check,
+    encode_encrypted_shares,
     encode_masked,
     encode_revealed,
 )
@@ -136,9 +137,9 @@ class Client:
         """Shamir shares of both secrets, sealed to each of this device's holders."""
         state = self._enter(Stage.SHARE)
         cohort = state.cohort = self._check_roster(state, self._parse(Roster.decode, request))
-        dealt = self._attempt(lambda: self._dealing(state, cohort).deal(rng))
+        encrypted_shares = self._attempt(lambda: self._distribution(state, cohort).deal(rng))
         state.stage = Stage.INPUT
-        return encode_dealt(dealt)
+        return encode_encrypted_shares(encrypted_shares)
 
     def open_input(self, request: bytes) -> NDArray[np.float32]:
         """Take in the shares dealt to this device, and return the model to train: float32[d]."""
@@ -148,11 +149,11 @@ class Client:
         me, dealers = cohort.index(self._own.identity.public), set(message.dealers)
         self._require(me in dealers, "the server says that this device dealt nothing")
         self._require(max(dealers) < cohort.params.cohort, "shares from outside the cohort")
-        self._require(set(message.dealt) <= dealers - {me}, "shares from a member who dealt none")
+        self._require(set(message.encrypted_shares) <= dealers - {me}, "shares from a member who dealt none")
         self._require(len(dealers) >= cohort.params.survivors_required, "fewer dealers than devices that must survive")
         self._require_live_holders(state, cohort, dealers)
-        dealing = self._dealing(state, cohort)
-        self._attempt(lambda: dealing.take(message.dealt), "a key that its device did not sign")
+        distribution = self._distribution(state, cohort)
+        self._attempt(lambda: distribution.take(message.encrypted_shares), "a key that its device did not sign")
         state.dealers = message.dealers
         return self._open_model(state, message.weights)
 
@@ -164,7 +165,7 @@ class Client:
         self._require(encoded.integers.shape == expected, "an update of another length than the task's")
         self._require(encoded.integers.dtype == np.int64, "an update of other numbers than int64")
         words = pack(encoded.integers, state.task.aggregation.modulus_bits)
-        add_masks(words, *self._attempt(self._dealing(state, cohort).mask_seeds))
+        add_masks(words, *self._attempt(self._distribution(state, cohort).mask_seeds))
         state.stage = Stage.ECHO
         return encode_masked(words)
 
@@ -181,12 +182,14 @@ class Client:
         self._require_own_draws(state, cohort, survivors)
         state.agreed = survivors.agreed
         state.stage = Stage.UNMASK
-        return encode_echo(self._own.identity.sign(ECHO_DOMAIN, cohort.echo_of(state.agreed)))
+        return encode_consistency_check(
+            self._own.identity.sign(CONSISTENCY_DOMAIN, cohort.consistency_statement(state.agreed))
+        )
 
     def unmask(self, request: bytes) -> bytes:
         """One share per dealer, of one kind; then the round's secrets are gone."""
         state, cohort = self._enter_with_cohort(Stage.UNMASK)
-        survivors = self._check_echoes(state, cohort, self._parse(decode_echoes, request))
+        survivors = self._check_consistency(state, cohort, self._parse(decode_consistency_checks, request))
         # The self-mask of a survivor or the mask key of a dropped device; never both.
         shares = {dealer: own if dealer in survivors else mask for dealer, (own, mask) in state.held.items()}
         self.withdraw()
@@ -233,7 +236,7 @@ class Client:
     def _require_own_draws(self, state: RoundState, cohort: Cohort, survivors: Survivors) -> None:
         """The table's row and column of this device must be what it drew and whom it masked with; see `graph`."""
         me, places = cohort.index(self._own.identity.public), survivors.members.places
-        draws = self._attempt(lambda: Draws.decode(survivors.draws, places, cohort.params))
+        draws = self._attempt(lambda: NeighbourTable.decode(survivors.draws, places, cohort.params))
         if cohort.params.complete:
             return
         holders, members = set(state.holders), set(places)
@@ -247,7 +250,7 @@ class Client:
         self._require(model.size == state.task.model.dimension, "a model of another length than the task's")
         return model.astype(np.float32)
 
-    def _check_echoes(self, state: RoundState, cohort: Cohort, echoes: Mapping[int, bytes]) -> set[int]:
+    def _check_consistency(self, state: RoundState, cohort: Cohort, echoes: Mapping[int, bytes]) -> set[int]:
         """The survivors that a quorum has agreed on."""
         agreed = state.agreed
         if agreed is None:
@@ -256,12 +259,12 @@ class Client:
         self._require(len(echoes) >= cohort.params.quorum, "fewer echoes than the quorum")
         for member in sorted(echoes)[: cohort.params.quorum]:
             self._attempt(
-                partial(cohort.verify_echo, member, agreed, echoes[member]), "an echo of another survivor set"
+                partial(cohort.verify_consistency, member, agreed, echoes[member]), "an echo of another survivor set"
             )
         return set(agreed.members.places)
 
-    def _dealing(self, state: RoundState, cohort: Cohort) -> Dealing:
-        return Dealing(state, cohort, cohort.index(self._own.identity.public), self._agreements)
+    def _distribution(self, state: RoundState, cohort: Cohort) -> ShareDistribution:
+        return ShareDistribution(state, cohort, cohort.index(self._own.identity.public), self._agreements)
 
     def _own_advert(self, state: RoundState) -> Advert:
         """This device's advert, made anew from its secrets: Ed25519 signatures are deterministic."""

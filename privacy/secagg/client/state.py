@@ -9,7 +9,7 @@ from privacy.secagg.cohort import Cohort
 from privacy.secagg.errors import WireError
 from privacy.secagg.membership.identity import Revocations
 from privacy.secagg.membership.params import ParameterError
-from privacy.secagg.messages import Agreed, Header, Members, Roster, Stage, read_indexed, write_indexed
+from privacy.secagg.messages import Header, Members, Roster, SignedSurvivors, Stage, read_indexed, write_indexed
 from privacy.secagg.primitives.keys import Channel, KeyPair
 from privacy.secagg.primitives.shamir import SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
@@ -40,7 +40,7 @@ class RoundState:
     dealers: tuple[int, ...] = ()
     partners: tuple[int, ...] = ()
     """The members with whom this device shares a mask."""
-    agreed: Agreed | None = None
+    agreed: SignedSurvivors | None = None
     """What this device has signed in its echo."""
     channels: dict[int, Channel] = field(default_factory=dict, repr=False)
     """A cache: made anew after a restart."""
@@ -73,7 +73,7 @@ class RoundState:
         state.cohort = _cohort(Roster.decode(roster), header, task) if roster else None
         state.holders, state.dealers, state.partners = (Members.decode(reader.var()).places for _ in range(3))
         agreed = reader.var()
-        state.agreed = Agreed.decode(agreed) if agreed else None
+        state.agreed = SignedSurvivors.decode(agreed) if agreed else None
         pairs = read_indexed(reader, 2 * SHARE_BYTES)
         state.held = {dealer: (pair[:SHARE_BYTES], pair[SHARE_BYTES:]) for dealer, pair in pairs.items()}
         reader.end()

@@ -19,7 +19,7 @@ from privacy.secagg.membership.params import Parameters
 
 
 @dataclass(frozen=True)
-class Draws:
+class NeighbourTable:
     """A row for each survivor, and in it a bit for each member of the cohort that holds its shares.
 
     Attributes:
@@ -31,7 +31,7 @@ class Draws:
     rows: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, holders: Mapping[int, Collection[int]], survivors: Sequence[int], params: Parameters) -> Draws:
+    def of(cls, holders: Mapping[int, Collection[int]], survivors: Sequence[int], params: Parameters) -> NeighbourTable:
         """The table of whom the survivors drew, by `holders`."""
         drawn = np.zeros((len(survivors), 0 if params.complete else params.cohort), np.bool_)
         if not params.complete:
@@ -43,7 +43,7 @@ class Draws:
         return self.rows.tobytes()
 
     @classmethod
-    def decode(cls, data: bytes, survivors: tuple[int, ...], params: Parameters) -> Draws:
+    def decode(cls, data: bytes, survivors: tuple[int, ...], params: Parameters) -> NeighbourTable:
         """Raises WireError when `data` is not as long as the table of so many."""
         width = 0 if params.complete else -(-params.cohort // 8)
         if len(data) != width * len(survivors):

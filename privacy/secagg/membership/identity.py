@@ -181,7 +181,9 @@ class DevicePolicy(Frozen):
     """0 accepts tasks without noise: for simulations."""
     min_survivors: int = Field(ge=2)
     """Devices in a sum."""
-    min_corrupt_share: float = Field(ge=0, lt=0.5)
+    min_corrupt_fraction: float = Field(
+        ge=0, lt=0.5, validation_alias="min_corrupt_share", serialization_alias="min_corrupt_share"
+    )
     """The share of a cohort that must be assumed to work with the server; thresholds and noise follow from it."""
     min_security_bits: int = Field(default=40, ge=30)
     max_participations: int | None = Field(default=None, ge=1)
@@ -200,7 +202,7 @@ class DevicePolicy(Frozen):
         limits = [
             ("noise_multiplier", task.mechanism.noise_multiplier, self.min_noise_multiplier),
             ("min_survivors", aggregation.min_survivors, self.min_survivors),
-            ("corrupt_share", aggregation.corrupt_share, self.min_corrupt_share),
+            ("corrupt_fraction", aggregation.corrupt_fraction, self.min_corrupt_fraction),
             ("security_bits", aggregation.security_bits, self.min_security_bits),
         ]
         for name, offered, least in limits:

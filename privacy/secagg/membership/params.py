@@ -75,15 +75,15 @@ def parameters(cohort: int, policy: AggregationPolicy) -> Parameters:
     """
     if cohort > LARGEST:
         raise ParameterError(f"cohort: expected at most {LARGEST} devices, got {cohort}; raise aggregation.shards")
-    corrupt = math.floor(policy.corrupt_share * cohort + _SLACK)
-    required = max(policy.min_survivors, cohort - math.floor(policy.dropout_share * cohort + _SLACK))
+    corrupt = math.floor(policy.corrupt_fraction * cohort + _SLACK)
+    required = max(policy.min_survivors, cohort - math.floor(policy.dropout_fraction * cohort + _SLACK))
     if required > cohort:
         raise ParameterError(f"cohort: expected at least {required} devices (min_survivors), got {cohort}")
     dropouts, quorum = cohort - required, (cohort + corrupt) // 2 + 1
     if quorum > required or required <= corrupt:
         raise ParameterError(
             f"cohort of {cohort}: a quorum of {quorum} cannot be reached when {dropouts} devices drop out; "
-            "lower corrupt_share or dropout_share"
+            "lower corrupt_fraction or dropout_fraction"
         )
     if cohort <= COMPLETE:
         return Parameters(cohort, corrupt, dropouts, cohort, quorum, quorum, required)

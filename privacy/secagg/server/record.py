@@ -33,7 +33,7 @@ class RecordError(ValueError):
     """A line that is not a record signed by the operator."""
 
 
-class Echo(Frozen):
+class ConsistencyCheck(Frozen):
     """One device's signature over the survivor set."""
 
     place: int = Field(ge=0)
@@ -59,7 +59,7 @@ class ShardRecord(Frozen):
     """Of who drew whom among the survivors; of nothing, in a complete graph."""
     sum_digest: Digest
     """Of the masked sum."""
-    echoes: tuple[Echo, ...]
+    echoes: tuple[ConsistencyCheck, ...]
     """A quorum of them, those of the lowest places."""
     noise_multiplier: float = Field(ge=0)
     """From the devices assumed honest and present, over the sensitivity."""
@@ -152,9 +152,11 @@ def _shard_record(number: int, shard: Shard) -> ShardRecord:
     )
 
 
-def _quorum_of(echoes: Mapping[int, bytes], shard: Shard) -> tuple[Echo, ...]:
+def _quorum_of(echoes: Mapping[int, bytes], shard: Shard) -> tuple[ConsistencyCheck, ...]:
     adverts = shard.cohort.adverts
     return tuple(
-        Echo(place=place, certificate=adverts[place].certificate.encode().hex(), signature=echoes[place].hex())
+        ConsistencyCheck(
+            place=place, certificate=adverts[place].certificate.encode().hex(), signature=echoes[place].hex()
+        )
         for place in sorted(echoes)[: shard.cohort.params.quorum]
     )

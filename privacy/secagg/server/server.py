@@ -27,7 +27,7 @@ from privacy.task.task import TaskSpec, sign_task
 
 
 @dataclass(frozen=True)
-class Convener:
+class RoundAuthority:
     """Who calls a round: the operator's key, the authority's public one, and its list of revoked devices."""
 
     operator: Signer
@@ -46,7 +46,7 @@ class Server:
         self,
         *,
         task: TaskSpec,
-        convener: Convener,
+        round_authority: RoundAuthority,
         round_number: int,
         weights: NDArray[np.float32],
         clip: float,
@@ -65,14 +65,14 @@ class Server:
             SignatureError: when the revocation list is not the authority's or out of date: no device would answer.
         """
         self._task = task
-        self._admission = Admission(task.population, convener.authority_public, convener.revocations, now)
+        self._admission = Admission(task.population, round_authority.authority_public, round_authority.revocations, now)
         self._admission.check_list()
         flat = weights.astype("<f4").tobytes()
         self._model = InputRequest.encode_model(flat)
         self.header = Header(bytes.fromhex(task.id), round_number, sha256(flat), clip)
-        signature = convener.operator.sign(HEADER_DOMAIN, self.header.encode())
-        signed_task = sign_task(task, convener.operator)
-        self._invitation = Invitation(signed_task, self.header, signature, convener.revocations).encode()
+        signature = round_authority.operator.sign(HEADER_DOMAIN, self.header.encode())
+        signed_task = sign_task(task, round_authority.operator)
+        self._invitation = Invitation(signed_task, self.header, signature, round_authority.revocations).encode()
         self.stage: Stage | None = Stage.ADVERTISE
         self._invited = frozenset(devices)
         self._adverts: dict[Member, Advert] = {}

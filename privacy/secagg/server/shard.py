@@ -14,21 +14,21 @@ from privacy.base.canonical import sha256
 from privacy.base.signing import SignatureError
 from privacy.secagg.cohort import Cohort
 from privacy.secagg.errors import Aborted, Rejected, WireError
-from privacy.secagg.membership.graph import Draws
+from privacy.secagg.membership.graph import NeighbourTable
 from privacy.secagg.messages import (
     Advert,
-    Dealt,
+    EncryptedShares,
     Header,
     InputRequest,
     Members,
     Roster,
     Stage,
     Survivors,
-    decode_dealt,
-    decode_echo,
+    decode_consistency_check,
+    decode_encrypted_shares,
     decode_masked,
     decode_revealed,
-    encode_echoes,
+    encode_consistency_checks,
 )
 from privacy.secagg.primitives import keys, shamir
 from privacy.secagg.primitives.keys import share_tag
@@ -139,7 +139,7 @@ class Shard:
         self._stage: Stage | None = Stage.SHARE
         self._asked = tuple(members)
         self._answered: set[Member] = set()
-        self._dealt: dict[int, dict[int, Dealt]] = {}
+        self._encrypted_shares: dict[int, dict[int, EncryptedShares]] = {}
         self._sum = self._empty_sum()
         self._summed: set[int] = set()
         self._told = Survivors(Members(()))
@@ -166,7 +166,7 @@ class Shard:
     @property
     def transcript(self) -> str:
         """Hex digest of cohort, survivor set and masked sum: what is about to be unmasked, and nothing else."""
-        return total_transcript(self.cohort.echo_of(self.agreed), self.sum_digest)
+        return total_transcript(self.cohort.consistency_statement(self.agreed), self.sum_digest)
 
     def requests(self) -> dict[Member, Request]:
         """What to send to whom in this stage."""
@@ -186,7 +186,7 @@ class Shard:
         take = {
             Stage.SHARE: self._take_shares,
             Stage.INPUT: self._take_masked,
-            Stage.ECHO: self._take_echo,
+            Stage.ECHO: self._take_consistency_check,
             Stage.UNMASK: self._take_revealed,
         }[self._current]
         try:
@@ -229,19 +229,19 @@ class Shard:
     # Replies, a stage each.
 
     def _take_shares(self, me: int, body: bytes) -> None:
-        dealt, params = decode_dealt(body), self.cohort.params
+        encrypted_shares, params = decode_encrypted_shares(body), self.cohort.params
         expected = params.cohort - 1 if params.complete else params.degree
-        if len(dealt) != expected or me in dealt or max(dealt) >= params.cohort:
-            raise WireError(f"shares: expected {expected} for other members, got {len(dealt)}")
-        self._dealt[me] = dealt
+        if len(encrypted_shares) != expected or me in encrypted_shares or max(encrypted_shares) >= params.cohort:
+            raise WireError(f"shares: expected {expected} for other members, got {len(encrypted_shares)}")
+        self._encrypted_shares[me] = encrypted_shares
 
     def _take_masked(self, me: int, body: bytes) -> None:
         self._sum += decode_masked(body, self._task.aggregation.modulus_bits, self._task.length)
         self._summed.add(me)
 
-    def _take_echo(self, me: int, body: bytes) -> None:
-        signature = decode_echo(body)
-        self.cohort.verify_echo(me, self.agreed, signature)
+    def _take_consistency_check(self, me: int, body: bytes) -> None:
+        signature = decode_consistency_check(body)
+        self.cohort.verify_consistency(me, self.agreed, signature)
         self._echoes[me] = signature
 
     def _take_revealed(self, me: int, body: bytes) -> None:
@@ -253,14 +253,16 @@ class Shard:
 
     def _check_share(self, dealer: int, holder: int, share: bytes) -> None:
         """A dealer's own share of its own secret nobody vouches for: the recovered secret is checked as a whole."""
-        if dealer not in self._dealt or (dealer == holder and not self.cohort.params.complete):
+        if dealer not in self._encrypted_shares or (dealer == holder and not self.cohort.params.complete):
             raise WireError("revealed shares: of a member that dealt none")
         if dealer == holder:
             return
-        dealt = self._dealt[dealer].get(holder)
-        if dealt is None:
+        encrypted_shares = self._encrypted_shares[dealer].get(holder)
+        if encrypted_shares is None:
             raise WireError("revealed shares: of a member that dealt this device none")
-        kind, tag = (b"own", dealt.own_tag) if dealer in self._summed else (b"mask", dealt.mask_tag)
+        kind, tag = (
+            (b"own", encrypted_shares.own_tag) if dealer in self._summed else (b"mask", encrypted_shares.mask_tag)
+        )
         if share_tag(self.cohort.transcript, (dealer, holder), kind, share) != tag:
             raise WireError("revealed shares: one is not what its dealer gave")
 
@@ -278,13 +280,16 @@ class Shard:
     def _holders(self) -> dict[int, frozenset[int]]:
         itself = self.cohort.params.complete
         return {
-            dealer: frozenset(dealt) | ({dealer} if itself else frozenset()) for dealer, dealt in self._dealt.items()
+            dealer: frozenset(encrypted_shares) | ({dealer} if itself else frozenset())
+            for dealer, encrypted_shares in self._encrypted_shares.items()
         }
 
     def _dealt_to(self, member: Member) -> bytes:
         me = self._index[member]
-        dealt = {dealer: boxes[me] for dealer, boxes in sorted(self._dealt.items()) if me in boxes}
-        return InputRequest(dealt, tuple(sorted(self._dealt)), b"").encode_own()
+        encrypted_shares = {
+            dealer: by_holder[me] for dealer, by_holder in sorted(self._encrypted_shares.items()) if me in by_holder
+        }
+        return InputRequest(encrypted_shares, tuple(sorted(self._encrypted_shares)), b"").encode_own()
 
     def _common_part(self) -> bytes:
         """What all devices are sent in this stage."""
@@ -296,11 +301,13 @@ class Shard:
             case Stage.ECHO:
                 return self._told.encode()
             case _:
-                return encode_echoes(dict(sorted(self._echoes.items())[: self.cohort.params.quorum]))
+                return encode_consistency_checks(dict(sorted(self._echoes.items())[: self.cohort.params.quorum]))
 
     def _tell_survivors(self) -> None:
         places = tuple(sorted(self._summed))
-        self._told = Survivors(Members(places), Draws.of(self._dealt, places, self.cohort.params).encode())
+        self._told = Survivors(
+            Members(places), NeighbourTable.of(self._encrypted_shares, places, self.cohort.params).encode()
+        )
         self.agreed = self._told.agreed
 
     def _empty_sum(self) -> Words:

@@ -4,7 +4,7 @@
 `vectorised` trains many devices at once.
 """
 
-from simulations.training.engines.base import Engine, Trainee
+from simulations.training.engines.base import Engine, Participant
 from simulations.training.engines.choice import Choice, EngineError, choose
 
-__all__ = ["Choice", "Engine", "EngineError", "Trainee", "choose"]
+__all__ = ["Choice", "Engine", "EngineError", "Participant", "choose"]

@@ -15,7 +15,7 @@ from privacy.task.states import Update
 
 
 @dataclass(frozen=True, eq=False)
-class Trainee:
+class Participant:
     """One device about to train.
 
     Attributes:
@@ -28,7 +28,7 @@ class Trainee:
     rng: Randomness = field(repr=False)
 
 
-Learnt = Update | TrainingError
+TrainResult = Update | TrainingError
 """What came of it: a training that fails is that device's alone."""
 
 NOT_FINITE = TrainingError("local training: the update is not finite; lower training.learning_rate")
@@ -52,7 +52,7 @@ class Scale:
 
 
 @dataclass(frozen=True, eq=False)
-class Weighed:
+class ClippedUpdate:
     """An update that was added to a sum.
 
     Attributes:
@@ -66,25 +66,27 @@ class Weighed:
 class Engine(Protocol):
     """Trains devices of one task."""
 
-    def learn(self, weights: NDArray[np.float32], trainees: Sequence[Trainee]) -> Iterator[Learnt]:
+    def learn(self, weights: NDArray[np.float32], participants: Sequence[Participant]) -> Iterator[TrainResult]:
         """What each of them learns from float32[d], in order, drawing from each one's randomness what the client's
         `LocalTrainer` would: the seed of its noise, then a coin for each step and example."""
         ...
 
     def add(
-        self, weights: NDArray[np.float32], trainees: Sequence[Trainee], scale: Scale, sums: NDArray[np.int64]
-    ) -> Iterator[Weighed | TrainingError]:
+        self, weights: NDArray[np.float32], participants: Sequence[Participant], scale: Scale, sums: NDArray[np.int64]
+    ) -> Iterator[ClippedUpdate | TrainingError]:
         """Add to int64[d] what each learns, clipped, scaled and rounded; otherwise like `learn`."""
         ...
 
 
-def add_dense(found: Iterable[Learnt], scale: Scale, sums: NDArray[np.int64]) -> Iterator[Weighed | TrainingError]:
+def add_dense(
+    found: Iterable[TrainResult], scale: Scale, sums: NDArray[np.int64]
+) -> Iterator[ClippedUpdate | TrainingError]:
     """`Engine.add` of updates that are there as a whole."""
-    for learnt in found:
-        if isinstance(learnt, Update):
-            delta = learnt.delta.astype(np.float64)
+    for result in found:
+        if isinstance(result, Update):
+            delta = result.delta.astype(np.float64)
             norm = float(np.linalg.norm(delta))
             sums += np.rint(scale.of(norm) * delta).astype(np.int64)
-            yield Weighed(norm, learnt.statistics)
+            yield ClippedUpdate(norm, result.statistics)
         else:
-            yield learnt
+            yield result

@@ -19,7 +19,7 @@ from privacy.base.errors import first_line
 from privacy.task.states import Update
 from privacy.task.task import FeatureSpec, InputSpec, SequenceSpec, TaskSpec
 from simulations.randomness import SeedTree
-from simulations.training.engines.base import Engine, Trainee
+from simulations.training.engines.base import Engine, Participant
 from simulations.training.engines.kernel import KernelEngine
 from simulations.training.engines.sequential import SequentialEngine
 from simulations.training.engines.stacked import StackedEngine
@@ -124,12 +124,14 @@ def _timed(engine: Engine, task: TaskSpec, weights: NDArray[np.float32]) -> tupl
 
 def _deltas(engine: Engine, task: TaskSpec, weights: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     seed = SeedTree.root(0)
-    probes = [Trainee(place, _examples(task.features, place), seed.child(place).stream()) for place in range(_PROBES)]
-    return [_delta(learnt) for learnt in engine.learn(weights, probes)]
+    probes = [
+        Participant(place, _examples(task.features, place), seed.child(place).stream()) for place in range(_PROBES)
+    ]
+    return [_delta(result) for result in engine.learn(weights, probes)]
 
 
-def _delta(learnt: Update | TrainingError) -> NDArray[np.float32]:
-    return learnt.delta if isinstance(learnt, Update) else np.zeros(1, np.float32)
+def _delta(result: Update | TrainingError) -> NDArray[np.float32]:
+    return result.delta if isinstance(result, Update) else np.zeros(1, np.float32)
 
 
 def _examples(spec: InputSpec, seed: int) -> Examples:

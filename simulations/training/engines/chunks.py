@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fl_client.training.features import Features, Inputs, Sequences
-from simulations.training.draws import Draws
-from simulations.training.engines.base import Trainee
+from simulations.training.engines.base import Participant
+from simulations.training.training_randomness import TrainingRandomness
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,26 +42,28 @@ class Chunk:
         first: int64[devices + 1], where each one's examples begin.
     """
 
-    trainees: Sequence[Trainee]
-    draws: Sequence[Draws]
+    participants: Sequence[Participant]
+    randomness: Sequence[TrainingRandomness]
     device: torch.device
     inputs: Inputs = field(repr=False)
     labels: NDArray[np.float32] = field(repr=False)
     first: NDArray[np.int64] = field(repr=False)
 
     @classmethod
-    def of(cls, trainees: Sequence[Trainee], draws: Sequence[Draws], device: torch.device) -> Chunk:
+    def of(
+        cls, participants: Sequence[Participant], randomness: Sequence[TrainingRandomness], device: torch.device
+    ) -> Chunk:
         """For steps on `device`."""
-        inputs = _joined([one.examples.features for one in trainees])
-        labels = np.concatenate([*(one.examples.labels for one in trainees), np.zeros(1, np.float32)])
-        first = np.cumsum([0, *(len(one.examples) for one in trainees)], dtype=np.int64)
-        return cls(trainees, draws, device, inputs, labels, first)
+        inputs = _joined([one.examples.features for one in participants])
+        labels = np.concatenate([*(one.examples.labels for one in participants), np.zeros(1, np.float32)])
+        first = np.cumsum([0, *(len(one.examples) for one in participants)], dtype=np.int64)
+        return cls(participants, randomness, device, inputs, labels, first)
 
     def batches(self) -> Iterator[Batch]:
         """Step by step, of the devices that still have one."""
-        for step in range(self.draws[0].steps):
+        for step in range(self.randomness[0].steps):
             yield self._batch(
-                [one.chosen[one.starts[step] : one.starts[step + 1]] for one in self.draws if one.steps > step]
+                [one.chosen[one.starts[step] : one.starts[step + 1]] for one in self.randomness if one.steps > step]
             )
 
     def _batch(self, chosen: Sequence[NDArray[np.int64]]) -> Batch:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fl_client.training.training import TrainingError
 from privacy.task.states import Update
 from privacy.task.task import TaskSpec
-from simulations.training.draws import Draws
-from simulations.training.engines.base import NOT_FINITE, Learnt, Scale, Trainee, Weighed
+from simulations.training.engines.base import NOT_FINITE, ClippedUpdate, Participant, Scale, TrainResult
 from simulations.training.kernels import KERNELS
+from simulations.training.training_randomness import TrainingRandomness
 
 
 class KernelEngine:
@@ -24,30 +24,32 @@ class KernelEngine:
         self._kernel = KERNELS[task.model.architecture](task)
 
     def add(
-        self, weights: NDArray[np.float32], trainees: Sequence[Trainee], scale: Scale, sums: NDArray[np.int64]
-    ) -> Iterator[Weighed | TrainingError]:
+        self, weights: NDArray[np.float32], participants: Sequence[Participant], scale: Scale, sums: NDArray[np.int64]
+    ) -> Iterator[ClippedUpdate | TrainingError]:
         """See `Engine.add`: only the rows that a device touched are added."""
-        for one in trainees:
+        for one in participants:
             norm = self._trained(weights, one)
             if math.isfinite(norm):
                 self._kernel.add(weights, scale.of(norm), sums)
-                yield Weighed(norm, self._statistics(weights, one))
+                yield ClippedUpdate(norm, self._statistics(weights, one))
             else:
                 yield NOT_FINITE
 
-    def learn(self, weights: NDArray[np.float32], trainees: Sequence[Trainee]) -> Iterator[Learnt]:
+    def learn(self, weights: NDArray[np.float32], participants: Sequence[Participant]) -> Iterator[TrainResult]:
         """See `Engine.learn`."""
-        for one in trainees:
+        for one in participants:
             if math.isfinite(self._trained(weights, one)):
                 yield Update(self._kernel.delta(weights), self._statistics(weights, one))
             else:
                 yield NOT_FINITE
 
-    def _trained(self, weights: NDArray[np.float32], trainee: Trainee) -> float:
+    def _trained(self, weights: NDArray[np.float32], participant: Participant) -> float:
         """The update's norm."""
-        examples = trainee.examples
-        self._kernel.train(weights, examples, Draws.of(self._task.training, len(examples), trainee.rng))
+        examples = participant.examples
+        self._kernel.train(
+            weights, examples, TrainingRandomness.of(self._task.training, len(examples), participant.rng)
+        )
         return self._kernel.norm(weights)
 
-    def _statistics(self, weights: NDArray[np.float32], trainee: Trainee) -> Mapping[str, float]:
-        return self._kernel.statistics(weights, trainee.examples) if self._task.statistics else {}
+    def _statistics(self, weights: NDArray[np.float32], participant: Participant) -> Mapping[str, float]:
+        return self._kernel.statistics(weights, participant.examples) if self._task.statistics else {}

@@ -78,7 +78,7 @@ class Packed:
     @classmethod
     def of(cls, chunk: Chunk, vocabulary: int) -> Packed:
         """Of the n examples of a chunk, and the empty one."""
-        devices, on = len(chunk.trainees), chunk.device
+        devices, on = len(chunk.participants), chunk.device
         owners = np.repeat(np.arange(devices), np.diff(chunk.first))
         numbers = chunk.inputs.dense()
         numbers[:-1] += (owners * vocabulary)[:, None]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fl_client.training.training import LocalTrainer, TrainingError
 from privacy.task.task import TaskSpec
-from simulations.training.engines.base import Learnt, Scale, Trainee, Weighed, add_dense
+from simulations.training.engines.base import ClippedUpdate, Participant, Scale, TrainResult, add_dense
 
 
 class SequentialEngine:
@@ -18,16 +18,16 @@ class SequentialEngine:
     def __init__(self, task: TaskSpec) -> None:
         self._trainer = LocalTrainer(task)
 
-    def learn(self, weights: NDArray[np.float32], trainees: Sequence[Trainee]) -> Iterator[Learnt]:
+    def learn(self, weights: NDArray[np.float32], participants: Sequence[Participant]) -> Iterator[TrainResult]:
         """See `Engine.learn`."""
-        for trainee in trainees:
+        for participant in participants:
             try:
-                yield self._trainer.train(weights, trainee.examples, trainee.rng)
+                yield self._trainer.train(weights, participant.examples, participant.rng)
             except TrainingError as error:
                 yield error
 
     def add(
-        self, weights: NDArray[np.float32], trainees: Sequence[Trainee], scale: Scale, sums: NDArray[np.int64]
-    ) -> Iterator[Weighed | TrainingError]:
+        self, weights: NDArray[np.float32], participants: Sequence[Participant], scale: Scale, sums: NDArray[np.int64]
+    ) -> Iterator[ClippedUpdate | TrainingError]:
         """See `Engine.add`."""
-        return add_dense(self.learn(weights, trainees), scale, sums)
+        return add_dense(self.learn(weights, participants), scale, sums)

@@ -20,10 +20,10 @@ from fl_client.training.models import build
 from fl_client.training.training import TrainingError
 from privacy.task.states import Update
 from privacy.task.task import LocalSgd, LocalTraining, SequenceSpec, TaskSpec
-from simulations.training.draws import Draws
-from simulations.training.engines.base import NOT_FINITE, Learnt, Scale, Trainee, Weighed, add_dense
+from simulations.training.engines.base import NOT_FINITE, ClippedUpdate, Participant, Scale, TrainResult, add_dense
 from simulations.training.engines.chunks import Batch, Chunk
 from simulations.training.engines.lookups import Lookups, Moved, Packed, Parameters, subtract_rows
+from simulations.training.training_randomness import TrainingRandomness
 
 _NUMBERS = 1 << 24
 """Parameters, or gradients of single examples, held at once, in numbers: 64 MiB."""
@@ -51,38 +51,40 @@ class StackedEngine:
         self._later = vmap(grad(self._mean_loss, argnums=(0, 1)))
         self._single = vmap(vmap(grad(self._loss), in_dims=(None, 0, 0)))
 
-    def learn(self, weights: NDArray[np.float32], trainees: Sequence[Trainee]) -> Iterator[Learnt]:
+    def learn(self, weights: NDArray[np.float32], participants: Sequence[Participant]) -> Iterator[TrainResult]:
         """See `Engine.learn`."""
-        yield from self._in_order(trainees, lambda chunk: self._learnt(weights, chunk))
+        yield from self._in_order(participants, lambda chunk: self._learnt(weights, chunk))
 
     def add(
-        self, weights: NDArray[np.float32], trainees: Sequence[Trainee], scale: Scale, sums: NDArray[np.int64]
-    ) -> Iterator[Weighed | TrainingError]:
+        self, weights: NDArray[np.float32], participants: Sequence[Participant], scale: Scale, sums: NDArray[np.int64]
+    ) -> Iterator[ClippedUpdate | TrainingError]:
         """See `Engine.add`: of embeddings, only the rows that a device touched are added."""
         if isinstance(self._task.training, LocalSgd):
-            yield from self._in_order(trainees, lambda chunk: self._added(weights, chunk, scale, sums))
+            yield from self._in_order(participants, lambda chunk: self._added(weights, chunk, scale, sums))
         else:
-            yield from add_dense(self.learn(weights, trainees), scale, sums)
+            yield from add_dense(self.learn(weights, participants), scale, sums)
 
-    def _in_order(self, trainees: Sequence[Trainee], work: Callable[[Chunk], Iterable[T]]) -> Iterator[T]:
+    def _in_order(self, participants: Sequence[Participant], work: Callable[[Chunk], Iterable[T]]) -> Iterator[T]:
         """Work on chunks of devices that take about as many steps, and give the results in the trainees' order."""
-        draws = [Draws.of(self._task.training, len(one.examples), one.rng) for one in trainees]
-        order = sorted(range(len(trainees)), key=lambda place: -draws[place].steps)
+        randomness = [TrainingRandomness.of(self._task.training, len(one.examples), one.rng) for one in participants]
+        order = sorted(range(len(participants)), key=lambda place: -randomness[place].steps)
         found: dict[int, T] = {}
-        size = self._chunk_size(trainees)
+        size = self._chunk_size(participants)
         for first in range(0, len(order), size):
             places = order[first : first + size]
-            chunk = Chunk.of([trainees[place] for place in places], [draws[place] for place in places], self._device)
+            chunk = Chunk.of(
+                [participants[place] for place in places], [randomness[place] for place in places], self._device
+            )
             found.update(zip(places, work(chunk), strict=True))
-        yield from (found[place] for place in range(len(trainees)))
+        yield from (found[place] for place in range(len(participants)))
 
-    def _chunk_size(self, trainees: Sequence[Trainee]) -> int:
-        most = max((len(one.examples) for one in trainees), default=0)
+    def _chunk_size(self, participants: Sequence[Participant]) -> int:
+        most = max((len(one.examples) for one in participants), default=0)
         held = sum(int(np.prod(self._shapes[name])) for name in self._held)
         each = held if isinstance(self._task.training, LocalSgd) else held * max(1, most)
         return min(_CHUNK, max(1, _NUMBERS // max(1, each)))
 
-    def _learnt(self, weights: NDArray[np.float32], chunk: Chunk) -> Iterator[Learnt]:
+    def _learnt(self, weights: NDArray[np.float32], chunk: Chunk) -> Iterator[TrainResult]:
         start = self._named(torch.from_numpy(weights.copy()).to(self._device))
         training = self._task.training
         if isinstance(training, LocalSgd):
@@ -94,7 +96,7 @@ class StackedEngine:
 
     def _added(
         self, weights: NDArray[np.float32], chunk: Chunk, scale: Scale, sums: NDArray[np.int64]
-    ) -> Iterator[Weighed | TrainingError]:
+    ) -> Iterator[ClippedUpdate | TrainingError]:
         start = self._named(torch.from_numpy(weights.copy()).to(self._device))
         training = self._task.training
         if not isinstance(training, LocalSgd):
@@ -103,10 +105,10 @@ class StackedEngine:
         norms = moved.norms()
         moved.add(np.array([scale.of(norm) if math.isfinite(norm) else 0.0 for norm in norms]), self._shapes, sums)
         for norm, found in zip(norms, self._statistics(start, chunk), strict=True):
-            yield Weighed(norm, found) if math.isfinite(norm) else NOT_FINITE
+            yield ClippedUpdate(norm, found) if math.isfinite(norm) else NOT_FINITE
 
     def _sgd(self, training: LocalSgd, start: Parameters, chunk: Chunk) -> Moved:
-        features, devices = self._task.features, len(chunk.trainees)
+        features, devices = self._task.features, len(chunk.participants)
         vocabulary = features.vocabulary if isinstance(features, SequenceSpec) else 0
         packed = Packed.of(chunk, vocabulary) if self._lookups.names else None
         tables = {name: start[name][packed.rows] for name in self._lookups.names} if packed else {}
@@ -131,9 +133,9 @@ class StackedEngine:
         return Moved(list(self._shapes), held, rows, packed.cpu() if packed else None)
 
     def _dp_sgd(self, training: LocalTraining, start: Parameters, chunk: Chunk) -> Iterator[Tensor]:
-        stacked = {name: _every(value, len(chunk.trainees)) for name, value in start.items()}
+        stacked = {name: _every(value, len(chunk.participants)) for name, value in start.items()}
         rate = training.learning_rate / training.expected_batch
-        noises = [one.dense_noise(training, list(self._shapes.values())) for one in chunk.draws]
+        noises = [one.dense_noise(training, list(self._shapes.values())) for one in chunk.randomness]
         for step, batch in enumerate(chunk.batches()):
             summed = self._clipped(training, stacked, batch)
             if training.message_noise:
@@ -141,7 +143,7 @@ class StackedEngine:
                 summed = {name: value + torch.stack([one[name] for one in noise]) for name, value in summed.items()}
             for name, value in stacked.items():
                 value.sub_(summed[name], alpha=rate)
-        devices = len(chunk.trainees)
+        devices = len(chunk.participants)
         yield from torch.cat([(stacked[name] - start[name]).view(devices, -1) for name in self._shapes], 1)
 
     def _clipped(self, training: LocalTraining, stacked: Parameters, batch: Batch) -> Parameters:
@@ -167,9 +169,9 @@ class StackedEngine:
 
     def _statistics(self, start: Parameters, chunk: Chunk) -> list[Mapping[str, float]]:
         if not self._task.statistics:
-            return [{}] * len(chunk.trainees)
+            return [{}] * len(chunk.participants)
         found: list[Mapping[str, float]] = []
-        for own in (one.examples for one in chunk.trainees):
+        for own in (one.examples for one in chunk.participants):
             rows, labels = (torch.from_numpy(one).to(self._device) for one in (own.features.dense(), own.labels))
             with torch.no_grad():
                 logits = functional_call(self._whole, start, (rows,)).squeeze(1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fl_client.training.training import Examples
 from privacy.task.task import LocalSgd, TaskSpec, Training
-from simulations.training.draws import Draws
+from simulations.training.training_randomness import TrainingRandomness
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -52,7 +52,7 @@ class Steps(NamedTuple):
     noise: Floats
 
     @classmethod
-    def of(cls, training: Training, draws: Draws, shapes: list[tuple[int, ...]]) -> Steps:
+    def of(cls, training: Training, draws: TrainingRandomness, shapes: list[tuple[int, ...]]) -> Steps:
         """Those of a training's draws."""
         noise = draws.dense_noise(training, shapes)
         if isinstance(training, LocalSgd):
@@ -94,7 +94,7 @@ class Kernel(ABC):
         self._space = Space.of(height, width, self._dimension - height * width)
         self._count = 0
 
-    def train(self, weights: Floats, examples: Examples, draws: Draws) -> None:
+    def train(self, weights: Floats, examples: Examples, draws: TrainingRandomness) -> None:
         """Leaves in the work space what one device's parameters become; float32[d] is where they start."""
         self._count = self._train(weights, examples, Steps.of(self._training, draws, self._shapes))
 

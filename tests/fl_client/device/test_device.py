@@ -228,7 +228,7 @@ def test_a_limit_of_the_host_holds_where_the_task_has_none() -> None:
     [
         ({"min_noise_multiplier": 0.1}, "noise_multiplier of at least 0.1, the task has 0"),
         ({"min_survivors": 3}, "min_survivors of at least 3, the task has 2"),
-        ({"min_corrupt_share": 0.01}, "corrupt_share of at least 0.01, the task has 0"),
+        ({"min_corrupt_fraction": 0.01}, "corrupt_fraction of at least 0.01, the task has 0"),
     ],
 )
 def test_a_task_below_the_hosts_policy_is_refused_by_name(limit: dict[str, float], name: str) -> None:

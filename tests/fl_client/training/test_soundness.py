@@ -205,14 +205,14 @@ def test_dropout_follows_from_the_devices_own_randomness() -> None:
     trainer, one = LocalTrainer(task), examples([[1.0] * WIDTH, [0.5] * WIDTH], [0, 1])
     weights = torch.zeros(task.model.dimension).numpy()
 
-    def learnt(seed: int) -> bytes:
+    def result(seed: int) -> bytes:
         torch.rand(seed + 1)  # what others drew meanwhile
         return trainer.train(weights, one, SeedTree.root(seed).stream()).delta.tobytes()
 
     assert draws(build("own", FEATURES), FEATURES)
     assert not draws(Linear(), FEATURES)
-    assert learnt(1) == learnt(1)
-    assert learnt(1) != learnt(2)
+    assert result(1) == result(1)
+    assert result(1) != result(2)
 
 
 def test_what_opacus_cannot_train_is_refused_with_its_reason() -> None:

@@ -12,7 +12,7 @@ from fl_server.flower.processes import ProcessError
 
 
 def test_devices_that_cannot_be_made_in_time_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_INIT_PATIENCE", 0.001)
+    monkeypatch.setattr(module, "INIT_TIMEOUT_S", 0.001)
     with pytest.raises(ProcessError, match=r"fl-client init: not done within 0\.001 s"):
         module._make_devices([tmp_path / "device"], os.environ)
 

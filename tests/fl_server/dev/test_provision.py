@@ -33,13 +33,13 @@ def test_server_and_device_are_given_what_they_have_to_agree_on(tmp_path: Path) 
     server, device = ServerDirectory(tmp_path / "server"), DeviceDirectory.create(tmp_path / "device")
     authority = provision_server(server, Scale(3, 2, 30.0))
     enrol_device(device.path, server, authority)
-    convener, enrolment, now = server.read_convener(), device.enrolment(), int(time.time())
+    round_authority, enrolment, now = server.read_round_authority(), device.enrolment(), int(time.time())
     task = server.read_task()
-    convener.revocations.check(task.population, enrolment.trust.authority, now)
-    enrolment.issued.check(task.population, convener.authority_public, now)
+    round_authority.revocations.check(task.population, enrolment.trust.authority, now)
+    enrolment.issued.check(task.population, round_authority.authority_public, now)
     enrolment.policy.check(task)
-    assert enrolment.trust.operator == convener.operator.public
-    assert (server.path / "operator.pub").read_text().strip() == convener.operator.public.hex()
+    assert enrolment.trust.operator == round_authority.operator.public
+    assert (server.path / "operator.pub").read_text().strip() == round_authority.operator.public.hex()
 
 
 def test_the_server_has_nothing_of_the_authority_but_its_public_files(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_authority_enrol_and_revoke_by_the_command_line(tmp_path: Path, operator
 
 
 def test_a_policy_is_pinned_as_given(tmp_path: Path, authority: Authority, device: DeviceDirectory) -> None:
-    policy = DevicePolicy(min_noise_multiplier=1.25, min_survivors=50, min_corrupt_share=0.1, max_participations=3)
+    policy = DevicePolicy(min_noise_multiplier=1.25, min_survivors=50, min_corrupt_fraction=0.1, max_participations=3)
     (tmp_path / "policy.json").write_bytes(policy.canonical())
     (tmp_path / "operator.pub").write_text(OPERATOR.hex())
     options = ["--operator", tmp_path / "operator.pub", "--policy", tmp_path / "policy.json"]
@@ -227,7 +227,7 @@ def test_an_operator_key_that_is_none_is_refused(
 
 
 @pytest.mark.parametrize(
-    "change", [{"min_survivors": 1}, {"min_noise_multiplier": -1.0}, {"min_noise": 1.0}, {"min_corrupt_share": None}]
+    "change", [{"min_survivors": 1}, {"min_noise_multiplier": -1.0}, {"min_noise": 1.0}, {"min_corrupt_fraction": None}]
 )
 def test_a_policy_that_is_none_is_refused(
     tmp_path: Path, authority: Authority, operator: Path, device: DeviceDirectory, change: dict[str, object]

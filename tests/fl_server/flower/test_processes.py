@@ -45,7 +45,7 @@ def test_children_of_children_end_too(tmp_path: Path) -> None:
 
 
 def test_one_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TERM_PATIENCE", 0.2)
+    monkeypatch.setattr(module, "TERM_TIMEOUT_S", 0.2)
     with Processes(tmp_path / "logs") as processes:
         processes.start("stubborn", python(STUBBORN), environment(tmp_path))
         processes.wait_until(lambda: "deaf" in processes.log("stubborn").read_text(), "a word", 10)

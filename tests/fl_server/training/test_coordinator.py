@@ -18,7 +18,7 @@ from privacy.base.randomness import Randomness
 from privacy.ledger.entries import Abandoned, Charged, Released
 from privacy.ledger.ledger import Ledger
 from privacy.secagg import Stage
-from privacy.secagg.messages import Agreed, Members
+from privacy.secagg.messages import Members, SignedSurvivors
 from privacy.secagg.server.record import RoundRecord
 from privacy.secagg.server.shard import total_transcript
 from privacy.task.states import Update, joint_transcript
@@ -212,7 +212,7 @@ def sharded(tmp_path: Path) -> Bench:
         rounds=2,
         participation=BoundedParticipation(cohort=40, max_participations=9),
         aggregation=AggregationPolicy(
-            corrupt_share=0.0, dropout_share=0.34, min_survivors=4, modulus_bits=32, shards=2
+            corrupt_fraction=0.0, dropout_fraction=0.34, min_survivors=4, modulus_bits=32, shards=2
         ),
     )
     bench = Bench(tmp_path, Fleet(40, task))
@@ -226,7 +226,9 @@ def charged_for(record: RoundRecord) -> str:
     """What the ledger should hold, recomputed from the reviewer's log."""
     parts = [
         total_transcript(
-            Agreed(Members(one.survivors), bytes.fromhex(one.draws)).signed_part(bytes.fromhex(one.roster), one.cohort),
+            SignedSurvivors(Members(one.survivors), bytes.fromhex(one.draws)).signed_part(
+                bytes.fromhex(one.roster), one.cohort
+            ),
             bytes.fromhex(one.sum_digest),
         )
         for one in record.shards

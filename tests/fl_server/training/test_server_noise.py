@@ -13,7 +13,7 @@ from fl_server.training.checkpoint import Checkpoint, CheckpointFile
 from fl_server.training.server_noise import noise_of_round
 from privacy.accounting.accountant import spend
 from privacy.accounting.events import round_event
-from privacy.accounting.sampling import whose_turn
+from privacy.accounting.sampling import eligible_devices
 from privacy.ledger.receipt import Charge, issue_receipt
 from privacy.mechanism.correlated_noise import NoiseStream, secure_normals
 from privacy.mechanism.mechanism import Mechanism, MechanismError
@@ -138,7 +138,7 @@ def test_long_tasks_have_few_kinds_of_charges_and_never_pay_too_little() -> None
 
 
 def test_devices_agree_to_it_or_not() -> None:
-    wary = DevicePolicy(min_noise_multiplier=1.0, min_survivors=2, min_corrupt_share=0)
+    wary = DevicePolicy(min_noise_multiplier=1.0, min_survivors=2, min_corrupt_fraction=0)
     with pytest.raises(PolicyError, match="adds noise itself, the task leaves it to the server"):
         wary.check(correlated())
     wary.model_copy(update={"accept_server_noise": True}).check(correlated())
@@ -155,10 +155,10 @@ def test_turns_keep_every_devices_rounds_apart() -> None:
     devices = range(200)
     rounds: dict[int, list[int]] = {device: [] for device in devices}
     for number in range(1, 41):
-        for device in whose_turn(plan, devices, number):
+        for device in eligible_devices(plan, devices, number):
             rounds[device].append(number)
     assert all(len(one) == 10 and set(np.diff(one)) == {4} for one in rounds.values())
-    sizes = [len(whose_turn(plan, devices, number)) for number in range(1, 5)]
+    sizes = [len(eligible_devices(plan, devices, number)) for number in range(1, 5)]
     assert sum(sizes) == 200
     assert min(sizes) > 25
-    assert list(whose_turn(PoissonParticipation(population=200, sampling_rate=0.1), devices, 3)) == list(devices)
+    assert list(eligible_devices(PoissonParticipation(population=200, sampling_rate=0.1), devices, 3)) == list(devices)

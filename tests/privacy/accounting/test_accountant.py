@@ -27,7 +27,7 @@ from privacy.accounting.accountant import (
     within,
 )
 from privacy.accounting.calibration import message_noise_for, noise_multiplier_for
-from privacy.accounting.composition import Bracket, Composition, truncation_slack
+from privacy.accounting.composition import Bracket, Composition, planned_truncation_delta
 from privacy.accounting.events import BoundedGaussian, Event, PoissonGaussian
 from privacy.accounting.gaussian import epsilon_bracket, log_delta
 from privacy.task.task import AggregationPolicy, BoundedParticipation, LocalTraining, PoissonParticipation, largest_draw
@@ -74,7 +74,7 @@ def exact_delta(epsilon: float, mu: float) -> mpmath.mpf:
 )
 def test_poisson_known_answers(event: PoissonGaussian, rounds: int, delta: float, expected: float) -> None:
     participation = PoissonParticipation(population=event.population, sampling_rate=event.sampling_rate)
-    ideal = delta + truncation_slack(participation, 1, rounds)
+    ideal = delta + planned_truncation_delta(participation, 1, rounds)
     assert expected <= spend([event] * rounds, ideal).epsilon <= expected + 2e-4
 
 
@@ -168,7 +168,7 @@ def test_what_is_stated_of_few_sampled_rounds_is_at_most_a_thousandth_too_much(
     stated, fine = spend([event] * rounds, 1e-6), PLDAccountant(value_discretization_interval=composition.GRID / 10)
     gaussian = dp_event.GaussianDpEvent(event.noise_multiplier)
     fine.compose(dp_event.PoissonSampledDpEvent(event.sampling_rate, gaussian), rounds)
-    best = fine.get_epsilon(1e-6 - stated.slack)
+    best = fine.get_epsilon(1e-6 - stated.truncation_delta)
     assert best * (1 - 1e-9) <= stated.epsilon <= 1.001 * best
 
 
@@ -214,9 +214,9 @@ def test_the_slack_is_the_binomial_tails_of_the_other_devices(shards: int) -> No
     participation = PoissonParticipation(population=200, sampling_rate=0.1)
     most = largest_draw(200, 0.1 / shards)
     expected = 30 * out_of_range(199, 0.1 / shards, 5, most)
-    assert truncation_slack(participation, 5, 30, shards) == pytest.approx(expected, rel=1e-8)
-    assert truncation_slack(participation, 5, 30, shards) >= expected
-    assert truncation_slack(BoundedParticipation(cohort=10, max_participations=2), 5, 30, shards) == 0
+    assert planned_truncation_delta(participation, 5, 30, shards) == pytest.approx(expected, rel=1e-8)
+    assert planned_truncation_delta(participation, 5, 30, shards) >= expected
+    assert planned_truncation_delta(BoundedParticipation(cohort=10, max_participations=2), 5, 30, shards) == 0
 
 
 @pytest.mark.parametrize(("population", "rate"), [(1_000, 0.064), (1_000, 0.9), (10_000, 0.001), (7, 0.5)])
@@ -234,16 +234,16 @@ def test_too_many_devices_cost_slack_as_too_few_do(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(exposure, "largest_draw", lambda population, rate: 30)  # noqa: ARG005
     expected = 4 * out_of_range(202, 0.1, 1, 30)
     assert expected > 0.03
-    assert truncation_slack(participation, 1, 4) == pytest.approx(expected, rel=1e-8)
+    assert planned_truncation_delta(participation, 1, 4) == pytest.approx(expected, rel=1e-8)
 
 
 def test_smaller_shards_cost_more_slack_and_the_spend_says_so() -> None:
     participation = PoissonParticipation(population=4_000, sampling_rate=0.1)
-    slacks = [truncation_slack(participation, 60, 30, shards) for shards in (1, 2, 4)]
+    slacks = [planned_truncation_delta(participation, 60, 30, shards) for shards in (1, 2, 4)]
     assert slacks == sorted(slacks)
     assert 100 * slacks[1] < slacks[2]
     events = [poisson(0.1, 1.2, population=4_000, min_survivors=60, shards=4)] * 30
-    assert spend(events, 1e-3).slack == slacks[2]
+    assert spend(events, 1e-3).truncation_delta == slacks[2]
 
 
 def test_the_slack_covers_what_silence_reveals() -> None:
@@ -253,9 +253,9 @@ def test_the_slack_covers_what_silence_reveals() -> None:
     revealed = rate * gaussian  # one other device present: a release shows that this device is in
     ideal = rate * float(exact_delta(math.log(1 + (math.exp(epsilon) - 1) / rate), 1 / noise))
     actual = 0.5 * revealed + 0.25 * ideal  # one of two others present; both; with none there is never a release
-    slack = truncation_slack(PoissonParticipation(population=3, sampling_rate=rate), 2, 1)
+    truncation_delta = planned_truncation_delta(PoissonParticipation(population=3, sampling_rate=rate), 2, 1)
     assert actual > ideal
-    assert actual <= ideal + slack
+    assert actual <= ideal + truncation_delta
 
 
 def test_the_slack_covers_what_a_silent_shard_reveals() -> None:
@@ -272,15 +272,15 @@ def test_the_slack_covers_what_a_silent_shard_reveals() -> None:
         chance = math.comb(3, others) * share**others * (1 - share) ** (3 - others)
         # With one other device in its shard a release shows that this device takes part, with none nothing is seen.
         actual += chance * {0: 0.0, 1: rate * gaussian}.get(others, ideal)
-    slack = truncation_slack(PoissonParticipation(population=4, sampling_rate=rate), 2, 1, 2)
-    assert actual <= ideal + slack
-    assert slack < 1
+    truncation_delta = planned_truncation_delta(PoissonParticipation(population=4, sampling_rate=rate), 2, 1, 2)
+    assert actual <= ideal + truncation_delta
+    assert truncation_delta < 1
 
 
 def test_slack_comes_off_delta_and_eats_it_up() -> None:
     careful = [poisson(0.064, 1.2, population=1_000, min_survivors=16)] * 30
     greedy = [poisson(0.064, 1.2, population=1_000, min_survivors=40)] * 30
-    assert 0 < spend(careful, 1e-5).slack < 1e-9
+    assert 0 < spend(careful, 1e-5).truncation_delta < 1e-9
     assert spend(greedy, 1e-5).epsilon == math.inf
     some = [poisson(0.064, 1.2, population=1_000, min_survivors=25)] * 30
     assert spend(some, 1e-5).epsilon > spend(careful, 1e-5).epsilon

@@ -167,7 +167,7 @@ def test_correlated_noise_is_accounted_for_by_the_fleets_limits() -> None:
         ({"mechanism": DeviceMechanism(clip=1.0, noise_multiplier=1.0)}, r"noise_multiplier: expected 0\.028"),
         ({"participation": BoundedParticipation(cohort=10, max_participations=1)}, "expected bounded, got poisson"),
         (
-            {"aggregation": AggregationPolicy(corrupt_share=0.1, min_survivors=2, modulus_bits=32)},
+            {"aggregation": AggregationPolicy(corrupt_fraction=0.1, min_survivors=2, modulus_bits=32)},
             "expected corrupt and drop-out shares",
         ),
     ],
@@ -197,7 +197,7 @@ def test_a_fleet_is_not_smaller_than_its_image_nor_than_its_cohorts() -> None:
 
 
 def test_real_devices_refuse_it_however_little_they_insist_on() -> None:
-    wary = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0, accept_server_noise=True)
+    wary = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0, accept_server_noise=True)
     with pytest.raises(PolicyError, match="no simulated one, the task has the noise of a larger fleet"):
         wary.check(make_extrapolated_task())
     wary.model_copy(update={"accept_extrapolation": True}).check(make_extrapolated_task())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from privacy.accounting.accountant import spend
 from privacy.accounting.events import BoundedGaussian, Event
 from privacy.base.signing import Signer
-from privacy.ledger.entries import Entry, Fold
+from privacy.ledger.entries import Entry, LedgerState
 from privacy.ledger.ledger import BudgetExhausted, Charge, Ledger, verify
 from privacy.ledger.limits import first_overspent
 from privacy.task.task import Budget, Window
@@ -85,9 +85,9 @@ def test_verification_finds_the_fullest_window(steps: list[tuple[int, Event]], d
     for number, (now, (_, event)) in enumerate(zip(times, steps, strict=True), 1):
         clock.now = now
         ledger.reserve(charge(number, event=event))
-    fold = Fold()
+    ledger_state = LedgerState()
     for raw in ledger.entries():
-        fold.take(raw)
+        ledger_state.take(raw)
     costs = [
         spend(
             [event for at, (_, event) in zip(times, steps, strict=True) if end - days * DAY < at <= end], 1e-6
@@ -96,5 +96,5 @@ def test_verification_finds_the_fullest_window(steps: list[tuple[int, Event]], d
     ]
     worst = max(costs, default=0.5)
     for limit, over in ((worst, False), (worst - 0.01, bool(steps))):
-        found = first_overspent(fold, Budget(delta=1e-6, window=Window(epsilon=limit, days=days)))
+        found = first_overspent(ledger_state, Budget(delta=1e-6, window=Window(epsilon=limit, days=days)))
         assert (found is not None) == over

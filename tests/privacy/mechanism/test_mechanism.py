@@ -49,7 +49,12 @@ def task_of(
     **aggregation: float,
 ) -> TaskSpec:
     """A task that expects `cohort` devices and counts on 8 of 10, unless told otherwise."""
-    policy = {"corrupt_share": 0.0, "dropout_share": 0.2, "min_survivors": max(2, cohort // 10), "modulus_bits": 32}
+    policy = {
+        "corrupt_fraction": 0.0,
+        "dropout_fraction": 0.2,
+        "min_survivors": max(2, cohort // 10),
+        "modulus_bits": 32,
+    }
     return make_task(
         dimension,
         mechanism=DeviceMechanism(clip=clip, noise_multiplier=noise),
@@ -166,7 +171,7 @@ def test_statistics_widen_the_sensitivity_by_their_shares_and_cost_noise() -> No
 def test_noise_of_the_devices_counted_on_is_at_least_the_tasks(
     cohort: int, noise: float, corrupt: float, dropout: float, bits: int
 ) -> None:
-    task = task_of(cohort, noise=noise, corrupt_share=corrupt, dropout_share=dropout, modulus_bits=bits)
+    task = task_of(cohort, noise=noise, corrupt_fraction=corrupt, dropout_fraction=dropout, modulus_bits=bits)
     chosen = mechanism(task, cohort)
     assert chosen.honest == pytest.approx(cohort * (1 - corrupt - dropout))
     assert math.sqrt(chosen.variance * chosen.honest) >= noise * chosen.norm_bound * (1 - 1e-12)
@@ -176,7 +181,7 @@ def test_noise_of_the_devices_counted_on_is_at_least_the_tasks(
 
 @given(st.integers(2, 128), st.floats(0, 0.3), st.floats(0, 0.3))
 def test_no_more_devices_are_counted_on_than_the_protocol_leaves(cohort: int, corrupt: float, dropout: float) -> None:
-    task = task_of(cohort, corrupt_share=corrupt, dropout_share=dropout)
+    task = task_of(cohort, corrupt_fraction=corrupt, dropout_fraction=dropout)
     assert mechanism(task, cohort).honest <= parameters(cohort, task.aggregation).honest_survivors + 1e-6
 
 
@@ -405,8 +410,8 @@ def default_task(dimension: int = 16_385, noise: float = 0.63, cohort: int = 64,
         noise=noise,
         dimension=dimension,
         participation=participation,
-        corrupt_share=0.05,
-        dropout_share=0.1,
+        corrupt_fraction=0.05,
+        dropout_fraction=0.1,
         **aggregation,
     )
 

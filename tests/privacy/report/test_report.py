@@ -91,7 +91,7 @@ def test_every_figure_is_recomputed_from_the_ledger(participation: Participation
     expected = spend([round_event(task, 1)] * ROUNDS, 1e-5)
     device = report.spend.device
     assert float(device.epsilon) == float(report.claim.epsilon) == expected.epsilon
-    assert float(device.slack) == expected.slack
+    assert float(device.truncation_delta) == expected.truncation_delta
     assert len(device.by_charge) == ROUNDS
     assert device.by_charge[-1] == device.epsilon
     assert [point.delta for point in device.at_deltas] == ["1e-07", "1e-06", "1e-05", "0.0001"]

@@ -13,15 +13,15 @@ from privacy.secagg import Aborted, Rejected, Stage
 from privacy.secagg.membership.identity import EnrolmentRequest, enrol
 from privacy.secagg.messages import (
     ADVERT_DOMAIN,
-    ECHO_DOMAIN,
+    CONSISTENCY_DOMAIN,
     Advert,
-    Dealt,
+    EncryptedShares,
     Members,
     Survivors,
-    decode_dealt,
+    decode_encrypted_shares,
     decode_revealed,
-    encode_dealt,
-    encode_echo,
+    encode_consistency_check,
+    encode_encrypted_shares,
     encode_masked,
     encode_revealed,
 )
@@ -133,31 +133,44 @@ def test_a_revoked_device() -> None:
 # -- shares
 
 
-def _dealt(change: Callable[[dict[int, Dealt], int], dict[int, Dealt]]) -> Spoil:
-    return lambda federation, message: encode_dealt(change(decode_dealt(message), place(federation)))
+def _encrypted_shares(change: Callable[[dict[int, EncryptedShares], int], dict[int, EncryptedShares]]) -> Spoil:
+    return lambda federation, message: encode_encrypted_shares(
+        change(decode_encrypted_shares(message), place(federation))
+    )
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda dealt, _: dict(list(dealt.items())[1:]),
-        lambda dealt, me: {**dict(list(dealt.items())[1:]), me: next(iter(dealt.values()))},
-        lambda dealt, _: {**dict(list(dealt.items())[1:]), 10: next(iter(dealt.values()))},
+        lambda encrypted_shares, _: dict(list(encrypted_shares.items())[1:]),
+        lambda encrypted_shares, me: {
+            **dict(list(encrypted_shares.items())[1:]),
+            me: next(iter(encrypted_shares.values())),
+        },
+        lambda encrypted_shares, _: {
+            **dict(list(encrypted_shares.items())[1:]),
+            10: next(iter(encrypted_shares.values())),
+        },
         lambda _, __: {},
     ],
 )
-def test_shares_for_the_wrong_members(change: Callable[[dict[int, Dealt], int], dict[int, Dealt]]) -> None:
-    goes_on_without(round_with(Stage.SHARE, _dealt(change)), "expected 9 for other members", survivor=False)
+def test_shares_for_the_wrong_members(
+    change: Callable[[dict[int, EncryptedShares], int], dict[int, EncryptedShares]],
+) -> None:
+    goes_on_without(round_with(Stage.SHARE, _encrypted_shares(change)), "expected 9 for other members", survivor=False)
 
 
-def _garbage(dealt: dict[int, Dealt], _: int) -> dict[int, Dealt]:
-    spoiled = sorted(dealt)[:3]
-    return {one: replace(box, sealed=bytes(84)) if one in spoiled else box for one, box in dealt.items()}
+def _garbage(encrypted_shares: dict[int, EncryptedShares], _: int) -> dict[int, EncryptedShares]:
+    spoiled = sorted(encrypted_shares)[:3]
+    return {
+        one: replace(encrypted, sealed=bytes(84)) if one in spoiled else encrypted
+        for one, encrypted in encrypted_shares.items()
+    }
 
 
 def test_boxes_of_garbage_for_some_are_withstood() -> None:
     """Three holders keep nothing of it, and the others are enough."""
-    federation = round_with(Stage.SHARE, _dealt(_garbage))
+    federation = round_with(Stage.SHARE, _encrypted_shares(_garbage))
     assert federation.rejections == {}
     assert federation.refusals == {}
     np.testing.assert_array_equal(federation.server.totals()[0].sums, federation.expected(range(10)))
@@ -166,10 +179,13 @@ def test_boxes_of_garbage_for_some_are_withstood() -> None:
 def test_tags_that_do_not_fit_the_shares_are_the_dealers_lie() -> None:
     """Its holders keep nothing; nobody can tell them liars for it."""
 
-    def lie(dealt: dict[int, Dealt], _: int) -> dict[int, Dealt]:
-        return {one: replace(box, own_tag=bytes(16)) if one in sorted(dealt)[:3] else box for one, box in dealt.items()}
+    def lie(encrypted_shares: dict[int, EncryptedShares], _: int) -> dict[int, EncryptedShares]:
+        return {
+            one: replace(encrypted, own_tag=bytes(16)) if one in sorted(encrypted_shares)[:3] else encrypted
+            for one, encrypted in encrypted_shares.items()
+        }
 
-    federation = round_with(Stage.SHARE, _dealt(lie))
+    federation = round_with(Stage.SHARE, _encrypted_shares(lie))
     assert federation.rejections == {}
     np.testing.assert_array_equal(federation.server.totals()[0].sums, federation.expected(range(10)))
 
@@ -239,8 +255,8 @@ def test_an_input_that_comes_after_its_stage() -> None:
 
 def test_an_echo_of_another_survivor_set() -> None:
     def other(federation: Federation, _: bytes) -> bytes:
-        signed = federation.server.shards[0].cohort.echo_of(Survivors(Members((0, 1, 2))).agreed)
-        return encode_echo(federation.keys(CHEAT).identity.sign(ECHO_DOMAIN, signed))
+        signed = federation.server.shards[0].cohort.consistency_statement(Survivors(Members((0, 1, 2))).agreed)
+        return encode_consistency_check(federation.keys(CHEAT).identity.sign(CONSISTENCY_DOMAIN, signed))
 
     goes_on_without(round_with(Stage.ECHO, other), "havenfl/secagg/echo", survivor=True)
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from privacy.secagg import Convener, Refused, Server, Stage
+from privacy.secagg import Refused, RoundAuthority, Server, Stage
 from privacy.secagg.membership.identity import Revocations
 from privacy.secagg.messages import (
-    ECHO_DOMAIN,
+    CONSISTENCY_DOMAIN,
     InputRequest,
     Members,
     Roster,
     Survivors,
-    decode_echoes,
-    encode_echoes,
+    decode_consistency_checks,
+    encode_consistency_checks,
 )
 from privacy.task.states import Encoded
 from privacy.task.task import AggregationPolicy, BoundedParticipation, TaskSpec
@@ -44,7 +44,7 @@ def test_another_model_for_one_device() -> None:
         (
             lambda it, message: {
                 "dealers": tuple(sorted([place(it), *others(it)[:5]])),
-                "dealt": {one: message.dealt[one] for one in others(it)[:5]},
+                "encrypted_shares": {one: message.encrypted_shares[one] for one in others(it)[:5]},
             },
             "fewer dealers",
         ),
@@ -52,7 +52,9 @@ def test_another_model_for_one_device() -> None:
         (lambda *_: {"dealers": (*range(10), 10)}, "outside the cohort"),
         (lambda *_: {"dealers": ()}, "this device dealt nothing"),
         (
-            lambda it, message: {"dealt": {**message.dealt, place(it): message.dealt[others(it)[0]]}},
+            lambda it, message: {
+                "encrypted_shares": {**message.encrypted_shares, place(it): message.encrypted_shares[others(it)[0]]}
+            },
             "from a member who dealt none",
         ),
     ],
@@ -68,9 +70,9 @@ def test_boxes_swapped_between_dealers_do_not_pass_for_shares() -> None:
     """The members signed their keys, so the device goes on, but without a single share that it could reveal."""
     federation = before(Stage.INPUT)
     message = InputRequest.decode(request_of(federation))
-    boxes = list(message.dealt.values())
-    rotated = dict(zip(message.dealt, [*boxes[1:], boxes[0]], strict=True))
-    lie = replace(message, dealt=rotated).encode_own() + InputRequest.encode_model(message.weights)
+    by_holder = list(message.encrypted_shares.values())
+    rotated = dict(zip(message.encrypted_shares, [*by_holder[1:], by_holder[0]], strict=True))
+    lie = replace(message, encrypted_shares=rotated).encode_own() + InputRequest.encode_model(message.weights)
     federation.clients[0].open_input(lie)
     state = federation.clients[0]._state
     assert state is not None
@@ -116,7 +118,7 @@ def test_an_announced_model_of_another_length(weights: np.ndarray) -> None:  # t
     federation = Federation(10)
     federation.server = Server(
         task=federation.task,
-        convener=Convener(federation.operator, federation.authority.public, federation.revocations),
+        round_authority=RoundAuthority(federation.operator, federation.authority.public, federation.revocations),
         clip=federation.task.mechanism.clip,
         round_number=1,
         weights=weights,
@@ -149,7 +151,7 @@ def test_a_survivor_list_that_lies(members: Callable[[Federation], list[int]], r
 
 @lru_cache(maxsize=1)
 def _sparse() -> TaskSpec:
-    policy = AggregationPolicy(corrupt_share=0.05, dropout_share=0.2, min_survivors=2, modulus_bits=32)
+    policy = AggregationPolicy(corrupt_fraction=0.05, dropout_fraction=0.2, min_survivors=2, modulus_bits=32)
     return make_task(aggregation=policy, participation=BoundedParticipation(cohort=140, max_participations=1))
 
 
@@ -172,8 +174,10 @@ def test_a_victim_whose_holders_dealt_nothing() -> None:
     assert state is not None
     message = InputRequest.decode(request_of(federation))
     dealers = tuple(one for one in range(140) if one not in state.holders)
-    dealt = {one: box for one, box in message.dealt.items() if one in dealers}
-    lie = replace(message, dealers=dealers, dealt=dealt).encode_own() + InputRequest.encode_model(message.weights)
+    encrypted_shares = {one: encrypted for one, encrypted in message.encrypted_shares.items() if one in dealers}
+    lie = replace(message, dealers=dealers, encrypted_shares=encrypted_shares).encode_own() + InputRequest.encode_model(
+        message.weights
+    )
     refuses(federation, Stage.INPUT, lie, "fewer live holders")
 
 
@@ -202,14 +206,16 @@ def test_a_split_view_of_the_survivors() -> None:
     echoes = _echoes(federation, views)
     for device in range(10):
         with pytest.raises(Refused, match=r"another survivor set|outside the survivor set|fewer echoes"):
-            federation.step(Stage.UNMASK, device, encode_echoes(echoes))
+            federation.step(Stage.UNMASK, device, encode_consistency_checks(echoes))
         assert federation.clients[device].snapshot() == b""
 
 
 def _echoes(federation: Federation, views: dict[int, Survivors]) -> dict[int, bytes]:
     cohort = federation.server.shards[0].cohort
     return {
-        place(federation, device): federation.keys(device).identity.sign(ECHO_DOMAIN, cohort.echo_of(survivors.agreed))
+        place(federation, device): federation.keys(device).identity.sign(
+            CONSISTENCY_DOMAIN, cohort.consistency_statement(survivors.agreed)
+        )
         for device, survivors in views.items()
     }
 
@@ -230,24 +236,29 @@ def test_split_rosters() -> None:
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_too_few_echoes(count: int) -> None:
     federation = before(Stage.UNMASK)
-    echoes = decode_echoes(request_of(federation))
-    refuses(federation, Stage.UNMASK, encode_echoes(dict(list(echoes.items())[:count])), "fewer echoes than the quorum")
+    echoes = decode_consistency_checks(request_of(federation))
+    refuses(
+        federation,
+        Stage.UNMASK,
+        encode_consistency_checks(dict(list(echoes.items())[:count])),
+        "fewer echoes than the quorum",
+    )
 
 
 def test_an_echo_of_a_member_that_is_not_in_the_sum() -> None:
     federation = before(Stage.UNMASK, _with_a_drop_out())
-    echoes, lost = decode_echoes(request_of(federation)), place(federation, 4)
+    echoes, lost = decode_consistency_checks(request_of(federation)), place(federation, 4)
     shard = federation.server.shards[0]
-    signed = federation.keys(4).identity.sign(ECHO_DOMAIN, shard.cohort.echo_of(shard.agreed))
-    lie = encode_echoes({**dict(list(echoes.items())[1:]), lost: signed})
+    signed = federation.keys(4).identity.sign(CONSISTENCY_DOMAIN, shard.cohort.consistency_statement(shard.agreed))
+    lie = encode_consistency_checks({**dict(list(echoes.items())[1:]), lost: signed})
     refuses(federation, Stage.UNMASK, lie, "an echo from outside the survivor set")
 
 
 def test_a_forged_echo() -> None:
     federation = before(Stage.UNMASK)
-    echoes = decode_echoes(request_of(federation))
+    echoes = decode_consistency_checks(request_of(federation))
     first = min(echoes)
-    refuses(federation, Stage.UNMASK, encode_echoes({**echoes, first: bytes(64)}), "another survivor set")
+    refuses(federation, Stage.UNMASK, encode_consistency_checks({**echoes, first: bytes(64)}), "another survivor set")
 
 
 def test_both_kinds_of_share_in_one_request() -> None:

@@ -23,7 +23,7 @@ from privacy.secagg.messages import (
     InputRequest,
     Invitation,
     Roster,
-    decode_dealt,
+    decode_encrypted_shares,
 )
 from privacy.task.task import (
     AdaptiveClip,
@@ -98,12 +98,12 @@ def test_a_second_invitation_within_a_round() -> None:
     [
         ({"min_noise_multiplier": 1.01}, "noise_multiplier of at least 1.01, the task has 1"),
         ({"min_survivors": 3}, "min_survivors of at least 3, the task has 2"),
-        ({"min_corrupt_share": 0.06}, "corrupt_share of at least 0.06, the task has 0.05"),
+        ({"min_corrupt_fraction": 0.06}, "corrupt_fraction of at least 0.06, the task has 0.05"),
         ({"min_security_bits": 41}, "security_bits of at least 41, the task has 40"),
     ],
 )
 def test_a_task_below_the_devices_policy(policy: dict[str, float], reason: str) -> None:
-    least = {"min_noise_multiplier": 0.0, "min_survivors": 2, "min_corrupt_share": 0.0, **policy}
+    least = {"min_noise_multiplier": 0.0, "min_survivors": 2, "min_corrupt_fraction": 0.0, **policy}
     federation = Federation(10, policy=DevicePolicy.model_validate(least))
     refuses(federation, Stage.ADVERTISE, request_of(federation), reason)
 
@@ -228,7 +228,7 @@ def test_a_cohort_that_the_modulus_cannot_hold() -> None:
 
 
 def narrow_task(bits: int) -> TaskSpec:
-    policy = AggregationPolicy(corrupt_share=0.05, dropout_share=0.3, min_survivors=2, modulus_bits=bits)
+    policy = AggregationPolicy(corrupt_fraction=0.05, dropout_fraction=0.3, min_survivors=2, modulus_bits=bits)
     return make_task(dimension=4096, aggregation=policy, mechanism=DeviceMechanism(clip=1.0, noise_multiplier=0.4))
 
 
@@ -250,7 +250,7 @@ def test_a_roster_larger_than_any_shard() -> None:
 
 
 def test_a_cohort_gathered_against_the_lots() -> None:
-    policy = AggregationPolicy(corrupt_share=0.05, dropout_share=0.3, min_survivors=2, modulus_bits=32, shards=2)
+    policy = AggregationPolicy(corrupt_fraction=0.05, dropout_fraction=0.3, min_survivors=2, modulus_bits=32, shards=2)
     task = make_task(aggregation=policy, participation=BoundedParticipation(cohort=20, max_participations=1))
     federation = Federation(20, task=task)
     federation.run(until=Stage.ADVERTISE)
@@ -275,9 +275,13 @@ def test_another_model_announced_to_one_device(device: int) -> None:
     ]
     roster = Roster(tuple(sorted(adverts, key=lambda advert: advert.identity)))
     places = [roster.adverts.index(advert) for advert in adverts]
-    dealt = {places[one]: decode_dealt(federation.step(Stage.SHARE, one, roster.encode())) for one in range(10)}
-    boxes = {dealer: shares[places[device]] for dealer, shares in dealt.items() if dealer != places[device]}
-    request = InputRequest(boxes, tuple(range(10)), model if device == 0 else bytes(32))
+    encrypted_shares = {
+        places[one]: decode_encrypted_shares(federation.step(Stage.SHARE, one, roster.encode())) for one in range(10)
+    }
+    by_holder = {
+        dealer: shares[places[device]] for dealer, shares in encrypted_shares.items() if dealer != places[device]
+    }
+    request = InputRequest(by_holder, tuple(range(10)), model if device == 0 else bytes(32))
     whole = request.encode_own() + InputRequest.encode_model(request.weights)
     refuses(federation, Stage.INPUT, whole, "a key that its device did not sign", device)
 

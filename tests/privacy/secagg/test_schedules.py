@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.secagg import Aborted, Client, Refused, Rejected, Stage
-from privacy.secagg.messages import ECHO_DOMAIN, Members, Survivors, decode_revealed, encode_echoes
+from privacy.secagg.messages import CONSISTENCY_DOMAIN, Members, Survivors, decode_revealed, encode_consistency_checks
 from tests.support.federation import Federation
 from tests.support.hostile import place
 
@@ -44,10 +44,12 @@ def recorded() -> Requests:
         federation.exchange(stage)
         federation.server.advance()
     fewer = Survivors(Members(tuple(one for one in range(DEVICES) if one != place(federation, 4))))
-    statement = federation.server.shards[0].cohort.echo_of(fewer.agreed)
-    echoes = {place(federation, one): federation.keys(one).identity.sign(ECHO_DOMAIN, statement) for one in range(4)}
+    statement = federation.server.shards[0].cohort.consistency_statement(fewer.agreed)
+    echoes = {
+        place(federation, one): federation.keys(one).identity.sign(CONSISTENCY_DOMAIN, statement) for one in range(4)
+    }
     found[Stage.ECHO, "other"] = fewer.encode()
-    found[Stage.UNMASK, "other"] = encode_echoes(echoes)
+    found[Stage.UNMASK, "other"] = encode_consistency_checks(echoes)
     return Requests(found, held)
 
 

@@ -39,7 +39,11 @@ def test_round_trip_keeps_the_identity() -> None:
     [
         {"mechanism": DeviceMechanism(clip=1.0, noise_multiplier=1.01)},
         {"statistics": (COUNT,)},
-        {"aggregation": AggregationPolicy(corrupt_share=0.05, dropout_share=0.3, min_survivors=2, modulus_bits=16)},
+        {
+            "aggregation": AggregationPolicy(
+                corrupt_fraction=0.05, dropout_fraction=0.3, min_survivors=2, modulus_bits=16
+            )
+        },
         {"rounds": 11},
     ],
 )
@@ -133,7 +137,7 @@ def test_a_statistic_that_occurs_twice_is_refused() -> None:
         ({"shards": 0}, "shards"),
         ({"min_survivors": 1}, "min_survivors"),
         ({"security_bits": 29}, "security_bits"),
-        ({"corrupt_share": 0.5}, "corrupt_share"),
+        ({"corrupt_fraction": 0.5}, "corrupt_fraction"),
     ],
 )
 def test_a_policy_out_of_range_is_refused_by_name(change: dict[str, Any], field: str) -> None:

@@ -13,7 +13,7 @@ from privacy.ledger.receipt import Charge
 from privacy.secagg import Stage
 from privacy.secagg.server.record import (
     FIRST,
-    Echo,
+    ConsistencyCheck,
     RecordError,
     RoundRecord,
     charged_shards,
@@ -51,7 +51,7 @@ class Log:
         changed = [one.model_copy(update=fields) if one.round == number else one for one in self.records]
         return replace(self, records=tuple(changed))
 
-    def echoes_from_a_lost_place(self) -> tuple[Echo, ...]:
+    def echoes_from_a_lost_place(self) -> tuple[ConsistencyCheck, ...]:
         """Of the second round, the first of them said to be of the member that dropped out."""
         shard = self.records[1].shards[0]
         [lost] = set(range(shard.cohort)) - set(shard.survivors)

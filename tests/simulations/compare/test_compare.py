@@ -18,7 +18,7 @@ from privacy.task.task import LocalTraining, TaskSpec
 from simulations.cli import app
 from simulations.compare import central, preparing, running
 from simulations.compare import local_only as alone
-from simulations.compare.baseline_context import Ground
+from simulations.compare.baseline_context import BaselineContext
 from simulations.compare.cli import _base
 from simulations.compare.grids import EPOCHS, Schedule
 from simulations.compare.methods import METRICS
@@ -89,25 +89,28 @@ def test_the_federation_is_an_ordinary_run_and_all_of_it_can_be_had_again(tmp_pa
 
 def test_all_are_judged_by_the_same_users(tmp_path: Path) -> None:
     prepared = prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0]
-    ground = Ground.of(prepared)
+    ground = BaselineContext.of(prepared)
     for data in (prepared.federated.data, prepared.noiseless.data):
         assert (data.test, data.calibration) == (ground.test, ground.calibration)
 
 
 def test_calibration_users_choose_and_test_users_judge(tmp_path: Path) -> None:
-    ground = Ground.of(prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0])
+    ground = BaselineContext.of(prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0])
     weights = np.random.default_rng(2).normal(size=ground.start.size).astype(np.float32)
-    chosen, judged = (ground.scorer.scores(weights, one.features) for one in (ground.calibration, ground.test))
+    chosen, evaluate_models = (ground.scorer.scores(weights, one.features) for one in (ground.calibration, ground.test))
     positive, negative = (chosen[ground.calibration.labels == label][:, None] for label in (1, 0))
     pairs = (positive > negative.T).mean() + (positive == negative.T).mean() / 2
     assert ground.calibrated([weights]) == pytest.approx(pairs)
     threshold = best_threshold(ground.calibration.labels, chosen)
-    assert ground.judged([weights])[0]["macro_f1"] == evaluate(ground.test.labels, judged, threshold).macro_f1
+    assert (
+        ground.evaluate_models([weights])[0]["macro_f1"]
+        == evaluate(ground.test.labels, evaluate_models, threshold).macro_f1
+    )
     assert np.isnan(ground.calibrated([np.full_like(weights, np.nan)]))
 
 
 def test_several_models_score_as_each_alone(tmp_path: Path) -> None:
-    ground = Ground.of(prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0])
+    ground = BaselineContext.of(prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0])
     features, source = ground.test.features, np.random.default_rng(1)
     models = [source.normal(size=ground.start.size).astype(np.float32) for _ in range(3)]
     together = ground.scorer.scores_of(models, features)
@@ -151,7 +154,7 @@ def test_central_dp_sgd_steps_along_the_mean_of_its_expected_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0]
-    ground, asked = Ground.of(prepared), list[LocalTraining]()
+    ground, asked = BaselineContext.of(prepared), list[LocalTraining]()
 
     def untrained(task: TaskSpec, start: Weights, messages: Examples, given: LocalTraining, seed: SeedTree) -> Weights:  # noqa: ARG001
         asked.append(given)
@@ -168,7 +171,7 @@ def test_central_dp_sgd_steps_along_the_mean_of_its_expected_batch(
 def test_a_device_alone_sees_its_own_messages_and_no_device_is_drawn_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ground = Ground.of(prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0])
+    ground = BaselineContext.of(prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0])
     seen: list[Examples] = []
 
     def untrained(task: TaskSpec, start: Weights, own: Examples, rate: float, seed: SeedTree) -> list[Weights]:  # noqa: ARG001
@@ -178,10 +181,10 @@ def test_a_device_alone_sees_its_own_messages_and_no_device_is_drawn_twice(
     monkeypatch.setattr(alone, "course", untrained)
     monkeypatch.setattr(alone, "MOST_DEVICES", 30)
     trial = alone.alone(ground, 11, lambda _: None)
-    judged = seen[-30:]
+    evaluate_models = seen[-30:]
     assert trial.devices == 30
-    assert len({id(one) for one in judged}) == 30
-    assert {id(one) for one in seen} == {id(one) for one in judged} <= {id(one) for one in ground.held}
+    assert len({id(one) for one in evaluate_models}) == 30
+    assert {id(one) for one in seen} == {id(one) for one in evaluate_models} <= {id(one) for one in ground.held}
 
 
 def test_without_noise_nothing_else_changes(tmp_path: Path) -> None:
@@ -197,7 +200,7 @@ def test_without_noise_nothing_else_changes(tmp_path: Path) -> None:
     ("extra", "named"),
     [
         ("[fleet]\npopulation = 10_000_000\ncohort = 5_000\n", "fleet: expected none"),
-        ("[poison]\nshare = 0.1\n", "poison.share: expected 0"),
+        ("[poison]\nshare = 0.1\n", "poison.fraction: expected 0"),
         ("[availability]\nhorus = 1\n", "availability.horus"),
     ],
 )

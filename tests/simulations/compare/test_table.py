@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from simulations.compare.methods import ALONE, CENTRAL_DP, CONTENDERS, METRICS, Quartiles, Trial
+from simulations.compare.methods import CENTRAL_DP, LOCAL_ONLY, METHODS, METRICS, Quartiles, Trial
 from simulations.compare.table import row_fields, rows_of, write_csv
 from simulations.evaluation.mean_std import Spread
 
 TRIALS = [
     Trial(one, seed, dict.fromkeys(METRICS, 0.5 + 0.2 * seed), epsilon=None, seconds=seed, setting=f"seed {seed}")
     for seed in (0, 1)
-    for one in CONTENDERS
+    for one in METHODS
 ]
 
 
 def test_a_row_is_mean_and_spread_over_seeds() -> None:
     rows = rows_of(TRIALS)
-    assert [row.contender for row in rows] == list(CONTENDERS)
+    assert [row.method for row in rows] == list(METHODS)
     for row in rows:
         assert row.metrics["auroc"] == Spread(0.6, pytest.approx(0.2 / 2**0.5), 2)  # type: ignore[arg-type]
         assert row.settings == ("seed 0", "seed 1")
 
 
 def test_epsilon_is_the_largest_and_none_where_a_seed_has_none() -> None:
-    with_epsilon = [replace(one, epsilon=2.0 + one.seed) if one.contender == CENTRAL_DP else one for one in TRIALS]
-    found = {row.contender: row.epsilon for row in rows_of(with_epsilon)}
-    assert found == {**dict.fromkeys(CONTENDERS), CENTRAL_DP: 3.0}
+    with_epsilon = [replace(one, epsilon=2.0 + one.seed) if one.method == CENTRAL_DP else one for one in TRIALS]
+    found = {row.method: row.epsilon for row in rows_of(with_epsilon)}
+    assert found == {**dict.fromkeys(METHODS), CENTRAL_DP: 3.0}
     half = [replace(one, epsilon=None if one.seed else one.epsilon) for one in with_epsilon]
     assert {row.epsilon for row in rows_of(half)} == {None}
 
@@ -40,11 +40,11 @@ def test_quartiles_and_missing_metrics(tmp_path: Path) -> None:
         replace(
             one, quartiles={"auroc": Quartiles(0.1 + one.seed, 0.2, 0.3)}, metrics={**one.metrics, "macro_f1": None}
         )
-        if one.contender == ALONE
+        if one.method == LOCAL_ONLY
         else one
         for one in TRIALS
     ]
-    row = next(one for one in rows_of(trials) if one.contender == ALONE)
+    row = next(one for one in rows_of(trials) if one.method == LOCAL_ONLY)
     assert row.quartiles == {"auroc": Quartiles(pytest.approx(0.6), 0.2, 0.3)}  # type: ignore[arg-type]
     assert "macro_f1" not in row.metrics
     assert row_fields(row)["quartiles"]["auroc"]["median"] == 0.2

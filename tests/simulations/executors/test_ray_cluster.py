@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from simulations.config.config import RunConfig, load_config
-from simulations.executors import cluster, crew
-from simulations.executors.local import LocalCrew
-from simulations.federation.ideal import Crew
+from simulations.executors import cluster, executor
+from simulations.executors.local import LocalExecutor
+from simulations.federation.ideal import Executor
 from simulations.federation.partial_sums import Worker
 from simulations.processes.workers import WorkerDied
 from simulations.runs.run import start
@@ -57,7 +57,9 @@ def test_a_node_joins_and_dies_in_the_middle_of_a_round(
     nodes: Any, config: RunConfig, worker: Worker, tmp_path: Path
 ) -> None:
     told: list[str] = []
-    with crew(config, replace(worker, examples_of=Doomed(worker.examples_of, tmp_path)), None, told.append) as found:
+    with executor(
+        config, replace(worker, examples_of=Doomed(worker.examples_of, tmp_path)), None, told.append
+    ) as found:
         rounds = (_round(found, worker, number) for number in itertools.count(1))
         next(rounds)
         assert told == ["Ray: workers 1, nodes 1"]
@@ -104,7 +106,7 @@ def test_a_run_on_a_cluster_is_stopped_and_goes_on_elsewhere(nodes: Any, tmp_pat
 @pytest.mark.long
 def test_other_versions_are_left_out(config: RunConfig, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    with crew(config, worker, None, told.append) as found:
+    with executor(config, worker, None, told.append) as found:
         from simulations.executors import actors  # noqa: PLC0415 - imports Ray
 
         monkeypatch.setattr(actors, "version", lambda name: f"not the {name} of the others")
@@ -125,10 +127,10 @@ def _fl_sim(*arguments: str, mark: Path) -> subprocess.Popen[str]:
     )
 
 
-def _round(found: Crew, worker: Worker, number: int) -> None:
+def _round(found: Executor, worker: Worker, number: int) -> None:
     """One more, with the sum of one process alone."""
     job = job_of(worker, number, DEVICES)
-    assert total(found.shares(job)) == total(LocalCrew(worker).shares(job))
+    assert total(found.partial_sums(job)) == total(LocalExecutor(worker).partial_sums(job))
 
 
 def _kill(nodes: Any, doomed: Any, mark: Path) -> None:

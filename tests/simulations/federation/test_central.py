@@ -25,7 +25,7 @@ from simulations.runs.plots import curves
 from simulations.runs.run import start
 from simulations.runs.rundir import RunDirectory
 from simulations.terminal.console import describe
-from simulations.training.engines import Engine, Trainee, choose
+from simulations.training.engines import Engine, Participant, choose
 from simulations.training.engines.base import Scale
 from simulations.training.engines.sequential import SequentialEngine
 from simulations.training.engines.stacked import StackedEngine
@@ -108,7 +108,7 @@ def test_a_run_of_the_protocol_is_hypothetical_and_trusts_no_aggregator(tmp_path
 
 def test_nobody_real_takes_such_a_task() -> None:
     with pytest.raises(PolicyError, match="the task has an aggregator that sees it"):
-        DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_share=0).check(
+        DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0).check(
             make_task(trusted_aggregator=True)
         )
     with pytest.raises(ValueError, match="trusted_aggregator: expected a simulation"):
@@ -160,9 +160,9 @@ def test_every_engine_adds_what_the_clients_trainer_learns_within_the_clip(archi
     sums, norms = [], []
     for engine in engines:
         own = readers(SHIPPED[architecture], [5, 0, 9, 1])
-        trainees = [Trainee(place, one, SEED.child(place).stream()) for place, one in enumerate(own)]
+        participants = [Participant(place, one, SEED.child(place).stream()) for place, one in enumerate(own)]
         into = np.zeros(task.model.dimension, np.int64)
-        norms.append([done.norm for done in engine.add(start, trainees, Scale(0.05, STEPS), into)])  # type: ignore[union-attr]
+        norms.append([done.norm for done in engine.add(start, participants, Scale(0.05, STEPS), into)])  # type: ignore[union-attr]
         sums.append(into / STEPS)
     for other, found in zip(sums[1:], norms[1:], strict=True):
         assert found == pytest.approx(norms[0], abs=1e-5)

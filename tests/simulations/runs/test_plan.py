@@ -81,4 +81,4 @@ def test_check_ins_amplify_nothing() -> None:
 def test_more_lost_devices_than_a_round_withstands_are_warned_of(share: float, warned: bool) -> None:
     """Two stages of .05 lose .0975 of a cohort, of .06 lose .1164; .1 is allowed for."""
     lossy = config(faults__drop_out__share=share, faults__drop_out__input=share)
-    assert any("raise server.dropout_share" in line for line in warnings_about(lossy, 1_000)) is warned
+    assert any("raise server.dropout_fraction" in line for line in warnings_about(lossy, 1_000)) is warned

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from privacy.secagg import Aborted, Stage
 from privacy.secagg.errors import WireError
-from privacy.secagg.membership.graph import Draws
+from privacy.secagg.membership.graph import NeighbourTable
 from privacy.secagg.membership.params import Parameters, parameters
-from privacy.secagg.messages import InputRequest, Members, Survivors, encode_echoes
+from privacy.secagg.messages import InputRequest, Members, Survivors, encode_consistency_checks
 from privacy.task.task import AggregationPolicy, BoundedParticipation
 from tests.support.federation import Federation
 from tests.support.hostile import before, place, refuses, request_of
 from tests.support.tasks import make_task
 
 DEVICES = 140
-POLICY = AggregationPolicy(corrupt_share=0.05, dropout_share=0.2, min_survivors=2, modulus_bits=32)
+POLICY = AggregationPolicy(corrupt_fraction=0.05, dropout_fraction=0.2, min_survivors=2, modulus_bits=32)
 PARAMS = parameters(DEVICES, POLICY)
 
 
@@ -43,8 +43,8 @@ def tables(draw: st.DrawFn) -> tuple[dict[int, frozenset[int]], Parameters]:
 def test_rows_and_columns_are_those_of_the_draws(table: tuple[dict[int, frozenset[int]], Parameters]) -> None:
     holders, params = table
     survivors = tuple(sorted(holders))
-    data = Draws.of(holders, survivors, params).encode()
-    draws = Draws.decode(data, survivors, params)
+    data = NeighbourTable.of(holders, survivors, params).encode()
+    draws = NeighbourTable.decode(data, survivors, params)
     assert draws.encode() == data
     for member in range(params.cohort):
         assert draws.who_drew(member) == {one for one, drawn in holders.items() if member in drawn}
@@ -55,14 +55,14 @@ def test_rows_and_columns_are_those_of_the_draws(table: tuple[dict[int, frozense
 @pytest.mark.parametrize("size", [0, 17, 18 * 3 - 1, 18 * 3 + 1])
 def test_tables_of_another_length(size: int) -> None:
     with pytest.raises(WireError, match=f"draws: expected 18 bytes for each of 3, got {size}"):
-        Draws.decode(bytes(size), (0, 4, 9), PARAMS)
+        NeighbourTable.decode(bytes(size), (0, 4, 9), PARAMS)
 
 
 def test_a_complete_graph_has_none() -> None:
     params = parameters(10, POLICY)
-    assert Draws.of({}, range(10), params).encode() == b""
+    assert NeighbourTable.of({}, range(10), params).encode() == b""
     with pytest.raises(WireError, match="expected 0 bytes for each of 3, got 1"):
-        Draws.decode(b"\x01", (0, 4, 9), params)
+        NeighbourTable.decode(b"\x01", (0, 4, 9), params)
     federation = before(Stage.ECHO)
     honest = Survivors.decode(request_of(federation))
     refuses(federation, Stage.ECHO, replace(honest, draws=bytes(20)).encode(), "draws: expected 0 bytes")
@@ -74,9 +74,11 @@ def test_a_complete_graph_has_none() -> None:
 def shown(federation: Federation, change: dict[int, frozenset[int]], survivors: tuple[int, ...] | None = None) -> bytes:
     """The request of the fourth stage with some rows of the table exchanged."""
     shard = federation.server.shards[0]
-    holders = {member: frozenset(dealt) for member, dealt in shard._dealt.items()} | change
+    holders = {
+        member: frozenset(encrypted_shares) for member, encrypted_shares in shard._encrypted_shares.items()
+    } | change
     places = survivors or shard.survivors.places
-    return Survivors(Members(places), Draws.of(holders, places, PARAMS).encode()).encode()
+    return Survivors(Members(places), NeighbourTable.of(holders, places, PARAMS).encode()).encode()
 
 
 def holders_of(federation: Federation, device: int = 0) -> frozenset[int]:
@@ -86,8 +88,8 @@ def holders_of(federation: Federation, device: int = 0) -> frozenset[int]:
 
 
 def drawers_of(federation: Federation, member: int) -> frozenset[int]:
-    dealt = federation.server.shards[0]._dealt
-    return frozenset(dealer for dealer, boxes in dealt.items() if member in boxes)
+    encrypted_shares = federation.server.shards[0]._encrypted_shares
+    return frozenset(dealer for dealer, by_holder in encrypted_shares.items() if member in by_holder)
 
 
 def test_a_row_that_is_not_what_the_device_drew() -> None:
@@ -103,7 +105,7 @@ def test_a_column_that_is_not_whom_the_device_masked_with(added: bool) -> None:
     me = place(federation)
     strangers = set(range(DEVICES)) - drawers_of(federation, me) - holders_of(federation) - {me}
     other = min(strangers if added else drawers_of(federation, me) - holders_of(federation))
-    row = frozenset(federation.server.shards[0]._dealt[other])
+    row = frozenset(federation.server.shards[0]._encrypted_shares[other])
     lie = shown(federation, {other: row | {me} if added else row - {me}})
     refuses(federation, Stage.ECHO, lie, "other neighbours than this device masked with")
 
@@ -132,8 +134,10 @@ class CutOff:
 
         def keep_back(_: Stage, receiver: int, message: bytes) -> bytes | None:
             request = InputRequest.decode(message)
-            boxes = {dealer: box for dealer, box in request.dealt.items() if dealer != victim}
-            own = replace(request, dealt=boxes).encode_own()
+            by_holder = {
+                dealer: encrypted for dealer, encrypted in request.encrypted_shares.items() if dealer != victim
+            }
+            own = replace(request, encrypted_shares=by_holder).encode_own()
             return None if place(federation, receiver) in lost else own + InputRequest.encode_model(request.weights)
 
         federation.exchange(Stage.INPUT, requests=keep_back)
@@ -162,7 +166,7 @@ def test_a_device_that_is_cut_off_counts_as_lost(spare: int) -> None:
     federation.exchange(Stage.ECHO)
     assert federation.refusals == {cut.device: "other holders of this device's shares than it drew"}
     assert len(shard._echoes) == PARAMS.survivors_required - 1 + spare
-    echoes = encode_echoes(shard._echoes)
+    echoes = encode_consistency_checks(shard._echoes)
     other = next(device for device in range(DEVICES) if place(federation, device) in shard._echoes)
     if spare:
         federation.step(Stage.UNMASK, other, echoes)

@@ -17,7 +17,7 @@ from privacy.task.task import AggregationPolicy
 
 def policy(corrupt: float = 0.05, dropout: float = 0.1, **more: int) -> AggregationPolicy:
     return AggregationPolicy(
-        corrupt_share=corrupt, dropout_share=dropout, modulus_bits=16, **{"min_survivors": 2, **more}
+        corrupt_fraction=corrupt, dropout_fraction=dropout, modulus_bits=16, **{"min_survivors": 2, **more}
     )
 
 
@@ -120,7 +120,7 @@ def _piece(start: int, left: set[int], neighbours: list[set[int]]) -> set[int]:
         (LARGEST + 1, {}, "expected at most 1000 devices, got 1001; raise aggregation.shards"),
         (5, {"min_survivors": 6}, r"expected at least 6 devices \(min_survivors\), got 5"),
         (10, {"dropout": 0.49, "corrupt": 0.3}, "quorum of 7 cannot be reached when 4 devices drop out"),
-        (300, {"dropout": 0.35, "corrupt": 0.39}, "quorum of 209 .* lower corrupt_share or dropout_share"),
+        (300, {"dropout": 0.35, "corrupt": 0.39}, "quorum of 209 .* lower corrupt_fraction or dropout_fraction"),
         (1, {}, r"expected at least 2 devices"),
     ],
 )

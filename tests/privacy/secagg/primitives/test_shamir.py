@@ -61,8 +61,8 @@ def test_fewer_shares_fit_every_secret() -> None:
 def test_shares_below_the_threshold_are_uniform(secret: bytes) -> None:
     """Low bytes of two of three shares, jointly, over 4,000 sharings: chi-square at 1e-6."""
     rng = SeedTree.root(5).stream()
-    dealt = [split([secret], 3, range(3), rng)[:2] for _ in range(4_000)]
-    words = np.array([[int.from_bytes(share[0][:2], "little") for share in pair] for pair in dealt])
+    encrypted_shares = [split([secret], 3, range(3), rng)[:2] for _ in range(4_000)]
+    words = np.array([[int.from_bytes(share[0][:2], "little") for share in pair] for pair in encrypted_shares])
     joint = (words[:, 0] % 16) * 16 + words[:, 1] % 16
     assert stats.chisquare(np.bincount(joint, minlength=256)).pvalue > 1e-6
 

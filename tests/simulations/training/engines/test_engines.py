@@ -18,7 +18,7 @@ from fl_client.training.training import Examples, TrainingError
 from privacy.task.states import Update
 from privacy.task.task import FeatureSpec, LocalSgd, SequenceSpec, Statistic, TaskSpec
 from simulations.randomness import SeedTree
-from simulations.training.engines import Engine, EngineError, Trainee, choose
+from simulations.training.engines import Engine, EngineError, Participant, choose
 from simulations.training.engines.base import NOT_FINITE
 from simulations.training.engines.choice import TOLERANCE
 from simulations.training.engines.kernel import KernelEngine
@@ -129,19 +129,19 @@ def devices(sizes: list[int], scale: float = 1.0) -> list[Examples]:
     return [examples(own, source.integers(2, size=len(own))) for own in rows]
 
 
-def trainees(own: list[Examples], seed: int = 0) -> list[Trainee]:
-    return [Trainee(place, one, SEED.child(seed, place).stream()) for place, one in enumerate(own)]
+def participants(own: list[Examples], seed: int = 0) -> list[Participant]:
+    return [Participant(place, one, SEED.child(seed, place).stream()) for place, one in enumerate(own)]
 
 
-def learnt(engine: Engine, task: TaskSpec, own: list[Examples]) -> list[Update]:
+def result(engine: Engine, task: TaskSpec, own: list[Examples]) -> list[Update]:
     start = 0.3 * models.initial_weights(task.model.architecture, task.features, seed=4) + 0.01
-    found = list(engine.learn(start, trainees(own)))
+    found = list(engine.learn(start, participants(own)))
     assert all(isinstance(one, Update) for one in found)
     return [one for one in found if isinstance(one, Update)]
 
 
 def assert_same(task: TaskSpec, engine: Engine, own: list[Examples]) -> None:
-    for one, other in zip(learnt(SequentialEngine(task), task, own), learnt(engine, task, own), strict=True):
+    for one, other in zip(result(SequentialEngine(task), task, own), result(engine, task, own), strict=True):
         scale = max(1.0, float(np.abs(one.delta).max()))
         assert np.abs(one.delta - other.delta).max() <= TOLERANCE * scale
         assert other.delta.dtype == np.float32
@@ -235,10 +235,10 @@ def test_kernels_train_every_device_alone_to_the_bit(architecture: str) -> None:
     spec = READERS.get(architecture, FeatureSpec(buckets=BUCKETS))
     task = reading_task(architecture, spec, METHODS["sgd"])
     own = readers(spec, [5, 3, 8]) if isinstance(spec, SequenceSpec) else devices([5, 3, 8])
-    together = learnt(KernelEngine(task), task, own)
+    together = result(KernelEngine(task), task, own)
     for place in range(3):
         start = 0.3 * models.initial_weights(task.model.architecture, task.features, seed=4) + 0.01
-        (alone,) = KernelEngine(task).learn(start, [trainees(own)[place]])
+        (alone,) = KernelEngine(task).learn(start, [participants(own)[place]])
         assert isinstance(alone, Update)
         assert alone.delta.tobytes() == together[place].delta.tobytes()
 
@@ -268,10 +268,10 @@ def test_statistics_are_the_same() -> None:
 def test_devices_do_not_depend_on_who_trains_beside_them() -> None:
     task = learning_task("hashed-linear", BUCKETS, steps=3, learning_rate=0.5)
     own = devices([3, 9, 5] * 40)
-    together = learnt(KernelEngine(task), task, own)
+    together = result(KernelEngine(task), task, own)
     start = 0.3 * models.initial_weights("hashed-linear", task.features, seed=4) + 0.01
     for place in (0, 1, 65, 119):
-        (alone,) = KernelEngine(task).learn(start, [trainees(own)[place]])
+        (alone,) = KernelEngine(task).learn(start, [participants(own)[place]])
         assert isinstance(alone, Update)
         assert np.abs(alone.delta - together[place].delta).max() < 1e-6
 
@@ -281,7 +281,7 @@ def test_a_device_that_diverges_fails_alone(architecture: str, engine: type[Kern
     task = learning_task(architecture, BUCKETS, steps=4, learning_rate=3e38, message_clip=1e6)
     found = list(
         engine(task).learn(
-            models.initial_weights(architecture, task.features, 1), trainees(devices([9, 0, 9], scale=9.0))
+            models.initial_weights(architecture, task.features, 1), participants(devices([9, 0, 9], scale=9.0))
         )
     )
     assert [type(one) for one in found] == [TrainingError, Update, TrainingError]
@@ -298,9 +298,9 @@ def test_a_short_batch_is_not_padded_with_the_messages_of_a_device_that_diverges
         )
         for count, word in ((13, 5), (6, 3))
     )
-    first, second = StackedEngine(task).learn(start, trainees([many, few]))
+    first, second = StackedEngine(task).learn(start, participants([many, few]))
     assert first is NOT_FINITE
-    (alone,) = StackedEngine(task).learn(start, trainees([many, few])[1:])
+    (alone,) = StackedEngine(task).learn(start, participants([many, few])[1:])
     assert isinstance(second, Update)
     assert isinstance(alone, Update)
     assert np.abs(second.delta - alone.delta).max() < 1e-6
@@ -311,7 +311,7 @@ def test_what_is_left_of_the_randomness_is_the_same() -> None:
     task = learning_task("hashed-linear", BUCKETS, steps=3, sampling_rate=0.5, message_noise=0.1)
     rests = []
     for engine in (SequentialEngine(task), KernelEngine(task), StackedEngine(task)):
-        own = trainees(devices([4, 2]))
+        own = participants(devices([4, 2]))
         list(engine.learn(np.zeros(task.model.dimension, np.float32), own))
         rests.append([one.rng.token(16) for one in own])
     assert rests[0] == rests[1] == rests[2]

@@ -10,13 +10,13 @@ from cryptography.exceptions import InvalidTag
 from privacy.base.randomness import Randomness
 from privacy.secagg.client.state import RoundState
 from privacy.secagg.cohort import Cohort, verify_advert
-from privacy.secagg.messages import Dealt
+from privacy.secagg.messages import EncryptedShares
 from privacy.secagg.primitives import keys, shamir
 from privacy.secagg.primitives.keys import Agreements, Channel, share_tags
 
 
 @dataclass(frozen=True)
-class Dealing:
+class ShareDistribution:
     """Works on the state of one round. Any method may raise LowOrderKey; the caller then refuses the round."""
 
     state: RoundState
@@ -24,7 +24,7 @@ class Dealing:
     me: int
     agreements: Agreements
 
-    def deal(self, rng: Randomness) -> dict[int, Dealt]:
+    def deal(self, rng: Randomness) -> dict[int, EncryptedShares]:
         """Draw the holders, split both secrets among them, and seal each one's pair of shares."""
         state, threshold = self.state, self.cohort.params.threshold
         state.holders = self.cohort.draw_holders(self.me, rng)
@@ -34,7 +34,7 @@ class Dealing:
             state.held[self.me] = by_holder.pop(self.me)
         return {holder: self._seal(holder, pair) for holder, pair in by_holder.items()}
 
-    def take(self, dealt: Mapping[int, Dealt]) -> None:
+    def take(self, encrypted_shares: Mapping[int, EncryptedShares]) -> None:
         """Keep the shares that open and are what their dealers vouch for.
 
         A dealer of garbage must not silence this device. A box that opens proves that its dealer saw this very roster;
@@ -43,9 +43,9 @@ class Dealing:
         Raises:
             SignatureError: when one of those did not.
         """
-        partners = (set(self.state.holders) | set(dealt)) - {self.me}
+        partners = (set(self.state.holders) | set(encrypted_shares)) - {self.me}
         unproven = set(partners)
-        for dealer, one in dealt.items():
+        for dealer, one in encrypted_shares.items():
             try:
                 pair = self._open(dealer, one)
             except InvalidTag:
@@ -67,16 +67,16 @@ class Dealing:
             (plus if self.me < other else minus).append(seed)
         return plus, minus
 
-    def _seal(self, holder: int, pair: tuple[bytes, bytes]) -> Dealt:
+    def _seal(self, holder: int, pair: tuple[bytes, bytes]) -> EncryptedShares:
         tags = share_tags(self.cohort.transcript, (self.me, holder), pair)
-        return Dealt(self._channel(holder).seal(b"".join(pair)), *tags)
+        return EncryptedShares(self._channel(holder).seal(b"".join(pair)), *tags)
 
-    def _open(self, dealer: int, dealt: Dealt) -> tuple[bytes, bytes] | None:
+    def _open(self, dealer: int, encrypted_shares: EncryptedShares) -> tuple[bytes, bytes] | None:
         """None when the dealer itself lied about what is inside."""
-        plain = self._channel(dealer).unseal(dealt.sealed)
+        plain = self._channel(dealer).unseal(encrypted_shares.sealed)
         pair = plain[: shamir.SHARE_BYTES], plain[shamir.SHARE_BYTES :]
         tags = share_tags(self.cohort.transcript, (dealer, self.me), pair)
-        return pair if tags == (dealt.own_tag, dealt.mask_tag) else None
+        return pair if tags == (encrypted_shares.own_tag, encrypted_shares.mask_tag) else None
 
     def _channel(self, other: int) -> Channel:
         channels = self.state.channels

@@ -16,9 +16,9 @@ from fl_client.training.training import Examples
 from privacy.secagg.primitives.masking import pack, unpack
 from privacy.task.task import TaskSpec
 from simulations.config.config import load_config
-from simulations.executors.answers import Answer, PackedShare, Unfinished, answer
-from simulations.executors.replay import ReplayingCrew, allot
-from simulations.federation.partial_sums import Job, Share
+from simulations.executors.results import Answer, PackedPartialSum, Unfinished, answer
+from simulations.executors.retrying import RetryingExecutor, allot
+from simulations.federation.partial_sums import Job, PartialSum
 from simulations.processes.workers import WorkerDied
 from tests.support.tasks import make_task
 from tests.support.traps import job_of, worker_of
@@ -26,9 +26,11 @@ from tests.support.traps import job_of, worker_of
 TASK: TaskSpec = make_task()
 
 
-def share_of(devices: Sequence[int]) -> Share:
+def share_of(devices: Sequence[int]) -> PartialSum:
     """Coordinate j counts the devices that leave the remainder j."""
-    return Share(np.bincount([device % TASK.length for device in devices], minlength=TASK.length), list(devices), {})
+    return PartialSum(
+        np.bincount([device % TASK.length for device in devices], minlength=TASK.length), list(devices), {}
+    )
 
 
 class Paper:
@@ -44,25 +46,25 @@ class Paper:
     def open(self, job: Job) -> None:  # noqa: ARG002
         assert not self.parts
 
-    def muster(self) -> None:
+    def start_workers(self) -> None:
         assert not self.parts
         self.living = set(range(self.size))
 
     def idle(self) -> Sequence[int]:
         return sorted(self.living - self.parts.keys())
 
-    def give(self, worker: int, devices: Sequence[int]) -> None:
+    def submit(self, worker: int, devices: Sequence[int]) -> None:
         assert worker in self.idle()
         self.parts[worker] = devices
         self.given.append((worker, devices))
 
-    def answers(self) -> Iterator[tuple[int, Answer]]:
+    def results(self) -> Iterator[tuple[int, Answer]]:
         assert self.parts
         worker, devices = self.parts.popitem()
         fate = self.fates.popleft() if self.fates else "done"
         if fate == "dies":
             self.living.remove(worker)
-        yield worker, PackedShare.of(share_of(devices), TASK) if fate == "done" else Unfinished(fate)
+        yield worker, PackedPartialSum.of(share_of(devices), TASK) if fate == "done" else Unfinished(fate)
 
 
 def job(devices: Sequence[int]) -> Job:
@@ -76,30 +78,30 @@ def job(devices: Sequence[int]) -> Job:
 )
 def test_every_device_is_in_the_sum_once(devices: set[int], workers: int, fates: list[str]) -> None:
     """Whatever happens, unless a device alone was the end of three parts."""
-    team = Paper(workers, fates)
+    workers = Paper(workers, fates)
     try:
-        shares = list(ReplayingCrew(team, TASK, lambda _: None).shares(job(sorted(devices))))
+        partial_sums = list(RetryingExecutor(workers, TASK, lambda _: None).partial_sums(job(sorted(devices))))
     except WorkerDied:
-        assert 3 in Counter(part[0] for _, part in team.given if len(part) == 1).values()
+        assert 3 in Counter(part[0] for _, part in workers.given if len(part) == 1).values()
         return
-    assert sorted(device for share in shares for device in share.survivors) == sorted(devices)
-    assert np.array_equal(sum(share.sums for share in shares), share_of(sorted(devices)).sums)
+    assert sorted(device for partial_sum in partial_sums for device in partial_sum.survivors) == sorted(devices)
+    assert np.array_equal(sum(partial_sum.sums for partial_sum in partial_sums), share_of(sorted(devices)).sums)
 
 
 def test_parts_get_smaller_down_to_one_device_which_is_named() -> None:
-    team = Paper(2, ["dies"] * 1000)
+    workers = Paper(2, ["dies"] * 1000)
     with pytest.raises(WorkerDied, match=r"device \d+: dies, 3 times with this device alone"):
-        list(ReplayingCrew(team, TASK, lambda _: None).shares(job(range(16))))
-    assert {len(devices) for _, devices in team.given} == {8, 4, 2, 1}
+        list(RetryingExecutor(workers, TASK, lambda _: None).partial_sums(job(range(16))))
+    assert {len(devices) for _, devices in workers.given} == {8, 4, 2, 1}
 
 
 def test_an_error_is_not_tried_again() -> None:
     class Wrong(Paper):
-        def answers(self) -> Iterator[tuple[int, Answer]]:
+        def results(self) -> Iterator[tuple[int, Answer]]:
             yield self.parts.popitem()[0], ValueError("no such task")
 
     with pytest.raises(ValueError, match="no such task"):
-        list(ReplayingCrew(Wrong(2, []), TASK, lambda _: None).shares(job(range(4))))
+        list(RetryingExecutor(Wrong(2, []), TASK, lambda _: None).partial_sums(job(range(4))))
 
 
 @given(st.sets(st.integers(0, 500), max_size=100), st.integers(1, 9))
@@ -118,7 +120,7 @@ def test_parts_are_equal_and_devices_stay_where_they_were(devices: set[int], wor
 def test_a_packed_share_is_the_share_modulo_m(sums: list[int], bits: int) -> None:
     task = make_task(aggregation=TASK.aggregation.model_copy(update={"modulus_bits": bits}))
     one = np.array(sums, np.int64)
-    opened = PackedShare.of(Share(one, [3, 1], {"late": 2}), task).open(task)
+    opened = PackedPartialSum.of(PartialSum(one, [3, 1], {"late": 2}), task).open(task)
     assert (opened.survivors, opened.lost) == ([3, 1], {"late": 2})
     whole, halves = (unpack(pack(summed, bits), bits, task.length) for summed in (2 * one, opened.sums + one))
     assert np.array_equal(whole, halves)

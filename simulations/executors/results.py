@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from privacy.secagg.primitives.masking import Words, pack, unpack
 from privacy.task.task import TaskSpec
-from simulations.federation.partial_sums import Job, Share, Worker
+from simulations.federation.partial_sums import Job, PartialSum, Worker
 from simulations.processes.workers import WorkerDied
 
 _ALLOCATION_FAILED = ("can't allocate memory", "not enough memory", "out of memory")
@@ -19,7 +19,7 @@ _ALLOCATION_FAILED = ("can't allocate memory", "not enough memory", "out of memo
 
 
 @dataclass(frozen=True, eq=False)
-class PackedShare:
+class PackedPartialSum:
     """A share as it travels, in words of Z_m: a quarter of its size, and the same sum once all are added.
 
     Attributes:
@@ -33,16 +33,16 @@ class PackedShare:
     central: bool
 
     @classmethod
-    def of(cls, share: Share, task: TaskSpec) -> PackedShare:
+    def of(cls, partial_sum: PartialSum, task: TaskSpec) -> PackedPartialSum:
         bits = task.aggregation.modulus_bits
-        words = share.sums.view(np.uint64) if share.central else pack(share.sums, bits)
-        return cls(words, np.array(share.survivors, np.int64), share.lost, share.central)
+        words = partial_sum.sums.view(np.uint64) if partial_sum.central else pack(partial_sum.sums, bits)
+        return cls(words, np.array(partial_sum.survivors, np.int64), partial_sum.lost, partial_sum.central)
 
-    def open(self, task: TaskSpec) -> Share:
+    def open(self, task: TaskSpec) -> PartialSum:
         """The share, its sums reduced."""
         bits = task.aggregation.modulus_bits
         sums = self.words.view(np.int64) if self.central else unpack(self.words, bits, task.length)
-        return Share(sums, self.survivors.tolist(), self.lost, self.central)
+        return PartialSum(sums, self.survivors.tolist(), self.lost, self.central)
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Unfinished:
     reason: str
 
 
-Answer = PackedShare | Unfinished | Exception
+Answer = PackedPartialSum | Unfinished | Exception
 
 
 def answer(worker: Worker, job: Job) -> Answer:
     """The job done, or why not. An error is returned, so that its process goes on."""
     try:
-        return PackedShare.of(worker.share(job), worker.task)
+        return PackedPartialSum.of(worker.partial_sum(job), worker.task)
     except MemoryError:
         return Unfinished("a worker ran out of memory")
     except ValueError as error:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from privacy.task.task import TaskSpec
-from simulations.executors.answers import Answer, Unfinished
-from simulations.federation.partial_sums import Job, Share
+from simulations.executors.results import Answer, Unfinished
+from simulations.federation.partial_sums import Job, PartialSum
 from simulations.processes.workers import WorkerDied
 
 _TRIALS = 3
@@ -22,14 +22,14 @@ _TRIALS = 3
 W = TypeVar("W", bound=Hashable)
 
 
-class Team(Protocol[W]):
+class Workers(Protocol[W]):
     """Workers in other processes, each with at most one part at a time."""
 
     def open(self, job: Job) -> None:
         """The job that parts are of from now on; its devices do not matter."""
         ...
 
-    def muster(self) -> None:
+    def start_workers(self) -> None:
         """Replace who died, take in who joined, and wait until somebody can work.
 
         Raises:
@@ -41,11 +41,11 @@ class Team(Protocol[W]):
         """Who can be given a part, in an order that changes only when workers come and go."""
         ...
 
-    def give(self, worker: W, devices: Sequence[int]) -> None:
+    def submit(self, worker: W, devices: Sequence[int]) -> None:
         """Let a worker do these devices. If it is dead by now, its answer says so."""
         ...
 
-    def answers(self) -> Iterable[tuple[W, Answer]]:
+    def results(self) -> Iterable[tuple[W, Answer]]:
         """Wait until at least one part is answered. Who died with it is idle no more."""
         ...
 
@@ -68,28 +68,28 @@ class _Part:
         )
 
 
-class ReplayingCrew(Generic[W]):
-    """A team, and what to do when some of it die; implements `simulations.federation.ideal.Crew`."""
+class RetryingExecutor(Generic[W]):
+    """A team, and what to do when some of it die; implements `simulations.federation.ideal.Executor`."""
 
-    def __init__(self, team: Team[W], task: TaskSpec, tell: Callable[[str], None]) -> None:
-        self._team = team
+    def __init__(self, workers: Workers[W], task: TaskSpec, tell: Callable[[str], None]) -> None:
+        self._workers = workers
         self._task = task
         self._tell = tell
 
-    def shares(self, job: Job) -> Iterator[Share]:
-        """See `Crew.shares`.
+    def partial_sums(self, job: Job) -> Iterator[PartialSum]:
+        """See `Executor.partial_sums`.
 
         Raises:
             WorkerDied: when nobody is left and nobody can be replaced, or a device can be trained nowhere.
             ValueError: from a worker.
         """
-        self._team.open(job)
-        self._team.muster()
-        todo = deque(_Part(devices) for devices in allot(job.devices, len(self._team.idle())))
+        self._workers.open(job)
+        self._workers.start_workers()
+        todo = deque(_Part(devices) for devices in allot(job.devices, len(self._workers.idle())))
         busy: dict[W, _Part] = {}
         while todo or busy:
             self._hand_out(todo, busy)
-            for worker, found in self._team.answers():
+            for worker, found in self._workers.results():
                 part = busy.pop(worker)
                 if isinstance(found, Exception):
                     raise found
@@ -100,12 +100,12 @@ class ReplayingCrew(Generic[W]):
                     yield found.open(self._task)
 
     def _hand_out(self, todo: deque[_Part], busy: dict[W, _Part]) -> None:
-        if not busy and not self._team.idle():
-            self._team.muster()
-        for worker in self._team.idle():
+        if not busy and not self._workers.idle():
+            self._workers.start_workers()
+        for worker in self._workers.idle():
             if todo:
                 busy[worker] = todo.popleft()
-                self._team.give(worker, busy[worker].devices)
+                self._workers.submit(worker, busy[worker].devices)
 
 
 def allot(devices: Sequence[int], workers: int) -> list[list[int]]:

@@ -15,7 +15,7 @@ from privacy.task.task import LocalSgd, LocalTraining, Training
 
 
 @dataclass(frozen=True, eq=False)
-class Draws:
+class TrainingRandomness:
     """One training's randomness.
 
     Attributes:
@@ -29,7 +29,7 @@ class Draws:
     noise: torch.Generator | None = field(repr=False)
 
     @classmethod
-    def of(cls, training: Training, examples: int, rng: Randomness) -> Draws:
+    def of(cls, training: Training, examples: int, rng: Randomness) -> TrainingRandomness:
         """As `LocalTrainer` takes it from `rng`."""
         return _sgd(training, examples, rng) if isinstance(training, LocalSgd) else _dp_sgd(training, examples, rng)
 
@@ -53,17 +53,17 @@ class Draws:
         return drawn.view(self.steps, -1).numpy()
 
 
-def _sgd(training: LocalSgd, examples: int, rng: Randomness) -> Draws:
+def _sgd(training: LocalSgd, examples: int, rng: Randomness) -> TrainingRandomness:
     chosen = epochs(training, examples, rng).ravel()
     begun = range(0, chosen.size, examples or 1)
     starts = [first + start for first in begun for start in range(0, examples, training.batch_size)]
-    return Draws(chosen, np.array([*starts, chosen.size], np.int64), None)
+    return TrainingRandomness(chosen, np.array([*starts, chosen.size], np.int64), None)
 
 
-def _dp_sgd(training: LocalTraining, examples: int, rng: Randomness) -> Draws:
+def _dp_sgd(training: LocalTraining, examples: int, rng: Randomness) -> TrainingRandomness:
     """Takes 8 bytes for a seed, then 8 for each step and example."""
     seed = int.from_bytes(rng.token(8), "little")
     coins = uniform_unit(rng, training.steps * examples).reshape(training.steps, examples)
     steps, chosen = np.nonzero(coins < training.sampling_rate)
     starts = np.searchsorted(steps, np.arange(training.steps + 1))
-    return Draws(chosen, starts.astype(np.int64), torch.Generator().manual_seed(seed))
+    return TrainingRandomness(chosen, starts.astype(np.int64), torch.Generator().manual_seed(seed))
