@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.training.round import Rounds, SecureRounds
+from privacy.ledger.entries import Charge
 from privacy.ledger.ledger import Ledger
-from privacy.ledger.receipt import Charge
 from simulations.config.config import load_config
 from simulations.executors.local import LocalExecutor
 from simulations.federation.devices import Authorities, DeviceHost, Records, simulated_time

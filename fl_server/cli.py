@@ -56,7 +56,6 @@ def dev(
     """Run a whole federation on this machine: SuperLink over TLS, SuperExec, devices; ends with a published model.
 
     Examples:
-
     [bold]fl-server dev --out runs/dev[/bold]
 
     [bold]fl-server dev --out runs/larger --devices 8 --rounds 5[/bold]
@@ -110,7 +109,6 @@ def enrol(
     """Certify devices: check each `enrolment-request.bin`, write `enrolment.json` beside it. When one fails, none.
 
     Examples:
-
     [bold]fl-server enrol --authority authority --operator operator.pub devices/alice devices/bob[/bold]
 
     [bold]fl-server enrol --authority authority --operator operator.pub --policy policy.json --days 90 alice[/bold]
@@ -144,7 +142,6 @@ def revoke(
     gets a copy of `revocations.bin`.
 
     Examples:
-
     [bold]fl-server revoke --authority authority devices/alice[/bold]
 
     [bold]fl-server revoke --authority authority --list-days 60[/bold]
@@ -167,7 +164,6 @@ def export_ledger_command(
     """Copy the privacy ledger, as it stands, to one file that `fl-privacy` reads.
 
     Examples:
-
     [bold]fl-server export-ledger runs/dev/ledger.db --out ledger.db[/bold]
 
     [bold]fl-server export-ledger postgresql://fl@db/ledger?sslmode=verify-full --out ledger.db[/bold]
@@ -191,7 +187,6 @@ def declare_uncharged(
     """Name a use of the population's data that no charge covers; every later report lists it, and nothing removes it.
 
     Examples:
-
     [bold]fl-server declare-uncharged runs/dev --purpose tuning --what "12 runs on public data" --why "no device
     took part"[/bold]
 

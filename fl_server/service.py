@@ -16,9 +16,8 @@ from fl_server.enrolment.reading import parsed
 from fl_server.ledger_store import open_ledger_store
 from fl_server.publishing.publish import Publication, publish_model, run_facts
 from fl_server.publishing.registry import Registry
-from fl_server.training.checkpoint import CheckpointFile
+from fl_server.training.checkpoint import CheckpointFile, RecordLog
 from fl_server.training.coordinator import Coordinator, RoundReport
-from fl_server.training.records import RecordLog
 from fl_server.training.round import SecureRounds
 from fl_server.training.transport import Transport
 from privacy.base.canonical import Frozen
@@ -111,7 +110,8 @@ class ServerDirectory:
 
     def read_task(self) -> TaskSpec:
         """Raises ServiceError when it is missing, not as expected, or a simulation's that stands for a fleet or trusts
-        an aggregator."""
+        an aggregator.
+        """
         task = parsed(self.task, TaskSpec.model_validate_json, ServiceError)
         if task.fleet is not None:
             raise ServiceError(f"{self.task}: expected a task for devices, got one with the noise of a larger fleet")

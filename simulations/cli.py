@@ -180,7 +180,6 @@ def run(  # noqa: PLR0917 - the options of a command
     """Train a federation of simulated devices, and publish its model.
 
     Examples:
-
     [bold]fl-sim run --out runs/first[/bold]  (generated messages)
 
     [bold]fl-sim run --data chat.csv --user-column user --epsilon 8 --out runs/chat[/bold]

@@ -19,8 +19,7 @@ from fl_server.publishing.publish import Publication
 from fl_server.service import ServerDirectory, Settings, train
 from privacy.base.files import write_atomically
 from simulations.config.config import ConfigError, load_config
-from simulations.evaluation.metrics import evaluate
-from simulations.evaluation.scorer import Scorer
+from simulations.evaluation.metrics import Scorer, evaluate
 from simulations.federation.devices import Authorities, DeviceHost, Records
 from simulations.runs.artifacts import finite
 from simulations.runs.run import Prepared, prepare

@@ -235,7 +235,7 @@ class FleetMessage:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """flwr's errors in the words of `fl_client.connection.node`."""
+    """Flwr's errors in the words of `fl_client.connection.node`."""
     try:
         yield
     except httpx.TransportError as error:

@@ -96,12 +96,11 @@ class EmbeddedNode:
         name: str = "fl-node",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
-        Args:
-            handler: called in the node's thread, one request at a time.
-            poll_interval: seconds between two looks for a request.
-            name: of its thread, which tells several nodes of one host apart in a log.
-            clock: seconds, monotonic.
+        """Args:
+        handler: called in the node's thread, one request at a time.
+        poll_interval: seconds between two looks for a request.
+        name: of its thread, which tells several nodes of one host apart in a log.
+        clock: seconds, monotonic.
         """
         self._connection = connection
         self._handler = handler

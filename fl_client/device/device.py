@@ -48,8 +48,7 @@ class Device:
         randomness_for: RandomnessFor,
         clock: Callable[[], int],
     ) -> None:
-        """
-        Args:
+        """Args:
             clock: Unix time in seconds, for certificates and revocation lists.
 
         Raises:

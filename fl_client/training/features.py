@@ -66,7 +66,8 @@ class Features:
 
 def packed_rows(starts: NDArray[np.int64], indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Of packed rows that begin at int64[n + 1] `starts`: where those at `indices` begin once they are packed, and
-    where the entries of these are now."""
+    where the entries of these are now.
+    """
     sizes = np.diff(starts)[indices]
     packed = np.concatenate([[0], np.cumsum(sizes)])
     return packed, np.arange(packed[-1]) + np.repeat(starts[:-1][indices] - packed[:-1], sizes)

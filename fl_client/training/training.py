@@ -55,7 +55,8 @@ class LocalTrainer:
 
     def __init__(self, task: TaskSpec) -> None:
         """Raises UnknownArchitecture when the task's model is not registered in this host application or Opacus cannot
-        train it, TrainingError when it asks for a statistic that is none of `STATISTICS`."""
+        train it, TrainingError when it asks for a statistic that is none of `STATISTICS`.
+        """
         self._wants_statistics = bool(task.statistics)
         if unknown := {statistic.name for statistic in task.statistics} - set(STATISTICS):
             raise TrainingError(f"statistics: expected {', '.join(STATISTICS)}, got {', '.join(sorted(unknown))}")

@@ -28,11 +28,10 @@ class FlwrCli:
     """Talks to one SuperLink."""
 
     def __init__(self, home: Path, address: str, root_certificates: Path | None) -> None:
-        """
-        Args:
-            home: flwr's configuration directory; created.
-            address: host:port of the SuperLink.
-            root_certificates: PEM file of its authority; None for a SuperLink without TLS.
+        """Args:
+        home: flwr's configuration directory; created.
+        address: host:port of the SuperLink.
+        root_certificates: PEM file of its authority; None for a SuperLink without TLS.
         """
         home.mkdir(parents=True)
         secured = "insecure = true" if root_certificates is None else f"root-certificates = {_toml(root_certificates)}"
@@ -95,7 +94,7 @@ def script(name: str) -> str:
 
 
 def _parsed(output: str) -> dict[str, Any]:
-    """flwr's JSON; it ends with exit code 0 also when it failed, and says so in there."""
+    """Flwr's JSON; it ends with exit code 0 also when it failed, and says so in there."""
     try:
         answer = json.loads(output)
     except ValueError:

@@ -43,10 +43,9 @@ class GridTransport:
     """
 
     def __init__(self, grid: Grid, poll_interval: float = 0.5, clock: Callable[[], float] = time.monotonic) -> None:
-        """
-        Args:
-            poll_interval: seconds between two looks for the same reply.
-            clock: seconds, monotonic.
+        """Args:
+        poll_interval: seconds between two looks for the same reply.
+        clock: seconds, monotonic.
         """
         if poll_interval <= 0:
             raise ValueError(f"poll_interval: expected seconds above 0, got {poll_interval}")

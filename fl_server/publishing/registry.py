@@ -25,10 +25,11 @@ from privacy.release.files import (
     REPORT_FILE,
     STATEMENT_FILE,
     TASK_FILE,
+    open_statement,
     pack_tensors,
+    sign_statement,
     unpack_tensors,
 )
-from privacy.release.statement import open_statement, sign_statement
 from privacy.task.task import TaskSpec
 
 KEY_FILE = "operator.pub"

@@ -1,8 +1,13 @@
-"""The last complete round on disk, replaced atomically: a crash at any moment leaves the old one or the new one."""
+"""What rounds leave on disk: the last complete one as a checkpoint, and the log of all that a reviewer verifies.
+
+The checkpoint is replaced atomically: a crash at any moment leaves the old one or the new one. The log is signed lines
+in one file, each naming the one before.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from privacy.base.files import write_atomically
+from privacy.base.signing import Signer
+from privacy.secagg.server.record import FIRST, RoundRecord, line_digest, sign_record
 from strategies.fedavg import ModelState
 
 _NOISE = "noise"
@@ -81,3 +88,40 @@ class CheckpointFile:
         extra = {name.removeprefix("extra."): values for name, values in tensors.items() if name.startswith("extra.")}
         state = ModelState(tensors["weights"], tensors["momentum"], facts["clip"])
         return Checkpoint(facts["round"], state, facts["transcript"], facts["aborted"], extra, tensors.get(_NOISE))
+
+
+class RecordLog:
+    """One file of JSON lines. A crash leaves whole lines, and at most one beginning of another."""
+
+    def __init__(self, path: Path, operator: Signer) -> None:
+        self._path = path
+        self._operator = operator
+        self._head = self._last_digest()
+
+    def keep_to(self, last_round: int) -> None:
+        """Drop what was written about later rounds: they will be run again, for their checkpoint was never saved."""
+        kept = [line for line in self._lines() if json.loads(line)["record"]["round"] <= last_round]
+        write_atomically(self._path, b"".join(line + b"\n" for line in kept))
+        self._head = self._last_digest()
+
+    @property
+    def head(self) -> str:
+        """Digest of the last line, for the next one to name."""
+        return self._head
+
+    def append(self, record: RoundRecord) -> None:
+        """Returns once the line will survive a crash."""
+        line = sign_record(record, self._operator)
+        with self._path.open("ab") as file:
+            file.write(line + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._head = line_digest(line)
+
+    def _last_digest(self) -> str:
+        lines = self._lines()
+        return line_digest(lines[-1]) if lines else FIRST
+
+    def _lines(self) -> list[bytes]:
+        data = self._path.read_bytes() if self._path.exists() else b""
+        return data.split(b"\n")[:-1]

@@ -16,8 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_server.training.checkpoint import Checkpoint, CheckpointFile
-from fl_server.training.records import RecordLog
+from fl_server.training.checkpoint import Checkpoint, CheckpointFile, RecordLog
 from fl_server.training.round import RoundFacts, Rounds, RunningRound
 from fl_server.training.server_noise import noise_of_round
 from privacy.accounting.sampling import draw_cohort, eligible_devices
@@ -118,10 +117,9 @@ class Coordinator:
         noise_for: Callable[[int], Randomness],
         callbacks: Callbacks,
     ) -> None:
-        """
-        Args:
-            randomness_for: a round's number to the randomness of its cohort.
-            noise_for: a round's number to the randomness of the noise, where the server adds it.
+        """Args:
+        randomness_for: a round's number to the randomness of its cohort.
+        noise_for: a round's number to the randomness of the noise, where the server adds it.
         """
         self._task = task
         self._rounds = rounds

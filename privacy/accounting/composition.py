@@ -5,6 +5,10 @@ connect-the-dots (Doroshenko et al. 2022), the lower by rounding losses down. Wi
 exact. Renyi differential privacy (Mironov 2017; Mironov, Talwar and Zhang 2019) is the independent second opinion.
 
 Events become what one device is exposed to: a composition, and the delta that imperfect sampling takes away.
+
+Unsampled rounds follow the exact curve of the Gaussian mechanism (Balle and Wang 2018, Theorem 8), stable for any mu
+and delta. mu is the L2 sensitivity over the noise's standard deviation. Gaussians compose exactly, also adaptively:
+mu^2 adds up (Dong, Roth and Su 2022, Corollary 3.3).
 """
 
 from __future__ import annotations
@@ -21,12 +25,41 @@ import numpy as np
 from dp_accounting import dp_event, rdp
 from dp_accounting.pld import privacy_loss_distribution as pld
 from numpy.typing import NDArray
+from scipy.special import log_ndtr
 from scipy.stats import binom
 
 from privacy.accounting.events import BoundedGaussian, CorrelatedGaussian, Event, PoissonGaussian
-from privacy.accounting.gaussian import epsilon_bracket
 from privacy.task.correlation import squared_sensitivity
 from privacy.task.task import Participation, PoissonParticipation, largest_draw
+
+_BISECTIONS = 200
+_MARGIN = 1e-9
+"""How far below log(delta) the accepted epsilon must lie: more than the rounding errors of `log_delta`."""
+
+
+def log_delta(epsilon: float, mu: float) -> float:
+    """log(Phi(mu/2 - epsilon/mu) - exp(epsilon) Phi(-mu/2 - epsilon/mu)); -inf where the difference underflows."""
+    near = float(log_ndtr(mu / 2 - epsilon / mu))
+    far = float(log_ndtr(-mu / 2 - epsilon / mu))
+    log_ratio = epsilon + far - near
+    return near + math.log1p(-math.exp(log_ratio)) if log_ratio < 0 else -math.inf
+
+
+def epsilon_bracket(mu: float, delta: float) -> tuple[float, float]:
+    """Lower and upper bound of the smallest epsilon >= 0 with delta(epsilon) <= delta; both inf for an infinite mu."""
+    if mu == 0 or math.isinf(mu):
+        return mu, mu
+    target = math.log(delta) - _MARGIN
+    if log_delta(0.0, mu) <= target:
+        return 0.0, 0.0
+    low, high = 0.0, mu * mu / 2 + mu * math.sqrt(2 * (-target)) + 1e-12
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        if not low < middle < high:
+            break
+        low, high = (middle, high) if log_delta(middle, mu) > target else (low, middle)
+    return low, high
+
 
 GRID = 1e-4
 """Discretisation of privacy losses."""

@@ -11,9 +11,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.accounting.gaussian import epsilon_bracket
-from privacy.audit.bounds import certified_any, certified_gaussian, check_fraction, estimated_mu
-from privacy.audit.one_run import any_epsilon, correct_guesses, gaussian_mu, guesses_for
+from privacy.accounting.composition import epsilon_bracket
+from privacy.audit.bounds import (
+    any_epsilon,
+    certified_any,
+    certified_gaussian,
+    check_fraction,
+    correct_guesses,
+    estimated_mu,
+    gaussian_mu,
+    guesses_for,
+)
 from privacy.audit.pipeline import Audited, Pipeline, Shipped
 from privacy.audit.record import AuditResult, Kind
 from privacy.base.randomness import Randomness, uniform_unit

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from privacy.accounting.accountant import message_level_epsilon
-from privacy.accounting.gaussian import epsilon_bracket
+from privacy.accounting.composition import epsilon_bracket
 from privacy.audit.battery import run_battery
 from privacy.audit.pipeline import Audited
 from privacy.audit.record import AuditResult, Battery

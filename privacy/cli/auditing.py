@@ -39,7 +39,6 @@ def audit(
     It runs the code of this installation, not that of a server: it can refute a claim, and never proves one.
 
     Examples:
-
     [bold]fl-privacy audit --task runs/demo/release/stable/task.json[/bold]
 
     [bold]fl-privacy audit --task task.json --trials 100000 --out audits.json --json[/bold]

@@ -47,7 +47,6 @@ def plan_command(
     """What a cohort costs before anything runs: noise, bits, thresholds, bytes and expected error.
 
     Examples:
-
     [bold]fl-privacy plan --cohort 200 --population 100000 --epsilon 8[/bold]
 
     [bold]fl-privacy plan --cohort 64 --cohort 1000 --cohort 10000 --population 10000000 --dimension 1000000[/bold]

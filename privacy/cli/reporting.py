@@ -42,7 +42,6 @@ def report(
     Recomputed, it holds what the ledger proves and nothing that only the server knows: cohorts' sizes, realised noise.
 
     Examples:
-
     [bold]fl-privacy report --ledger ledger.db --operator operator.pub --task task.json --html report.html[/bold]
 
     [bold]fl-privacy report --report runs/demo/report.json --html report.html --registry deployment.json[/bold]
@@ -91,7 +90,6 @@ def diff(
     """What changed from one report to another.
 
     Examples:
-
     [bold]fl-privacy diff monday/report.json friday/report.json[/bold]
 
     Exit codes: 0 nothing changed, 1 something did, 2 bad input.
@@ -120,7 +118,6 @@ def budget(
     """What a population has spent, what is left, and how many more rounds that is.
 
     Examples:
-
     [bold]fl-privacy budget --ledger runs/demo/ledger.db --operator runs/demo/operator.pub[/bold]
 
     Exit codes: 0 shown, 1 the ledger does not verify or nothing is left, 2 bad input.

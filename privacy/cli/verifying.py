@@ -33,7 +33,6 @@ def verify(
     """Check that ledger, release, report and round log are whole, signed, and tell the same story; recompute epsilon.
 
     Examples:
-
     [bold]fl-privacy verify --ledger runs/demo/ledger.db --operator runs/demo/operator.pub
     --release runs/demo/release/stable[/bold]
 

@@ -35,7 +35,6 @@ def witness(
     checkpoint to reviewers. The checkpoint file is the witness's memory: without it, a rewritten past goes unnoticed.
 
     Examples:
-
     [bold]fl-privacy witness --ledger ledger.db --operator operator.pub --key witness.key --checkpoint
     checkpoint.json[/bold]
 
@@ -72,7 +71,6 @@ def new_command(
     """Make a key pair. The secret file is readable by its owner alone and is never overwritten.
 
     Examples:
-
     [bold]fl-privacy keys new witness.key[/bold]
     """
     try:
@@ -89,7 +87,6 @@ def show_command(
     """A public key in hex, with the short name that messages and statements use.
 
     Examples:
-
     [bold]fl-privacy keys show operator.pub[/bold]
     """
     try:

@@ -22,6 +22,7 @@ from privacy.base.signing import verify as verify_signature
 from privacy.ledger.entries import (
     Abandoned,
     Body,
+    Charge,
     Charged,
     Digest,
     DoubleRelease,
@@ -30,12 +31,13 @@ from privacy.ledger.entries import (
     LedgerInvalid,
     LedgerState,
     Opened,
+    Receipt,
     ReceiptRefused,
     Released,
     Uncharged,
+    issue_receipt,
 )
 from privacy.ledger.limits import BudgetExhausted, check_charge, first_overspent
-from privacy.ledger.receipt import Charge, Receipt, issue_receipt
 from privacy.task.task import Budget, Purpose
 
 __all__ = [

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.ledger.receipt import Receipt
+from privacy.ledger.entries import Receipt
 from privacy.mechanism.mechanism import Mechanism, MechanismError
 from privacy.task.states import Total, joint_transcript
 from privacy.task.task import TaskSpec

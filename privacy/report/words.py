@@ -7,9 +7,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Context, Decimal
 
-from privacy.accounting.composition import compose
+from privacy.accounting.composition import compose, epsilon_bracket
 from privacy.accounting.events import Event, PoissonGaussian
-from privacy.accounting.gaussian import epsilon_bracket
 from privacy.report.model import TrustAssumption
 from privacy.task.task import PoissonParticipation, TaskSpec
 

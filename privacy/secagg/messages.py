@@ -50,7 +50,8 @@ class _Kind:
 @dataclass(frozen=True)
 class Header:
     """What the operator signs for one round. The masks depend on it, so a device that was given another model,
-    task or round contributes only noise."""
+    task or round contributes only noise.
+    """
 
     task_id: bytes
     round: int

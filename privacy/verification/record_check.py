@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from privacy.base.signing import SignatureError, verify
-from privacy.ledger.receipt import Charge
+from privacy.ledger.entries import Charge
 from privacy.mechanism.mechanism import Mechanism, MechanismError
 from privacy.secagg.membership.identity import Certificate
 from privacy.secagg.membership.params import ParameterError, parameters

@@ -12,8 +12,7 @@ from safetensors import SafetensorError
 from privacy.base.signing import SignatureError
 from privacy.ledger.entries import LedgerState
 from privacy.ledger.merkle import leaf_hash, root_of
-from privacy.release.files import MODEL_FILE, STATEMENT_FILE, model_digest, unpack_tensors
-from privacy.release.statement import open_statement
+from privacy.release.files import MODEL_FILE, STATEMENT_FILE, model_digest, open_statement, unpack_tensors
 from privacy.task.task import TaskSpec
 from privacy.verification.checks import Check
 

@@ -15,8 +15,7 @@ from simulations.compare.methods import METRICS
 from simulations.compare.pooling import held
 from simulations.compare.preparing import PreparedSeed
 from simulations.compare.training import Weights
-from simulations.evaluation.metrics import best_threshold, evaluate
-from simulations.evaluation.scorer import Scorer
+from simulations.evaluation.metrics import Scorer, best_threshold, evaluate
 from simulations.randomness import SeedTree
 from simulations.runs.run import start_weights
 
@@ -26,10 +25,9 @@ Figures = dict[str, float | None]
 
 @dataclass(frozen=True)
 class BaselineContext:
-    """
-    Attributes:
-        start: float32[d], where the federation starts too.
-        held: the messages of each device that has some, after the last round.
+    """Attributes:
+    start: float32[d], where the federation starts too.
+    held: the messages of each device that has some, after the last round.
     """
 
     task: TaskSpec

@@ -17,7 +17,8 @@ _OURS, _OTHERS, _SOFT = "#17627a", "#b4c3ca", "#5b656c"
 
 def draw(rows: Sequence[Row]) -> str:
     """An SVG: a panel a metric, a bar a contender; error bars are one standard deviation over seeds, of devices alone
-    the quartiles over devices."""
+    the quartiles over devices.
+    """
     with mpl.rc_context(
         {"font.size": 9.5, "axes.edgecolor": "#aab3b8", "xtick.color": _SOFT, "svg.hashsalt": "havenfl"}
     ):

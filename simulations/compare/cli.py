@@ -32,7 +32,6 @@ def compare_command(
     users. Secure aggregation is left out: the models are the same but for the rounding of floats.
 
     Examples:
-
     [bold]fl-sim compare --out runs/compare[/bold]  (generated messages)
 
     [bold]fl-sim compare config.toml --seeds 3 --out runs/compare[/bold]

@@ -21,7 +21,7 @@ from simulations.outdir import ManagedDirectory, exclusive
 from simulations.processes.workers import one_thread
 from simulations.runs.run import Prepared, Supervision, execute
 from simulations.runs.rundir import RunDirectory
-from simulations.terminal.progress import Bar, StopAfterRound
+from simulations.terminal.console import Bar, StopAfterRound
 
 _DIRECTORY = ManagedDirectory("fl-sim compare", "compare.toml", "give another path, or replace it with --force")
 _TICKS = len(RATES) + len(SCHEDULES) * len(DP_RATES) + len(RATES) + 1

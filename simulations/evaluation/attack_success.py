@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from privacy.task.task import TaskSpec
 from simulations.config.config import RunConfig
-from simulations.evaluation.metrics import best_threshold
-from simulations.evaluation.scorer import Scorer
+from simulations.evaluation.metrics import Scorer, best_threshold
 from simulations.population import FederationData
 
 

@@ -16,8 +16,7 @@ from fl_client.training.models import UnknownArchitecture
 from fl_server.publishing.registry import ModelVersion, RegistryError, open_release
 from simulations.config.architectures import make_known
 from simulations.data.dataset import Table, load
-from simulations.evaluation.metrics import evaluate
-from simulations.evaluation.scorer import Scorer
+from simulations.evaluation.metrics import Scorer, evaluate
 
 
 class ScoringError(ValueError):

@@ -3,6 +3,6 @@
 Sums of integers do not depend on who adds them, so neither does the model, whoever joins or dies on the way.
 """
 
-from simulations.executors.selection import check, executor
+from simulations.executors.selection import executor
 
-__all__ = ["check", "executor"]
+__all__ = ["executor"]

@@ -50,7 +50,8 @@ def check(address: str) -> None:
 
 def silence_of(address: str, patience: float, *, retry: bool = False) -> str | None:
     """Why the head there does not answer within `patience` seconds, or None if it does; with `retry`, it may be away in
-    between."""
+    between.
+    """
     try:
         with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
             channel.unary_unary(_ALIVE)(b"", timeout=patience, wait_for_ready=retry)

@@ -15,16 +15,6 @@ from simulations.federation.partial_sums import Worker
 from simulations.processes.workers import cores
 
 
-def check(config: RunConfig) -> None:
-    """Refuse early what `executor` could not use.
-
-    Raises:
-        ConfigError: when no Ray cluster answers where one should be.
-    """
-    if config.ray_address != LOCAL_RAY:
-        cluster.check(config.ray_address)
-
-
 @contextmanager
 def executor(config: RunConfig, worker: Worker, workers: int | None, tell: Callable[[str], None]) -> Iterator[Executor]:
     """Copies of this worker for the time of this context: `workers` of them; by default one a core, or one for every

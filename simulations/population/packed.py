@@ -16,7 +16,8 @@ from privacy.task.task import InputSpec
 @dataclass(frozen=True, eq=False)
 class Holding:
     """What one device comes to hold: n texts, their labels (n of 0 and 1), and the round from which it holds each
-    (int64[n], ascending; 0 means from the start)."""
+    (int64[n], ascending; 0 means from the start).
+    """
 
     texts: list[str] = field(repr=False)
     labels: list[int] = field(repr=False)

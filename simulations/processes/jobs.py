@@ -68,9 +68,8 @@ class JobPool:
     """Runs jobs, the first first, on so many processes."""
 
     def __init__(self, jobs: Sequence[Job], processes: int, log: Path) -> None:
-        """
-        Args:
-            log: where whatever jobs print goes, and the tracebacks of those that fail.
+        """Args:
+        log: where whatever jobs print goes, and the tracebacks of those that fail.
         """
         self._jobs, self._log = jobs, log
         self._stop: Event = _FORK.Event()

@@ -14,13 +14,11 @@ from fl_server.training.coordinator import RoundReport
 from privacy.accounting.extrapolation import fleet_epsilon
 from privacy.task.task import TaskSpec
 from simulations.evaluation.attack_success import success
-from simulations.evaluation.metrics import Metrics, evaluate
-from simulations.evaluation.scorer import Scorer
+from simulations.evaluation.metrics import Metrics, Scorer, evaluate
 from simulations.federation.devices import Records
 from simulations.population import FederationData
 from simulations.runs.rundir import RunDirectory
-from simulations.terminal.console import Spent, figures
-from simulations.terminal.progress import Progress
+from simulations.terminal.console import Progress, Spent, figures
 from strategies.fedavg import ModelState
 
 _MIDDLE = 0.5

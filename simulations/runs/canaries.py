@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fl_client.training.training import Examples, LocalTrainer
 from privacy.accounting.accountant import message_level_epsilon
-from privacy.accounting.gaussian import epsilon_bracket
+from privacy.accounting.composition import epsilon_bracket
 from privacy.audit.bounds import certified_any, certified_gaussian, estimated_mu
 from privacy.audit.record import AuditResult
 from privacy.base.randomness import Randomness

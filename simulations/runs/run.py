@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from fl_client.training.models import initial_weights
 from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore
 from fl_server.publishing.publish import ClaimRefuted
-from fl_server.training.checkpoint import CheckpointError, CheckpointFile
+from fl_server.training.checkpoint import CheckpointError, CheckpointFile, RecordLog
 from fl_server.training.coordinator import Coordinator, CoordinatorError, Ended
-from fl_server.training.records import RecordLog
 from fl_server.training.round import Rounds, SecureRounds
 from privacy.accounting.accountant import AccountantsDisagree
 from privacy.ledger.ledger import Ledger, LedgerError
@@ -27,8 +26,9 @@ from privacy.report.build import ReportError
 from privacy.task.task import InputSpec, TaskSpec
 from simulations import executors
 from simulations.config.architectures import input_spec
-from simulations.config.config import MAX_SEED, DataConfig, RunConfig
-from simulations.evaluation.scorer import Scorer
+from simulations.config.config import LOCAL_RAY, MAX_SEED, DataConfig, RunConfig
+from simulations.evaluation.metrics import Scorer
+from simulations.executors import cluster
 from simulations.executors.cluster import ClusterError
 from simulations.federation.devices import Authorities, DeviceHost, Records, simulated_time
 from simulations.federation.ideal import IdealRounds
@@ -44,7 +44,7 @@ from simulations.runs.callbacks import RunCallbacks, RunContext
 from simulations.runs.plan import plan_task, warnings_about
 from simulations.runs.rundir import RunDirectory
 from simulations.scenario import Scenario
-from simulations.terminal.progress import Progress, RunProgress, StopAfterRound
+from simulations.terminal.console import Progress, RunProgress, StopAfterRound
 from simulations.training.engines import Choice, choose
 from strategies.fedavg import FedAvgM
 
@@ -96,7 +96,7 @@ def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> 
         RunError: when the run fails on its way.
     """
     RunDirectory.check(out, force=force)
-    executors.check(config)
+    _check_cluster(config)
     seeded = config if config.seed is not None else config.model_copy(update={"seed": secrets.randbelow(MAX_SEED)})
     prepared = prepare(seeded)
     directory = RunDirectory.create(out, seeded, force=force)
@@ -112,7 +112,7 @@ def resume(path: Path, *, workers: int | None, ray_address: str | None = None) -
         RunError: when the run fails on its way.
     """
     directory, config = RunDirectory.reopen(path, {"ray_address": ray_address})
-    executors.check(config)
+    _check_cluster(config)
     return _watched(prepare(config), directory, workers)
 
 
@@ -162,6 +162,12 @@ def execute(prepared: Prepared, directory: RunDirectory, by: Supervision) -> Out
             raise RunError(
                 f"{error}; the last complete round is kept: `fl-sim run --resume {directory.path}`"
             ) from error
+
+
+def _check_cluster(config: RunConfig) -> None:
+    """Refuse a run, before it begins, whose Ray cluster does not answer."""
+    if config.ray_address != LOCAL_RAY:
+        cluster.check(config.ray_address)
 
 
 def _watched(prepared: Prepared, directory: RunDirectory, workers: int | None) -> Outcome:

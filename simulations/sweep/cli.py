@@ -42,7 +42,6 @@ def sweep_command(  # noqa: PLR0917 - the options of a command
     models are the same but for the rounding of floats, much faster to get. What tuning costs is stated, not charged.
 
     Examples:
-
     [bold]fl-sim sweep config.toml --grid clip=0.5,1,2 --grid epsilon=1,3,8 --seeds 3 --out runs/sweep[/bold]
 
     [bold]fl-sim sweep config.toml --grid momentum=0.5,0.9 --grid server.cohort=64,200 --out runs/rates[/bold]

@@ -13,7 +13,7 @@ from simulations.population import build
 from simulations.processes.workers import one_thread
 from simulations.runs.run import Prepared, prepare
 from simulations.sweep.grid import Cell
-from simulations.terminal.progress import Bar
+from simulations.terminal.console import Bar
 from simulations.training.engines import EngineError
 
 _SHOWN = 5

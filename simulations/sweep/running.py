@@ -15,7 +15,7 @@ from simulations.runs.run import Supervision, execute
 from simulations.sweep.directory import SweepDirectory
 from simulations.sweep.grid import Cell, Grid
 from simulations.sweep.preparing import PreparedCell, prepare_all
-from simulations.terminal.progress import Bar, StopAfterRound
+from simulations.terminal.console import Bar, StopAfterRound
 
 
 @dataclass(frozen=True)

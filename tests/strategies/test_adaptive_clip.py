@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from privacy.ledger.receipt import Charge, issue_receipt
+from privacy.ledger.entries import Charge, issue_receipt
 from privacy.mechanism.mechanism import Mechanism
 from privacy.release.release import release
 from privacy.task.states import Total, Update, joint_transcript

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.ledger.receipt import Charge, issue_receipt
+from privacy.ledger.entries import Charge, issue_receipt
 from privacy.release.release import Release
 from strategies.fedavg import FedAvgM, ModelState
 from tests.support.tasks import make_task

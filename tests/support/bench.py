@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_server.ledger_store import SqliteLedgerStore
-from fl_server.training.checkpoint import CheckpointFile
+from fl_server.training.checkpoint import CheckpointFile, RecordLog
 from fl_server.training.coordinator import Coordinator, RoundReport
-from fl_server.training.records import RecordLog
 from fl_server.training.round import SecureRounds
 from fl_server.training.transport import NodeId, Reply
 from privacy.ledger.entries import Entry

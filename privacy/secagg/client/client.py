@@ -71,9 +71,8 @@ class Client:
     """
 
     def __init__(self, own: DeviceKeys, certificate: Certificate, trust: Trust, agreements: Agreements) -> None:
-        """
-        Args:
-            agreements: kept from round to round, for speed.
+        """Args:
+        agreements: kept from round to round, for speed.
         """
         self._own = own
         self._certificate = certificate

@@ -74,7 +74,7 @@ _SEEDS_AT_ONCE = 512
 
 
 def add_masks(words: Words, plus: Sequence[bytes], minus: Sequence[bytes]) -> None:
-    """words += sum of keystreams(plus) - sum of keystreams(minus), modulo the word size, in place.
+    """Words += sum of keystreams(plus) - sum of keystreams(minus), modulo the word size, in place.
 
     Args:
         words: C-contiguous.

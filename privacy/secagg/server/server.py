@@ -53,8 +53,7 @@ class Server:
         devices: Sequence[Member],
         now: int,
     ) -> None:
-        """
-        Args:
+        """Args:
             round_number: from 1.
             weights: float32[d], the model that the devices will train.
             clip: of this round: the task's, or what it has adapted to.

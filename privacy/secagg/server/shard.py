@@ -1,6 +1,7 @@
 """The server's side of one shard, from its roster on: relays shares, folds masked vectors into one sum, unmasks it.
 
-It holds one accumulator whatever the cohort."""
+It holds one accumulator whatever the cohort.
+"""
 
 from __future__ import annotations
 
@@ -125,8 +126,7 @@ class Shard:
     """Stages share to unmask of one shard: send `requests()`, give each reply to `receive`, then `advance()`."""
 
     def __init__(self, task: TaskSpec, header: Header, adverts: Mapping[Member, Advert], model: bytes) -> None:
-        """
-        Args:
+        """Args:
             model: encoded once for all shards, as the end of every input request.
 
         Raises:

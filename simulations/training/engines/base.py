@@ -68,7 +68,8 @@ class Engine(Protocol):
 
     def learn(self, weights: NDArray[np.float32], participants: Sequence[Participant]) -> Iterator[TrainResult]:
         """What each of them learns from float32[d], in order, drawing from each one's randomness what the client's
-        `LocalTrainer` would: the seed of its noise, then a coin for each step and example."""
+        `LocalTrainer` would: the seed of its noise, then a coin for each step and example.
+        """
         ...
 
     def add(

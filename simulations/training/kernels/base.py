@@ -1,6 +1,7 @@
 """What kernels share: the steps of a device, its work space, and what becomes of an update.
 
-An update is kept as the rows it touched, `table[:count]` of `rows[:count]`, and a dense `rest` behind the table."""
+An update is kept as the rows it touched, `table[:count]` of `rows[:count]`, and a dense `rest` behind the table.
+"""
 
 from __future__ import annotations
 

@@ -71,7 +71,8 @@ class _Filters(NamedTuple):
 
 class _Found(NamedTuple):
     """What one text gives: float32[channels], where each was found, and the gradients with respect to them and to the
-    characters' vectors."""
+    characters' vectors.
+    """
 
     active: Floats
     where: NDArray[np.int32]

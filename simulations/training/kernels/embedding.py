@@ -32,7 +32,8 @@ _OUTPUT = _BIAS + _HIDDEN
 
 class WordEmbeddingKernel(Kernel):
     """A message's gradients with respect to its words are all one vector, so their norm follows from how often each
-    word stands in it: clipping needs no table for each example."""
+    word stands in it: clipping needs no table for each example.
+    """
 
     def statistics(self, weights: Floats, examples: Examples) -> dict[str, float]:
         texts, rest = _texts(examples), weights[self._space.table.size :]

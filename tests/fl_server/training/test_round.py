@@ -10,8 +10,8 @@ import pytest
 
 from fl_server.training.round import Round
 from fl_server.training.transport import Reply
+from privacy.ledger.entries import Charge, issue_receipt
 from privacy.ledger.ledger import Receipt
-from privacy.ledger.receipt import Charge, issue_receipt
 from privacy.secagg import Request, Stage
 from tests.support.federation import Federation
 

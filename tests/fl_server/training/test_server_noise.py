@@ -14,7 +14,7 @@ from fl_server.training.server_noise import noise_of_round
 from privacy.accounting.accountant import spend
 from privacy.accounting.events import round_event
 from privacy.accounting.sampling import eligible_devices
-from privacy.ledger.receipt import Charge, issue_receipt
+from privacy.ledger.entries import Charge, issue_receipt
 from privacy.mechanism.correlated_noise import NoiseStream, secure_normals
 from privacy.mechanism.mechanism import Mechanism, MechanismError
 from privacy.release.release import release

@@ -27,9 +27,8 @@ from privacy.accounting.accountant import (
     within,
 )
 from privacy.accounting.calibration import message_noise_for, noise_multiplier_for
-from privacy.accounting.composition import Bracket, Composition, planned_truncation_delta
+from privacy.accounting.composition import Bracket, Composition, epsilon_bracket, log_delta, planned_truncation_delta
 from privacy.accounting.events import BoundedGaussian, Event, PoissonGaussian
-from privacy.accounting.gaussian import epsilon_bracket, log_delta
 from privacy.task.task import AggregationPolicy, BoundedParticipation, LocalTraining, PoissonParticipation, largest_draw
 
 

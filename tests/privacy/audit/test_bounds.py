@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-from privacy.accounting.gaussian import epsilon_bracket
+from privacy.accounting.composition import epsilon_bracket
 from privacy.audit.bounds import certified_any, certified_gaussian, estimated_mu, upper_limit
 
 DELTA = 1e-5

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.accounting.gaussian import epsilon_bracket
-from privacy.audit.one_run import any_epsilon, chance_of, correct_guesses, gaussian_mu, guesses_for, refutes
+from privacy.accounting.composition import epsilon_bracket
+from privacy.audit.bounds import any_epsilon, chance_of, correct_guesses, gaussian_mu, guesses_for, refutes
 
 
 @pytest.mark.parametrize(("canaries", "guesses"), [(10, 10), (100, 100), (5000, 40)])

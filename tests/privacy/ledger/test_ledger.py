@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from privacy.accounting.events import BoundedGaussian, Event
 from privacy.base.canonical import canonical_json
 from privacy.base.signing import Signer
-from privacy.ledger.entries import Entry, Uncharged
+from privacy.ledger.entries import Entry, Uncharged, issue_receipt
 from privacy.ledger.ledger import (
     BudgetExhausted,
     Charge,
@@ -25,7 +25,6 @@ from privacy.ledger.ledger import (
     verify,
 )
 from privacy.ledger.merkle import Frontier, leaf_hash
-from privacy.ledger.receipt import issue_receipt
 from privacy.task.task import Budget
 from tests.support.stores import DiskFullError, MemoryStore
 

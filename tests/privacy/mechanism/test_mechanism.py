@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from privacy.base.randomness import SystemRandomness
-from privacy.ledger.receipt import Charge, Receipt, issue_receipt
+from privacy.ledger.entries import Charge, Receipt, issue_receipt
 from privacy.mechanism import discrete_gaussian as dgauss
 from privacy.mechanism.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
 from privacy.release.release import release

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from privacy.base.signing import SignatureError, Signer
-from privacy.release.statement import open_statement, sign_statement
+from privacy.release.files import open_statement, sign_statement
 
 SIGNER = Signer.from_seed(bytes(range(32)))
 ENVELOPE = sign_statement({"model": "aa" * 32}, {"parent": None}, SIGNER)

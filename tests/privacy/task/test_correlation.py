@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from privacy.accounting.gaussian import epsilon_bracket
+from privacy.accounting.composition import epsilon_bracket
 from privacy.task.correlation import (
     BandedToeplitz,
     BinaryTree,

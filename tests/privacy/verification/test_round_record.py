@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from privacy.base.signing import Signer
-from privacy.ledger.receipt import Charge
+from privacy.ledger.entries import Charge
 from privacy.secagg import Stage
 from privacy.secagg.server.record import (
     FIRST,

@@ -17,7 +17,7 @@ from privacy.accounting.accountant import spend
 from privacy.accounting.events import PoissonGaussian
 from privacy.base.canonical import canonical_json
 from privacy.cli.app import app
-from privacy.release.statement import open_statement, sign_statement
+from privacy.release.files import open_statement, sign_statement
 from privacy.report.build import EpsilonReport, render_html
 from privacy.report.fleet import extrapolation_part
 from privacy.task.task import TaskSpec
@@ -25,8 +25,8 @@ from simulations.config.config import ConfigError, load_config
 from simulations.evaluation.scoring import ScoringJob, score_file
 from simulations.federation.devices import Authorities
 from simulations.randomness import SeedTree
+from simulations.runs.artifacts import curves
 from simulations.runs.plan import plan_task, warnings_about
-from simulations.runs.plots import curves
 from simulations.runs.run import start
 from simulations.runs.rundir import RunDirectory
 from simulations.terminal.console import describe

@@ -21,7 +21,7 @@ from privacy.secagg.membership.identity import DevicePolicy, PolicyError
 from simulations.config.config import load_config
 from simulations.federation.central import finish
 from simulations.randomness import SeedTree
-from simulations.runs.plots import curves
+from simulations.runs.artifacts import curves
 from simulations.runs.run import start
 from simulations.runs.rundir import RunDirectory
 from simulations.terminal.console import describe
