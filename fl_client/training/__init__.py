@@ -1,1 +1,5 @@
 """From texts to an update: features, models, DP-SGD by Opacus."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

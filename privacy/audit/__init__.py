@@ -5,35 +5,6 @@ from below by what an observer can tell; `run_battery` looks for the faults that
 runs all of them on a task, and `audit_release` what every release reports.
 """
 
-from privacy.audit.battery import run_battery
-from privacy.audit.pipeline import Audited, Pipeline, Shipped
-from privacy.audit.record import AuditResult, Battery, Check
-from privacy.audit.rounds import audit_one_round, audit_rounds
-from privacy.audit.suite import (
-    AuditPlan,
-    NothingToAudit,
-    TaskAudits,
-    audit_part,
-    audit_release,
-    audit_task,
-    claimed_epsilon,
-)
+import lazy_loader
 
-__all__ = [
-    "AuditPlan",
-    "AuditResult",
-    "Audited",
-    "Battery",
-    "Check",
-    "NothingToAudit",
-    "Pipeline",
-    "Shipped",
-    "TaskAudits",
-    "audit_one_round",
-    "audit_part",
-    "audit_release",
-    "audit_rounds",
-    "audit_task",
-    "claimed_epsilon",
-    "run_battery",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -5,10 +5,6 @@ variant: authenticated keys, and an echo of the survivor set before anything is 
 draws the holders of its shares itself, after Bell et al. 2020.
 """
 
-from privacy.secagg.client.client import Client, Seen
-from privacy.secagg.errors import Aborted, Refused, Rejected
-from privacy.secagg.messages import Stage
-from privacy.secagg.server.server import RoundAuthority, Server
-from privacy.secagg.server.shard import Request
+import lazy_loader
 
-__all__ = ["Aborted", "Client", "Refused", "Rejected", "Request", "RoundAuthority", "Seen", "Server", "Stage"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Files of examples to a checked table of messages."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

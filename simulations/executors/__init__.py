@@ -3,6 +3,6 @@
 Sums of integers do not depend on who adds them, so neither does the model, whoever joins or dies on the way.
 """
 
-from simulations.executors.selection import executor
+import lazy_loader
 
-__all__ = ["executor"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

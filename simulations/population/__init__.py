@@ -4,7 +4,6 @@ Devices are users of a file, or made up from its rows (`partition`), or generate
 (`generator`, `generated`), so that a million of them cost no more memory than a thousand.
 """
 
-from simulations.population.base import Population
-from simulations.population.build import FederationData, build
+import lazy_loader
 
-__all__ = ["FederationData", "Population", "build"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
 """Worker processes of this machine, and independent jobs on them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

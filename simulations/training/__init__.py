@@ -1,1 +1,5 @@
 """Ways to compute what devices learn, all with the same result."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

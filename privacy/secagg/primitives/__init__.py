@@ -1,1 +1,5 @@
 """The cryptographic parts: key agreement, secret sharing, masks, packed vectors."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,7 +4,6 @@
 `vectorised` trains many devices at once.
 """
 
-from simulations.training.engines.base import Engine, Participant
-from simulations.training.engines.choice import Choice, EngineError, choose
+import lazy_loader
 
-__all__ = ["Choice", "Engine", "EngineError", "Participant", "choose"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,16 +4,6 @@ A kernel trains on a packed table of the rows that the device touches, and a sma
 means that what it learns does not depend on who trains beside it, to the bit.
 """
 
-from simulations.training.kernels.base import Kernel, Space, Steps
-from simulations.training.kernels.convolution import CharacterCnnKernel
-from simulations.training.kernels.embedding import WordEmbeddingKernel
-from simulations.training.kernels.linear import HashedLinearKernel
+import lazy_loader
 
-KERNELS: dict[str, type[Kernel]] = {
-    "hashed-linear": HashedLinearKernel,
-    "word-embedding": WordEmbeddingKernel,
-    "character-cnn": CharacterCnnKernel,
-}
-"""By architecture."""
-
-__all__ = ["KERNELS", "Kernel", "Space", "Steps"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,2 @@
+from .dev import DevFederation as DevFederation
+from .provision import Scale as Scale

@@ -1,0 +1,1 @@
+from .cli import compare_command as compare_command

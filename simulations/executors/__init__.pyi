@@ -1,0 +1,2 @@
+from .cluster import ClusterError as ClusterError
+from .selection import executor as executor

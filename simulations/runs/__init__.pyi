@@ -1,0 +1,12 @@
+from .artifacts import finite as finite
+from .run import (
+    Prepared as Prepared,
+    RunError as RunError,
+    Supervision as Supervision,
+    execute as execute,
+    prepare as prepare,
+    resume as resume,
+    start as start,
+    start_weights as start_weights,
+)
+from .rundir import RunDirectory as RunDirectory

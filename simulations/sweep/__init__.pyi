@@ -1,0 +1,1 @@
+from .cli import sweep_command as sweep_command

@@ -1,0 +1,1 @@
+from .training_randomness import TrainingRandomness as TrainingRandomness

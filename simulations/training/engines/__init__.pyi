@@ -1,0 +1,11 @@
+from .base import (
+    ClippedUpdate as ClippedUpdate,
+    Engine as Engine,
+    Participant as Participant,
+    Scale as Scale,
+    TrainResult as TrainResult,
+    add_dense as add_dense,
+)
+from .choice import Choice as Choice, EngineError as EngineError, choose as choose
+from .kernel import KernelEngine as KernelEngine
+from .sequential import SequentialEngine as SequentialEngine
