@@ -54,11 +54,9 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from fl_client.connection.node import Handler, NodeError, NotAdmitted, Unreachable, Withdrawn, reason_of
 from privacy.secagg import Stage
+from privacy.secagg.messages import BODY_FIELD, COMMON_RECORD, ENVELOPE_TYPE_PREFIX, OWN_RECORD
 
-_RECORD, _BODY = "havenfl", "body"
-_COMMON = "havenfl.common"
-"""Where a message keeps its bytes; `fl_server.flower` reads and writes the same places."""
-_STATE = "snapshot"
+_STATE_FIELD = "snapshot"
 _REFUSED = 2
 """flwr's `ErrorCode.CLIENT_APP_RAISED_EXCEPTION`."""
 _HEARTBEAT_INTERVAL = 30.0
@@ -97,7 +95,7 @@ def client_app(handler_for: Callable[[NodeContext], ResumableHandler]) -> Client
         except Exception as error:  # a refusal, in whatever form
             return Message(Error(_REFUSED, reason_of(error)), reply_to=message)
         finally:
-            context.state[_RECORD] = ConfigRecord({_STATE: handler.snapshot()})
+            context.state[OWN_RECORD] = ConfigRecord({_STATE_FIELD: handler.snapshot()})
         return Message(_content(body), reply_to=message)
 
     for stage in Stage:
@@ -110,7 +108,7 @@ def _node_context(context: Context) -> NodeContext:
         partition_id=int(context.node_config["partition-id"]),
         num_partitions=int(context.node_config["num-partitions"]),
         run_config=context.run_config,
-        state=_bytes_in(context.state, _STATE),
+        state=_bytes_in(context.state, _STATE_FIELD),
     )
 
 
@@ -284,23 +282,23 @@ def _load_certificates(path: Path) -> bytes:
 
 
 def _stage_of(message: Message) -> str:
-    return message.metadata.message_type.removeprefix("train.")
+    return message.metadata.message_type.removeprefix(ENVELOPE_TYPE_PREFIX)
 
 
 def _body_of(message: Message) -> bytes:
     """A request's own part, then the part that all devices are sent."""
     content = message.content if message.has_content() else RecordDict()
-    own, common = _bytes_in(content, _BODY), _bytes_in(content, _BODY, _COMMON)
+    own, common = _bytes_in(content, BODY_FIELD), _bytes_in(content, BODY_FIELD, COMMON_RECORD)
     if own is None or common is None:
         raise Withdrawn("a message without a body of bytes")
     return own + common
 
 
-def _bytes_in(content: RecordDict, key: str, record: str = _RECORD) -> bytes | None:
+def _bytes_in(content: RecordDict, key: str, record: str = OWN_RECORD) -> bytes | None:
     records = content.config_records
     value = records[record].get(key) if record in records else None
     return value if isinstance(value, bytes) else None
 
 
 def _content(body: bytes) -> RecordDict:
-    return RecordDict({_RECORD: ConfigRecord({_BODY: body})})
+    return RecordDict({OWN_RECORD: ConfigRecord({BODY_FIELD: body})})

@@ -15,14 +15,12 @@ from flwr.serverapp import Grid, ServerApp
 
 from fl_server.training.transport import NodeId, Reply
 from privacy.secagg import Request
+from privacy.secagg.messages import BODY_FIELD, COMMON_RECORD, ENVELOPE_TYPE_PREFIX, OWN_RECORD
 
 _log = logging.getLogger(__name__)
 
 RunConfig = Mapping[str, bool | float | int | str]
 
-_RECORD, _BODY = "havenfl", "body"
-_COMMON = "havenfl.common"
-"""Where a message keeps its bytes; `fl_client.connection.flower` reads and writes the same places."""
 _PUSHED_AT_ONCE = 16
 _PULLED_AT_ONCE = 4
 """Replies are whole models: few at a time bounds memory, and how many wait behind an upload that was broken off."""
@@ -161,9 +159,9 @@ def server_app(main: Callable[[GridTransport, RunConfig], None]) -> ServerApp:
 
 def _message(stage: str, node: NodeId, request: Request, ttl: float) -> Message:
     """The common part is a record of its own: flwr stores equal records once."""
-    own, common = ConfigRecord({_BODY: request.own}), ConfigRecord({_BODY: request.common})
-    content = RecordDict({_RECORD: own, _COMMON: common})
-    return Message(content, dst_node_id=node, message_type=f"train.{stage}", ttl=ttl)
+    own, common = ConfigRecord({BODY_FIELD: request.own}), ConfigRecord({BODY_FIELD: request.common})
+    content = RecordDict({OWN_RECORD: own, COMMON_RECORD: common})
+    return Message(content, dst_node_id=node, message_type=f"{ENVELOPE_TYPE_PREFIX}{stage}", ttl=ttl)
 
 
 def _is_from(message: Message, node: NodeId) -> bool:
@@ -175,7 +173,7 @@ def _reply(node: NodeId, message: Message) -> Reply:
     if message.has_error():
         return Reply(node, None, message.error.reason or f"error {message.error.code}")
     records = message.content.config_records if message.has_content() else {}
-    body = records[_RECORD].get(_BODY) if _RECORD in records else None
+    body = records[OWN_RECORD].get(BODY_FIELD) if OWN_RECORD in records else None
     if not isinstance(body, bytes):
         return Reply(node, None, "expected a reply with a body of bytes, got none")
     return Reply(node, body)

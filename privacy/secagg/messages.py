@@ -42,6 +42,18 @@ class Stage(StrEnum):
     UNMASK = "unmask"
 
 
+# Where an envelope with named fields, as Flower's messages are, keeps a request's two parts or a reply. On the wire:
+# never change these.
+OWN_RECORD = "havenfl"
+"""Name of the record that holds a device's own part of a request, or its reply."""
+COMMON_RECORD = "havenfl.common"
+"""Name of the record that holds the part of a request that all devices are sent."""
+BODY_FIELD = "body"
+"""Name of the field of either record that holds its bytes."""
+ENVELOPE_TYPE_PREFIX = "train."
+"""What an envelope's type has before the stage's name."""
+
+
 class _Kind:
     HEADER, INVITATION, ADVERT, ROSTER, SHARES, INPUT_REQUEST, MODEL = range(1, 8)
     MASKED, MEMBERS, ECHO, ECHOES, REVEALED, SURVIVORS, AGREED = range(8, 15)
