@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_client.device.device import Device, Train
-from fl_client.device.store import DeviceStore, MemoryStore
+from fl_client.device.store import DeviceStore
 from privacy.base.randomness import Origin, Randomness
 from privacy.base.signing import Signer
 from privacy.mechanism.mechanism import Mechanism
@@ -19,6 +19,7 @@ from privacy.secagg.primitives.keys import DeviceKeys
 from privacy.task.states import Total, Update
 from privacy.task.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
 from simulations.randomness import SeedTree
+from tests.support.stores import MemoryDeviceStore
 from tests.support.tasks import make_task
 
 WEIGHTS = np.linspace(-1, 1, 8, dtype=np.float32)
@@ -73,7 +74,7 @@ class Fleet:
         self.revocations = self.list_revoked(1)
         self.deltas = np.random.default_rng(0).normal(0, 0.3, (self.size, WEIGHTS.size)).astype(np.float32)
         for index in range(self.size):
-            self.stores.setdefault(index, MemoryStore())
+            self.stores.setdefault(index, MemoryDeviceStore())
         self.devices = {index: self.device(index) for index in range(self.size)}
         self.failures: dict[tuple[int, Stage], Exception] = {}
 

@@ -1,9 +1,11 @@
-"""A ledger's store in memory."""
+"""Stores in memory: of a ledger, and of a device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from fl_client.device.store import Memory
 
 
 class DiskFullError(OSError):
@@ -38,3 +40,23 @@ class MemoryStore:
         if seq != len(self.rows):
             raise ValueError(f"seq: expected {len(self.rows)}, got {seq}")
         self.rows.append((entry, head))
+
+
+class MemoryDeviceStore:
+    """A `DeviceStore` that forgets with the process."""
+
+    def __init__(self) -> None:
+        self._memory = Memory()
+        self._round = b""
+
+    def load(self) -> Memory:
+        return self._memory
+
+    def save(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def load_round(self) -> bytes:
+        return self._round
+
+    def save_round(self, state: Callable[[], bytes]) -> None:
+        self._round = state()

@@ -9,13 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from fl_client.device.device import Train
-from fl_client.device.store import DeviceStore, FileStore, Memory, MemoryStore, StoreError, TaskRecord
+from fl_client.device.store import DeviceStore, FileStore, Memory, StoreError, TaskRecord
 from privacy.base.randomness import Randomness
 from privacy.mechanism.mechanism import MechanismError
 from privacy.secagg import Refused, Stage
 from privacy.task.states import Total, Update
 from privacy.task.task import BoundedParticipation, PoissonParticipation, TaskSpec
 from tests.support.devices import ANY_TASK, LATER, STAGES, WEIGHTS, Fleet, noiseless_task
+from tests.support.stores import MemoryDeviceStore
 
 KEY = bytes(range(32))
 
@@ -302,7 +303,7 @@ def test_only_what_was_masked_counts_as_taking_part() -> None:
     assert [record(fleet, index).participations for index in range(6)] == [0, 1, 1, 1, 1, 1]
 
 
-class FailingStore(MemoryStore):
+class FailingStore(MemoryDeviceStore):
     """Its `failing`-th save does not come back."""
 
     def __init__(self, failing: int) -> None:
@@ -324,7 +325,7 @@ def test_what_cannot_be_remembered_is_not_sent(failing: int, stage: Stage) -> No
     assert fleet.devices[0].snapshot() == b""
 
 
-class FullStore(MemoryStore):
+class FullStore(MemoryDeviceStore):
     """Takes `left` states of a round, then none."""
 
     def __init__(self, left: int) -> None:
@@ -444,7 +445,7 @@ def test_failures_and_reprs_show_no_secret() -> None:
 def _failure(fleet: Fleet, index: int, request: bytes, stage: str) -> str:
     """The whole traceback of what the device says, on a copy so that the round can go on."""
     copy = fleet.device(index)
-    copy._store = MemoryStore()
+    copy._store = MemoryDeviceStore()
     copy.resume(fleet.devices[index].snapshot())
     try:
         copy.handle(stage, request)

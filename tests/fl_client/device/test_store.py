@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from fl_client.device.store import DeviceStore, FileStore, Memory, MemoryStore, StoreError, TaskRecord
+from fl_client.device.store import VERSION, DeviceStore, FileStore, Memory, StoreError, TaskRecord
+from tests.support.paths import ROOT
+from tests.support.stores import MemoryDeviceStore
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(32)
+UNVERSIONED = ROOT / "tests" / "golden" / "device_memory" / "unversioned.bin"
 NAMES = st.sampled_from(["a", "b", "task-ß"])
 COUNTS = st.integers(0, (1 << 53) - 1)
 RECORDS = st.builds(TaskRecord, COUNTS, COUNTS)
@@ -27,10 +32,20 @@ def file_store(path: Path) -> FileStore:
     return FileStore(path, KEY)
 
 
-def sealed(path: Path, plain: bytes, *, key: bytes = KEY, purpose: bytes = b"havenfl/device/store/1") -> None:
+PURPOSE = b"havenfl/device/store/1"
+
+
+def sealed(path: Path, plain: bytes, *, key: bytes = KEY, purpose: bytes = PURPOSE) -> None:
     """A file that the right key opens, whatever is in it."""
     nonce = os.urandom(12)
     path.write_bytes(nonce + AESGCM(key).encrypt(nonce, plain, purpose))
+
+
+def opened(path: Path) -> dict[str, Any]:
+    """What a file holds."""
+    data = path.read_bytes()
+    contents: dict[str, Any] = json.loads(AESGCM(KEY).decrypt(data[:12], data[12:], PURPOSE))
+    return contents
 
 
 @settings(max_examples=30)
@@ -40,7 +55,7 @@ def test_what_was_saved_last_is_remembered(
 ) -> None:
     """Memory and round apart: saving the one leaves the other as it was."""
     path, memory, state = tmp_path_factory.mktemp("store") / "device.bin", Memory(), b""
-    in_process = MemoryStore()
+    in_process = MemoryDeviceStore()
     for save in saves:
         for store in (file_store(path), in_process):
             if isinstance(save, Memory):
@@ -53,7 +68,7 @@ def test_what_was_saved_last_is_remembered(
         assert (store.load(), store.load_round()) == (memory, state)
 
 
-@pytest.mark.parametrize("make", [file_store, lambda _: MemoryStore()])
+@pytest.mark.parametrize("make", [file_store, lambda _: MemoryDeviceStore()])
 def test_a_new_store_is_empty(tmp_path: Path, make: Callable[[Path], DeviceStore]) -> None:
     store = make(tmp_path / "device.bin")
     assert (store.load(), store.load_round()) == (Memory({}, {}), b"")
@@ -192,6 +207,14 @@ def test_every_flipped_bit_and_every_truncation_is_noticed(tmp_path: Path) -> No
         b'{"tasks": {"task": {"last_round": 3, "participations": -1}}, "revocations": {}, "round": ""}',
         b'{"tasks": {"task": {"last_round": true, "participations": 1}}, "revocations": {}, "round": ""}',
         b'{"tasks": {}, "revocations": {"population": "5"}, "round": ""}',
+        b'{"version": 1, "tasks": {}, "revocations": {}}',
+        b'{"version": 1, "tasks": {}, "revocations": {}, "round": "", "more": 1}',
+        b'{"version": 0, "tasks": {}, "revocations": {}, "round": ""}',
+        b'{"version": -1, "tasks": {}, "revocations": {}, "round": ""}',
+        b'{"version": "2", "tasks": {}, "revocations": {}, "round": ""}',
+        b'{"version": true, "tasks": {}, "revocations": {}, "round": ""}',
+        b'{"version": null, "tasks": {}, "revocations": {}, "round": ""}',
+        b'{"version": 1.0, "tasks": {}, "revocations": {}, "round": ""}',
     ],
 )
 def test_contents_that_are_not_whole_are_neither_read_nor_replaced(tmp_path: Path, content: bytes) -> None:
@@ -209,10 +232,49 @@ def test_a_file_that_was_sealed_for_something_else_is_refused(tmp_path: Path) ->
     _is_refused(file_store(path), path)
 
 
-def _is_refused(store: FileStore, path: Path) -> None:
+# Versions.
+
+
+def test_a_memory_from_before_versions_is_read_and_written_back_as_version_1(tmp_path: Path) -> None:
+    path = tmp_path / "device.bin"
+    shutil.copyfile(UNVERSIONED, path)
+    assert "version" not in opened(path)
+    memory = Memory(
+        {"ab" * 32: TaskRecord(7, 3, 5), "cd" * 32: TaskRecord(2, 0, None)}, {"the devices of one hospital": 4}
+    )
+    state = b"the mask key of this round"
+    assert (file_store(path).load(), file_store(path).load_round()) == (memory, state)
+    assert path.read_bytes() == UNVERSIONED.read_bytes(), "reading alone changes nothing"
+    file_store(path).save_round(lambda: SECRET)
+    assert opened(path)["version"] == VERSION == 1
+    assert (file_store(path).load(), file_store(path).load_round()) == (memory, SECRET)
+    file_store(path).save(NEW)
+    assert (file_store(path).load(), file_store(path).load_round()) == (NEW, SECRET)
+
+
+def test_a_memory_from_before_versions_that_was_damaged_is_refused(tmp_path: Path) -> None:
+    path, whole = tmp_path / "device.bin", UNVERSIONED.read_bytes()
+    for place in range(0, len(whole), 16):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        _is_refused(file_store(path), path)
+
+
+@pytest.mark.parametrize("content", [{"version": 2, "tasks": {}, "revocations": {}, "round": ""}, {"version": 10**9}])
+def test_a_memory_of_a_newer_version_is_refused_by_name(tmp_path: Path, content: dict[str, Any]) -> None:
+    """A field that this version does not know may be just what the device did."""
+    path = tmp_path / "device.bin"
+    sealed(path, json.dumps(content).encode())
+    _is_refused(
+        file_store(path),
+        path,
+        rf"device\.bin up to version 1, got {content['version']}: .* by a newer version of havenfl",
+    )
+
+
+def _is_refused(store: FileStore, path: Path, message: str = "damaged data") -> None:
     before = path.read_bytes()
     for use in (store.load, store.load_round, lambda: store.save(NEW), lambda: store.save_round(lambda: b"")):
-        with pytest.raises(StoreError, match="damaged data") as caught:
+        with pytest.raises(StoreError, match=message) as caught:
             use()
         assert caught.value.__cause__ is None
     assert path.read_bytes() == before

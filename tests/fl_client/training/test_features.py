@@ -7,8 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from fl_client.training.features import Features, hash_texts, normalise
 from privacy.task.task import FeatureSpec

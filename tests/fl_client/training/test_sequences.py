@@ -5,8 +5,7 @@ from __future__ import annotations
 from zlib import crc32
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from fl_client.training.features import normalise, number_texts
 from privacy.task.task import SequenceSpec

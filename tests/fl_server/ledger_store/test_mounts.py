@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore
-from fl_server.ledger_store import sqlite as mounts
+from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore, sqlite as mounts
 from fl_server.ledger_store.sqlite import check_local
 
 ROOT = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"

@@ -13,8 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fl_server.cli import app
-from fl_server.ledger_store import LedgerStoreError, export_ledger, open_ledger_store, sqlite
-from fl_server.ledger_store import postgres as store_module
+from fl_server.ledger_store import LedgerStoreError, export_ledger, open_ledger_store, postgres as store_module, sqlite
 from privacy.accounting.accountant import spend
 from privacy.accounting.events import BoundedGaussian
 from privacy.ledger.entries import Charged

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fl_client.device.device import Train
-from fl_client.device.store import Memory, MemoryStore, TaskRecord
+from fl_client.device.store import Memory, TaskRecord
 from fl_server.training.checkpoint import CheckpointError, CheckpointFile
 from fl_server.training.coordinator import CoordinatorError, Ended
 from fl_server.training.transport import NodeId
@@ -25,6 +25,7 @@ from privacy.task.states import Update, joint_transcript
 from privacy.task.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, Statistic, TaskSpec
 from tests.support.bench import Bench, Fault
 from tests.support.devices import LATER, NOW, Fleet, noiseless_task
+from tests.support.stores import MemoryDeviceStore
 
 
 class Crash(BaseException):
@@ -54,7 +55,7 @@ def test_all_rounds_are_released_and_the_model_is_their_momentum_average(bench: 
     assert (result.ended, bench.count(Charged), bench.count(Released)) == (Ended.COMPLETE, 3, 3)
 
 
-@pytest.mark.parametrize("stage", [Stage.ADVERTISE, Stage.SHARE, Stage.INPUT, Stage.ECHO])
+@pytest.mark.parametrize("stage", [Stage.ADVERTISE, Stage.SHARE, Stage.INPUT, Stage.CONSISTENCY])
 def test_a_round_that_dies_before_unmasking_costs_nothing(tmp_path: Path, stage: Stage) -> None:
     bench = Bench(tmp_path, Fleet(task=noiseless_task(rounds=9)))
     with pytest.raises(CoordinatorError, match="5 rounds in a row"):
@@ -226,7 +227,7 @@ def charged_for(record: RoundRecord) -> str:
     """What the ledger should hold, recomputed from the reviewer's log."""
     parts = [
         total_transcript(
-            SignedSurvivors(Members(one.survivors), bytes.fromhex(one.draws)).signed_part(
+            SignedSurvivors(Members(one.survivors), bytes.fromhex(one.table_digest)).signed_part(
                 bytes.fromhex(one.roster), one.cohort
             ),
             bytes.fromhex(one.sum_digest),
@@ -315,7 +316,7 @@ def _directory(base: Path, name: str) -> Path:
     return path
 
 
-def _memory_before(fleet: Fleet, number: int) -> MemoryStore:
-    store = MemoryStore()
+def _memory_before(fleet: Fleet, number: int) -> MemoryDeviceStore:
+    store = MemoryDeviceStore()
     store.save(Memory({fleet.task.id: TaskRecord(number - 1, number - 1)}, {fleet.task.population: 1}))
     return store
