@@ -160,8 +160,8 @@ class Fleet:
             case Stage.INPUT:
                 client.open_input(request)
                 return client.masked_input(Encoded(np.zeros(self.setting.dimension, np.int64)))
-            case Stage.ECHO:
-                return client.echo(request)
+            case Stage.CONSISTENCY:
+                return client.check_consistency(request)
             case Stage.UNMASK:
                 return client.unmask(request)
 

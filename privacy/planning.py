@@ -265,8 +265,8 @@ def _upload(task: TaskSpec, params: Parameters) -> int:
     bits = task.aggregation.modulus_bits
     revealed = dict.fromkeys(range(params.degree), bytes(SHARE_BYTES))
     masked = len(encode_masked(np.empty(0, word_type(bits)))) + word_count(bits, task.length) * word_type(bits).itemsize
-    echo = len(encode_consistency_check(bytes(SIGNATURE_BYTES)))
-    return Advert.BYTES + len(encode_encrypted_shares(_dealt(params))) + masked + echo + len(encode_revealed(revealed))
+    check = len(encode_consistency_check(bytes(SIGNATURE_BYTES)))
+    return Advert.BYTES + len(encode_encrypted_shares(_dealt(params))) + masked + check + len(encode_revealed(revealed))
 
 
 def _download(task: TaskSpec, params: Parameters) -> int:
@@ -275,10 +275,10 @@ def _download(task: TaskSpec, params: Parameters) -> int:
     roster = len(Roster(()).encode()) + params.cohort * Advert.BYTES
     own = len(InputRequest(_dealt(params), everyone, b"").encode_own())
     model = len(InputRequest.encode_model(b"")) + 4 * task.model.dimension
-    draws = NeighbourTable.of(dict.fromkeys(everyone, ()), everyone, params).encode()
-    survivors = len(Survivors(Members(everyone), draws).encode())
-    echoes = encode_consistency_checks(dict.fromkeys(range(params.quorum), bytes(SIGNATURE_BYTES)))
-    return roster + own + model + survivors + len(echoes)
+    table = NeighbourTable.of(dict.fromkeys(everyone, ()), everyone, params).encode()
+    survivors = len(Survivors(Members(everyone), table).encode())
+    checks = encode_consistency_checks(dict.fromkeys(range(params.quorum), bytes(SIGNATURE_BYTES)))
+    return roster + own + model + survivors + len(checks)
 
 
 def _dealt(params: Parameters) -> dict[int, EncryptedShares]:

@@ -102,8 +102,8 @@ class Device:
                 return self._client.share(request, rng)
             case Stage.INPUT:
                 return self._input(request, rng)
-            case Stage.ECHO:
-                return self._client.echo(request)
+            case Stage.CONSISTENCY:
+                return self._client.check_consistency(request)
             case Stage.UNMASK:
                 return self._client.unmask(request)
 

@@ -48,13 +48,15 @@ class Cohort:
         order = np.argsort(uniform_words(rng, count - 1, np.uint64), kind="stable")[: self.params.degree]
         return tuple(sorted((order + (order >= me)).tolist()))
 
-    def consistency_statement(self, agreed: SignedSurvivors) -> bytes:
+    def consistency_statement(self, signed_survivors: SignedSurvivors) -> bytes:
         """What a member signs for a survivor set."""
-        return agreed.signed_part(self.transcript, self.params.cohort)
+        return signed_survivors.signed_part(self.transcript, self.params.cohort)
 
-    def verify_consistency(self, member: int, agreed: SignedSurvivors, signature: bytes) -> None:
+    def verify_consistency(self, member: int, signed_survivors: SignedSurvivors, signature: bytes) -> None:
         """Raises SignatureError unless the member signed this survivor set for this cohort."""
-        verify_once(self.adverts[member].identity, CONSISTENCY_DOMAIN, self.consistency_statement(agreed), signature)
+        verify_once(
+            self.adverts[member].identity, CONSISTENCY_DOMAIN, self.consistency_statement(signed_survivors), signature
+        )
 
 
 @dataclass(frozen=True)

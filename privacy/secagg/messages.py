@@ -38,7 +38,7 @@ class Stage(StrEnum):
     ADVERTISE = "advertise"
     SHARE = "share"
     INPUT = "input"
-    ECHO = "echo"
+    CONSISTENCY = "echo"
     UNMASK = "unmask"
 
 
@@ -56,7 +56,7 @@ ENVELOPE_TYPE_PREFIX = "train."
 
 class _Kind:
     HEADER, INVITATION, ADVERT, ROSTER, SHARES, INPUT_REQUEST, MODEL = range(1, 8)
-    MASKED, MEMBERS, ECHO, ECHOES, REVEALED, SURVIVORS, AGREED = range(8, 15)
+    MASKED, MEMBERS, CONSISTENCY_CHECK, CONSISTENCY_CHECKS, REVEALED, SURVIVORS, SIGNED_SURVIVORS = range(8, 15)
 
 
 @dataclass(frozen=True)
@@ -285,14 +285,14 @@ class Survivors:
 
     Attributes:
         members: those whose masked vectors the server holds.
-        draws: whom each of them drew, as `graph.NeighbourTable` encodes it; empty in a complete graph.
+        neighbour_table: the holders that each of them drew, as `NeighbourTable` encodes it; empty in a complete graph.
     """
 
     members: Members
-    draws: bytes = b""
+    neighbour_table: bytes = b""
 
     def encode(self) -> bytes:
-        return Writer(_Kind.SURVIVORS).var(self.members.encode()).var(self.draws).done()
+        return Writer(_Kind.SURVIVORS).var(self.members.encode()).var(self.neighbour_table).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Survivors:
@@ -302,8 +302,8 @@ class Survivors:
         return survivors
 
     @property
-    def agreed(self) -> SignedSurvivors:
-        return SignedSurvivors(self.members, sha256(self.draws))
+    def signed_survivors(self) -> SignedSurvivors:
+        return SignedSurvivors(self.members, sha256(self.neighbour_table))
 
 
 @dataclass(frozen=True)
@@ -311,17 +311,17 @@ class SignedSurvivors:
     """What a quorum has to sign before anything is unmasked: the survivors, and the digest of their draws."""
 
     members: Members
-    draws: bytes
+    table_digest: bytes
 
     def encode(self) -> bytes:
-        return Writer(_Kind.AGREED).var(self.members.encode()).raw(self.draws).done()
+        return Writer(_Kind.SIGNED_SURVIVORS).var(self.members.encode()).raw(self.table_digest).done()
 
     @classmethod
     def decode(cls, data: bytes) -> SignedSurvivors:
-        reader = Reader(data, _Kind.AGREED)
-        agreed = cls(Members.decode(reader.var()), reader.raw(DIGEST_BYTES))
+        reader = Reader(data, _Kind.SIGNED_SURVIVORS)
+        signed_survivors = cls(Members.decode(reader.var()), reader.raw(DIGEST_BYTES))
         reader.end()
-        return agreed
+        return signed_survivors
 
     def signed_part(self, transcript: bytes, cohort: int) -> bytes:
         """What an echo signs; with the cohort's size, so that a record of the round cannot understate it."""
@@ -334,11 +334,11 @@ class SignedSurvivors:
 
 def encode_consistency_check(signature: bytes) -> bytes:
     """Reply of the fourth stage: the device's signature over the survivor set that it saw."""
-    return Writer(_Kind.ECHO).raw(signature).done()
+    return Writer(_Kind.CONSISTENCY_CHECK).raw(signature).done()
 
 
 def decode_consistency_check(data: bytes) -> bytes:
-    reader = Reader(data, _Kind.ECHO)
+    reader = Reader(data, _Kind.CONSISTENCY_CHECK)
     signature = reader.raw(SIGNATURE_BYTES)
     reader.end()
     return signature
@@ -346,13 +346,13 @@ def decode_consistency_check(data: bytes) -> bytes:
 
 def encode_consistency_checks(signatures: Mapping[int, bytes]) -> bytes:
     """Request of the fifth stage: the echo signatures by member."""
-    writer = Writer(_Kind.ECHOES)
+    writer = Writer(_Kind.CONSISTENCY_CHECKS)
     write_indexed(writer, signatures)
     return writer.done()
 
 
 def decode_consistency_checks(data: bytes) -> dict[int, bytes]:
-    return _decode_indexed(data, _Kind.ECHOES, SIGNATURE_BYTES)
+    return _decode_indexed(data, _Kind.CONSISTENCY_CHECKS, SIGNATURE_BYTES)
 
 
 def encode_revealed(shares: Mapping[int, bytes]) -> bytes:

@@ -96,12 +96,12 @@ def _transcript(record: RoundRecord) -> str:
 
 
 def _shard_transcript(shard: ShardRecord) -> str:
-    return total_transcript(_echo_of(shard), bytes.fromhex(shard.sum_digest))
+    return total_transcript(_consistency_statement(shard), bytes.fromhex(shard.sum_digest))
 
 
-def _echo_of(shard: ShardRecord) -> bytes:
-    agreed = SignedSurvivors(Members(shard.survivors), bytes.fromhex(shard.draws))
-    return agreed.signed_part(bytes.fromhex(shard.roster), shard.cohort)
+def _consistency_statement(shard: ShardRecord) -> bytes:
+    signed_survivors = SignedSurvivors(Members(shard.survivors), bytes.fromhex(shard.table_digest))
+    return signed_survivors.signed_part(bytes.fromhex(shard.roster), shard.cohort)
 
 
 def _charged(record: RoundRecord, charges: Mapping[str, Charge]) -> str:
@@ -153,19 +153,21 @@ def _survivors(record: RoundRecord, shard: ShardRecord) -> str:
 
 
 def _quorum(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
-    certificates = {echo.place: Certificate.decode(bytes.fromhex(echo.certificate)) for echo in shard.echoes}
+    certificates = {
+        check.place: Certificate.decode(bytes.fromhex(check.certificate)) for check in shard.consistency_checks
+    }
     identities = {certificate.identity for certificate in certificates.values()}
-    if len(identities) < shard.quorum or len(identities) < len(shard.echoes):
-        return f"round {record.round}: expected echoes of {shard.quorum} devices, got {len(identities)}"
+    if len(identities) < shard.quorum or len(identities) < len(shard.consistency_checks):
+        return f"round {record.round}: expected consistency checks of {shard.quorum} devices, got {len(identities)}"
     if not set(certificates) <= set(shard.survivors):
-        return f"round {record.round}: an echo of a device that is not in the sum"
-    signed = _echo_of(shard)
+        return f"round {record.round}: a consistency check of a device that is not in the sum"
+    signed = _consistency_statement(shard)
     try:
-        for echo in shard.echoes:
-            certificate = certificates[echo.place]
+        for check in shard.consistency_checks:
+            certificate = certificates[check.place]
             # Whether it was still valid then depends on a clock that nobody can check now.
             certificate.check(evidence.task.population, evidence.authority_public, now=0)
-            verify(certificate.identity, CONSISTENCY_DOMAIN, signed, bytes.fromhex(echo.signature))
+            verify(certificate.identity, CONSISTENCY_DOMAIN, signed, bytes.fromhex(check.signature))
     except SignatureError as error:
         return f"round {record.round}: {error}"
     return ""

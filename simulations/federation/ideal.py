@@ -138,7 +138,7 @@ class IdealRound:
         sums, survivors = self._trained(shard, dealers)
         if not self._enough(Stage.INPUT, survivors, found.survivors_required):
             return None
-        if not (living := self._answered(Stage.ECHO, survivors, found.quorum)):
+        if not (living := self._answered(Stage.CONSISTENCY, survivors, found.quorum)):
             return None
         if self.rounds.central:
             seed = self.rounds.seed.child("central", self.number, shard[0])

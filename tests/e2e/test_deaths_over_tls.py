@@ -43,4 +43,4 @@ def test_the_record_names_the_survivors_that_signed(run: TlsFederation) -> None:
     record = open_record(lines[1], run.server.read_operator().public)
     assert record.lost == {f"{stage}: no reply": 1 for stage in Stage}
     assert len(record.shards[0].survivors) == 9
-    assert len(record.shards[0].echoes) == record.shards[0].quorum == 6
+    assert len(record.shards[0].consistency_checks) == record.shards[0].quorum == 6

@@ -107,8 +107,8 @@ class Federation:
             case Stage.INPUT:
                 client.open_input(request)
                 return client.masked_input(Encoded(self.inputs[device]))
-            case Stage.ECHO:
-                return client.echo(request)
+            case Stage.CONSISTENCY:
+                return client.check_consistency(request)
             case Stage.UNMASK:
                 return client.unmask(request)
 

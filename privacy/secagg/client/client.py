@@ -64,7 +64,7 @@ class Seen:
 
 
 class Client:
-    """One device in one round: `advertise`, `share`, `open_input`, `masked_input`, `echo`, `unmask`, in this order.
+    """One device in one round: `advertise`, `share`, `open_input`, `masked_input`, `check_consistency` and `unmask`.
 
     Each takes the server's request, gives the reply, and raises `Refused`, with the reason, when the request is not
     what an honest server would send. The caller remembers durably what `advertise` has `Seen`, also across restarts.
@@ -165,12 +165,12 @@ class Client:
         self._require(encoded.integers.dtype == np.int64, "an update of other numbers than int64")
         words = pack(encoded.integers, state.task.aggregation.modulus_bits)
         add_masks(words, *self._attempt(self._distribution(state, cohort).mask_seeds))
-        state.stage = Stage.ECHO
+        state.stage = Stage.CONSISTENCY
         return encode_masked(words)
 
-    def echo(self, request: bytes) -> bytes:
+    def check_consistency(self, request: bytes) -> bytes:
         """Sign the survivor set, so that no two devices can be told different ones."""
-        state, cohort = self._enter_with_cohort(Stage.ECHO)
+        state, cohort = self._enter_with_cohort(Stage.CONSISTENCY)
         survivors = self._parse(Survivors.decode, request)
         me, members = cohort.index(self._own.identity.public), set(survivors.members.places)
         self._require(me in members, "the server says that this device dropped out")
@@ -178,17 +178,17 @@ class Client:
         enough = len(members) >= cohort.params.survivors_required
         self._require(enough, "fewer survivors than the noise was sized for")
         self._require_live_holders(state, cohort, members)
-        self._require_own_draws(state, cohort, survivors)
-        state.agreed = survivors.agreed
+        self._require_own_neighbours(state, cohort, survivors)
+        state.signed_survivors = survivors.signed_survivors
         state.stage = Stage.UNMASK
         return encode_consistency_check(
-            self._own.identity.sign(CONSISTENCY_DOMAIN, cohort.consistency_statement(state.agreed))
+            self._own.identity.sign(CONSISTENCY_DOMAIN, cohort.consistency_statement(state.signed_survivors))
         )
 
     def unmask(self, request: bytes) -> bytes:
         """One share per dealer, of one kind; then the round's secrets are gone."""
         state, cohort = self._enter_with_cohort(Stage.UNMASK)
-        survivors = self._check_consistency(state, cohort, self._parse(decode_consistency_checks, request))
+        survivors = self._verify_quorum(state, cohort, self._parse(decode_consistency_checks, request))
         # The self-mask of a survivor or the mask key of a dropped device; never both.
         shares = {dealer: own if dealer in survivors else mask for dealer, (own, mask) in state.held.items()}
         self.withdraw()
@@ -232,15 +232,15 @@ class Client:
         alive = len(live & set(state.holders))
         self._require(alive >= cohort.params.threshold, "fewer live holders of this device's shares than the threshold")
 
-    def _require_own_draws(self, state: RoundState, cohort: Cohort, survivors: Survivors) -> None:
+    def _require_own_neighbours(self, state: RoundState, cohort: Cohort, survivors: Survivors) -> None:
         """The table's row and column of this device must be what it drew and whom it masked with; see `graph`."""
         me, places = cohort.index(self._own.identity.public), survivors.members.places
-        draws = self._attempt(lambda: NeighbourTable.decode(survivors.draws, places, cohort.params))
+        table = self._attempt(lambda: NeighbourTable.decode(survivors.neighbour_table, places, cohort.params))
         if cohort.params.complete:
             return
         holders, members = set(state.holders), set(places)
-        self._require(draws.drawn_by(me) == holders, "other holders of this device's shares than it drew")
-        masking = holders & members | draws.who_drew(me)
+        self._require(table.drawn_by(me) == holders, "other holders of this device's shares than it drew")
+        masking = holders & members | table.who_drew(me)
         self._require(masking == set(state.partners) & members, "other neighbours than this device masked with")
 
     def _open_model(self, state: RoundState, weights: bytes) -> NDArray[np.float32]:
@@ -249,18 +249,19 @@ class Client:
         self._require(model.size == state.task.model.dimension, "a model of another length than the task's")
         return model.astype(np.float32)
 
-    def _check_consistency(self, state: RoundState, cohort: Cohort, echoes: Mapping[int, bytes]) -> set[int]:
+    def _verify_quorum(self, state: RoundState, cohort: Cohort, checks: Mapping[int, bytes]) -> set[int]:
         """The survivors that a quorum has agreed on."""
-        agreed = state.agreed
-        if agreed is None:
-            raise self._refusal("echoes before this device's own")
-        self._require(set(echoes) <= set(agreed.members.places), "an echo from outside the survivor set")
-        self._require(len(echoes) >= cohort.params.quorum, "fewer echoes than the quorum")
-        for member in sorted(echoes)[: cohort.params.quorum]:
+        signed = state.signed_survivors
+        if signed is None:
+            raise self._refusal("consistency checks before this device's own")
+        self._require(set(checks) <= set(signed.members.places), "a consistency check from outside the survivor set")
+        self._require(len(checks) >= cohort.params.quorum, "fewer consistency checks than the quorum")
+        for member in sorted(checks)[: cohort.params.quorum]:
             self._attempt(
-                partial(cohort.verify_consistency, member, agreed, echoes[member]), "an echo of another survivor set"
+                partial(cohort.verify_consistency, member, signed, checks[member]),
+                "a consistency check of another survivor set",
             )
-        return set(agreed.members.places)
+        return set(signed.members.places)
 
     def _distribution(self, state: RoundState, cohort: Cohort) -> ShareDistribution:
         return ShareDistribution(state, cohort, cohort.index(self._own.identity.public), self._agreements)

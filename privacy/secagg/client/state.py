@@ -40,8 +40,8 @@ class RoundState:
     dealers: tuple[int, ...] = ()
     partners: tuple[int, ...] = ()
     """The members with whom this device shares a mask."""
-    agreed: SignedSurvivors | None = None
-    """What this device has signed in its echo."""
+    signed_survivors: SignedSurvivors | None = None
+    """What this device has signed in its consistency check."""
     channels: dict[int, Channel] = field(default_factory=dict, repr=False)
     """A cache: made anew after a restart."""
 
@@ -53,7 +53,7 @@ class RoundState:
         writer.var(Roster(self.cohort.adverts).encode() if self.cohort else b"")
         for members in (self.holders, self.dealers, self.partners):
             writer.var(Members(members).encode())
-        writer.var(self.agreed.encode() if self.agreed else b"")
+        writer.var(self.signed_survivors.encode() if self.signed_survivors else b"")
         write_indexed(writer, {dealer: own + mask for dealer, (own, mask) in self.held.items()})
         return writer.done()
 
@@ -72,8 +72,8 @@ class RoundState:
         state = cls(stage, signed_task, task, header, revocations, admitted_at, mask, self_secret)
         state.cohort = _cohort(Roster.decode(roster), header, task) if roster else None
         state.holders, state.dealers, state.partners = (Members.decode(reader.var()).places for _ in range(3))
-        agreed = reader.var()
-        state.agreed = SignedSurvivors.decode(agreed) if agreed else None
+        signed = reader.var()
+        state.signed_survivors = SignedSurvivors.decode(signed) if signed else None
         pairs = read_indexed(reader, 2 * SHARE_BYTES)
         state.held = {dealer: (pair[:SHARE_BYTES], pair[SHARE_BYTES:]) for dealer, pair in pairs.items()}
         reader.end()

@@ -47,7 +47,7 @@ class NeighbourTable:
         """Raises WireError when `data` is not as long as the table of so many."""
         width = 0 if params.complete else -(-params.cohort // 8)
         if len(data) != width * len(survivors):
-            raise WireError(f"draws: expected {width} bytes for each of {len(survivors)}, got {len(data)}")
+            raise WireError(f"neighbour table: expected {width} bytes for each of {len(survivors)}, got {len(data)}")
         return cls(survivors, np.frombuffer(data, np.uint8).reshape(len(survivors), width))
 
     def drawn_by(self, survivor: int) -> set[int]:

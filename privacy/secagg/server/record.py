@@ -7,7 +7,6 @@ of a round by their pseudonymous identities, so under a claim that rests on secr
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
@@ -55,11 +54,11 @@ class ShardRecord(Frozen):
     quorum: int = Field(ge=1)
     survivors_required: int = Field(ge=1)
     survivors: _Places
-    draws: Digest
+    table_digest: Digest = Field(validation_alias="draws", serialization_alias="draws")
     """Of who drew whom among the survivors; of nothing, in a complete graph."""
     sum_digest: Digest
     """Of the masked sum."""
-    echoes: tuple[ConsistencyCheck, ...]
+    consistency_checks: tuple[ConsistencyCheck, ...] = Field(validation_alias="echoes", serialization_alias="echoes")
     """A quorum of them, those of the lowest places."""
     noise_multiplier: float = Field(ge=0)
     """From the devices assumed honest and present, over the sensitivity."""
@@ -145,18 +144,18 @@ def _shard_record(number: int, shard: Shard) -> ShardRecord:
         quorum=params.quorum,
         survivors_required=params.survivors_required,
         survivors=shard.survivors.places,
-        draws=shard.agreed.draws.hex(),
+        table_digest=shard.signed_survivors.table_digest.hex(),
         sum_digest=shard.sum_digest.hex(),
-        echoes=_quorum_of(shard.echoes, shard),
+        consistency_checks=_quorum_of(shard),
         noise_multiplier=cohort.mechanism.noise_multiplier,
     )
 
 
-def _quorum_of(echoes: Mapping[int, bytes], shard: Shard) -> tuple[ConsistencyCheck, ...]:
-    adverts = shard.cohort.adverts
+def _quorum_of(shard: Shard) -> tuple[ConsistencyCheck, ...]:
+    adverts, signatures = shard.cohort.adverts, shard.consistency_checks
     return tuple(
         ConsistencyCheck(
-            place=place, certificate=adverts[place].certificate.encode().hex(), signature=echoes[place].hex()
+            place=place, certificate=adverts[place].certificate.encode().hex(), signature=signatures[place].hex()
         )
-        for place in sorted(echoes)[: shard.cohort.params.quorum]
+        for place in sorted(signatures)[: shard.cohort.params.quorum]
     )

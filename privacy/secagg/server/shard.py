@@ -143,20 +143,20 @@ class Shard:
         self._sum = self._empty_sum()
         self._summed: set[int] = set()
         self._told = Survivors(Members(()))
-        self.agreed = self._told.agreed
+        self.signed_survivors = self._told.signed_survivors
         """What the survivors sign; nobody, before all inputs are in."""
-        self._echoes: dict[int, bytes] = {}
+        self._consistency_checks: dict[int, bytes] = {}
         self._revealed: dict[int, dict[int, bytes]] = defaultdict(dict)
 
     @property
     def survivors(self) -> Members:
         """The members whose masked vectors are in the sum; none before all inputs are in."""
-        return self.agreed.members
+        return self.signed_survivors.members
 
     @property
-    def echoes(self) -> Mapping[int, bytes]:
+    def consistency_checks(self) -> Mapping[int, bytes]:
         """The survivors' signatures over the survivor set, by place."""
-        return self._echoes
+        return self._consistency_checks
 
     @property
     def sum_digest(self) -> bytes:
@@ -166,7 +166,7 @@ class Shard:
     @property
     def transcript(self) -> str:
         """Hex digest of cohort, survivor set and masked sum: what is about to be unmasked, and nothing else."""
-        return total_transcript(self.cohort.consistency_statement(self.agreed), self.sum_digest)
+        return total_transcript(self.cohort.consistency_statement(self.signed_survivors), self.sum_digest)
 
     def requests(self) -> dict[Member, Request]:
         """What to send to whom in this stage."""
@@ -186,7 +186,7 @@ class Shard:
         take = {
             Stage.SHARE: self._take_shares,
             Stage.INPUT: self._take_masked,
-            Stage.ECHO: self._take_consistency_check,
+            Stage.CONSISTENCY: self._take_consistency_check,
             Stage.UNMASK: self._take_revealed,
         }[self._current]
         try:
@@ -241,8 +241,8 @@ class Shard:
 
     def _take_consistency_check(self, me: int, body: bytes) -> None:
         signature = decode_consistency_check(body)
-        self.cohort.verify_consistency(me, self.agreed, signature)
-        self._echoes[me] = signature
+        self.cohort.verify_consistency(me, self.signed_survivors, signature)
+        self._consistency_checks[me] = signature
 
     def _take_revealed(self, me: int, body: bytes) -> None:
         shares = decode_revealed(body)
@@ -270,7 +270,7 @@ class Shard:
 
     def _needed(self, stage: Stage) -> int:
         match stage:
-            case Stage.ECHO:
+            case Stage.CONSISTENCY:
                 return self.cohort.params.quorum
             case Stage.UNMASK:
                 return self.cohort.params.threshold
@@ -298,17 +298,19 @@ class Shard:
                 return Roster(self.cohort.adverts).encode()
             case Stage.INPUT:
                 return self._model
-            case Stage.ECHO:
+            case Stage.CONSISTENCY:
                 return self._told.encode()
             case _:
-                return encode_consistency_checks(dict(sorted(self._echoes.items())[: self.cohort.params.quorum]))
+                return encode_consistency_checks(
+                    dict(sorted(self._consistency_checks.items())[: self.cohort.params.quorum])
+                )
 
     def _tell_survivors(self) -> None:
         places = tuple(sorted(self._summed))
         self._told = Survivors(
             Members(places), NeighbourTable.of(self._encrypted_shares, places, self.cohort.params).encode()
         )
-        self.agreed = self._told.agreed
+        self.signed_survivors = self._told.signed_survivors
 
     def _empty_sum(self) -> Words:
         bits, length = self._task.aggregation.modulus_bits, self._task.length
@@ -321,9 +323,9 @@ class Shard:
         return self._stage
 
 
-def total_transcript(echo: bytes, sum_digest: bytes) -> str:
+def total_transcript(statement: bytes, sum_digest: bytes) -> str:
     """Hex digest that a shard's charge is bound to, of what the survivors signed and the masked sum.
 
     Anyone can recompute it from a round's record.
     """
-    return sha256(b"havenfl/secagg/total/3", echo, sum_digest).hex()
+    return sha256(b"havenfl/secagg/total/3", statement, sum_digest).hex()

@@ -250,15 +250,17 @@ def test_an_input_that_comes_after_its_stage() -> None:
         federation.server.receive(CHEAT, late)
 
 
-# -- echoes and revealed shares
+# -- consistency checks and revealed shares
 
 
-def test_an_echo_of_another_survivor_set() -> None:
+def test_a_consistency_check_of_another_survivor_set() -> None:
     def other(federation: Federation, _: bytes) -> bytes:
-        signed = federation.server.shards[0].cohort.consistency_statement(Survivors(Members((0, 1, 2))).agreed)
+        signed = federation.server.shards[0].cohort.consistency_statement(
+            Survivors(Members((0, 1, 2))).signed_survivors
+        )
         return encode_consistency_check(federation.keys(CHEAT).identity.sign(CONSISTENCY_DOMAIN, signed))
 
-    goes_on_without(round_with(Stage.ECHO, other), "havenfl/secagg/echo", survivor=True)
+    goes_on_without(round_with(Stage.CONSISTENCY, other), "havenfl/secagg/echo", survivor=True)
 
 
 def _wrong_share(federation: Federation, message: bytes) -> bytes:
@@ -301,5 +303,7 @@ def test_a_wrong_share_of_its_own_secret_is_not_needed() -> None:
 def test_garbage_from_so_many_that_the_threshold_falls() -> None:
     federation = Federation(10)
     with pytest.raises(Aborted, match="echo: expected at least 6 devices, got 5"):
-        federation.run(replies=lambda at, device, message: b"junk" if at is Stage.ECHO and device > 4 else message)
+        federation.run(
+            replies=lambda at, device, message: b"junk" if at is Stage.CONSISTENCY and device > 4 else message
+        )
     assert len(federation.rejections) == 5

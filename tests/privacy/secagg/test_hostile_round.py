@@ -1,4 +1,4 @@
-"""What a server that lies about inputs, survivors and echoes is told: a named reason, and nothing else."""
+"""What a server that lies about inputs, survivors and consistency checks is told: a named reason, and nothing else."""
 
 from __future__ import annotations
 
@@ -128,11 +128,11 @@ def test_an_announced_model_of_another_length(weights: np.ndarray) -> None:  # t
     refuses(before(Stage.INPUT, federation), Stage.INPUT, request_of(federation), "a model of another length")
 
 
-# -- survivors and echoes
+# -- survivors and consistency checks
 
 
-def told(places: tuple[int, ...], draws: bytes = b"") -> Survivors:
-    return Survivors(Members(places), draws)
+def told(places: tuple[int, ...], table: bytes = b"") -> Survivors:
+    return Survivors(Members(places), table)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def told(places: tuple[int, ...], draws: bytes = b"") -> Survivors:
     ],
 )
 def test_a_survivor_list_that_lies(members: Callable[[Federation], list[int]], reason: str) -> None:
-    federation = before(Stage.ECHO)
-    refuses(federation, Stage.ECHO, told(tuple(members(federation))).encode(), reason)
+    federation = before(Stage.CONSISTENCY)
+    refuses(federation, Stage.CONSISTENCY, told(tuple(members(federation))).encode(), reason)
 
 
 @lru_cache(maxsize=1)
@@ -157,7 +157,7 @@ def _sparse() -> TaskSpec:
 
 def test_a_victim_whose_holders_were_all_dropped() -> None:
     """140 devices on a random graph: the survivors are enough, but hardly one of them holds the victim's shares."""
-    federation = before(Stage.ECHO, Federation(140, task=_sparse()))
+    federation = before(Stage.CONSISTENCY, Federation(140, task=_sparse()))
     state = federation.clients[0]._state
     assert state is not None
     params = federation.server.shards[0].cohort.params
@@ -165,7 +165,7 @@ def test_a_victim_whose_holders_were_all_dropped() -> None:
     assert len(holders) == params.degree <= params.dropouts
     kept = tuple(one for one in range(140) if one not in holders)
     assert len(kept) >= params.survivors_required
-    refuses(federation, Stage.ECHO, told(kept).encode(), "fewer live holders")
+    refuses(federation, Stage.CONSISTENCY, told(kept).encode(), "fewer live holders")
 
 
 def test_a_victim_whose_holders_dealt_nothing() -> None:
@@ -196,32 +196,32 @@ def test_an_impostor_that_dealt_nothing_on_a_random_graph() -> None:
 
 
 def test_a_split_view_of_the_survivors() -> None:
-    """Half of the devices are told that member 9 dropped out: neither half finds a quorum of echoes."""
-    federation = before(Stage.ECHO)
+    """Half of the devices are told that member 9 dropped out: neither half finds a quorum of checks."""
+    federation = before(Stage.CONSISTENCY)
     full, partial = told(tuple(range(10))), told(tuple(range(9)))
     victim = next(device for device in range(10) if place(federation, device) == 9)
     views = {device: partial if device % 2 and device != victim else full for device in range(10)}
     for device, survivors in views.items():
-        federation.step(Stage.ECHO, device, survivors.encode())
-    echoes = _echoes(federation, views)
+        federation.step(Stage.CONSISTENCY, device, survivors.encode())
+    checks = _checks(federation, views)
     for device in range(10):
-        with pytest.raises(Refused, match=r"another survivor set|outside the survivor set|fewer echoes"):
-            federation.step(Stage.UNMASK, device, encode_consistency_checks(echoes))
+        with pytest.raises(Refused, match=r"another survivor set|outside the survivor set|fewer consistency checks"):
+            federation.step(Stage.UNMASK, device, encode_consistency_checks(checks))
         assert federation.clients[device].snapshot() == b""
 
 
-def _echoes(federation: Federation, views: dict[int, Survivors]) -> dict[int, bytes]:
+def _checks(federation: Federation, views: dict[int, Survivors]) -> dict[int, bytes]:
     cohort = federation.server.shards[0].cohort
     return {
         place(federation, device): federation.keys(device).identity.sign(
-            CONSISTENCY_DOMAIN, cohort.consistency_statement(survivors.agreed)
+            CONSISTENCY_DOMAIN, cohort.consistency_statement(survivors.signed_survivors)
         )
         for device, survivors in views.items()
     }
 
 
 def test_split_rosters() -> None:
-    """Two halves see different rosters: nobody's boxes open on the other side, and no quorum echoes one transcript."""
+    """Two halves see different rosters: nobody's encrypted shares open on the other side, and no quorum signs one transcript."""
     federation = before(Stage.SHARE)
     adverts = Roster.decode(request_of(federation)).adverts
     dropped = next(device for device in range(10) if place(federation, device) == 9)
@@ -234,31 +234,33 @@ def test_split_rosters() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_too_few_echoes(count: int) -> None:
+def test_too_few_consistency_checks(count: int) -> None:
     federation = before(Stage.UNMASK)
-    echoes = decode_consistency_checks(request_of(federation))
+    checks = decode_consistency_checks(request_of(federation))
     refuses(
         federation,
         Stage.UNMASK,
-        encode_consistency_checks(dict(list(echoes.items())[:count])),
-        "fewer echoes than the quorum",
+        encode_consistency_checks(dict(list(checks.items())[:count])),
+        "fewer consistency checks than the quorum",
     )
 
 
-def test_an_echo_of_a_member_that_is_not_in_the_sum() -> None:
+def test_a_consistency_check_of_a_member_that_is_not_in_the_sum() -> None:
     federation = before(Stage.UNMASK, _with_a_drop_out())
-    echoes, lost = decode_consistency_checks(request_of(federation)), place(federation, 4)
+    checks, lost = decode_consistency_checks(request_of(federation)), place(federation, 4)
     shard = federation.server.shards[0]
-    signed = federation.keys(4).identity.sign(CONSISTENCY_DOMAIN, shard.cohort.consistency_statement(shard.agreed))
-    lie = encode_consistency_checks({**dict(list(echoes.items())[1:]), lost: signed})
-    refuses(federation, Stage.UNMASK, lie, "an echo from outside the survivor set")
+    signed = federation.keys(4).identity.sign(
+        CONSISTENCY_DOMAIN, shard.cohort.consistency_statement(shard.signed_survivors)
+    )
+    lie = encode_consistency_checks({**dict(list(checks.items())[1:]), lost: signed})
+    refuses(federation, Stage.UNMASK, lie, "a consistency check from outside the survivor set")
 
 
-def test_a_forged_echo() -> None:
+def test_a_forged_consistency_check() -> None:
     federation = before(Stage.UNMASK)
-    echoes = decode_consistency_checks(request_of(federation))
-    first = min(echoes)
-    refuses(federation, Stage.UNMASK, encode_consistency_checks({**echoes, first: bytes(64)}), "another survivor set")
+    checks = decode_consistency_checks(request_of(federation))
+    first = min(checks)
+    refuses(federation, Stage.UNMASK, encode_consistency_checks({**checks, first: bytes(64)}), "another survivor set")
 
 
 def test_both_kinds_of_share_in_one_request() -> None:
@@ -266,8 +268,8 @@ def test_both_kinds_of_share_in_one_request() -> None:
     federation = before(Stage.UNMASK, _with_a_drop_out())
     state = federation.clients[0]._state
     assert state is not None
-    assert state.agreed is not None
-    held, survivors = dict(state.held), set(state.agreed.members.places)
+    assert state.signed_survivors is not None
+    held, survivors = dict(state.held), set(state.signed_survivors.members.places)
     reply = federation.step(Stage.UNMASK, 0, request_of(federation))
     dropped = set(held) - survivors
     assert len(dropped) == 1
@@ -295,12 +297,12 @@ def test_both_kinds_of_share_in_two_requests() -> None:
         with pytest.raises(Refused, match="over"):
             federation.step(Stage.UNMASK, 0, again)
     with pytest.raises(Refused, match="over"):
-        federation.step(Stage.ECHO, 0, told(tuple(range(9))).encode())
+        federation.step(Stage.CONSISTENCY, 0, told(tuple(range(9))).encode())
 
 
 def test_a_second_survivor_set_before_unmasking() -> None:
     federation = before(Stage.UNMASK)
-    refuses(federation, Stage.ECHO, told(tuple(range(9))).encode(), "a request of stage echo at stage unmask")
+    refuses(federation, Stage.CONSISTENCY, told(tuple(range(9))).encode(), "a request of stage echo at stage unmask")
 
 
 # -- bytes

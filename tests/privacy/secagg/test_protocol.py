@@ -59,7 +59,7 @@ def test_any_drop_out_pattern_gives_the_exact_sum_or_an_abort(data: st.DataObjec
         left = leaves[device]
         return None if left is not None and list(Stage).index(stage) >= list(Stage).index(left) else message
 
-    in_sum = [i for i, left in enumerate(leaves) if left in {None, Stage.ECHO, Stage.UNMASK}]
+    in_sum = [i for i, left in enumerate(leaves) if left in {None, Stage.CONSISTENCY, Stage.UNMASK}]
     try:
         federation.run(replies=drop)
         [total] = federation.server.totals()
@@ -84,7 +84,7 @@ def test_drop_outs_on_a_random_graph(devices: int, data: st.DataObject) -> None:
             None if device in leaves and list(Stage).index(at) >= list(Stage).index(leaves[device]) else message
         )
     )
-    in_sum = [one for one in range(devices) if leaves.get(one) in {None, Stage.ECHO, Stage.UNMASK}]
+    in_sum = [one for one in range(devices) if leaves.get(one) in {None, Stage.CONSISTENCY, Stage.UNMASK}]
     [total] = federation.server.totals()
     assert not federation.server.shards[0].cohort.params.complete
     np.testing.assert_array_equal(total.sums, federation.expected(in_sum))
@@ -178,7 +178,7 @@ def test_a_device_gives_one_input_and_then_no_other(federation: Federation) -> N
     with pytest.raises(Refused, match="stage input at stage echo"):
         federation.clients[0].masked_input(Encoded(federation.inputs[0]))
     with pytest.raises(Refused, match="over"):
-        federation.clients[0].echo(b"")
+        federation.clients[0].check_consistency(b"")
 
 
 def test_neither_after_a_restart(federation: Federation) -> None:

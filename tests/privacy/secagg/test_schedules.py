@@ -36,7 +36,7 @@ class Requests:
 def recorded() -> Requests:
     federation, found = Federation(DEVICES), dict[Step, bytes]()
     for stage in Stage:
-        if stage is Stage.ECHO:
+        if stage is Stage.CONSISTENCY:
             state = federation.clients[0]._state
             assert state is not None
             held = dict(state.held)
@@ -44,16 +44,16 @@ def recorded() -> Requests:
         federation.exchange(stage)
         federation.server.advance()
     fewer = Survivors(Members(tuple(one for one in range(DEVICES) if one != place(federation, 4))))
-    statement = federation.server.shards[0].cohort.consistency_statement(fewer.agreed)
-    echoes = {
+    statement = federation.server.shards[0].cohort.consistency_statement(fewer.signed_survivors)
+    checks = {
         place(federation, one): federation.keys(one).identity.sign(CONSISTENCY_DOMAIN, statement) for one in range(4)
     }
-    found[Stage.ECHO, "other"] = fewer.encode()
-    found[Stage.UNMASK, "other"] = encode_consistency_checks(echoes)
+    found[Stage.CONSISTENCY, "other"] = fewer.encode()
+    found[Stage.UNMASK, "other"] = encode_consistency_checks(checks)
     return Requests(found, held)
 
 
-STEPS = [*((stage, "true") for stage in Stage), (Stage.ECHO, "other"), (Stage.UNMASK, "other")]
+STEPS = [*((stage, "true") for stage in Stage), (Stage.CONSISTENCY, "other"), (Stage.UNMASK, "other")]
 
 
 def ahead(steps: Sequence[Step]) -> st.SearchStrategy[list[Step | str]]:
@@ -65,8 +65,8 @@ def ahead(steps: Sequence[Step]) -> st.SearchStrategy[list[Step | str]]:
     )
 
 
-def honest(echo: str) -> list[Step]:
-    return [*((stage, "true") for stage in list(Stage)[:3]), (Stage.ECHO, echo), (Stage.UNMASK, echo)]
+def honest(told: str) -> list[Step]:
+    return [*((stage, "true") for stage in list(Stage)[:3]), (Stage.CONSISTENCY, told), (Stage.UNMASK, told)]
 
 
 SEQUENCES = st.one_of(
@@ -117,7 +117,7 @@ def test_no_order_of_requests_makes_a_device_say_more(sequence: list[Step | str]
 
 def test_both_stories_come_to_their_end_when_told_alone() -> None:
     """So that the sequences above are not refused for another reason."""
-    ends = [dict(answers(Federation(DEVICES), honest(echo)))[Stage.UNMASK] for echo in ("true", "other")]
+    ends = [dict(answers(Federation(DEVICES), honest(told)))[Stage.UNMASK] for told in ("true", "other")]
     assert ends[0] != ends[1]
 
 

@@ -51,11 +51,11 @@ class Log:
         changed = [one.model_copy(update=fields) if one.round == number else one for one in self.records]
         return replace(self, records=tuple(changed))
 
-    def echoes_from_a_lost_place(self) -> tuple[ConsistencyCheck, ...]:
+    def checks_from_a_lost_place(self) -> tuple[ConsistencyCheck, ...]:
         """Of the second round, the first of them said to be of the member that dropped out."""
         shard = self.records[1].shards[0]
         [lost] = set(range(shard.cohort)) - set(shard.survivors)
-        first, *others = shard.echoes
+        first, *others = shard.consistency_checks
         return (first.model_copy(update={"place": lost}), *others)
 
     def change_shard(self, number: int, **fields: object) -> Log:
@@ -66,7 +66,7 @@ class Log:
 def record_of(number: int) -> tuple[RoundRecord, Charge, Federation]:
     federation = Federation(10, task=TASK, number=number)
     drop = {4} if number == 2 else set()
-    federation.run(until=Stage.ECHO, replies=lambda at, i, m: None if at is Stage.INPUT and i in drop else m)
+    federation.run(until=Stage.CONSISTENCY, replies=lambda at, i, m: None if at is Stage.INPUT and i in drop else m)
     server = federation.server
     transcript = joint_transcript(server.transcripts)
     charge = Charge.of(TASK, number, transcript)
@@ -172,8 +172,8 @@ SURVIVORS = "secure aggregation: enough survivors"
         (lambda log: log.change_shard(1, sum_digest="ab" * 32), SUMS),
         (lambda log: log.change_shard(1, survivors=tuple(range(9))), SUMS),
         (lambda log: log.change_shard(1, survivors=tuple(range(9))), QUORUM),
-        (lambda log: log.change_shard(1, draws="ab" * 32), QUORUM),
-        (lambda log: log.change_shard(1, draws="ab" * 32), SUMS),
+        (lambda log: log.change_shard(1, table_digest="ab" * 32), QUORUM),
+        (lambda log: log.change_shard(1, table_digest="ab" * 32), SUMS),
         (lambda log: log.change_shard(2, survivors=(0, 1, 2)), SURVIVORS),
         (lambda log: log.change_shard(1, survivors=(*range(9), 10)), SURVIVORS),
         (lambda log: log.change_shard(1, threshold=2), THRESHOLDS),
@@ -182,10 +182,13 @@ SURVIVORS = "secure aggregation: enough survivors"
         (lambda log: log.change_shard(1, cohort=2_000), THRESHOLDS),
         (lambda log: log.change_shard(1, cohort=9), QUORUM),
         (lambda log: log.change_shard(1, cohort=9), SUMS),
-        (lambda log: log.change_shard(1, echoes=log.records[0].shards[0].echoes[1:]), QUORUM),
-        (lambda log: log.change_shard(1, echoes=log.records[0].shards[0].echoes[:1] * 6), QUORUM),
-        (lambda log: log.change_shard(1, echoes=log.records[1].shards[0].echoes), QUORUM),
-        (lambda log: log.change_shard(2, echoes=log.echoes_from_a_lost_place()), QUORUM),
+        (lambda log: log.change_shard(1, consistency_checks=log.records[0].shards[0].consistency_checks[1:]), QUORUM),
+        (
+            lambda log: log.change_shard(1, consistency_checks=log.records[0].shards[0].consistency_checks[:1] * 6),
+            QUORUM,
+        ),
+        (lambda log: log.change_shard(1, consistency_checks=log.records[1].shards[0].consistency_checks), QUORUM),
+        (lambda log: log.change_shard(2, consistency_checks=log.checks_from_a_lost_place()), QUORUM),
         (lambda log: log.change_shard(1, noise_multiplier=2.0), "noise: at least what was charged"),
         (lambda log: log.change(2, model="cd" * 32), "models: each round trained the one released before it"),
         (lambda log: log.change(1, entry="ef" * 32), LEDGER),

@@ -40,21 +40,21 @@ def tables(draw: st.DrawFn) -> tuple[dict[int, frozenset[int]], Parameters]:
 
 
 @given(tables())
-def test_rows_and_columns_are_those_of_the_draws(table: tuple[dict[int, frozenset[int]], Parameters]) -> None:
-    holders, params = table
+def test_rows_and_columns_are_those_of_the_draws(drawn: tuple[dict[int, frozenset[int]], Parameters]) -> None:
+    holders, params = drawn
     survivors = tuple(sorted(holders))
     data = NeighbourTable.of(holders, survivors, params).encode()
-    draws = NeighbourTable.decode(data, survivors, params)
-    assert draws.encode() == data
+    table = NeighbourTable.decode(data, survivors, params)
+    assert table.encode() == data
     for member in range(params.cohort):
-        assert draws.who_drew(member) == {one for one, drawn in holders.items() if member in drawn}
+        assert table.who_drew(member) == {one for one, others in holders.items() if member in others}
     for survivor in survivors:
-        assert draws.drawn_by(survivor) == holders[survivor]
+        assert table.drawn_by(survivor) == holders[survivor]
 
 
 @pytest.mark.parametrize("size", [0, 17, 18 * 3 - 1, 18 * 3 + 1])
 def test_tables_of_another_length(size: int) -> None:
-    with pytest.raises(WireError, match=f"draws: expected 18 bytes for each of 3, got {size}"):
+    with pytest.raises(WireError, match=f"neighbour table: expected 18 bytes for each of 3, got {size}"):
         NeighbourTable.decode(bytes(size), (0, 4, 9), PARAMS)
 
 
@@ -63,9 +63,14 @@ def test_a_complete_graph_has_none() -> None:
     assert NeighbourTable.of({}, range(10), params).encode() == b""
     with pytest.raises(WireError, match="expected 0 bytes for each of 3, got 1"):
         NeighbourTable.decode(b"\x01", (0, 4, 9), params)
-    federation = before(Stage.ECHO)
+    federation = before(Stage.CONSISTENCY)
     honest = Survivors.decode(request_of(federation))
-    refuses(federation, Stage.ECHO, replace(honest, draws=bytes(20)).encode(), "draws: expected 0 bytes")
+    refuses(
+        federation,
+        Stage.CONSISTENCY,
+        replace(honest, neighbour_table=bytes(20)).encode(),
+        "neighbour table: expected 0 bytes",
+    )
 
 
 # -- what a device makes of one that lies
@@ -93,21 +98,23 @@ def drawers_of(federation: Federation, member: int) -> frozenset[int]:
 
 
 def test_a_row_that_is_not_what_the_device_drew() -> None:
-    federation = before(Stage.ECHO, random_graph())
+    federation = before(Stage.CONSISTENCY, random_graph())
     me = place(federation)
     fewer = frozenset(sorted(holders_of(federation))[1:])
-    refuses(federation, Stage.ECHO, shown(federation, {me: fewer}), "other holders of this device's shares than it")
+    refuses(
+        federation, Stage.CONSISTENCY, shown(federation, {me: fewer}), "other holders of this device's shares than it"
+    )
 
 
 @pytest.mark.parametrize("added", [True, False])
 def test_a_column_that_is_not_whom_the_device_masked_with(added: bool) -> None:
-    federation = before(Stage.ECHO, random_graph())
+    federation = before(Stage.CONSISTENCY, random_graph())
     me = place(federation)
     strangers = set(range(DEVICES)) - drawers_of(federation, me) - holders_of(federation) - {me}
     other = min(strangers if added else drawers_of(federation, me) - holders_of(federation))
     row = frozenset(federation.server.shards[0]._encrypted_shares[other])
     lie = shown(federation, {other: row | {me} if added else row - {me}})
-    refuses(federation, Stage.ECHO, lie, "other neighbours than this device masked with")
+    refuses(federation, Stage.CONSISTENCY, lie, "other neighbours than this device masked with")
 
 
 # -- a device that is cut off
@@ -122,7 +129,7 @@ class CutOff:
     lost: frozenset[int]
 
     @classmethod
-    def before_echo(cls, *, spare: int) -> CutOff:
+    def before_the_consistency_check(cls, *, spare: int) -> CutOff:
         """Up to the inputs; `spare` devices fewer drop out than may."""
         federation = before(Stage.INPUT, random_graph())
         device = min(range(DEVICES), key=lambda one: len(drawers_of(federation, place(federation, one))))
@@ -146,9 +153,9 @@ class CutOff:
 
 
 def test_the_holders_of_a_box_that_was_kept_back_refuse() -> None:
-    cut = CutOff.before_echo(spare=0)
+    cut = CutOff.before_the_consistency_check(spare=0)
     federation = cut.federation
-    federation.exchange(Stage.ECHO)
+    federation.exchange(Stage.CONSISTENCY)
     refused = {place(federation, device) for device in federation.refusals}
     assert refused == holders_of(federation, cut.device) - cut.lost
     assert set(federation.refusals.values()) == {"other neighbours than this device masked with"}
@@ -158,17 +165,17 @@ def test_the_holders_of_a_box_that_was_kept_back_refuse() -> None:
 
 @pytest.mark.parametrize("spare", [0, 1])
 def test_a_device_that_is_cut_off_counts_as_lost(spare: int) -> None:
-    """The others are shown a table without its draws, and cannot know better; the echoes are one fewer than devices."""
-    cut = CutOff.before_echo(spare=spare)
+    """The others are shown a table without its row, and cannot know better; the consistency checks are one fewer than devices."""
+    cut = CutOff.before_the_consistency_check(spare=spare)
     federation, shard = cut.federation, cut.federation.server.shards[0]
     lie = Survivors.decode(shown(federation, {place(federation, cut.device): frozenset()}))
-    shard._told, shard.agreed = lie, lie.agreed
-    federation.exchange(Stage.ECHO)
+    shard._told, shard.signed_survivors = lie, lie.signed_survivors
+    federation.exchange(Stage.CONSISTENCY)
     assert federation.refusals == {cut.device: "other holders of this device's shares than it drew"}
-    assert len(shard._echoes) == PARAMS.survivors_required - 1 + spare
-    echoes = encode_consistency_checks(shard._echoes)
-    other = next(device for device in range(DEVICES) if place(federation, device) in shard._echoes)
+    assert len(shard._consistency_checks) == PARAMS.survivors_required - 1 + spare
+    checks = encode_consistency_checks(shard._consistency_checks)
+    other = next(device for device in range(DEVICES) if place(federation, device) in shard._consistency_checks)
     if spare:
-        federation.step(Stage.UNMASK, other, echoes)
+        federation.step(Stage.UNMASK, other, checks)
     else:
-        refuses(federation, Stage.UNMASK, echoes, "fewer echoes than the quorum", device=other)
+        refuses(federation, Stage.UNMASK, checks, "fewer consistency checks than the quorum", device=other)
