@@ -113,9 +113,9 @@ class ServerDirectory:
         an aggregator.
         """
         task = parsed(self.task, TaskSpec.model_validate_json, ServiceError)
-        if task.fleet is not None:
+        if task.simulation.fleet is not None:
             raise ServiceError(f"{self.task}: expected a task for devices, got one with the noise of a larger fleet")
-        if task.trusted_aggregator:
+        if task.simulation.trusted_aggregator:
             raise ServiceError(f"{self.task}: expected a task for devices, got one of a trusted aggregator")
         return task
 

@@ -67,9 +67,9 @@ def run_server(transport: GridTransport, config: RunConfig) -> None:
         ConfigError: when the configuration cannot be run, or is for another number of devices.
     """
     prepared = _prepared(str(config["config"]))
-    if prepared.task.fleet is not None:
+    if prepared.task.simulation.fleet is not None:
         raise ConfigError("fleet: a server refuses tasks that extrapolate to one; use `fl-sim run`")
-    if prepared.task.trusted_aggregator:
+    if prepared.task.simulation.trusted_aggregator:
         raise ConfigError("server.aggregation: a server is trusted with no update; use `fl-sim run` for central")
     if not config["out"]:
         raise ConfigError("out: expected a path in --run-config, got none")

@@ -71,7 +71,7 @@ def _marking(task: TaskSpec, report: EpsilonReport) -> dict[str, Any]:
     extrapolated = {} if stated is None else {"extrapolation": stated.statement}
     return {
         "hypothetical": report.hypothetical,
-        "trusted_aggregator": task.trusted_aggregator,
+        "trusted_aggregator": task.simulation.trusted_aggregator,
         "extrapolated": stated is not None,
         **extrapolated,
     }

@@ -80,12 +80,12 @@ class Registry:
         files = _files(contents)
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         name = sha256(canonical_json(digests)).hex()[:32]
-        channel = STABLE if contents.task.fleet is None else EXTRAPOLATED
+        channel = STABLE if contents.task.simulation.fleet is None else EXTRAPOLATED
         predicate = {
             "task": contents.task.id,
             "parent": self._name_in(channel),
             "ledger": dict(ledger_head),
-            "extrapolated": contents.task.fleet is not None,
+            "extrapolated": contents.task.simulation.fleet is not None,
         }
         if not (self._root / name).exists():
             files[STATEMENT_FILE] = sign_statement(digests, predicate, signer)

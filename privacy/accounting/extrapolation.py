@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from privacy.accounting.accountant import spend
 from privacy.accounting.events import Event, round_event
-from privacy.task.task import Budget, TaskSpec
+from privacy.task.task import Budget, SimulationOnly, TaskSpec
 
 
 def fleet_task(task: TaskSpec) -> TaskSpec:
@@ -16,7 +16,7 @@ def fleet_task(task: TaskSpec) -> TaskSpec:
     Raises:
         ValueError: when the task extrapolates to no fleet.
     """
-    fleet = task.fleet
+    fleet = task.simulation.fleet
     if fleet is None:
         raise ValueError("fleet: expected a task that extrapolates to one, got none")
     return task.model_copy(
@@ -25,8 +25,7 @@ def fleet_task(task: TaskSpec) -> TaskSpec:
             "participation": fleet.participation,
             "aggregation": fleet.aggregation,
             "budget": Budget(epsilon=fleet.epsilon, delta=task.budget.delta),
-            "fleet": None,
-            "trusted_aggregator": False,
+            "simulation": SimulationOnly(),
         }
     )
 

@@ -71,7 +71,7 @@ def auditable(task: TaskSpec) -> None:
         raise NothingToAudit("mechanism.adaptive: expected a fixed clip, got one that adapts; no audit covers its bit")
     if task.mechanism.correlation is not None:
         raise NothingToAudit("mechanism.correlation: expected noise of the devices; no audit covers the server's")
-    if task.trusted_aggregator:
+    if task.simulation.trusted_aggregator:
         raise NothingToAudit("trusted_aggregator: expected noise of the devices; no audit covers an aggregator's")
 
 

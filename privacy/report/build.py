@@ -76,11 +76,11 @@ def build_report(
     ledger_state = replay(entries, head, public_key)
     own = [account for account in ledger_state.accounts.values() if account.charge.task == task.id]
     _check(task, ledger_state, own, facts)
-    device = confirmed_spend(ledger_state.counts, task.budget.delta)
+    device, fleet = confirmed_spend(ledger_state.counts, task.budget.delta), task.simulation.fleet
     return EpsilonReport(
         hypothetical=task.randomness == "seeded",
         claim=_claim(task, ledger_state, device),
-        extrapolation=None if task.fleet is None else extrapolation_part(task, task.fleet, own),
+        extrapolation=None if fleet is None else extrapolation_part(task, fleet, own),
         mechanism=_mechanism(task, facts),
         participation=_participation(task, own, facts),
         spend=_spend(task, ledger_state, device),
@@ -102,7 +102,7 @@ def _check(task: TaskSpec, ledger_state: LedgerState, own: Sequence[Account], fa
         )
     if any(account.charge.event != round_event(task, account.charge.round) for account in own):
         raise ReportError(f"ledger: expected every round of task {task.id} charged as the task says, got another event")
-    if task.fleet is not None and len(own) < len(ledger_state.accounts):
+    if task.simulation.fleet is not None and len(own) < len(ledger_state.accounts):
         raise ReportError(f"ledger: expected charges of task {task.id} alone, which stands for a fleet, got others")
     planned, realised = task.mechanism.noise_multiplier, facts.least_noise_multiplier
     if realised is not None and realised < planned * (1 - 1e-9):
@@ -111,7 +111,8 @@ def _check(task: TaskSpec, ledger_state: LedgerState, own: Sequence[Account], fa
 
 def _claim(task: TaskSpec, ledger_state: LedgerState, device: Spend) -> Claim:
     epsilon, delta = number(device.epsilon), number(device.delta)
-    extrapolation = () if task.fleet is None else (extrapolated(task, task.fleet),)
+    fleet = task.simulation.fleet
+    extrapolation = () if fleet is None else (extrapolated(task, fleet),)
     return Claim(
         statement=words.claim(device.epsilon, epsilon, f"{Decimal(delta):f}"),
         unit=words.UNIT,

@@ -162,7 +162,7 @@ def _odds(epsilon: float) -> str:
 
 def mechanism(spec: TaskSpec) -> str:
     """Whose noise, and how."""
-    correlation, trusted = spec.mechanism.correlation, spec.trusted_aggregator
+    correlation, trusted = spec.mechanism.correlation, spec.simulation.trusted_aggregator
     if correlation is None:
         return _AGGREGATORS_NOISE if trusted else _DEVICES_NOISE
     return (_AGGREGATORS_CORRELATED_NOISE if trusted else _SERVERS_NOISE).format(kind=correlation.kind)
@@ -171,7 +171,7 @@ def mechanism(spec: TaskSpec) -> str:
 def holds_against(spec: TaskSpec) -> str:
     """Towards whom the device’s figure holds."""
     sampled = isinstance(spec.participation, PoissonParticipation)
-    if spec.trusted_aggregator:
+    if spec.simulation.trusted_aggregator:
         return _AGAINST_TRUSTED + (_AGAINST_TRUSTED_POISSON if sampled else _NOTHING_HIDDEN)
     if spec.mechanism.correlation is not None:
         return _AGAINST_CORRELATED
@@ -182,14 +182,14 @@ def not_verified(spec: TaskSpec) -> tuple[str, ...]:
     """What the figures take on trust."""
     sampled = isinstance(spec.participation, PoissonParticipation)
     correlated = spec.mechanism.correlation is not None
-    trusted = _NOT_VERIFIED_TRUSTED if spec.trusted_aggregator else ()
+    trusted = _NOT_VERIFIED_TRUSTED if spec.simulation.trusted_aggregator else ()
     more = (_NOT_VERIFIED_POISSON if sampled else ()) + (_NOT_VERIFIED_CORRELATED if correlated else ())
     return _NOT_VERIFIED + more + trusted
 
 
 def minimisation(spec: TaskSpec) -> tuple[str, ...]:
     """What nobody but a device learns."""
-    found = _MINIMISATION_TRUSTED if spec.trusted_aggregator else _MINIMISATION
+    found = _MINIMISATION_TRUSTED if spec.simulation.trusted_aggregator else _MINIMISATION
     return tuple(line.format(min_survivors=spec.aggregation.min_survivors) for line in found)
 
 
@@ -212,7 +212,7 @@ def warnings(spec: TaskSpec) -> tuple[str, ...]:
         found.append(f"delta {spec.budget.delta} is not smaller than one in {devices} devices.")
     if spec.randomness == "seeded":
         found.append(HYPOTHETICAL)
-    if spec.trusted_aggregator:
+    if spec.simulation.trusted_aggregator:
         found.append(f"In this simulation {TRUSTED_AGGREGATOR}")
     return tuple(found)
 
@@ -287,7 +287,7 @@ def trust(spec: TaskSpec, counts: Counter[Event]) -> tuple[TrustAssumption, ...]
 def _round(spec: TaskSpec) -> tuple[TrustAssumption, ...]:
     """Who can spoil what a round promises."""
     server = _server(spec)
-    if spec.trusted_aggregator:
+    if spec.simulation.trusted_aggregator:
         return (_AGGREGATOR, server) if server is _SERVER_DRAWS else (_AGGREGATOR,)
     return server, _DEVICES_WITHOUT_NOISE if server is _SERVER_ADDS_NOISE else _DEVICES, _AUTHORITY
 

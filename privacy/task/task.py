@@ -9,9 +9,17 @@ from __future__ import annotations
 
 import math
 from functools import cached_property, lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import from_json, to_json
 
 from privacy.base.canonical import Frozen, sha256
 from privacy.base.randomness import Origin
@@ -40,6 +48,7 @@ __all__ = [
     "Participation",
     "PoissonParticipation",
     "Purpose",
+    "SimulationOnly",
     "Statistic",
     "TaskError",
     "TaskSpec",
@@ -219,8 +228,21 @@ Purpose = Literal["training", "tuning", "evaluation", "analytics"]
 """What a round is run for. All cost the same: the devices cannot tell them apart."""
 
 
+class SimulationOnly(Frozen):
+    """What a task may ask of simulated devices alone; in a real task nothing of it is set."""
+
+    fleet: Fleet | None = None
+    """The fleet that the simulation extrapolates to. Real devices refuse such a task."""
+    trusted_aggregator: bool = False
+    """Whether the simulation leaves secure aggregation out: one party sees every update, adds them up and adds all
+    noise. Real devices refuse such a task."""
+
+
 class TaskSpec(Frozen):
-    """One training task; its identity is the hash of its canonical bytes."""
+    """One training task; its identity is the hash of its canonical bytes.
+
+    In JSON the fields of `simulation` stand beside the others, each by its own name.
+    """
 
     version: Literal[1] = 1
     name: str = Field(min_length=1, max_length=64)
@@ -238,11 +260,22 @@ class TaskSpec(Frozen):
     budget: Budget
     rounds: int = Field(ge=1, le=1_000_000)
     randomness: Origin = "system"
-    fleet: Fleet | None = None
-    """What a simulation extrapolates to. Real devices refuse such a task."""
-    trusted_aggregator: bool = False
-    """Whether a simulation leaves secure aggregation out: one party sees every update, adds them up and adds all noise.
-    Real devices refuse such a task."""
+    simulation: SimulationOnly = SimulationOnly()
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Parse a task from JSON, where the fields of `simulation` stand beside the others.
+
+        Raises:
+            pydantic.ValidationError: when it is no JSON of a task; a key `simulation` is unknown there.
+        """
+        return super().model_validate_json(_with_simulation_block(json_data), **options)
+
+    @model_serializer(mode="wrap", when_used="json")
+    def _without_simulation_block(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        block = fields.pop("simulation")
+        return {**fields, **block}
 
     @model_validator(mode="after")
     def _limited_only_with_noise(self) -> TaskSpec:
@@ -269,7 +302,7 @@ class TaskSpec(Frozen):
 
     @model_validator(mode="after")
     def _trusts_nobody_with_real_updates(self) -> TaskSpec:
-        if self.trusted_aggregator and self.randomness != "seeded":
+        if self.simulation.trusted_aggregator and self.randomness != "seeded":
             raise ValueError(
                 "trusted_aggregator: expected a simulation, of randomness `seeded`; real devices trust none"
             )
@@ -277,14 +310,15 @@ class TaskSpec(Frozen):
 
     @model_validator(mode="after")
     def _scaled_to_its_fleet(self) -> TaskSpec:
-        if self.fleet is None:
+        fleet = self.simulation.fleet
+        if fleet is None:
             return self
         if self.randomness != "seeded":
             raise ValueError("fleet: expected a simulation, of randomness `seeded`; real devices stand for themselves")
         if self.budget.limited:
             raise ValueError("budget: expected no limit beside a fleet, whose own is fleet.epsilon")
         by_server = self.mechanism.correlation is not None
-        scaled = self.fleet.noise_for(self.participation, self.aggregation, by_server=by_server)
+        scaled = fleet.noise_for(self.participation, self.aggregation, by_server=by_server)
         if not math.isclose(self.mechanism.noise_multiplier, scaled, rel_tol=1e-9):
             raise ValueError(
                 f"mechanism.noise_multiplier: expected {scaled}, for the noise of the fleet's average, "
@@ -325,6 +359,18 @@ class TaskSpec(Frozen):
     def id(self) -> str:
         """Hex SHA-256 of the canonical bytes."""
         return sha256(_DOMAIN.encode(), self.canonical()).hex()
+
+
+def _with_simulation_block(json_data: str | bytes | bytearray) -> str | bytes | bytearray:
+    """Return a task's JSON with the fields of its simulation in one object; what is no object is left as it is."""
+    try:
+        fields = from_json(json_data)
+    except ValueError:
+        return json_data
+    if not isinstance(fields, dict):
+        return json_data
+    block = {name: fields.pop(name) for name in ("simulation", *SimulationOnly.model_fields) if name in fields}
+    return to_json({**fields, "simulation": block}, inf_nan_mode="constants")
 
 
 def sign_task(spec: TaskSpec, operator: Signer) -> bytes:

@@ -21,7 +21,7 @@ def check_fleet(
     task: TaskSpec | None, ledger_state: LedgerState, report: EpsilonReport | None, release: Mapping[str, bytes] | None
 ) -> list[Check]:
     """Nothing for a task that stands for itself; that its report does too, is checked where it is built anew."""
-    if task is None or task.fleet is None:
+    if task is None or task.simulation.fleet is None:
         return []
     checks = [] if report is None else [_epsilon(task, ledger_state, report)]
     return checks if release is None else [*checks, _card(release)]

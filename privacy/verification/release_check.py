@@ -36,7 +36,7 @@ def check_release(
         return [Check(_SIGNED, False, f"{wrong}: expected what the statement's digest says, got other bytes")]
     signed = Check(_SIGNED, True, f"{len(digests)} files")
     checks = [signed, _task(predicate, task), _ledger(predicate, entries), _paid(files[MODEL_FILE], task, ledger_state)]
-    return checks if task.fleet is None else [*checks, _marked(predicate)]
+    return checks if task.simulation.fleet is None else [*checks, _marked(predicate)]
 
 
 def _damaged(files: Mapping[str, bytes], digests: Mapping[str, str]) -> str | None:

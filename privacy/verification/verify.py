@@ -91,7 +91,7 @@ def _charged_as_planned(task: TaskSpec | None, ledger_state: LedgerState) -> Che
 def _simulated(task: TaskSpec | None) -> list[Check]:
     if task is None or task.randomness == "system":
         return []
-    who = "; a trusted aggregator saw every update" if task.trusted_aggregator else ""
+    who = "; a trusted aggregator saw every update" if task.simulation.trusted_aggregator else ""
     return [Check("noise: real", None, f"HYPOTHETICAL: a simulation, its noise recomputable from a seed{who}")]
 
 

@@ -63,7 +63,7 @@ def score_file(job: ScoringJob) -> dict[str, Any]:
     _write(job.out, table, scores, threshold)
     counts = {
         "release": version.name,
-        "extrapolated": version.task.fleet is not None,
+        "extrapolated": version.task.simulation.fleet is not None,
         "rows": len(table) + table.skipped,
         "without_text": table.skipped,
     }

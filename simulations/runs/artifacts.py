@@ -160,7 +160,7 @@ def draw_curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec, path: Path) 
 
 def curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec) -> Figure:
     """What `draw_curves` writes."""
-    fleet = task.fleet
+    fleet = task.simulation.fleet
     budget = task.budget.epsilon if fleet is None else fleet.epsilon
     attacked = any("attack_success" in line for line in lines)
     figure = Figure(figsize=(16 if attacked else 12, 3.6), layout="constrained", dpi=120)
@@ -171,7 +171,7 @@ def curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec) -> Figure:
         _attack(axes, lines)
     if fleet is None:
         _curve(epsilon, lines, "epsilon", "Device-level ε spent")
-        if task.trusted_aggregator:
+        if task.simulation.trusted_aggregator:
             figure.suptitle("Simulated, with a trusted aggregator", color=_ACCENT, fontsize=12, fontweight="bold")
     else:
         _curve(epsilon, lines, "fleet_epsilon", "Extrapolated ε in a fleet")

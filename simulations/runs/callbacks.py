@@ -64,9 +64,9 @@ class RunCallbacks:
 
 def _spent(task: TaskSpec, report: RoundReport) -> Spent:
     """A fleet's epsilon is that of all rounds so far: which of them were charged, the report counts in the end."""
-    if task.fleet is None:
+    if task.simulation.fleet is None:
         return Spent(report.epsilon, task.budget.epsilon)
-    return Spent(report.epsilon, task.fleet.epsilon, fleet_epsilon(task, report.round))
+    return Spent(report.epsilon, task.simulation.fleet.epsilon, fleet_epsilon(task, report.round))
 
 
 def _line(report: RoundReport, metrics: Metrics, seconds: float) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from privacy.task.task import (
     ModelSpec,
     Participation,
     PoissonParticipation,
+    SimulationOnly,
     Statistic,
     TaskSpec,
     Training,
@@ -74,8 +75,7 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
         budget=Budget(epsilon=None if fleet else _budget(config), delta=config.privacy.delta, window=_window(config)),
         rounds=config.server.rounds,
         randomness="seeded",
-        fleet=fleet,
-        trusted_aggregator=config.server.aggregation == "central",
+        simulation=SimulationOnly(fleet=fleet, trusted_aggregator=config.server.aggregation == "central"),
     )
     try:
         planned = with_modulus(task, config.server.modulus_bits or smallest_modulus(task))

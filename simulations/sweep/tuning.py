@@ -58,7 +58,7 @@ def run_events(task: TaskSpec, run: int) -> Counter[Event]:
 
     Limits on participation hold within a run and are not shared by two.
     """
-    charged = task if task.fleet is None else fleet_task(task)
+    charged = task if task.simulation.fleet is None else fleet_task(task)
     events = Counter(round_event(charged, number) for number in range(1, charged.rounds + 1))
     return Counter({_of_its_own(event, f"run {run}"): times for event, times in events.items()})
 

@@ -26,6 +26,7 @@ from fl_server.service import ServerDirectory, ServiceError, train
 from fl_server.training.transport import NodeId, Reply
 from privacy.secagg import Request
 from privacy.secagg.server.record import open_record
+from privacy.task.task import SimulationOnly
 from tests.support.tasks import make_extrapolated_task, make_task
 
 
@@ -93,7 +94,7 @@ def test_a_missing_or_damaged_file_is_named(federation: tuple[ServerDirectory, L
 
 def test_a_task_of_a_trusted_aggregator_is_refused(federation: tuple[ServerDirectory, LocalTransport]) -> None:
     server, transport = federation
-    server.task.write_bytes(make_task(trusted_aggregator=True).canonical())
+    server.task.write_bytes(make_task(simulation=SimulationOnly(trusted_aggregator=True)).canonical())
     with pytest.raises(ServiceError, match=r"task\.json: expected a task for devices, got one of a trusted aggregator"):
         train(server, transport)
 

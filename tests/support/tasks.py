@@ -12,6 +12,7 @@ from privacy.task.task import (
     ModelSpec,
     ParameterSpec,
     PoissonParticipation,
+    SimulationOnly,
     TaskSpec,
 )
 
@@ -36,7 +37,7 @@ def make_task(dimension: int = 8, **changes: object) -> TaskSpec:
     return TaskSpec(**{**sections, **changes})  # type: ignore[arg-type]
 
 
-def make_extrapolated_task(**changes: object) -> TaskSpec:
+def make_extrapolated_task(*, trusted: bool = False, **changes: object) -> TaskSpec:
     """Cohorts of 10 of 100 with the noise of cohorts of 500 of 1,000,000, in two shards, at a multiplier of 1."""
     small = make_task()
     fleet = Fleet(
@@ -48,7 +49,7 @@ def make_extrapolated_task(**changes: object) -> TaskSpec:
     )
     noise = fleet.noise_for(small.participation, small.aggregation, by_server=False)
     sections: dict[str, object] = {
-        "fleet": fleet,
+        "simulation": SimulationOnly(fleet=fleet, trusted_aggregator=trusted),
         "mechanism": DeviceMechanism(clip=1.0, noise_multiplier=noise),
         "budget": Budget(delta=1e-5),
         **changes,

@@ -210,9 +210,9 @@ class DevicePolicy(Frozen):
                 raise PolicyError(f"policy: this device wants {name} of at least {least:g}, the task has {offered:g}")
         if task.mechanism.correlation is not None and not self.accept_server_noise:
             raise PolicyError("policy: this device adds noise itself, the task leaves it to the server")
-        if task.fleet is not None and not self.accept_extrapolation:
+        if task.simulation.fleet is not None and not self.accept_extrapolation:
             raise PolicyError("policy: this device is no simulated one, the task has the noise of a larger fleet")
-        if task.trusted_aggregator:
+        if task.simulation.trusted_aggregator:
             raise PolicyError("policy: this device masks its update, the task has an aggregator that sees it")
 
 

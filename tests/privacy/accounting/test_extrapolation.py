@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from privacy.accounting.accountant import spend
@@ -27,6 +26,7 @@ from privacy.task.task import (
     Budget,
     DeviceMechanism,
     Fleet,
+    SimulationOnly,
     Statistic,
     TaskSpec,
 )
@@ -68,7 +68,7 @@ def test_the_average_has_the_noise_of_the_fleets(
         mechanism=DeviceMechanism(clip=0.5, noise_multiplier=multiplier, adaptive=adaptive),
         statistics=(Statistic(name="loss", bound=3.0, share=0.2),) if extras else (),
         budget=Budget(delta=1e-6),
-        fleet=fleet,
+        simulation=SimulationOnly(fleet=fleet),
     )
     rounding = 0.015  # up to 1% of sensitivity and 0.4% of a device's variance, in either
     assert multiplier == pytest.approx(noise * math.sqrt(shards[1] / shards[0]) / factor)
@@ -78,15 +78,17 @@ def test_the_average_has_the_noise_of_the_fleets(
 def test_of_one_sum_it_is_the_multiplier_over_the_ratio_of_cohorts() -> None:
     """As McMahan et al. 2018, section 3, scale it."""
     task = make_extrapolated_task()
-    assert task.fleet is not None
-    one_sum = task.fleet.model_copy(update={"aggregation": task.aggregation})
+    assert task.simulation.fleet is not None
+    one_sum = task.simulation.fleet.model_copy(update={"aggregation": task.aggregation})
     assert one_sum.noise_for(task.participation, task.aggregation, by_server=False) == pytest.approx(1.0 * 10 / 500)
 
 
 def test_noise_of_the_servers_own_is_added_once_whatever_the_shards() -> None:
     task = make_extrapolated_task()
-    assert task.fleet is not None
-    assert task.fleet.noise_for(task.participation, task.aggregation, by_server=True) == pytest.approx(1.0 * 10 / 500)
+    assert task.simulation.fleet is not None
+    assert task.simulation.fleet.noise_for(task.participation, task.aggregation, by_server=True) == pytest.approx(
+        1.0 * 10 / 500
+    )
 
 
 def test_the_small_noise_is_still_sampled_finely_enough() -> None:
@@ -102,7 +104,12 @@ def test_the_small_noise_is_still_sampled_finely_enough() -> None:
     noise = fleet.noise_for(plan, own, by_server=False)
     mechanism = DeviceMechanism(clip=0.5, noise_multiplier=noise)
     task = make_task(
-        16_385, participation=plan, aggregation=own, mechanism=mechanism, budget=Budget(delta=1e-9), fleet=fleet
+        16_385,
+        participation=plan,
+        aggregation=own,
+        mechanism=mechanism,
+        budget=Budget(delta=1e-9),
+        simulation=SimulationOnly(fleet=fleet),
     )
     bits = smallest_modulus(task)
     found = Mechanism.for_cohort(with_modulus(task, bits), 200)
@@ -154,7 +161,9 @@ def test_correlated_noise_is_accounted_for_by_the_fleets_limits() -> None:
     )
     banded = BandedToeplitz(coefficients=(1.0, 0.5))
     mechanism = DeviceMechanism(clip=1.0, noise_multiplier=2.0 * 20 / 2_000, correlation=banded)
-    task = make_task(mechanism=mechanism, participation=plan, budget=Budget(delta=1e-6), fleet=fleet)
+    task = make_task(
+        mechanism=mechanism, participation=plan, budget=Budget(delta=1e-6), simulation=SimulationOnly(fleet=fleet)
+    )
     assert fleet_epsilon(task, 10) == spend([round_event(fleet_task(task), 10)], 1e-6).epsilon
     assert fleet_epsilon(task, 10) < 5 < spend([round_event(task, 10)], 1e-6).epsilon
 
@@ -178,7 +187,7 @@ def test_what_is_no_image_of_its_fleet_is_refused(changes: dict[str, Any], reaso
 
 
 def test_a_fleet_is_not_smaller_than_its_image_nor_than_its_cohorts() -> None:
-    fleet = make_extrapolated_task().fleet
+    fleet = make_extrapolated_task().simulation.fleet
     assert fleet is not None
     small = BoundedParticipation(cohort=5, max_participations=1)
     with pytest.raises(ValueError, match="expected a cohort of at least the simulated 10, got 5"):
@@ -205,7 +214,7 @@ def test_real_devices_refuse_it_however_little_they_insist_on() -> None:
 
 def test_a_fleet_is_part_of_what_a_task_is() -> None:
     task = make_extrapolated_task()
-    without = task.model_copy(update={"fleet": None})
+    without = task.model_copy(update={"simulation": SimulationOnly()})
     assert task.id != without.id
     assert TaskSpec.model_validate_json(task.canonical()) == task
     with pytest.raises(ValueError, match="expected a task that extrapolates to one"):

@@ -14,6 +14,7 @@ from privacy.task.task import (
     DeviceMechanism,
     FeatureSpec,
     PoissonParticipation,
+    SimulationOnly,
     Statistic,
     TaskError,
     TaskSpec,
@@ -21,7 +22,7 @@ from privacy.task.task import (
     open_task,
     sign_task,
 )
-from tests.support.tasks import make_task
+from tests.support.tasks import make_extrapolated_task, make_task
 
 OPERATOR = Signer.from_seed(bytes(range(32)))
 SIGNED = sign_task(make_task(), OPERATOR)
@@ -68,6 +69,85 @@ def test_an_identity_once_computed_changes_nothing_else() -> None:
 
 def test_the_order_of_statistics_is_part_of_the_identity() -> None:
     assert make_task(statistics=(COUNT, LOSS)).id != make_task(statistics=(LOSS, COUNT)).id
+
+
+_BODY = (
+    b'{"aggregation":{"corrupt_share":0.05,"dropout_share":0.3,"failure_bits":30,"min_survivors":2,"modulus_bits":32,'
+    b'"security_bits":40,"shards":1},"budget":{"delta":0.00001,"epsilon":%s,"window":null},"features":{"buckets":16,'
+    b'"char_ngrams":[3,5],"kind":"ngrams","word_ngrams":[1,2]},"fleet":%s,"mechanism":{"adaptive":null,"clip":1,'
+    b'"correlation":null,"noise_multiplier":%s},"model":{"architecture":"test","parameters":[{"name":"weight",'
+    b'"shape":[8]}]},"name":"abuse","participation":{"drawn_by":"server","kind":"poisson","population":100,'
+    b'"sampling_rate":0.1},"population":"test-population","purpose":"training","randomness":"seeded","rounds":10,'
+    b'"statistics":[],"training":{"expected_batch":8,"kind":"dp-sgd","learning_rate":1,"message_clip":1,'
+    b'"message_noise":0,"sampling_rate":1,"steps":1},"trusted_aggregator":%s,"version":1}'
+)
+_FLEET = (
+    b'{"aggregation":{"corrupt_share":0.05,"dropout_share":0.3,"failure_bits":30,"min_survivors":2,"modulus_bits":32,'
+    b'"security_bits":40,"shards":2},"epsilon":8,"noise_multiplier":1,"participation":{"drawn_by":"server",'
+    b'"kind":"poisson","population":1000000,"sampling_rate":0.0005},"population":1000000}'
+)
+_REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.028284271247461905")
+
+
+@pytest.mark.parametrize(
+    ("task", "body", "identity"),
+    [
+        (
+            make_task(),
+            _BODY % (*_REAL, b"false"),
+            "ea5f4af7044a00b1d5309c26f9ae8c65ba228dddcf440dc205611554f98ee77f",
+        ),
+        (
+            make_task(simulation=SimulationOnly(trusted_aggregator=True)),
+            _BODY % (*_REAL, b"true"),
+            "f73730869c621b9d51ef9cb9b4b974eddec8f17cf854baea94dbe5897b1d8571",
+        ),
+        (
+            make_extrapolated_task(),
+            _BODY % (*_SCALED, b"false"),
+            "2f2f351033d19b06b960714a266ea9ec1509a27146e4d50c511f6df9a49e3dce",
+        ),
+        (
+            make_extrapolated_task(trusted=True),
+            _BODY % (*_SCALED, b"true"),
+            "c7f11be0ba2f276c0102665e33227eb58ec156c549e98791dffee21d6ec253de",
+        ),
+    ],
+    ids=["real", "trusted aggregator", "fleet", "both"],
+)
+def test_bytes_and_identity_have_no_block_for_simulations(task: TaskSpec, body: bytes, identity: str) -> None:
+    """They are those of before there was one."""
+    assert (task.canonical(), task.id) == (body, identity)
+    assert open_task(sign_task(task, OPERATOR), OPERATOR.public) == task == TaskSpec.model_validate(task.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (b'"statistics"', b'"simulation":{},"statistics"', r"simulation\n  Extra inputs"),
+        (b'"fleet":null,', b"", "canonical JSON"),
+        (b'"fleet":null', b'"flee":null', r"flee\n  Extra inputs"),
+        (
+            b'"trusted_aggregator":false',
+            b'"trusted_aggregator":0',
+            r"trusted_aggregator\n  Input should be a valid boolean",
+        ),
+        (b'"fleet":null', b'"fleet":NaN', r"fleet\n  Input should be"),
+        (b'"epsilon":8', b'"epsilon":NaN', r"epsilon\n  Input should be a finite number"),
+        (b"{", b"[", "Invalid JSON"),
+        (SIGNED[64:], b"[]", "Input should be an object"),
+    ],
+)
+def test_signed_bytes_in_another_form_are_refused(old: bytes, new: bytes, reason: str) -> None:
+    body = SIGNED[64:].replace(old, new)
+    with pytest.raises(TaskError, match=reason):
+        open_task(OPERATOR.sign("havenfl/task/1", body) + body, OPERATOR.public)
+
+
+@pytest.mark.parametrize("name", ["fleet", "trusted_aggregator"])
+def test_outside_json_the_block_is_the_only_form(name: str) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        make_task(**{name: None})
 
 
 @pytest.mark.parametrize("place", range(0, len(SIGNED), 11))

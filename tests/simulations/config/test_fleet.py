@@ -132,11 +132,11 @@ def test_it_is_no_deployment_to_be_registered(finished: tuple[Path, dict[str, An
 
 def test_one_sum_of_thousands_takes_a_trusted_aggregator() -> None:
     task = planned(fleet__cohort=5_000, fleet__shards=1, privacy__participation="bounded")
-    assert task.fleet is not None
-    assert "nobody who sees into the server" in extrapolation_part(task, task.fleet, []).holds_against
+    assert task.simulation.fleet is not None
+    assert "nobody who sees into the server" in extrapolation_part(task, task.simulation.fleet, []).holds_against
     sharded = planned(fleet__cohort=5_000, privacy__participation="bounded")
-    assert sharded.fleet is not None
-    assert "the server itself" in extrapolation_part(sharded, sharded.fleet, []).holds_against
+    assert sharded.simulation.fleet is not None
+    assert "the server itself" in extrapolation_part(sharded, sharded.simulation.fleet, []).holds_against
 
 
 def test_a_diff_shows_it(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -205,17 +205,17 @@ def planned(**changes: Any) -> TaskSpec:
 
 def test_a_budget_is_the_fleets() -> None:
     task = plan_task(load_config(None, {**FLEET, "privacy.epsilon": 2.0}), 1_000, "ab" * 32)
-    assert task.fleet is not None
-    assert (task.fleet.epsilon, task.budget.epsilon) == (2.0, None)
+    assert task.simulation.fleet is not None
+    assert (task.simulation.fleet.epsilon, task.budget.epsilon) == (2.0, None)
     there = PoissonGaussian(
         population=1_000_000,
         sampling_rate=1e-3,
-        noise_multiplier=task.fleet.noise_multiplier,
+        noise_multiplier=task.simulation.fleet.noise_multiplier,
         min_survivors=83,
         shards=3,
     )
     assert 1.8 < spend([there] * 30, 1e-7).epsilon <= 2.0
-    less = there.model_copy(update={"noise_multiplier": round(task.fleet.noise_multiplier - 0.01, 2)})
+    less = there.model_copy(update={"noise_multiplier": round(task.simulation.fleet.noise_multiplier - 0.01, 2)})
     assert spend([less] * 30, 1e-7).epsilon > 2.0
 
 
@@ -224,9 +224,9 @@ def test_the_limits_of_bounded_participation_are_the_fleets_own() -> None:
         privacy__participation="bounded", privacy__max_participations=9, fleet__max_participations=1,
         fleet__min_separation=100, fleet__shards=1,
     )  # fmt: skip
-    assert task.fleet is not None
+    assert task.simulation.fleet is not None
     assert (task.participation.max_participations, task.participation.min_separation) == (9, 1)  # type: ignore[union-attr]
-    there = task.fleet.participation
+    there = task.simulation.fleet.participation
     assert (there.max_participations, there.min_separation) == (1, 100)  # type: ignore[union-attr]
     assert task.mechanism.noise_multiplier == pytest.approx(64 / 1_000)
 
@@ -242,7 +242,7 @@ def test_correlated_noise_follows_the_fleets_schedule() -> None:
 
 def test_what_adapts_or_is_counted_is_scaled_like_the_update() -> None:
     task = planned(privacy__clip_quantile=0.5, server__statistics=["loss"])
-    assert task.fleet is not None
+    assert task.simulation.fleet is not None
     assert task.mechanism.adaptive is not None
     assert task.mechanism.noise_multiplier == planned().mechanism.noise_multiplier
 

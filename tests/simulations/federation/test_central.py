@@ -18,6 +18,7 @@ from privacy.mechanism.mechanism import Mechanism
 from privacy.report.build import EpsilonReport, render_html
 from privacy.report.registry_entry import NoDeployment, registry_entry
 from privacy.secagg.membership.identity import DevicePolicy, PolicyError
+from privacy.task.task import SimulationOnly
 from simulations.config.config import load_config
 from simulations.federation.central import finish
 from simulations.randomness import SeedTree
@@ -78,7 +79,7 @@ def test_every_output_says_whom_it_trusts(tmp_path: Path) -> None:
     assert "TRUSTED AGGREGATOR" in describe(summary, run)
     assert "a trusted aggregator stood in for secure aggregation" in (run / "run.log").read_text()
     version = open_release(run / "release" / "stable")
-    assert version.task.trusted_aggregator
+    assert version.task.simulation.trusted_aggregator
     assert (version.card["trusted_aggregator"], version.card["hypothetical"]) == (True, True)
     assert "trusted aggregator" in curves(RunDirectory(run).metrics(), version.task).get_suptitle()
     report = EpsilonReport.model_validate_json((run / "report.json").read_bytes())
@@ -109,10 +110,10 @@ def test_a_run_of_the_protocol_is_hypothetical_and_trusts_no_aggregator(tmp_path
 def test_nobody_real_takes_such_a_task() -> None:
     with pytest.raises(PolicyError, match="the task has an aggregator that sees it"):
         DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0).check(
-            make_task(trusted_aggregator=True)
+            make_task(simulation=SimulationOnly(trusted_aggregator=True))
         )
     with pytest.raises(ValueError, match="trusted_aggregator: expected a simulation"):
-        make_task(trusted_aggregator=True, randomness="system")
+        make_task(simulation=SimulationOnly(trusted_aggregator=True), randomness="system")
 
 
 def verify(run: Path) -> dict[str, dict[str, Any]]:
