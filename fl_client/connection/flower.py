@@ -59,7 +59,7 @@ from privacy.secagg.messages import BODY_FIELD, COMMON_RECORD, ENVELOPE_TYPE_PRE
 _STATE_FIELD = "snapshot"
 _REFUSED = 2
 """flwr's `ErrorCode.CLIENT_APP_RAISED_EXCEPTION`."""
-_HEARTBEAT_INTERVAL = 30.0
+_HEARTBEAT_INTERVAL_S = 30.0
 _ADDRESS = re.compile(r"[^\s/:]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
 
 
@@ -77,12 +77,12 @@ class ResumableHandler(Handler, Protocol):
     """A handler whose every message may find it in another process."""
 
     def snapshot(self) -> bytes:
-        """All that the next message needs; comes back as `NodeContext.state`."""
+        """Return all that the next message needs; it comes back as `NodeContext.state`."""
         ...
 
 
 def client_app(handler_for: Callable[[NodeContext], ResumableHandler]) -> ClientApp:
-    """A Flower ClientApp that builds its device anew for every message, as Flower's simulation requires.
+    """Make a Flower ClientApp that builds its device anew for every message, as Flower's simulation requires.
 
     A refusal travels as an error reply and not as an exception, because flwr throws the state away with the latter.
     """
@@ -115,10 +115,10 @@ def _node_context(context: Context) -> NodeContext:
 class FleetConnection:
     """One node's HTTPS connection to a SuperLink, authenticated by the node's key.
 
-    Implements `fl_client.connection.node.Connection`.
+    Implements `fl_client.connection.node.Connection`, and raises the errors that it names.
     """
 
-    heartbeat_interval = _HEARTBEAT_INTERVAL
+    heartbeat_interval = _HEARTBEAT_INTERVAL_S
 
     def __init__(self, superlink: str, root_certificates: Path, node_key: Path) -> None:
         """Read the key and the certificates; connects to nothing yet.
@@ -144,16 +144,23 @@ class FleetConnection:
         self._node = Node()
 
     def activate(self) -> None:
+        """Tell the SuperLink that this node is online, and learn the node's number.
+
+        Raises:
+            NotAdmitted: when the SuperLink does not let this node in.
+        """
         request = ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=self.heartbeat_interval)
         with _translated():
             self._node = Node(node_id=self._client.ActivateNode(request).node_id)
 
     def heartbeat(self) -> None:
+        """Tell the SuperLink that this node is still online."""
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=self.heartbeat_interval)
         with _translated():
             self._client.SendNodeHeartbeat(request)
 
     def receive(self) -> FleetMessage | None:
+        """Return the next message for this node, None when there is none."""
         with _translated():
             response = self._client.PullMessages(PullMessagesRequest(node=self._node))
         if not response.messages_list:
@@ -162,15 +169,20 @@ class FleetConnection:
         return FleetMessage(self._client, self._node, metadata.run_id, metadata.ttl, response.message_object_trees[0])
 
     def deactivate(self) -> None:
+        """Tell the SuperLink that this node goes offline."""
         with _translated():
             self._client.DeactivateNode(DeactivateNodeRequest(node_id=self._node.node_id))
 
     def close(self) -> None:
+        """Close the connection to the SuperLink."""
         self._client.close()
 
 
 class FleetMessage:
-    """One message that the SuperLink has for this node. Implements `fl_client.connection.node.Incoming`."""
+    """One message that the SuperLink has for this node.
+
+    Implements `fl_client.connection.node.Incoming`, and raises the errors that it names.
+    """
 
     def __init__(self, client: FleetHttpClient, node: Node, run_id: int, lifetime: float, tree: ObjectTree) -> None:
         self.lifetime = lifetime
@@ -182,7 +194,7 @@ class FleetMessage:
         self._message: Message | None = None
 
     def open(self) -> tuple[str, bytes]:
-        """See `Incoming.open`.
+        """Fetch the message, and return the stage and the request in it.
 
         Raises:
             Withdrawn: when it is no message of this protocol, or was taken back.
@@ -203,9 +215,11 @@ class FleetMessage:
         return _stage_of(message), _body_of(message)
 
     def answer(self, body: bytes) -> None:
+        """Send the device's answer."""
         self._push(Message(_content(body), reply_to=self._opened()))
 
     def refuse(self, reason: str) -> None:
+        """Send the reason why there is no answer."""
         self._push(Message(Error(_REFUSED, reason), reply_to=self._opened()))
 
     def _opened(self) -> Message:
@@ -233,7 +247,7 @@ class FleetMessage:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Flwr's errors in the words of `fl_client.connection.node`."""
+    """Turn flwr's errors into those of `fl_client.connection.node`."""
     try:
         yield
     except httpx.TransportError as error:
@@ -286,7 +300,7 @@ def _stage_of(message: Message) -> str:
 
 
 def _body_of(message: Message) -> bytes:
-    """A request's own part, then the part that all devices are sent."""
+    """Return a request's own part, followed by the part that all devices are sent."""
     content = message.content if message.has_content() else RecordDict()
     own, common = _bytes_in(content, BODY_FIELD), _bytes_in(content, BODY_FIELD, COMMON_RECORD)
     if own is None or common is None:

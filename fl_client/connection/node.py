@@ -18,17 +18,19 @@ from privacy.secagg import Refused
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
-_ADMISSION_RETRY = 5.0
+_ADMISSION_INTERVAL_S = 5.0
 ADMISSION_TIMEOUT_S = 90.0
-"""Seconds. A node that was killed counts as online for 60 s, and until then its successor is refused."""
-_FIRST_DELAY, _LONGEST_DELAY = 0.5, 20.0
+"""How long a node waits to be let in. One that was killed counts as online for 60 s, and until then its successor is
+refused."""
+_FIRST_RETRY_INTERVAL_S, _LONGEST_RETRY_INTERVAL_S = 0.5, 20.0
+"""How long a node waits after the first call that did not reach the server, and at most."""
 
 
 class Handler(Protocol):
-    """Answers a round's requests; `fl_client.device.Device` is one."""
+    """Answers a round's requests; `fl_client.device.device.Device` is one."""
 
     def handle(self, stage: str, request: bytes) -> bytes:
-        """Raises an exception to refuse."""
+        """Answer one request, or refuse by raising any exception."""
         ...
 
 
@@ -49,39 +51,58 @@ class Withdrawn(Exception):
 
 
 class Incoming(Protocol):
-    """One request of the server. Each call may be repeated after `Unreachable`."""
+    """One request of the server.
+
+    Every call may raise `NodeError`, `Withdrawn`, or `Unreachable`, after which the same call may be repeated.
+    """
 
     @property
     def lifetime(self) -> float:
-        """Seconds after which the server does not take an answer any more."""
+        """The time, in seconds, after which the server does not take an answer any more."""
         ...
 
     def open(self) -> tuple[str, bytes]:
-        """Stage and body."""
+        """Fetch the request; returns its stage and body."""
         ...
 
-    def answer(self, body: bytes) -> None: ...
+    def answer(self, body: bytes) -> None:
+        """Send the answer; `open` comes first."""
+        ...
 
-    def refuse(self, reason: str) -> None: ...
+    def refuse(self, reason: str) -> None:
+        """Send the reason why there is no answer; `open` comes first."""
+        ...
 
 
 class Connection(Protocol):
     """One node's way to its server. Every call may raise `Unreachable` or `NodeError`; threads may share it."""
 
     heartbeat_interval: float
-    """Seconds."""
+    """The longest time, in seconds, between two heartbeats of a node that is online."""
 
     def activate(self) -> None:
-        """Raises `NotAdmitted` while the server takes this node for online already."""
+        """Tell the server that this node is online.
+
+        Raises:
+            NotAdmitted: while the server takes this node for online already.
+        """
         ...
 
-    def heartbeat(self) -> None: ...
+    def heartbeat(self) -> None:
+        """Tell the server that this node is still online."""
+        ...
 
-    def receive(self) -> Incoming | None: ...
+    def receive(self) -> Incoming | None:
+        """Return the next request, None when there is none."""
+        ...
 
-    def deactivate(self) -> None: ...
+    def deactivate(self) -> None:
+        """Tell the server that this node goes offline."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End the connection; no call follows."""
+        ...
 
 
 class EmbeddedNode:
@@ -96,11 +117,14 @@ class EmbeddedNode:
         name: str = "fl-node",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args:
-        handler: called in the node's thread, one request at a time.
-        poll_interval: seconds between two looks for a request.
-        name: of its thread, which tells several nodes of one host apart in a log.
-        clock: seconds, monotonic.
+        """Make a node that does nothing until `start`.
+
+        Args:
+            connection: the way to the server; closed by the node when it ends.
+            handler: called in the node's thread, one request at a time.
+            poll_interval: seconds between two looks for a request.
+            name: of its thread, which tells several nodes of one host apart in a log.
+            clock: seconds, monotonic.
         """
         self._connection = connection
         self._handler = handler
@@ -113,12 +137,12 @@ class EmbeddedNode:
 
     @property
     def alive(self) -> bool:
-        """False before `start`, and once the node has stopped for whatever reason."""
+        """Whether the node runs: false before `start`, and once it has stopped for whatever reason."""
         return self._thread.is_alive()
 
     @property
     def error(self) -> BaseException | None:
-        """Why the node stopped by itself, if it did."""
+        """The error for which the node stopped by itself; None if it did not."""
         return self._error
 
     def start(self) -> None:
@@ -130,7 +154,11 @@ class EmbeddedNode:
         self._thread.start()
 
     def stop(self, timeout: float = 30.0) -> bool:
-        """Sign off and end; a request in the works stays unanswered. True when ended within `timeout` seconds."""
+        """Sign off and end; a request in the works stays unanswered.
+
+        Returns:
+            Whether the node ended within `timeout` seconds.
+        """
         self._stopping.set()
         if self.alive:
             self._thread.join(timeout)
@@ -168,7 +196,7 @@ class EmbeddedNode:
             except NotAdmitted:
                 if self._clock() >= deadline:
                     raise
-            self._pause(_ADMISSION_RETRY)
+            self._pause(_ADMISSION_INTERVAL_S)
 
     def _serve(self) -> None:
         while True:
@@ -194,7 +222,7 @@ class EmbeddedNode:
             self._persist(lambda: incoming.answer(body), deadline)
 
     def _persist(self, call: Callable[[], _T], deadline: float = math.inf) -> _T:
-        """`call` again and again until the server is reached, the deadline is over or the node is to stop."""
+        """Make the call again and again until the server is reached, the deadline is over or the node is to stop."""
         delays = _delays()
         while not self._stopping.is_set():
             try:
@@ -231,13 +259,13 @@ class _Stopped(Exception):
 
 
 def reason_of(error: Exception) -> str:
-    """What the server may know of an error: a refusal's own words; nothing of others, whose text may quote data."""
+    """Return what the server may know of an error: a refusal's words; of others the type, for texts may quote data."""
     return str(error) if isinstance(error, Refused) else f"failed: {type(error).__name__}"
 
 
 def _delays() -> Iterator[float]:
-    """Exponential, with jitter so that a fleet does not come back in step."""
-    delay = _FIRST_DELAY
+    """Yield exponential delays in seconds, with jitter so that a fleet does not come back in step."""
+    delay = _FIRST_RETRY_INTERVAL_S
     while True:
         yield delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-        delay = min(2 * delay, _LONGEST_DELAY)
+        delay = min(2 * delay, _LONGEST_RETRY_INTERVAL_S)

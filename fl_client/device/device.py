@@ -23,12 +23,19 @@ class Train(Protocol):
     """Local training on this device's own examples."""
 
     def __call__(self, task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:
-        """From the global model, float32[d], to what this device would change about it, and the task's statistics."""
+        """Return what this device would change about the global model, and the task's statistics.
+
+        Args:
+            task: the task that the operator signed.
+            weights: float32[d], the global model.
+            rng: the randomness of this training.
+        """
         ...
 
 
 RandomnessFor = Callable[[str, bytes], Randomness]
-"""A stage and its request to fresh randomness. Production ignores both and asks the operating system."""
+"""A function from a stage and its request to fresh randomness; production asks the operating system whatever they are.
+"""
 
 
 class Device:
@@ -48,7 +55,15 @@ class Device:
         randomness_for: RandomnessFor,
         clock: Callable[[], int],
     ) -> None:
-        """Args:
+        """Take up the round that the store remembers, if there is one.
+
+        Args:
+            keys: this device's own secret keys.
+            certificate: the enrolment authority's word on their public halves.
+            trust: whose tasks, and under which policy, this device answers.
+            store: what outlives this object.
+            train: the local training of the third stage.
+            randomness_for: where each request's randomness comes from.
             clock: Unix time in seconds, for certificates and revocation lists.
 
         Raises:
@@ -66,10 +81,17 @@ class Device:
         self.resume(store.load_round())
 
     def handle(self, stage: str, request: bytes) -> bytes:
-        """Answer one request.
+        """Answer one request of a round.
 
         What the device will remember is durable before the answer is returned. Whatever is raised, also by training or
         the store, the round's secrets are wiped first.
+
+        Args:
+            stage: the value of a `Stage`.
+            request: the server's message, its own part and then the one for all devices.
+
+        Returns:
+            The message to send back.
 
         Raises:
             Refused: when the request is not what an honest server would send, or a limit is reached.
@@ -84,7 +106,10 @@ class Device:
         return answer
 
     def snapshot(self) -> bytes:
-        """The round's state, secrets in the clear, for simulations whose every message runs in another process."""
+        """Return the round's state, secrets in the clear.
+
+        For simulations whose every message runs in another process; `resume` takes it.
+        """
         return self._client.snapshot()
 
     def resume(self, snapshot: bytes) -> None:
@@ -108,7 +133,7 @@ class Device:
                 return self._client.unmask(request)
 
     def _advertise(self, request: bytes, rng: Randomness) -> bytes:
-        """A new round; whatever was left of an earlier one is gone."""
+        """Begin a new round; whatever was left of an earlier one is gone."""
         self._client.withdraw()
         self._client = self._new_client()
         memory, now = self._store.load(), self._clock()
@@ -123,15 +148,16 @@ class Device:
         return reply
 
     def _check_limits(self, task: TaskSpec, memory: Memory) -> None:
-        policy, here = self._trust.policy, memory.tasks.get(task.id, TaskRecord()).participations
+        policy, in_task = self._trust.policy, memory.tasks.get(task.id, TaskRecord()).participations
         limits = [policy.max_participations]
         if isinstance(task.participation, BoundedParticipation):
             limits.append(task.participation.max_participations)
-        if any(limit is not None and here >= limit for limit in limits):
-            raise Refused(f"this device has taken part {here} times, its limit in this task")
-        ever, limit = sum(one.participations for one in memory.tasks.values()), policy.max_lifetime_participations
-        if limit is not None and ever >= limit:
-            raise Refused(f"this device has taken part {ever} times in all tasks, its limit for life")
+        if any(limit is not None and in_task >= limit for limit in limits):
+            raise Refused(f"this device has taken part {in_task} times, its limit in this task")
+        in_all = sum(record.participations for record in memory.tasks.values())
+        limit = policy.max_lifetime_participations
+        if limit is not None and in_all >= limit:
+            raise Refused(f"this device has taken part {in_all} times in all tasks, its limit for life")
 
     def _check_separation(self, task: TaskSpec, record: TaskRecord, number: int) -> None:
         last, plan = record.last_participation, task.participation

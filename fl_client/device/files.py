@@ -34,7 +34,14 @@ _Key = Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * PUBLIC_KEY_BYTES}}}$")]
 
 
 class Enrolment(Frozen):
-    """What the enrolment authority gives a device: its certificate, two public keys to trust (hex), its policy."""
+    """What the enrolment authority gives a device: `enrolment.json`.
+
+    Attributes:
+        certificate: of the device's two public keys, hex.
+        operator: the Ed25519 public key whose tasks the device accepts, hex.
+        authority: the Ed25519 public key of the enrolment authority, hex.
+        policy: the least protection under which the device takes part.
+    """
 
     certificate: Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * CERTIFICATE_BYTES}}}$")]
     operator: _Key
@@ -48,6 +55,7 @@ class Enrolment(Frozen):
 
     @property
     def trust(self) -> Trust:
+        """The keys and the policy by which the device judges requests."""
         return Trust(bytes.fromhex(self.operator), bytes.fromhex(self.authority), self.policy)
 
 
@@ -59,7 +67,7 @@ class DeviceDirectory:
 
     @classmethod
     def create(cls, path: Path) -> DeviceDirectory:
-        """A new directory with fresh keys.
+        """Make a new directory with fresh keys.
 
         `enrolment-request.bin` is for the enrolment authority, `node.key.pub` for the SuperLink's operator.
 
@@ -82,15 +90,21 @@ class DeviceDirectory:
 
     @property
     def node_key(self) -> Path:
-        """OpenSSH ECDSA key (P-384) that authenticates this device to the SuperLink."""
+        """The file of the OpenSSH ECDSA key (P-384) that authenticates this device to the SuperLink."""
         return self.path / _NODE_KEY
 
     def keys(self) -> DeviceKeys:
-        """Raises DeviceFilesError when the seed is missing or damaged."""
+        """Read this device's secret keys.
+
+        Raises:
+            DeviceFilesError: when their seed is missing or damaged.
+        """
         return DeviceKeys.from_seed(self._read(_IDENTITY, KEY_BYTES))
 
     def store_key(self) -> bytes:
-        """Encrypts the device's memory; an application would keep it in the platform's keystore.
+        """Read the key that encrypts the device's memory, 32 bytes.
+
+        An application would keep it in the platform's keystore.
 
         Raises:
             DeviceFilesError: when it is missing or damaged.
@@ -98,7 +112,11 @@ class DeviceDirectory:
         return self._read(_STORE_KEY, STORE_KEY_BYTES)
 
     def enrolment(self) -> Enrolment:
-        """Raises DeviceFilesError when it is missing, damaged or another device's."""
+        """Read what the enrolment authority answered.
+
+        Raises:
+            DeviceFilesError: when it is missing, damaged or another device's.
+        """
         data, keys = self._read(_ENROLMENT), self.keys()
         try:
             enrolment = Enrolment.model_validate_json(data)
@@ -112,11 +130,11 @@ class DeviceDirectory:
 
     @property
     def memory(self) -> Path:
-        """Where the device remembers, encrypted, which rounds it has answered and how often it took part."""
+        """The file in which the device remembers, encrypted, which rounds it answered and how often it took part."""
         return self.path / _MEMORY
 
     def messages(self) -> list[tuple[str, int]]:
-        """Text and label of each message on this device; none when there is no `messages.csv`.
+        """Read the text and the label, 0 or 1, of each message on this device; none without a `messages.csv`.
 
         Raises:
             DeviceFilesError: when it is not UTF-8, or a line is not a text and a label of 0 or 1.

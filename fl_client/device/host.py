@@ -23,15 +23,16 @@ Messages = Sequence[tuple[str, int]]
 
 
 def open_device(directory: DeviceDirectory, messages_of: Callable[[], Messages] | None = None) -> Device:
-    """The device, ready to answer.
+    """Open a device that is ready to answer.
 
     Args:
+        directory: the device's keys, enrolment and memory.
         messages_of: asked for the device's messages in every round that it trains in, in the thread that handles the
             request. By default they are those of `messages.csv`, read now.
 
     Raises:
         DeviceFilesError: when a file is missing or damaged.
-        StoreError: when the device's memory is damaged or sealed under another key.
+        StoreError: when the device's memory is damaged, sealed under another key or written by a newer version.
     """
     enrolment = directory.enrolment()
     return Device(
@@ -39,18 +40,18 @@ def open_device(directory: DeviceDirectory, messages_of: Callable[[], Messages] 
         certificate=enrolment.issued,
         trust=enrolment.trust,
         store=FileStore(directory.memory, directory.store_key()),
-        train=_local_training(messages_of or _held(directory.messages())),
+        train=_local_training(messages_of or _always(directory.messages())),
         randomness_for=_system_randomness,
         clock=lambda: int(time.time()),
     )
 
 
-def _held(messages: Messages) -> Callable[[], Messages]:
+def _always(messages: Messages) -> Callable[[], Messages]:
     return lambda: messages
 
 
 def _local_training(messages_of: Callable[[], Messages]) -> Train:
-    """Training on these messages; with a trainer of its own, for the devices of one host run in threads."""
+    """Return training on these messages, with a trainer of its own: the devices of one host run in threads."""
     trainer, examples = lru_cache(maxsize=1)(LocalTrainer), lru_cache(maxsize=1)(_examples)
 
     def train(task: TaskSpec, weights: NDArray[np.float32], rng: Randomness) -> Update:

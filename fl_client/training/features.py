@@ -30,9 +30,10 @@ _TOKEN = re.compile(r"\w+|[^\w\s]+")
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """n sparse rows over `buckets` columns, packed (CSR).
+    """Sparse rows, one a text, packed (CSR).
 
     Attributes:
+        buckets: number of columns.
         starts: int64[n + 1]; row i is starts[i] to starts[i + 1] of the other two.
         columns: int32, ascending within a row.
         values: float32, of L2 norm 1 in each row that is not empty.
@@ -47,26 +48,32 @@ class Features:
         return self.starts.size - 1
 
     def rows(self, indices: NDArray[np.int64]) -> Features:
-        """The rows at `indices`, in this order."""
+        """Return the rows at `indices`, int64[m], in this order."""
         starts, places = packed_rows(self.starts, indices)
         return Features(self.buckets, starts, self.columns[places], self.values[places])
 
     def between(self, first: int, last: int) -> Features:
-        """The rows from `first` to before `last`, sharing memory."""
+        """Return the rows from `first` to before `last`, sharing memory."""
         starts = self.starts[first : last + 1]
         inside = slice(int(starts[0]), int(starts[-1]))
         return Features(self.buckets, starts - starts[0], self.columns[inside], self.values[inside])
 
     def dense(self) -> NDArray[np.float32]:
-        """float32[n, buckets]."""
+        """Unpack the rows into float32[n, buckets]."""
         matrix = np.zeros((len(self), self.buckets), np.float32)
         matrix[np.repeat(np.arange(len(self)), np.diff(self.starts)), self.columns] = self.values
         return matrix
 
 
 def packed_rows(starts: NDArray[np.int64], indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of packed rows that begin at int64[n + 1] `starts`: where those at `indices` begin once they are packed, and
-    where the entries of these are now.
+    """Locate chosen rows among packed ones.
+
+    Args:
+        starts: int64[n + 1]; row i is the entries from starts[i] to before starts[i + 1].
+        indices: int64[m], the rows to choose, in any order.
+
+    Returns:
+        int64[m + 1], where the chosen rows begin once they are packed; int64, where their entries are now, in order.
     """
     sizes = np.diff(starts)[indices]
     packed = np.concatenate([[0], np.cumsum(sizes)])
@@ -74,24 +81,24 @@ def packed_rows(starts: NDArray[np.int64], indices: NDArray[np.int64]) -> tuple[
 
 
 def normalise(text: str) -> str:
-    """The form in which two texts count as the same."""
+    """Return the form of a text in which two texts count as the same."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     # Folding takes letters apart (ß to ss), and what follows may join the last of them.
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def tokens(normalised: str) -> list[str]:
-    """Runs of word characters, and runs of others that are not white space."""
+    """Cut a normalised text into runs of word characters, and runs of others that are not white space."""
     return _TOKEN.findall(normalised)
 
 
 def gram_hash(prefix: str, gram: str) -> int:
-    """CRC-32 of a token or n-gram after its prefix."""
+    """Return the CRC-32 of a token or n-gram after its prefix, 0 to 2^32 - 1."""
     return crc32(f"{prefix}{gram}".encode("utf-8", "surrogatepass"))
 
 
 def hash_texts(spec: FeatureSpec, texts: Sequence[str]) -> Features:
-    """One row a text; a text without tokens has an empty row."""
+    """Hash n-grams, one row a text; a text without tokens has an empty row."""
     rows = [_row(spec, text) for text in texts]
     columns = [row[0] for row in rows] or [np.empty(0, np.int32)]
     values = [row[1] for row in rows] or [np.empty(0, np.float32)]
@@ -111,7 +118,10 @@ def _row(spec: FeatureSpec, text: str) -> tuple[NDArray[np.int32], NDArray[np.fl
 
 @lru_cache(maxsize=1 << 16)
 def _token_hashes(spec: FeatureSpec, token: str) -> tuple[int, ...]:
-    """The token itself where single words count, and its character n-grams. Tokens recur, so they are remembered."""
+    """Return the buckets of a token's character n-grams, and of itself where single words count.
+
+    Tokens recur, so they are remembered.
+    """
     marked = f"_{token}_"
     shortest, longest = spec.char_ngrams
     grams = [marked[i : i + n] for n in range(shortest, longest + 1) for i in range(len(marked) - n + 1)]
@@ -122,7 +132,7 @@ def _token_hashes(spec: FeatureSpec, token: str) -> tuple[int, ...]:
 
 
 def _word_ngrams(spec: FeatureSpec, words: Sequence[str]) -> Iterator[Sequence[str]]:
-    """All n-grams of two words and more."""
+    """Yield all n-grams of two words and more."""
     shortest, longest = max(spec.word_ngrams[0], 2), spec.word_ngrams[1]
     for n in range(shortest, longest + 1):
         for i in range(len(words) - n + 1):
@@ -135,10 +145,10 @@ def _bucket(spec: FeatureSpec, prefix: str, gram: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """n sequences of token numbers, packed.
+    """Sequences of token numbers, one a text, packed.
 
     Attributes:
-        length: that `dense` pads to; none is longer.
+        length: what `dense` pads to; none is longer.
         starts: int64[n + 1]; sequence i is starts[i] to starts[i + 1] of `numbers`.
         numbers: int32, from 1.
     """
@@ -151,17 +161,17 @@ class Sequences:
         return self.starts.size - 1
 
     def rows(self, indices: NDArray[np.int64]) -> Sequences:
-        """The sequences at `indices`, in this order."""
+        """Return the sequences at `indices`, int64[m], in this order."""
         starts, places = packed_rows(self.starts, indices)
         return Sequences(self.length, starts, self.numbers[places])
 
     def between(self, first: int, last: int) -> Sequences:
-        """The sequences from `first` to before `last`, sharing memory."""
+        """Return the sequences from `first` to before `last`, sharing memory."""
         starts = self.starts[first : last + 1]
         return Sequences(self.length, starts - starts[0], self.numbers[int(starts[0]) : int(starts[-1])])
 
     def dense(self) -> NDArray[np.int64]:
-        """int64[n, length], padded with 0."""
+        """Unpack the sequences into int64[n, length], padded with 0."""
         matrix = np.zeros((len(self), self.length), np.int64)
         sizes = np.diff(self.starts)
         places = np.arange(self.numbers.size) - np.repeat(self.starts[:-1], sizes)
@@ -170,7 +180,7 @@ class Sequences:
 
 
 def number_texts(spec: SequenceSpec, texts: Sequence[str]) -> Sequences:
-    """One sequence a text, cut to the spec's length; a text without tokens has an empty one."""
+    """Number tokens, one sequence a text, cut to the spec's length; a text without tokens has an empty one."""
     return _packed(spec.length, [np.array(_numbers(spec, text), np.int32) for text in texts])
 
 
@@ -194,5 +204,5 @@ Inputs = Features | Sequences
 
 
 def encode_texts(spec: InputSpec, texts: Sequence[str]) -> Inputs:
-    """Every text as the spec says, in order."""
+    """Encode every text as the spec says, in order."""
     return number_texts(spec, texts) if isinstance(spec, SequenceSpec) else hash_texts(spec, texts)

@@ -24,7 +24,7 @@ class WrongInputs(ValueError):
 
 
 def hashed_linear(features: InputSpec) -> nn.Module:
-    """Logistic regression on the hashed n-grams."""
+    """Make a logistic regression on the hashed n-grams, which starts at zero."""
     if not isinstance(features, FeatureSpec):
         raise WrongInputs("hashed-linear: expected inputs `ngrams`, got a sequence")
     linear = nn.Linear(features.buckets, 1)
@@ -35,19 +35,19 @@ def hashed_linear(features: InputSpec) -> nn.Module:
 
 
 def word_embedding(features: InputSpec) -> nn.Module:
-    """The mean of the words' vectors, then one hidden layer."""
+    """Make a model of the mean of the words' vectors, then one hidden layer."""
     return WordEmbedding(_sequence("word-embedding", features))
 
 
 def character_cnn(features: InputSpec) -> nn.Module:
-    """Patterns of five characters, wherever they stand."""
+    """Make a model of patterns of five characters, wherever they stand."""
     return CharacterCnn(_sequence("character-cnn", features))
 
 
 class WordEmbedding(nn.Module):
-    """Embedding, mean over the tokens that are there, hidden layer, logit: int64[n, length] to float32[n, 1].
+    """Embedding, mean over the tokens that are there, hidden layer, logit.
 
-    An `nn.EmbeddingBag` would do the same in one layer, but is refused: see `fl_client.training.models`.
+    An `nn.EmbeddingBag` would do the same in one layer, but is refused: see `fl_client.training.soundness`.
     """
 
     WIDTH, HIDDEN = 32, 64
@@ -59,14 +59,15 @@ class WordEmbedding(nn.Module):
         self.output = nn.Linear(self.HIDDEN, 1)
 
     def forward(self, numbers: Tensor) -> Tensor:
-        there = (numbers > 0).unsqueeze(-1)
-        summed = (self.embedding(numbers) * there).sum(1)
-        logits: Tensor = self.output(torch.relu(self.hidden(summed / there.sum(1).clamp(min=1))))
+        """Compute logits, float32[n, 1], of token numbers, int64[n, length]."""
+        present = (numbers > 0).unsqueeze(-1)
+        summed = (self.embedding(numbers) * present).sum(1)
+        logits: Tensor = self.output(torch.relu(self.hidden(summed / present.sum(1).clamp(min=1))))
         return logits
 
 
 class CharacterCnn(nn.Module):
-    """Embedding, convolution, maximum over places, logit: int64[n, length] to float32[n, 1]. Padding is all zero."""
+    """Embedding, convolution, maximum over places, logit; padding is all zero."""
 
     WIDTH, CHANNELS, KERNEL = 16, 64, 5
 
@@ -79,9 +80,10 @@ class CharacterCnn(nn.Module):
         self.output = nn.Linear(self.CHANNELS, 1)
 
     def forward(self, numbers: Tensor) -> Tensor:
+        """Compute logits, float32[n, 1], of token numbers, int64[n, length]."""
         vectors = self.embedding(numbers) * (numbers > 0).unsqueeze(-1)
-        found = self.convolution(vectors.transpose(1, 2)).amax(2)
-        logits: Tensor = self.output(torch.relu(found))
+        strongest = self.convolution(vectors.transpose(1, 2)).amax(2)
+        logits: Tensor = self.output(torch.relu(strongest))
         return logits
 
 
@@ -117,7 +119,7 @@ def register(name: str, factory: Factory) -> None:
 
 
 def build(architecture: str, features: InputSpec) -> nn.Module:
-    """The module of a registered name.
+    """Build the module of a registered name.
 
     Raises:
         UnknownArchitecture: when it is not registered, reads other inputs, or cannot be trained privately.
@@ -136,7 +138,7 @@ def build(architecture: str, features: InputSpec) -> nn.Module:
 
 
 def model_spec(architecture: str, features: InputSpec) -> ModelSpec:
-    """The layout of an architecture's parameters.
+    """Return the layout of an architecture's parameters, in the order in which they are flattened.
 
     Raises:
         UnknownArchitecture: as `build`, or when the module does not behave as training needs it to.
@@ -150,7 +152,7 @@ def model_spec(architecture: str, features: InputSpec) -> ModelSpec:
 
 
 def initial_weights(architecture: str, features: InputSpec, seed: int) -> NDArray[np.float32]:
-    """Where training starts: float32[d], the architecture's own initialisation drawn from `seed`."""
+    """Draw the model before the first round from `seed`: the architecture's own initialisation, float32[d]."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return to_flat(build(architecture, features)).numpy()
@@ -166,5 +168,5 @@ def load_flat(module: nn.Module, weights: torch.Tensor) -> None:
 
 
 def to_flat(module: nn.Module) -> torch.Tensor:
-    """The parameters as float32[d]."""
+    """Copy the parameters, in the order of `named_parameters`, into float32[d]."""
     return nn.utils.parameters_to_vector(module.parameters()).detach()

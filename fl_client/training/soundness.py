@@ -23,7 +23,7 @@ _UNSOUND: dict[type[nn.Module], str] = {
         "it lets one example change the gradients of others; use GroupNorm or LayerNorm",
     ),
 }
-"""Layers that Opacus 1.6 accepts although what it clips is not one example's gradient; and why."""
+"""Layers that Opacus 1.6 accepts although what it clips is not one example's gradient, and why they are refused."""
 _TEXTS = ("you are kind", "go away, nobody asked you", "see you at noon")
 _TOLERANCE = 1e-4
 
@@ -33,10 +33,13 @@ class Unsound(ValueError):
 
 
 def check_structure(module: object) -> nn.Module:
-    """The module, in training mode, when its layers and parameters can be clipped and noised as one flat vector.
+    """Check that a module's layers and parameters can be clipped and noised as one flat vector.
+
+    Returns:
+        The module, in training mode.
 
     Raises:
-        Unsound: when not.
+        Unsound: when they cannot.
     """
     if not isinstance(module, nn.Module):
         raise Unsound(f"expected a torch.nn.Module, got {type(module).__name__}")
@@ -68,7 +71,10 @@ def _flaw(parameter: nn.Parameter) -> str:
 
 
 def check_behaviour(make: Callable[[], nn.Module], features: InputSpec) -> nn.Module:
-    """Build the module twice and run it; returns it.
+    """Check how a module behaves, by building it twice and running it on a few texts.
+
+    Returns:
+        The module that was built first.
 
     Raises:
         Unsound: when it fails, gives no logit a row, remembers what it read, lets rows influence each other, or is
@@ -90,13 +96,13 @@ def check_behaviour(make: Callable[[], nn.Module], features: InputSpec) -> nn.Mo
 
 
 def draws(module: nn.Module, features: InputSpec) -> bool:
-    """Whether its output in training hangs on torch's random numbers, as with dropout."""
+    """Tell whether a module's output in training depends on torch's random numbers, as with dropout."""
     return _drawn(module, torch.from_numpy(encode_texts(features, _TEXTS).dense()))
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """With torch's random numbers from this seed, of 64 bits; afterwards they go on where they were."""
+    """Draw torch's random numbers from this seed, of 64 bits; afterwards they go on where they were."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -107,13 +113,13 @@ def _built(make: Callable[[], nn.Module], seed: int) -> nn.Module:
         return make()
 
 
-def _check_constant(one: nn.Module, other: nn.Module) -> None:
-    """What does not travel with the model, and so must be the same on every device."""
-    shapes = [{name: value.shape for name, value in module.named_parameters()} for module in (one, other)]
+def _check_constant(first: nn.Module, second: nn.Module) -> None:
+    """Check that what does not travel with the model is the same each time, as it must be on every device."""
+    shapes = [{name: value.shape for name, value in module.named_parameters()} for module in (first, second)]
     if shapes[0] != shapes[1]:
         raise Unsound("its parameters have other shapes each time it is made")
-    buffers = dict(other.named_buffers())
-    for name, value in one.named_buffers():
+    buffers = dict(second.named_buffers())
+    for name, value in first.named_buffers():
         if name not in buffers or not torch.equal(value, buffers[name]):
             raise Unsound(f"buffer {name} is another each time it is made; buffers do not travel with the model")
 
@@ -132,7 +138,7 @@ def _described(value: object) -> str:
 
 
 def _check_state(module: nn.Module, inputs: Tensor) -> None:
-    """A module that remembers takes from one device to the next what neither clip nor noise has seen."""
+    """Check that a module remembers nothing: it would carry on what neither clip nor noise has seen."""
     before = {name: value.clone() for name, value in [*module.named_buffers(), *module.named_parameters()]}
     first = _run(module, inputs, seed=1)
     for name, value in [*module.named_buffers(), *module.named_parameters()]:
@@ -144,16 +150,16 @@ def _check_state(module: nn.Module, inputs: Tensor) -> None:
 
 
 def _check_rows(module: nn.Module, inputs: Tensor) -> None:
-    """Where nothing is drawn; what is drawn in training is drawn for each row of a batch."""
+    """Check that no row influences another, where nothing is drawn: what is drawn, is drawn for each row of a batch."""
     modes = [False] if _drawn(module, inputs) else [False, True]
     if _drawn(module.eval(), inputs):
         raise Unsound("it draws random numbers outside training too; mind `self.training`")
     for mode in modes:
         module.train(mode)
         together = _run(module, inputs, seed=1)
-        alone = torch.cat([_run(module, inputs[row : row + 1], seed=1) for row in range(len(inputs))])
-        if not torch.allclose(together, alone, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
-            raise Unsound("its logit for a row hangs on the other rows, so that no example's gradient can be clipped")
+        separately = torch.cat([_run(module, inputs[row : row + 1], seed=1) for row in range(len(inputs))])
+        if not torch.allclose(together, separately, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
+            raise Unsound("its logit for a row depends on the other rows, so that no example's gradient can be clipped")
     module.train()
 
 
@@ -161,8 +167,8 @@ def _check_gradients(module: nn.Module, inputs: Tensor) -> None:
     named = dict(module.named_parameters())
     with seeded(1):
         loss = module(inputs).sum()
-        found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-    for name, gradient in zip(named, found, strict=True):
+        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    for name, gradient in zip(named, gradients, strict=True):
         if gradient is None:
             raise Unsound(f"parameter {name} has no part in the output; leave it out")
 

@@ -41,7 +41,12 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """A device's own messages: n rows or sequences, and float32[n] labels in {0, 1}."""
+    """A device's own messages, encoded.
+
+    Attributes:
+        features: n rows or sequences.
+        labels: float32[n] in {0, 1}.
+    """
 
     features: Inputs = field(repr=False)
     labels: NDArray[np.float32] = field(repr=False)
@@ -54,8 +59,11 @@ class LocalTrainer:
     """Trains one task, for one device after another: wrapping a module costs more than training on ten messages."""
 
     def __init__(self, task: TaskSpec) -> None:
-        """Raises UnknownArchitecture when the task's model is not registered in this host application or Opacus cannot
-        train it, TrainingError when it asks for a statistic that is none of `STATISTICS`.
+        """Build the task's model, and wrap it for per-sample gradients where the task asks for DP-SGD.
+
+        Raises:
+            UnknownArchitecture: when the model is not registered in this host application, or Opacus cannot train it.
+            TrainingError: when the task asks for a statistic that is none of `STATISTICS`.
         """
         self._wants_statistics = bool(task.statistics)
         if unknown := {statistic.name for statistic in task.statistics} - set(STATISTICS):
@@ -72,9 +80,17 @@ class LocalTrainer:
             raise UnknownArchitecture(told) from error
 
     def train(self, weights: NDArray[np.float32], examples: Examples, rng: Randomness) -> Update:
-        """What these examples would change about the model, float32[d], and the statistics that the task asks for.
+        """Train on one device's examples.
 
         A device without examples takes part like any other: its update is the noise of its empty batches.
+
+        Args:
+            weights: float32[d], the model to start from; it is not changed.
+            examples: the device's own.
+            rng: of the batches, of dropout and of Opacus' noise.
+
+        Returns:
+            What the examples would change about the model, float32[d], and the statistics that the task asks for.
 
         Raises:
             TrainingError: when the result is not finite.
@@ -91,11 +107,11 @@ class LocalTrainer:
         return Update(delta.numpy(), statistics)
 
     def _dropout(self, rng: Randomness) -> AbstractContextManager[None]:
-        """For layers that draw from torch: numbers of this device's own, 8 bytes of `rng` for a seed."""
+        """Give layers that draw from torch numbers of this device's own, from 8 bytes of `rng` for a seed."""
         return seeded(int.from_bytes(rng.token(8), "little")) if self._draws else nullcontext()
 
     def _statistics(self, inputs: Tensor, labels: Tensor) -> dict[str, float]:
-        """Of the model that was received, on this device's own messages."""
+        """Compute `STATISTICS` of the model that was received, on this device's own messages."""
         self._module.eval()
         with torch.no_grad():
             logits = self._module(inputs).squeeze(1)
@@ -108,11 +124,13 @@ class LocalTrainer:
 class _Method(Protocol):
     """Moves a module's parameters."""
 
-    def fit(self, inputs: Tensor, labels: Tensor, rng: Randomness) -> None: ...
+    def fit(self, inputs: Tensor, labels: Tensor, rng: Randomness) -> None:
+        """Train on these examples, from the parameters as they are."""
+        ...
 
 
 class _DpSgd:
-    """By Opacus. It wraps the module once, for all devices."""
+    """DP-SGD by Opacus, which wraps the module once, for all devices."""
 
     def __init__(self, module: nn.Module, training: LocalTraining) -> None:
         self._training = training
@@ -126,7 +144,7 @@ class _DpSgd:
         )
 
     def fit(self, inputs: Tensor, labels: Tensor, rng: Randomness) -> None:
-        """Takes 8 bytes of `rng` for a seed, then 8 for each step and example."""
+        """Take 8 bytes of `rng` for a seed, then 8 for each step and example, and make the steps."""
         self._optimizer.generator = torch.Generator().manual_seed(int.from_bytes(rng.token(8), "little"))
         chosen = uniform_unit(rng, self._training.steps * len(labels)) < self._training.sampling_rate
         for batch in chosen.reshape(self._training.steps, len(labels)):
@@ -137,20 +155,21 @@ class _DpSgd:
         self._optimizer.zero_grad()
         loss = nn.functional.binary_cross_entropy_with_logits(self._module(inputs).squeeze(1), labels, reduction="sum")
         with warnings.catch_warnings():
-            # Of Opacus' hooks, where token numbers, which can have no gradient, are what the model reads.
+            # Opacus' hooks warn where a model reads token numbers, which can have no gradient.
             warnings.filterwarnings("ignore", "Full backward hook is firing")
             torch.autograd.backward(loss)
         self._optimizer.step()
 
 
 class _Sgd:
-    """Plain, in epochs."""
+    """Plain SGD, in epochs."""
 
     def __init__(self, module: nn.Module, training: LocalSgd) -> None:
         self._training = training
         self._module = module
 
     def fit(self, inputs: Tensor, labels: Tensor, rng: Randomness) -> None:
+        """Take the randomness of `epochs`, and make a step for each batch."""
         for order in epochs(self._training, len(labels), rng):
             for batch in torch.split(torch.from_numpy(order), self._training.batch_size):
                 self._step(inputs[batch], labels[batch])
@@ -164,6 +183,15 @@ class _Sgd:
 
 
 def epochs(training: LocalSgd, examples: int, rng: Randomness) -> NDArray[np.int64]:
-    """int64[epochs, n]: in which order plain SGD meets the examples; takes 8 bytes of `rng` for each."""
+    """Draw the order in which plain SGD meets the examples.
+
+    Args:
+        training: how many epochs there are.
+        examples: n, how many examples the device has.
+        rng: gives 8 bytes for each epoch and example.
+
+    Returns:
+        int64[epochs, n], a permutation of 0 to n - 1 in each row.
+    """
     words = uniform_words(rng, training.epochs * examples, np.uint64).reshape(training.epochs, examples)
     return words.argsort(axis=1, kind="stable")

@@ -101,8 +101,8 @@ class Handler:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_module, "_FIRST_DELAY", 0.001)
-    monkeypatch.setattr(node_module, "_ADMISSION_RETRY", 0.001)
+    monkeypatch.setattr(node_module, "_FIRST_RETRY_INTERVAL_S", 0.001)
+    monkeypatch.setattr(node_module, "_ADMISSION_INTERVAL_S", 0.001)
 
 
 @contextmanager

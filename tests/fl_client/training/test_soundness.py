@@ -143,7 +143,7 @@ def failing_factory() -> nn.Module:
         (Python, "its output differs for the same rows and seed"),
         (RandomBuffer, "buffer offset is another each time it is made"),
         (any_width, "other shapes each time it is made"),
-        (Mixing, "its logit for a row hangs on the other rows"),
+        (Mixing, "its logit for a row depends on the other rows"),
         (AlwaysDrawing, "it draws random numbers outside training too"),
         (Frozen, "parameter layer.bias is frozen"),
         (Sharing, "two parameters share memory"),
