@@ -6,26 +6,21 @@ import logging
 import signal
 from pathlib import Path
 from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fl_client.connection.node import EmbeddedNode, NodeError
-from fl_client.device.files import DeviceDirectory, DeviceFilesError
-from fl_client.device.store import StoreError
+from privacy.command.app import new_app
+from privacy.command.exits import EXIT_FAILED, fail
 
-app = typer.Typer(
-    name="fl-client",
-    help="Devices of a federation, run by hand.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
+if TYPE_CHECKING:
+    from fl_client.connection import EmbeddedNode
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-_WATCH_INTERVAL = 0.2
+# Commands import what they need when they run, so that help, and errors about flags, take no time.
+
+app = new_app("fl-client", "Devices of a federation, run by hand.")
+
+WATCH_INTERVAL_S = 0.2
 
 Directories = Annotated[list[Path], typer.Argument(help="One directory a device.")]
 
@@ -41,13 +36,14 @@ def init(directories: Directories) -> None:
 
     Exit codes: 0 done, 2 bad input.
     """
+    from fl_client.device import DeviceDirectory, DeviceFilesError
+
     try:
         for directory in directories:
             DeviceDirectory.create(directory)
             typer.echo(f"{directory}: enrolment-request.bin is for the authority, node.key.pub for the operator")
     except DeviceFilesError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(EXIT_USAGE) from error
+        fail(str(error))
 
 
 @app.command()
@@ -66,11 +62,10 @@ def run(
     # Before the imports: Opacus' gives the root logger a handler and no level, and later settings are then ignored.
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(threadName)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    # Slow to import, and only this command needs them.
-    import torch  # noqa: PLC0415
+    import torch
 
-    from fl_client.connection.flower import FleetConnection  # noqa: PLC0415
-    from fl_client.device.host import open_device  # noqa: PLC0415
+    from fl_client.connection import EmbeddedNode, FleetConnection, NodeError
+    from fl_client.device import DeviceDirectory, DeviceFilesError, StoreError, open_device
 
     torch.set_num_threads(1)  # devices of one host run side by side
     try:
@@ -84,8 +79,7 @@ def run(
             for device in map(DeviceDirectory, directories)
         ]
     except (DeviceFilesError, NodeError, StoreError) as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(EXIT_USAGE) from error
+        fail(str(error))
     if not _run_until_stopped(nodes):
         raise typer.Exit(EXIT_FAILED)
 
@@ -97,7 +91,7 @@ def _run_until_stopped(nodes: list[EmbeddedNode]) -> bool:
         signal.signal(number, lambda *_: stop.set())
     for node in nodes:
         node.start()
-    while not stop.wait(_WATCH_INTERVAL) and any(node.alive for node in nodes):
+    while not stop.wait(WATCH_INTERVAL_S) and any(node.alive for node in nodes):
         pass
     for node in nodes:
         node.stop()

@@ -8,39 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from fl_server.dev.dev import DevFederation
-from fl_server.dev.provision import Scale
-from fl_server.enrolment.authority import (
-    DAY,
-    DEFAULT_POLICY,
-    Authority,
-    AuthorityError,
-    read_identity,
-    read_policy,
-    read_public_key,
-)
-from fl_server.flower.processes import ProcessError
-from fl_server.ledger_store import LedgerStoreError, export_ledger
-from fl_server.service import ServerDirectory, ServiceError, open_ledger
-from privacy.ledger.ledger import LedgerError
-from privacy.task.task import Purpose
+from privacy.command.app import new_app
+from privacy.command.exits import EXIT_FAILED, EXIT_STOPPED, fail
+from privacy.task.purpose import Purpose
 
-app = typer.Typer(
-    name="fl-server",
-    help="The aggregation server of a federation, and its enrolment authority.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
+# Commands import what they need when they run, so that help, and errors about flags, take no time.
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+app = new_app("fl-server", "The aggregation server of a federation, and its enrolment authority.")
 
 AuthorityDirectory = Annotated[Path, typer.Option("--authority", help="Directory of the enrolment authority.")]
 ListDays = Annotated[int, typer.Option(min=1, max=365, help="How long devices accept the revocation list.")]
@@ -63,16 +41,19 @@ def dev(
     Exit codes: 0 published, 1 failed, 2 bad input, 130 interrupted. Nothing is left running in any case; on Linux not
     even by `kill -9`.
     """
+    from fl_server.dev import DevFederation, Scale
+    from fl_server.flower import ProcessError
+
     if out.exists():
-        _fail(f"--out: expected a new path, {out} exists", EXIT_USAGE)
+        fail(f"--out: expected a new path, {out} exists")
     _unwind_on(signal.SIGTERM, signal.SIGHUP)
     try:
         scale = Scale(devices, rounds, stage_timeout)
         version = DevFederation(out.resolve(), scale, typer.echo).run()
     except KeyboardInterrupt:
-        _fail("interrupted; everything is stopped", EXIT_INTERRUPTED)
+        fail("interrupted; everything is stopped", EXIT_STOPPED)
     except (ProcessError, OSError, ValueError) as error:
-        _fail(str(error), EXIT_FAILED)
+        fail(str(error), EXIT_FAILED)
     typer.echo(f"published {version.name}: {version.path}")
 
 
@@ -90,6 +71,8 @@ def authority(
 
     Exit codes: 0 done, 1 failed, 2 bad input.
     """
+    from fl_server.enrolment import Authority
+
     with _naming("DIR, --population"):
         made = Authority.create(directory, population, _in_days(list_days))
     typer.echo(f"authority {made.signer.public.hex()} of {made.population}: {directory}")
@@ -115,6 +98,8 @@ def enrol(
 
     Exit codes: 0 done, 1 failed, 2 bad input.
     """
+    from fl_server.enrolment.authority import DEFAULT_POLICY, Authority, read_policy, read_public_key
+
     with _naming("--authority"):
         opened = Authority.open(authority_directory)
     with _naming("--operator"):
@@ -148,6 +133,8 @@ def revoke(
 
     Exit codes: 0 done, 1 failed, 2 bad input.
     """
+    from fl_server.enrolment import Authority, read_identity
+
     with _naming("IDENTITY"):
         revoked = frozenset(map(read_identity, identities or ()))
     with _naming("--authority"):
@@ -170,10 +157,12 @@ def export_ledger_command(
 
     Exit codes: 0 done, 2 bad input.
     """
+    from fl_server.ledger_store import LedgerStoreError, export_ledger
+
     try:
         count = export_ledger(ledger, out)
     except LedgerStoreError as error:
-        _fail(str(error), EXIT_USAGE)
+        fail(str(error))
     typer.echo(f"{count} entries: {out}")
 
 
@@ -192,28 +181,34 @@ def declare_uncharged(
 
     Exit codes: 0 done, 1 the ledger does not verify, 2 bad input.
     """
+    from fl_server.ledger_store import LedgerStoreError
+    from fl_server.service import ServerDirectory, ServiceError, open_ledger
+    from privacy.ledger import LedgerError
+
     try:
         open_ledger(ServerDirectory(server)).declare_uncharged(purpose, what, why)
     except (ServiceError, LedgerStoreError, ValueError) as error:
-        _fail(str(error), EXIT_USAGE)
+        fail(str(error))
     except LedgerError as error:
-        _fail(str(error), EXIT_FAILED)
+        fail(str(error), EXIT_FAILED)
     typer.echo(f"named in the ledger: {purpose}: {what}")
 
 
 @contextmanager
 def _naming(argument: str) -> Iterator[None]:
     """Ends the command when the authority finds `argument` wrong, or when the disk fails."""
+    from fl_server.enrolment import AuthorityError
+
     try:
         yield
     except AuthorityError as error:
-        _fail(f"{argument}: {error}", EXIT_USAGE)
+        fail(f"{argument}: {error}")
     except OSError as error:
-        _fail(str(error), EXIT_FAILED)
+        fail(str(error), EXIT_FAILED)
 
 
 def _in_days(days: int) -> int:
-    return int(time.time()) + days * DAY
+    return int(time.time()) + days * 86_400
 
 
 def _date(seconds: int) -> str:
@@ -225,8 +220,3 @@ def _unwind_on(*numbers: signal.Signals) -> None:
     for number in numbers:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
-    raise typer.Exit(code)

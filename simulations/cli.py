@@ -7,29 +7,22 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from privacy.command.app import new_app
+from privacy.command.exits import EXIT_FAILED, EXIT_STOPPED, fail
 from simulations.compare.cli import compare_command
-from simulations.config.config import ConfigError, RunConfig, load_config
-from simulations.config.template import TEMPLATE
-from simulations.data.readers import DataError
-from simulations.outdir import OutputDirectoryError
-from simulations.processes.workers import MOST_WORKERS
-from simulations.runs.rundir import RunDirectory
+from simulations.processes.limits import MOST_WORKERS
 from simulations.sweep.cli import sweep_command
-from simulations.terminal.console import describe
-from simulations.terminal.exit_codes import EXIT_FAILED, EXIT_STOPPED, fail
 
-app = typer.Typer(
-    name="fl-sim",
-    help="Federations on one machine: data in; curves, a published model and an epsilon report out.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
+if TYPE_CHECKING:
+    from simulations.config import RunConfig
+
+# Commands import what they need when they run, so that help, and errors about flags, take no time.
+
+app = new_app("fl-sim", "Federations on one machine: data in; curves, a published model and an epsilon report out.")
 
 DATA, PRIVACY, TRAINING, RUN = "Data", "Privacy", "Training", "Run"
 
@@ -65,6 +58,8 @@ def init(
 
     Example: [bold]fl-sim init federation.toml && fl-sim run --config federation.toml[/bold]
     """
+    from simulations.config.template import TEMPLATE
+
     if path.exists() and not force:
         fail(f"PATH: {path} exists; give another path or --force")
     path.write_text(TEMPLATE, encoding="utf-8")
@@ -243,7 +238,11 @@ def score(  # noqa: PLR0917 - the options of a command
 
     Example: [bold]fl-sim score --release runs/chat/release/stable --data new.csv --out scores.csv[/bold]
     """
-    from simulations.evaluation.scoring import ScoringError, ScoringJob, score_file  # noqa: PLC0415 - torch takes seconds to import
+    if not data.is_file():
+        fail(f"--data: expected a file of messages, there is none at {data}")
+    from simulations.config import ConfigError
+    from simulations.data import DataError
+    from simulations.evaluation.scoring import ScoringError, ScoringJob, score_file
 
     try:
         metrics = score_file(ScoringJob(release, data, out, text_column, label_column, operator_key, architecture))
@@ -262,16 +261,20 @@ app.command("sweep")(sweep_command)
 app.command("compare")(compare_command)
 
 
-def _run(config: Path | None, overrides: dict[str, Any], place: _Place, executor: _Workers, *, as_json: bool) -> None:
-    loaded = _checked(config, overrides, place, executor)
-    from simulations.runs.run import RunError, resume, start  # noqa: PLC0415
-    from simulations.training.engines import EngineError  # noqa: PLC0415 - torch takes seconds to import
+def _run(config: Path | None, overrides: dict[str, Any], place: _Place, workers: _Workers, *, as_json: bool) -> None:
+    loaded = _checked(config, overrides, place, workers)
+    from simulations.config import ConfigError
+    from simulations.data import DataError
+    from simulations.outdir import OutputDirectoryError
+    from simulations.runs import RunError, resume, start
+    from simulations.terminal import describe
+    from simulations.training.engines import EngineError
 
     try:
         if place.resume is not None:
-            outcome = resume(place.resume, workers=executor.workers, ray_address=executor.ray_address)
+            outcome = resume(place.resume, workers=workers.workers, ray_address=workers.ray_address)
         else:
-            outcome = start(loaded, place.new, force=place.force, workers=executor.workers)
+            outcome = start(loaded, place.new, force=place.force, workers=workers.workers)
     except (ConfigError, DataError, EngineError, OutputDirectoryError) as error:
         fail(str(error))
     except RunError as error:
@@ -282,19 +285,26 @@ def _run(config: Path | None, overrides: dict[str, Any], place: _Place, executor
     typer.echo(json.dumps(outcome.summary, indent=2) if as_json else describe(outcome.summary, path))
 
 
-def _checked(config: Path | None, overrides: dict[str, Any], place: _Place, executor: _Workers) -> RunConfig:
-    """What can be refused before anything slow is imported."""
+def _checked(config: Path | None, overrides: dict[str, Any], place: _Place, workers: _Workers) -> RunConfig:
+    """Refuse what can be refused before anything slow is imported."""
+    from simulations.config import ConfigError, load_config
+    from simulations.outdir import OutputDirectoryError
+    from simulations.runs.rundir import RunDirectory
+
     try:
         if place.resume is not None:
             _refuse_beside_resume({**overrides, "config": config, "out": place.out, "force": place.force})
-            return RunDirectory.reopen(place.resume, {"ray_address": executor.ray_address})[1]
+            return RunDirectory.reopen(place.resume, {"ray_address": workers.ray_address})[1]
         RunDirectory.check(place.new, force=place.force)
-        return load_config(config, {**overrides, "ray_address": executor.ray_address})
+        loaded = load_config(config, {**overrides, "ray_address": workers.ray_address})
     except (ConfigError, OutputDirectoryError) as error:
         fail(str(error))
+    if loaded.data.path is not None and not loaded.data.path.is_file():
+        fail(f"data.path: expected a file of messages, there is none at {loaded.data.path}")
+    return loaded
 
 
 def _refuse_beside_resume(given: dict[str, Any]) -> None:
     names = [name for name, value in given.items() if value]
     if names:
-        raise ConfigError(f"--resume: goes on with the run's own configuration; leave out {', '.join(names)}")
+        fail(f"--resume: goes on with the run's own configuration; leave out {', '.join(names)}")

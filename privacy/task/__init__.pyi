@@ -13,6 +13,7 @@ from .participation import (
     PoissonParticipation as PoissonParticipation,
     largest_draw as largest_draw,
 )
+from .purpose import Purpose as Purpose
 from .states import Encoded as Encoded, Total as Total, Update as Update, joint_transcript as joint_transcript
 from .task import (
     AdaptiveClip as AdaptiveClip,
@@ -24,7 +25,6 @@ from .task import (
     LocalTraining as LocalTraining,
     ModelSpec as ModelSpec,
     ParameterSpec as ParameterSpec,
-    Purpose as Purpose,
     SequenceSpec as SequenceSpec,
     Statistic as Statistic,
     TaskError as TaskError,

@@ -33,6 +33,7 @@ from privacy.task.participation import (
     PoissonParticipation,
     largest_draw,
 )
+from privacy.task.purpose import Purpose
 
 __all__ = [
     "AdaptiveClip",
@@ -222,10 +223,6 @@ class Budget(Frozen):
     def limited(self) -> bool:
         """Whether there is anything that a charge could exceed."""
         return self.epsilon is not None or self.window is not None
-
-
-Purpose = Literal["training", "tuning", "evaluation", "analytics"]
-"""What a round is run for. All cost the same: the devices cannot tell them apart."""
 
 
 class SimulationOnly(Frozen):

@@ -6,14 +6,16 @@ import json
 import secrets
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulations.config.config import MAX_SEED, ConfigError, RunConfig, load_config, with_settings
-from simulations.data.readers import DataError
-from simulations.outdir import OutputDirectoryError
-from simulations.terminal.exit_codes import EXIT_FAILED, EXIT_STOPPED, fail
+from privacy.command.exits import EXIT_FAILED, EXIT_STOPPED, fail
+
+if TYPE_CHECKING:
+    from simulations.config import RunConfig
+
+# Commands import what they need when they run, so that help, and errors about flags, take no time.
 
 
 def compare_command(
@@ -40,11 +42,14 @@ def compare_command(
 
     Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C; a comparison cannot be resumed.
     """
-    from simulations.compare import running  # noqa: PLC0415 - torch takes seconds to import
-    from simulations.compare.grids import NothingTrained  # noqa: PLC0415
-    from simulations.compare.report import CompareReport  # noqa: PLC0415
-    from simulations.runs.run import RunError  # noqa: PLC0415
-    from simulations.training.engines import EngineError  # noqa: PLC0415
+    from simulations.compare import running
+    from simulations.compare.grids import NothingTrained
+    from simulations.compare.report import CompareReport
+    from simulations.config import ConfigError, load_config
+    from simulations.data import DataError
+    from simulations.outdir import OutputDirectoryError
+    from simulations.runs.run import RunError
+    from simulations.training.engines import EngineError
 
     path = out or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S")
     try:
@@ -61,6 +66,8 @@ def compare_command(
 
 def _base(config: RunConfig) -> RunConfig:
     """With a seed to count from, and without the protocol."""
+    from simulations.config.config import MAX_SEED, with_settings
+
     settings: dict[str, Any] = {}
     if config.seed is None:
         settings["seed"] = secrets.randbelow(MAX_SEED // 2)

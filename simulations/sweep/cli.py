@@ -6,15 +6,18 @@ import json
 import secrets
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simulations.config.config import MAX_SEED, ConfigError, RunConfig, load_config, with_settings
-from simulations.outdir import OutputDirectoryError
-from simulations.processes.workers import MOST_WORKERS
-from simulations.sweep.grid import Axis, Grid
-from simulations.terminal.exit_codes import EXIT_FAILED, EXIT_STOPPED, fail
+from privacy.command.exits import EXIT_FAILED, EXIT_STOPPED, fail
+from simulations.processes.limits import MOST_WORKERS
+
+if TYPE_CHECKING:
+    from simulations.config import RunConfig
+    from simulations.sweep.grid import Axis
+
+# Commands import what they need when they run, so that help, and errors about flags, take no time.
 
 
 def sweep_command(  # noqa: PLR0917 - the options of a command
@@ -50,8 +53,11 @@ def sweep_command(  # noqa: PLR0917 - the options of a command
 
     Exit codes: 0 done, 1 a cell failed, 2 bad input, 130 stopped by Ctrl-C and resumable.
     """
-    from simulations.sweep import running  # noqa: PLC0415
-    from simulations.sweep.report import SweepReport  # noqa: PLC0415 - torch takes seconds to import
+    from simulations.config import ConfigError, load_config
+    from simulations.outdir import OutputDirectoryError
+    from simulations.sweep import running
+    from simulations.sweep.grid import Axis, Grid
+    from simulations.sweep.report import SweepReport
 
     try:
         if resume is not None:
@@ -77,6 +83,8 @@ def sweep_command(  # noqa: PLR0917 - the options of a command
 
 def _base(config: RunConfig, axes: tuple[Axis, ...]) -> RunConfig:
     """What cells share: a seed to count from, and ideal aggregation where nothing else is asked for."""
+    from simulations.config.config import MAX_SEED, with_settings
+
     settings: dict[str, Any] = {}
     if config.seed is None:
         settings["seed"] = secrets.randbelow(MAX_SEED // 2)
@@ -89,4 +97,4 @@ def _base(config: RunConfig, axes: tuple[Axis, ...]) -> RunConfig:
 def _refuse_beside_resume(given: dict[str, Any]) -> None:
     names = [name for name, value in given.items() if value]
     if names:
-        raise ConfigError(f"--resume: goes on with the sweep's own definition; leave out {', '.join(names)}")
+        fail(f"--resume: goes on with the sweep's own definition; leave out {', '.join(names)}")

@@ -7,5 +7,4 @@ from .console import (
     describe as describe,
     figures as figures,
 )
-from .exit_codes import fail as fail
 from .page import bound as bound, render as render, svg as svg

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich import progress as bar
 from rich.console import Console
 
-from simulations.evaluation.metrics import Metrics
+if TYPE_CHECKING:
+    from simulations.evaluation.metrics import Metrics
 
 
 @dataclass(frozen=True)
