@@ -1,4 +1,4 @@
-"""The three ways in which the protocol says no."""
+"""The ways in which the protocol says no: to a server, to a device, to a round, and to bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ class Rejected(Exception):
 
 
 class Aborted(Exception):
-    """The round ends with nothing revealed and nothing charged."""
+    """The round ends without a sum.
+
+    Nothing has been revealed or charged before the last stage. An abort while unmasking comes after the charge, which
+    stands.
+    """
 
 
 class WireError(ValueError):

@@ -33,7 +33,7 @@ CONSISTENCY_DOMAIN = "havenfl/secagg/echo/2"
 
 
 class Stage(StrEnum):
-    """The five trips of a round, in order."""
+    """The five trips of a round, in order; their values are on the wire and in records, and never change."""
 
     ADVERTISE = "advertise"
     SHARE = "share"
@@ -61,22 +61,34 @@ class _Kind:
 
 @dataclass(frozen=True)
 class Header:
-    """What the operator signs for one round. The masks depend on it, so a device that was given another model,
-    task or round contributes only noise.
+    """What the operator signs for one round.
+
+    The masks depend on it, so a device that was given another model, task or round contributes only noise.
+
+    Attributes:
+        task_id: SHA-256 of the signed task.
+        round: from 1.
+        model_digest: SHA-256 of the model's float32 weights, little-endian.
+        clip: L2 bound of an update in this round: the task's own, unless it adapts.
     """
 
     task_id: bytes
     round: int
     model_digest: bytes
     clip: float
-    """Of this round: the task's own, unless it adapts."""
 
     def encode(self) -> bytes:
+        """Return the header's one encoding, which is what the operator signs."""
         writer = Writer(_Kind.HEADER).raw(self.task_id).u32(self.round).raw(self.model_digest)
         return writer.raw(_CLIP.pack(self.clip)).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Header:
+        """Read a header.
+
+        Raises:
+            WireError: when the bytes are no header, or its clip is not finite and above 0.
+        """
         reader = Reader(data, _Kind.HEADER)
         task_id, number, digest = reader.raw(DIGEST_BYTES), reader.u32(), reader.raw(DIGEST_BYTES)
         clip = float(_CLIP.unpack(reader.raw(_CLIP.size))[0])
@@ -91,9 +103,10 @@ class Header:
         return sha256(b"havenfl/rotation/1", self.task_id, self.round.to_bytes(4, "little"), self.model_digest)
 
     def shard_of(self, certificate: Certificate, shards: int) -> int:
-        """Where a device belongs when the cohort is split: by lot, so that no server can gather those that help it.
+        """Return the number of the shard, 0 to `shards` - 1, that a device falls into.
 
-        The lot is the authority's signature, which neither the device nor the server could choose.
+        The lot is the authority's signature, which neither the device nor the server could choose, so that no server
+        can gather in one shard those that help it.
         """
         if shards == 1:
             return 0
@@ -111,11 +124,17 @@ class Invitation:
     revocations: Revocations
 
     def encode(self) -> bytes:
+        """Return the invitation's one encoding."""
         writer = Writer(_Kind.INVITATION).var(self.signed_task).var(self.header.encode())
         return writer.raw(self.signature).var(self.revocations.encode()).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Invitation:
+        """Read an invitation; nothing in it is verified yet.
+
+        Raises:
+            WireError: when the bytes are no invitation.
+        """
         reader = Reader(data, _Kind.INVITATION)
         signed_task, header = reader.var(), Header.decode(reader.var())
         invitation = cls(signed_task, header, reader.raw(SIGNATURE_BYTES), Revocations.decode(reader.var()))
@@ -125,7 +144,15 @@ class Invitation:
 
 @dataclass(frozen=True)
 class Advert:
-    """A device's keys for one round, under its certified identity."""
+    """A device's keys for one round, under its certified identity.
+
+    Attributes:
+        certificate: the authority's word on the device's identity and long-term keys.
+        mask_public: X25519 public key of this round alone, from which pairwise masks are agreed.
+        commitment: digest that binds the device to its self-mask secret, see `keys.commitment`.
+        signature: the device's, over header, mask key and commitment.
+        BYTES: length of the encoding.
+    """
 
     certificate: Certificate
     mask_public: bytes
@@ -136,17 +163,25 @@ class Advert:
 
     @property
     def identity(self) -> bytes:
+        """The device's Ed25519 public key."""
         return self.certificate.identity
 
     def signed_part(self, header: Header) -> bytes:
+        """Return what the device signs: its keys, for the round of this header."""
         return sha256(header.encode()) + self.mask_public + self.commitment
 
     def encode(self) -> bytes:
+        """Return the advert in `BYTES` bytes."""
         fields = self.certificate.encode() + self.mask_public + self.commitment + self.signature
         return Writer(_Kind.ADVERT).raw(fields).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Advert:
+        """Read an advert; nothing in it is verified yet.
+
+        Raises:
+            WireError: when the bytes are no advert.
+        """
         reader = Reader(data, _Kind.ADVERT)
         certificate = Certificate.decode(reader.raw(CERTIFICATE_BYTES))
         advert = cls(certificate, reader.raw(KEY_BYTES), reader.raw(DIGEST_BYTES), reader.raw(SIGNATURE_BYTES))
@@ -161,31 +196,37 @@ class Roster:
     adverts: tuple[Advert, ...]
 
     def encode(self) -> bytes:
+        """Return the roster's one encoding."""
         writer = Writer(_Kind.ROSTER).u32(len(self.adverts))
         return writer.raw(b"".join(advert.encode() for advert in self.adverts)).done()
 
     @classmethod
     @lru_cache(maxsize=8)
     def decode(cls, data: bytes) -> Roster:
-        """Remembered, as `identity.verify_once` is."""
+        """Read a roster; results are remembered, since devices of one process read the same bytes.
+
+        Raises:
+            WireError: when the bytes are no roster, or its identities are not distinct and ascending.
+        """
         reader = Reader(data, _Kind.ROSTER)
         adverts = tuple(Advert.decode(reader.raw(Advert.BYTES)) for _ in range(reader.count(Advert.BYTES)))
         reader.end()
         identities = [advert.identity for advert in adverts]
-        if any(one >= following for one, following in pairwise(identities)):
+        if any(identity >= following for identity, following in pairwise(identities)):
             raise WireError("roster: expected distinct identities in ascending order")
         return cls(adverts)
 
     def transcript(self, header: Header) -> bytes:
-        """Digest of everything that was agreed on before any secret was shared."""
+        """Return the digest of everything that was agreed on before any secret was shared."""
         return sha256(b"havenfl/secagg/transcript/1", sha256(header.encode()), sha256(self.encode()))
 
 
 @dataclass(frozen=True)
 class EncryptedShares:
-    """The two shares that one device deals to another, sealed, and the dealer's public word on each of them.
+    """A dealer's two secret shares for one holder, encrypted, and the dealer's public word on each of them.
 
     Attributes:
+        sealed: both secret shares under the two members' channel key, AES-256-GCM.
         own_tag: binds the dealer to the share of its self-mask secret.
         mask_tag: binds the dealer to the share of its mask key.
     """
@@ -195,17 +236,23 @@ class EncryptedShares:
     mask_tag: bytes
 
     def encode(self) -> bytes:
+        """Return ciphertext and tags, one after the other; their lengths are fixed."""
         return self.sealed + self.own_tag + self.mask_tag
 
 
 def encode_encrypted_shares(encrypted_shares: Mapping[int, EncryptedShares]) -> bytes:
-    """Reply of the second stage: what the device deals, by holder."""
+    """Return the reply of the second stage: a dealer's encrypted shares, by the holder's place."""
     writer = Writer(_Kind.SHARES)
     _write_encrypted_shares(writer, encrypted_shares)
     return writer.done()
 
 
 def decode_encrypted_shares(data: bytes) -> dict[int, EncryptedShares]:
+    """Read the reply of the second stage: encrypted shares, by the holder's place.
+
+    Raises:
+        WireError: when the bytes are no such reply, or holders are not distinct and ascending.
+    """
     reader = Reader(data, _Kind.SHARES)
     encrypted_shares = _read_encrypted_shares(reader)
     reader.end()
@@ -214,12 +261,12 @@ def decode_encrypted_shares(data: bytes) -> dict[int, EncryptedShares]:
 
 @dataclass(frozen=True)
 class InputRequest:
-    """Request of the third stage.
+    """Request of the third stage: the secret shares of others that a device is to hold, and the model to train.
 
     Attributes:
-        dealt: what was dealt to this device, by dealer.
-        dealers: all members who dealt, ascending: whom to mask with.
-        weights: the model to train, float32[d].
+        encrypted_shares: those that this device is to hold, by the dealer's place.
+        dealers: places of all members who distributed shares, ascending: whom to mask with.
+        weights: the model to train, float32[d], little-endian.
     """
 
     encrypted_shares: Mapping[int, EncryptedShares]
@@ -227,17 +274,23 @@ class InputRequest:
     weights: bytes = field(repr=False)
 
     def encode_own(self) -> bytes:
-        """The part that differs from device to device; the model, which is the same for all, follows it."""
+        """Encode the part that differs from device to device; the model, which is the same for all, follows it."""
         writer = Writer(_Kind.INPUT_REQUEST)
         _write_encrypted_shares(writer, self.encrypted_shares)
         return writer.var(Members(self.dealers).encode()).done()
 
     @staticmethod
     def encode_model(weights: bytes) -> bytes:
+        """Encode the part that is the same for all devices: float32[d], little-endian."""
         return Writer(_Kind.MODEL).var(weights).done()
 
     @classmethod
     def decode(cls, data: bytes) -> InputRequest:
+        """Read both parts, one after the other.
+
+        Raises:
+            WireError: when the bytes are no such request, or members are not distinct and ascending.
+        """
         reader = Reader(data, _Kind.INPUT_REQUEST)
         encrypted_shares, dealers = _read_encrypted_shares(reader), Members.decode(reader.var())
         model = Reader(reader.rest(), _Kind.MODEL)
@@ -247,12 +300,21 @@ class InputRequest:
 
 
 def encode_masked(words: Words) -> bytes:
-    """Reply of the third stage: the masked vector."""
+    """Return the reply of the third stage: the masked vector."""
     return Writer(_Kind.MASKED).var(words.tobytes()).done()
 
 
 def decode_masked(data: bytes, bits: int, length: int) -> Words:
-    """Raises WireError unless `data` holds exactly `length` coordinates of `bits`."""
+    """Read the reply of the third stage: the masked vector.
+
+    Args:
+        data: the reply.
+        bits: what a coordinate needs, 8 to 32.
+        length: coordinates of the vector.
+
+    Raises:
+        WireError: unless `data` holds exactly so many coordinates.
+    """
     reader, words = Reader(data, _Kind.MASKED), word_type(bits)
     raw, expected = reader.var(), word_count(bits, length) * words.itemsize
     reader.end()
@@ -268,10 +330,16 @@ class Members:
     places: tuple[int, ...]
 
     def encode(self) -> bytes:
+        """Return the set's one encoding."""
         return Writer(_Kind.MEMBERS).u32(len(self.places)).raw(np.array(self.places, "<u4").tobytes()).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Members:
+        """Read a set of members.
+
+        Raises:
+            WireError: when the bytes are no such set, or its places are not distinct and ascending.
+        """
         reader = Reader(data, _Kind.MEMBERS)
         places = tuple(np.frombuffer(reader.raw(4 * reader.count(4)), "<u4").tolist())
         reader.end()
@@ -281,7 +349,7 @@ class Members:
 
 @dataclass(frozen=True)
 class Survivors:
-    """Request of the fourth stage.
+    """Request of the fourth stage: whose masked vectors the server has added up.
 
     Attributes:
         members: those whose masked vectors the server holds.
@@ -292,10 +360,16 @@ class Survivors:
     neighbour_table: bytes = b""
 
     def encode(self) -> bytes:
+        """Return the request's one encoding."""
         return Writer(_Kind.SURVIVORS).var(self.members.encode()).var(self.neighbour_table).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Survivors:
+        """Read the request of the fourth stage; the neighbour table in it stays encoded.
+
+        Raises:
+            WireError: when the bytes are no such request, or members are not distinct and ascending.
+        """
         reader = Reader(data, _Kind.SURVIVORS)
         survivors = cls(Members.decode(reader.var()), reader.var())
         reader.end()
@@ -303,28 +377,45 @@ class Survivors:
 
     @property
     def signed_survivors(self) -> SignedSurvivors:
+        """What a member signs of it: the survivors, and the digest of the table."""
         return SignedSurvivors(self.members, sha256(self.neighbour_table))
 
 
 @dataclass(frozen=True)
 class SignedSurvivors:
-    """What a quorum has to sign before anything is unmasked: the survivors, and the digest of their draws."""
+    """What a quorum has to sign before anything is unmasked.
+
+    Attributes:
+        members: the survivors.
+        table_digest: SHA-256 of their neighbour table; of nothing, in a complete graph.
+    """
 
     members: Members
     table_digest: bytes
 
     def encode(self) -> bytes:
+        """Return the one encoding of what is signed."""
         return Writer(_Kind.SIGNED_SURVIVORS).var(self.members.encode()).raw(self.table_digest).done()
 
     @classmethod
     def decode(cls, data: bytes) -> SignedSurvivors:
+        """Read what `encode` gave.
+
+        Raises:
+            WireError: when the bytes are something else, or members are not distinct and ascending.
+        """
         reader = Reader(data, _Kind.SIGNED_SURVIVORS)
         signed_survivors = cls(Members.decode(reader.var()), reader.raw(DIGEST_BYTES))
         reader.end()
         return signed_survivors
 
     def signed_part(self, transcript: bytes, cohort: int) -> bytes:
-        """What an echo signs; with the cohort's size, so that a record of the round cannot understate it."""
+        """Return what a consistency check signs; with the cohort's size, so that no record of the round understates it.
+
+        Args:
+            transcript: the roster's, which fixes round and cohort.
+            cohort: devices in the cohort.
+        """
         return transcript + cohort.to_bytes(4, "little") + self._digest
 
     @cached_property
@@ -333,11 +424,16 @@ class SignedSurvivors:
 
 
 def encode_consistency_check(signature: bytes) -> bytes:
-    """Reply of the fourth stage: the device's signature over the survivor set that it saw."""
+    """Return the reply of the fourth stage: the device's signature over the survivor set that it was shown."""
     return Writer(_Kind.CONSISTENCY_CHECK).raw(signature).done()
 
 
 def decode_consistency_check(data: bytes) -> bytes:
+    """Read the reply of the fourth stage: a signature, not yet verified.
+
+    Raises:
+        WireError: when the bytes are no such reply.
+    """
     reader = Reader(data, _Kind.CONSISTENCY_CHECK)
     signature = reader.raw(SIGNATURE_BYTES)
     reader.end()
@@ -345,24 +441,37 @@ def decode_consistency_check(data: bytes) -> bytes:
 
 
 def encode_consistency_checks(signatures: Mapping[int, bytes]) -> bytes:
-    """Request of the fifth stage: the echo signatures by member."""
+    """Return the request of the fifth stage: a quorum's signatures over the survivor set, by the member's place."""
     writer = Writer(_Kind.CONSISTENCY_CHECKS)
     write_indexed(writer, signatures)
     return writer.done()
 
 
 def decode_consistency_checks(data: bytes) -> dict[int, bytes]:
+    """Read the request of the fifth stage: signatures, not yet verified, by the member's place.
+
+    Raises:
+        WireError: when the bytes are no such request, or members are not distinct and ascending.
+    """
     return _decode_indexed(data, _Kind.CONSISTENCY_CHECKS, SIGNATURE_BYTES)
 
 
 def encode_revealed(shares: Mapping[int, bytes]) -> bytes:
-    """Reply of the fifth stage: one share per member, of the self-mask secret of a survivor or else of the mask key."""
+    """Return the reply of the fifth stage: one secret share a dealer, by its place.
+
+    Of the self-mask secret where the dealer survived, else of its mask key.
+    """
     writer = Writer(_Kind.REVEALED)
     write_indexed(writer, shares)
     return writer.done()
 
 
 def decode_revealed(data: bytes) -> dict[int, bytes]:
+    """Read the reply of the fifth stage: secret shares, by the dealer's place.
+
+    Raises:
+        WireError: when the bytes are no such reply, or members are not distinct and ascending.
+    """
     return _decode_indexed(data, _Kind.REVEALED, SHARE_BYTES)
 
 
@@ -374,7 +483,7 @@ def _decode_indexed(data: bytes, kind: int, item_bytes: int) -> dict[int, bytes]
 
 
 def _write_encrypted_shares(writer: Writer, encrypted_shares: Mapping[int, EncryptedShares]) -> None:
-    write_indexed(writer, {member: one.encode() for member, one in encrypted_shares.items()})
+    write_indexed(writer, {member: shares.encode() for member, shares in encrypted_shares.items()})
 
 
 def _read_encrypted_shares(reader: Reader) -> dict[int, EncryptedShares]:
@@ -384,19 +493,23 @@ def _read_encrypted_shares(reader: Reader) -> dict[int, EncryptedShares]:
 
 
 def write_indexed(writer: Writer, items: Mapping[int, bytes]) -> None:
-    """One field of the same width for each member, ascending."""
+    """Write one field of the same width for each member, by its place, ascending."""
     writer.u32(len(items))
     for member in sorted(items):
         writer.u32(member).raw(items[member])
 
 
 def read_indexed(reader: Reader, item_bytes: int) -> dict[int, bytes]:
-    """Raises WireError unless members are distinct and ascending."""
+    """Read one field of `item_bytes` for each member, by its place.
+
+    Raises:
+        WireError: when bytes are missing, or members are not distinct and ascending.
+    """
     items = reader.records(struct.Struct(f"<I{item_bytes}s"))
     _require_ascending([member for member, _ in items])
     return dict(items)
 
 
 def _require_ascending(members: Sequence[int]) -> None:
-    if any(one >= following for one, following in pairwise(members)):
+    if any(member >= following for member, following in pairwise(members)):
         raise WireError("members: expected distinct indices in ascending order")

@@ -1,9 +1,9 @@
-"""Who drew whom on a random graph: what all devices have to agree on before anything is unmasked.
+"""The neighbour table: who drew whom on a random graph, which all devices have to agree on before anything is unmasked.
 
 A device masks with the holders it drew, and with those that drew it. Of the latter only the server tells it, so a
-server could keep a box back: the dealer adds a mask that its holder leaves out, and the dealer falls out of what the
-others' vectors add up to. Each device checks its own row and its own column of this table and signs all of it with the
-survivor set, so among those that signed the same table every edge is an edge at both of its ends.
+server could keep an encrypted share back: its sender adds a mask that the holder leaves out, and the sender falls out
+of what the others' vectors add up to. Each device checks its own row and its own column of this table and signs all of
+it with the survivor set, so among those that signed the same table every edge is an edge at both of its ends.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from privacy.secagg.membership.params import Parameters
 
 @dataclass(frozen=True)
 class NeighbourTable:
-    """A row for each survivor, and in it a bit for each member of the cohort that holds its shares.
+    """A row for each survivor, and in it a bit for each member of the cohort that holds its secret shares.
 
     Attributes:
-        survivors: by their places in the roster, ascending.
+        survivors: their places in the roster, ascending.
         rows: uint8[survivors, ceil(cohort / 8)], lowest bit first; uint8[survivors, 0] on a complete graph.
     """
 
@@ -32,7 +32,13 @@ class NeighbourTable:
 
     @classmethod
     def of(cls, holders: Mapping[int, Collection[int]], survivors: Sequence[int], params: Parameters) -> NeighbourTable:
-        """The table of whom the survivors drew, by `holders`."""
+        """Make the table of the holders that the survivors drew.
+
+        Args:
+            holders: places of each survivor's holders, by the survivor's place.
+            survivors: their places, ascending.
+            params: the cohort's parameters; the table of a complete graph is empty.
+        """
         drawn = np.zeros((len(survivors), 0 if params.complete else params.cohort), np.bool_)
         if not params.complete:
             for row, survivor in zip(drawn, survivors, strict=True):
@@ -40,22 +46,36 @@ class NeighbourTable:
         return cls(tuple(survivors), np.packbits(drawn, axis=1, bitorder="little"))
 
     def encode(self) -> bytes:
+        """Return the rows, one after the other; who the survivors are is sent beside them."""
         return self.rows.tobytes()
 
     @classmethod
     def decode(cls, data: bytes, survivors: tuple[int, ...], params: Parameters) -> NeighbourTable:
-        """Raises WireError when `data` is not as long as the table of so many."""
+        """Read the table of these survivors.
+
+        Args:
+            data: the rows, as `encode` gives them.
+            survivors: their places, ascending.
+            params: the cohort's parameters.
+
+        Raises:
+            WireError: when `data` is not as long as the table of so many.
+        """
         width = 0 if params.complete else -(-params.cohort // 8)
         if len(data) != width * len(survivors):
             raise WireError(f"neighbour table: expected {width} bytes for each of {len(survivors)}, got {len(data)}")
         return cls(survivors, np.frombuffer(data, np.uint8).reshape(len(survivors), width))
 
     def drawn_by(self, survivor: int) -> set[int]:
-        """Whom it drew, as far as the table says. Raises ValueError when it is no survivor."""
+        """Return the places of the holders that a survivor drew, as far as the table says.
+
+        Raises:
+            ValueError: when it is no survivor.
+        """
         row = self.rows[self.survivors.index(survivor)]
         return set(np.flatnonzero(np.unpackbits(row, bitorder="little")).tolist())
 
     def who_drew(self, member: int) -> set[int]:
-        """The survivors that drew it."""
+        """Return the places of the survivors that drew a member as a holder."""
         column = self.rows[:, member // 8] >> (member % 8) & 1
         return {self.survivors[place] for place in np.flatnonzero(column)}

@@ -33,9 +33,10 @@ class Certificate:
     """The authority's word that two public keys belong to one device of one population.
 
     Attributes:
-        identity: Ed25519, signs what the device says.
-        agreement: X25519, for channels to other devices.
-        not_after: Unix time in seconds from which on it is void.
+        identity: Ed25519 public key, under which the device signs.
+        agreement: X25519 public key, for channels to other devices.
+        not_after: Unix time in seconds after which the certificate is void.
+        signature: the authority's, over the keys, the time and the population.
     """
 
     identity: bytes
@@ -44,17 +45,31 @@ class Certificate:
     signature: bytes
 
     def encode(self) -> bytes:
+        """Return the certificate in `CERTIFICATE_BYTES` bytes."""
         return self.identity + self.agreement + self.not_after.to_bytes(_TIME_BYTES, "little") + self.signature
 
     @classmethod
     def decode(cls, data: bytes) -> Certificate:
-        """Raises ValueError when `data` has another length."""
+        """Read a certificate; whose it is, `check` tells.
+
+        Raises:
+            ValueError: when `data` has another length.
+        """
         if len(data) != CERTIFICATE_BYTES:
             raise ValueError(f"certificate: expected {CERTIFICATE_BYTES} bytes, got {len(data)}")
         return cls(*_CERTIFICATE.unpack(data))
 
     def check(self, population: str, authority_public: bytes, now: int) -> None:
-        """Raises SignatureError when the authority did not enrol this device in this population, or no longer."""
+        """Require that the authority has enrolled this device in this population, and that the certificate is valid.
+
+        Args:
+            population: the population that the device is to belong to.
+            authority_public: the authority's Ed25519 public key.
+            now: Unix time in seconds.
+
+        Raises:
+            SignatureError: when it has not, or the certificate has expired.
+        """
         if now > self.not_after:
             raise SignatureError(f"certificate of {self.identity.hex()[:16]}: expired")
         statement = _statement(population, self.identity, self.agreement, self.not_after)
@@ -71,15 +86,22 @@ class EnrolmentRequest:
 
     @classmethod
     def by(cls, keys: DeviceKeys) -> EnrolmentRequest:
+        """Make the request of the device that has these keys."""
         public, agreement = keys.identity.public, keys.agreement.public
         return cls(public, agreement, keys.identity.sign(_REQUEST_DOMAIN, public + agreement))
 
     def encode(self) -> bytes:
+        """Return the request's one encoding."""
         return Writer(_REQUEST_KIND).raw(self.identity).raw(self.agreement).raw(self.signature).done()
 
     @classmethod
     def decode(cls, data: bytes) -> EnrolmentRequest:
-        """Raises WireError or SignatureError unless a device made it."""
+        """Read a request, and verify that a holder of the identity's private half made it.
+
+        Raises:
+            WireError: when the bytes are no request.
+            SignatureError: when its signature does not verify.
+        """
         reader = Reader(data, _REQUEST_KIND)
         request = cls(reader.raw(PUBLIC_KEY_BYTES), reader.raw(KEY_BYTES), reader.raw(SIGNATURE_BYTES))
         reader.end()
@@ -88,7 +110,13 @@ class EnrolmentRequest:
 
 
 def enrol(authority: Signer, population: str, request: EnrolmentRequest, not_after: int) -> Certificate:
-    """Certify one device for one population until the Unix time `not_after`.
+    """Certify one device for one population.
+
+    Args:
+        authority: the authority's signing key.
+        population: the population that the device enters.
+        request: what the device has shown; its keys are what is certified.
+        not_after: Unix time in seconds until which the certificate is valid.
 
     Raises:
         LowOrderKey: when its agreement key is of low order.
@@ -107,9 +135,11 @@ class Revocations:
     has seen before.
 
     Attributes:
+        population: the population whose devices it lists.
         number: grows with every list.
         valid_until: Unix time in seconds; later, devices want a newer list.
-        identities: ascending.
+        identities: Ed25519 public keys of the devices, ascending.
+        signature: the authority's, over all of it.
     """
 
     population: str
@@ -122,20 +152,35 @@ class Revocations:
     def signed(
         cls, authority: Signer, population: str, number: int, valid_until: int, identities: frozenset[bytes]
     ) -> Revocations:
+        """Sign a list as the authority.
+
+        Args:
+            authority: the authority's signing key.
+            population: the population whose devices it lists.
+            number: above that of every list before.
+            valid_until: Unix time in seconds until which devices accept it.
+            identities: Ed25519 public keys of the devices that may no longer take part.
+        """
         bare = cls(population, number, valid_until, tuple(sorted(identities)), b"")
         signature = authority.sign(_REVOCATION_DOMAIN, bare._signed_part())
         return cls(population, number, valid_until, bare.identities, signature)
 
     @cached_property
     def revoked(self) -> frozenset[bytes]:
+        """The listed identities, as a set."""
         return frozenset(self.identities)
 
     def encode(self) -> bytes:
+        """Return the list's one encoding."""
         return Writer(_REVOCATIONS_KIND).var(self._signed_part()).raw(self.signature).done()
 
     @classmethod
     def decode(cls, data: bytes) -> Revocations:
-        """Raises WireError when it is not well-formed; whose it is, `check` tells."""
+        """Read a list; whose it is, `check` tells.
+
+        Raises:
+            WireError: when the bytes are no list, or its identities are not distinct and ascending.
+        """
         outer = Reader(data, _REVOCATIONS_KIND)
         body, signature = outer.var(), outer.raw(SIGNATURE_BYTES)
         outer.end()
@@ -143,12 +188,21 @@ class Revocations:
         population, number, valid_until = reader.text(), reader.u32(), reader.u64()
         identities = tuple(reader.raw(PUBLIC_KEY_BYTES) for _ in range(reader.count(PUBLIC_KEY_BYTES)))
         reader.end()
-        if any(one >= following for one, following in pairwise(identities)):
+        if any(identity >= following for identity, following in pairwise(identities)):
             raise WireError("revocations: expected distinct identities in ascending order")
         return cls(population, number, valid_until, identities, signature)
 
     def check(self, population: str, authority_public: bytes, now: int) -> None:
-        """Raises SignatureError when the authority did not sign it for this population, or it is too old."""
+        """Require that the authority has signed this list for this population, and that it is not too old.
+
+        Args:
+            population: the population that the list is to be of.
+            authority_public: the authority's Ed25519 public key.
+            now: Unix time in seconds.
+
+        Raises:
+            SignatureError: when it has not, or the list is out of date.
+        """
         if self.population != population:
             raise SignatureError(f"revocations: expected those of {population}, got those of {self.population}")
         if now > self.valid_until:
@@ -162,7 +216,19 @@ class Revocations:
 
 @lru_cache(maxsize=8192)
 def verify_once(public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
-    """`privacy.base.signing.verify`, remembered: devices of one process check the same public bytes many times."""
+    """Verify a signature as `privacy.base.signing.verify` does, and remember that it was right.
+
+    Devices of one process check the same public bytes many times.
+
+    Args:
+        public_key: the signer's Ed25519 public key.
+        domain: the label under which it was signed.
+        message: what was signed.
+        signature: 64 bytes.
+
+    Raises:
+        SignatureError: when the signature is not the signer's under this label.
+    """
     verify(public_key, domain, message, signature)
 
 
@@ -178,26 +244,34 @@ class DevicePolicy(Frozen):
     """The least protection under which a device takes part. What a task may ask for beyond it is the operator's."""
 
     min_noise_multiplier: float = Field(ge=0)
-    """0 accepts tasks without noise: for simulations."""
+    """The least noise in a sum, over the sensitivity; 0 accepts tasks without noise, for simulations."""
     min_survivors: int = Field(ge=2)
-    """Devices in a sum."""
+    """The fewest devices in a sum."""
     min_corrupt_fraction: float = Field(
         ge=0, lt=0.5, validation_alias="min_corrupt_share", serialization_alias="min_corrupt_share"
     )
-    """The share of a cohort that must be assumed to work with the server; thresholds and noise follow from it."""
+    """The fraction of a cohort that must be assumed to work with the server; thresholds and noise follow from it."""
     min_security_bits: int = Field(default=40, ge=30)
+    """The least `security_bits`: drawn holders betray a device with probability at most 2^-min_security_bits a round."""
     max_participations: int | None = Field(default=None, ge=1)
-    """In one task, whatever the task says; None leaves it to the task."""
+    """The most rounds of one task to take part in, whatever the task says; None leaves it to the task."""
     max_lifetime_participations: int | None = Field(default=None, ge=1)
-    """In all tasks together, over the device's life. With `min_noise_multiplier` it caps what the device can ever lose,
-    whoever draws it and whatever their ledger says: mu <= sqrt(max_lifetime_participations) / min_noise_multiplier."""
+    """The most rounds to take part in over the device's life, in all tasks together; None sets no limit.
+
+    With `min_noise_multiplier` it caps what the device can ever lose, whoever draws it and whatever their ledger says:
+    mu <= sqrt(max_lifetime_participations) / min_noise_multiplier.
+    """
     accept_server_noise: bool = False
     """Take part where the server is trusted to add the noise, and sees every round's exact sum."""
     accept_extrapolation: bool = False
-    """Take part with the small share of noise of a simulation that stands for a larger fleet."""
+    """Take part with the small fraction of noise of a simulation that stands for a larger fleet."""
 
     def check(self, task: TaskSpec) -> None:
-        """Raises PolicyError, naming the first limit that the task does not keep."""
+        """Require that a task keeps every limit of this policy.
+
+        Raises:
+            PolicyError: naming the first limit that the task does not keep.
+        """
         aggregation = task.aggregation
         limits = [
             ("noise_multiplier", task.mechanism.noise_multiplier, self.min_noise_multiplier),

@@ -1,14 +1,15 @@
 """Degree, threshold and quorum of a cohort, computed alike by server and devices from the signed policy.
 
-Up to `COMPLETE` devices everybody holds a share of everybody's secrets, and nothing is left to chance. Above, every
-device draws `degree` holders by itself, so that no seed exists that a server could choose (Bell et al. 2020, "Secure
-Single-Server Aggregation with (Poly)Logarithmic Overhead", section 4). Two things must then hold but for probability
-2^-security_bits, whoever among the cohort is corrupt and whomever the server lets drop out once it knows the graph:
+Up to `COMPLETE` devices everybody holds a secret share of everybody's secrets, and nothing is left to chance. Above,
+every device draws `degree` holders by itself, so that no seed exists that a server could choose (Bell et al. 2020,
+"Secure Single-Server Aggregation with (Poly)Logarithmic Overhead", section 4). Two things must then hold but for
+probability 2^-security_bits, whoever among the cohort is corrupt and whomever the server lets drop out once it knows
+the graph:
 
 * no device has `threshold` corrupt holders, so that the corrupt ones and one honest device are never enough;
 * the honest survivors' masks form one connected graph, so that only the sum of all of them can be read. Honest
-  survivors are those that signed the same echo, `quorum` less the corrupt ones: what a server tells any others cannot
-  be seen by them, so those others count as lost.
+  survivors are those that signed the same survivor set, `quorum` less the corrupt ones: what a server tells any others
+  cannot be seen by them, so those others count as lost.
 """
 
 from __future__ import annotations
@@ -20,12 +21,27 @@ from functools import lru_cache
 from privacy.task.task import AggregationPolicy
 
 COMPLETE = 128
-"""The largest cohort in which everybody shares with everybody."""
+"""The largest cohort in which every device holds a secret share of every other's secrets."""
 LARGEST = 1_000
-"""The largest cohort of one shard: beyond it rosters and echoes grow out of proportion."""
+"""The largest cohort of one shard: beyond it rosters and consistency checks grow out of proportion."""
+_ONE_SHARD, _SHARD = 750, 400
 
 _SLACK = 1e-9
 """Keeps 0.1 * 30 from being counted as 2.9999."""
+_LEAST = 2
+
+
+def default_shards(cohort: int) -> int:
+    """Return into how many shards a cohort is split unless its task says otherwise.
+
+    One up to 750 devices, which leaves a random draw room below `LARGEST`; beyond, as many as keep a shard near 400.
+    """
+    return 1 if cohort <= _ONE_SHARD else -(-cohort // _SHARD)
+
+
+def default_min_survivors(cohort: int, shards: int) -> int:
+    """Return a task's `min_survivors` unless it says otherwise: a quarter of a shard's devices, at least 2."""
+    return max(_LEAST, cohort // max(1, shards) // 4)
 
 
 class ParameterError(ValueError):
@@ -37,12 +53,13 @@ class Parameters:
     """What a cohort of `cohort` devices can withstand.
 
     Attributes:
-        corrupt: how many may work with the server.
-        dropouts: how many may vanish.
-        degree: how many members hold shares of one device's secrets; in a complete graph all, itself included.
-        threshold: how many of them it takes to recover a secret.
-        quorum: echoes of one survivor set that a device wants to see. Two sets cannot both find one: every honest
-            device signs once, and 2 * quorum > cohort + corrupt. On a random graph as many as must survive.
+        cohort: devices in the cohort, 1 to `LARGEST`.
+        corrupt: how many of them may work with the server.
+        dropouts: how many of them may vanish.
+        degree: how many members hold secret shares of one device; in a complete graph all, itself included.
+        threshold: how many of those it takes to recover a secret.
+        quorum: signatures under one survivor set that a device wants to see. Two sets cannot both find a quorum: every
+            honest device signs once, and 2 * quorum > cohort + corrupt. On a random graph as many as must survive.
         survivors_required: fewer than this in the sum, and nothing is revealed.
     """
 
@@ -56,21 +73,21 @@ class Parameters:
 
     @property
     def complete(self) -> bool:
-        """Whether everybody holds shares of everybody's secrets."""
+        """Whether everybody holds secret shares of everybody."""
         return self.degree == self.cohort
 
     @property
     def honest_survivors(self) -> int:
-        """The devices whose noise can be counted on."""
+        """How many devices' noise can be counted on."""
         return self.survivors_required - self.corrupt
 
 
 @lru_cache(maxsize=256)
 def parameters(cohort: int, policy: AggregationPolicy) -> Parameters:
-    """Thresholds for `cohort` devices.
+    """Return the thresholds for `cohort` devices under a policy, as every member computes them for itself.
 
     Raises:
-        ParameterError: when the cohort is too small or too large, or the policy's corrupt and drop-out shares cannot
+        ParameterError: when the cohort is too small or too large, or the policy's corrupt and drop-out fractions cannot
             both be withstood.
     """
     if cohort > LARGEST:
@@ -92,7 +109,7 @@ def parameters(cohort: int, policy: AggregationPolicy) -> Parameters:
 
 
 def _random_graph(cohort: int, corrupt: int, dropouts: int, security_bits: int, failure_bits: int) -> tuple[int, int]:
-    """The smallest degree that is private and likely to succeed, and its threshold."""
+    """Return the smallest degree that is private and likely to succeed, and its threshold."""
     for degree in range(2, cohort):
         smallest = _smallest_component(cohort, degree, corrupt + dropouts, security_bits + 1)
         if smallest is None:
@@ -108,10 +125,10 @@ def _random_graph(cohort: int, corrupt: int, dropouts: int, security_bits: int, 
 
 
 def _smallest_component(cohort: int, degree: int, bad: int, bits: int) -> int | None:
-    """The size from which on no honest survivors can be cut off by `bad` members of the adversary's choice.
+    """Return from which size on no honest survivors can be cut off by `bad` members of the adversary's choice.
 
-    Union bound over the cut-off set of size s and the bad set: the s devices drew all their holders from both sets, and
-    no other honest survivor drew one of the s.
+    A union bound over the cut-off set of size s and the bad set: the s devices drew all their holders from both sets,
+    and no other honest survivor drew one of the s. None when sets of every size can be cut off.
     """
     honest = cohort - bad
     probability = 0.0
@@ -126,7 +143,7 @@ def _smallest_component(cohort: int, degree: int, bad: int, bits: int) -> int | 
 
 
 def _most(cohort: int, marked: int, degree: int, bits: int) -> int:
-    """More of `marked` members than this are among some device's holders with probability at most 2^-bits."""
+    """Return m: more than m of `marked` members are among some device's holders with probability at most 2^-bits."""
     tail = 0
     for count in range(min(degree, marked), -1, -1):
         tail += math.comb(marked, count) * math.comb(cohort - 1 - marked, degree - count)
@@ -136,7 +153,7 @@ def _most(cohort: int, marked: int, degree: int, bits: int) -> int:
 
 
 def _fewest(cohort: int, marked: int, degree: int, bits: int) -> int:
-    """Fewer of `marked` members than this are among some device's holders with probability at most 2^-bits."""
+    """Return m: fewer than m of `marked` members are among some device's holders with probability at most 2^-bits."""
     tail = 0
     for count in range(degree + 1):
         tail += math.comb(marked, count) * math.comb(cohort - 1 - marked, degree - count)
@@ -146,6 +163,7 @@ def _fewest(cohort: int, marked: int, degree: int, bits: int) -> int:
 
 
 def _log2_choose(items: int, chosen: int) -> float:
+    """Return the binary logarithm of the binomial coefficient; -inf where it is zero."""
     if chosen > items:
         return -math.inf
     return (math.lgamma(items + 1) - math.lgamma(chosen + 1) - math.lgamma(items - chosen + 1)) / math.log(2)

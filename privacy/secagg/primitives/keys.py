@@ -29,10 +29,13 @@ class LowOrderKey(ValueError):
 
 
 class KeyPair:
-    """An X25519 key pair, loaded once: loading costs as much as agreeing."""
+    """An X25519 key pair, loaded once: loading costs as much as agreeing.
+
+    Raises:
+        ValueError: when the secret is not 32 bytes long.
+    """
 
     def __init__(self, secret: bytes) -> None:
-        """Raises ValueError when `secret` is not 32 bytes long."""
         self.secret = secret
         self._private = X25519PrivateKey.from_private_bytes(secret)
         self.public = self._private.public_key().public_bytes_raw()
@@ -41,7 +44,7 @@ class KeyPair:
         return f"KeyPair(public={self.public.hex()[:16]})"
 
     def agree(self, public_key: bytes) -> bytes:
-        """The shared secret with the holder of `public_key`.
+        """Return the 32-byte secret shared with the holder of `public_key`.
 
         Raises:
             LowOrderKey: when everybody knows the result.
@@ -53,12 +56,16 @@ class KeyPair:
 
 
 def canonical(public_key: bytes) -> bytes:
-    """The one encoding that stands for all that X25519 takes for the same key (RFC 7748, section 5)."""
+    """Return the one encoding that stands for all that X25519 takes for the same key (RFC 7748, section 5)."""
     return (int.from_bytes(public_key, "little") % (1 << 255) % _FIELD).to_bytes(KEY_BYTES, "little")
 
 
 def require_usable(public_key: bytes) -> None:
-    """Raises LowOrderKey for one: whoever meets it stops, so it must not reach a cohort."""
+    """Require that an X25519 public key is not of low order: a device that meets one stops, so none may reach a cohort.
+
+    Raises:
+        LowOrderKey: when it is.
+    """
     _PROBE.agree(public_key)
 
 
@@ -68,20 +75,29 @@ _PROBE = KeyPair(bytes(KEY_BYTES))
 
 @dataclass(frozen=True)
 class DeviceKeys:
-    """What a device keeps while it is enrolled: it signs with one key and agrees on channels with the other."""
+    """What a device keeps while it is enrolled: it signs with one key and agrees on channels with the other.
+
+    Attributes:
+        identity: its Ed25519 signing key.
+        agreement: its X25519 key pair.
+    """
 
     identity: Signer
     agreement: KeyPair
 
     @classmethod
     def from_seed(cls, seed: bytes) -> DeviceKeys:
-        """Both keys from 32 secret bytes. Raises ValueError for another length."""
+        """Derive both keys from 32 secret bytes.
+
+        Raises:
+            ValueError: when the seed has another length.
+        """
         identity = Signer.from_seed(seed)
         return cls(identity, cls.pair(hkdf(seed, b"", b"havenfl/device/agreement/1", KEY_BYTES)))
 
     @staticmethod
     def pair(secret: bytes) -> KeyPair:
-        """A pair to agree with: the enrolled one, or one of a single round."""
+        """Return the pair of 32 secret bytes: the enrolled one, or one of a single round."""
         return KeyPair(secret)
 
 
@@ -90,13 +106,20 @@ class Agreements:
     """One device's static Diffie-Hellman secrets with others, the most recent ones remembered: they never change.
 
     Only channel keys come from these, and a fresh one per round: every mask comes from keys of its round alone.
+
+    Attributes:
+        pair: the device's enrolled key pair.
     """
 
     pair: KeyPair
     _known: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict, repr=False)
 
     def with_(self, public_key: bytes) -> bytes:
-        """The shared secret. Raises LowOrderKey for a public key of low order."""
+        """Return the 32-byte secret shared with the holder of a public key.
+
+        Raises:
+            LowOrderKey: when the public key is of low order.
+        """
         if public_key in self._known:
             self._known.move_to_end(public_key)
             return self._known[public_key]
@@ -107,7 +130,16 @@ class Agreements:
 
 @dataclass(frozen=True)
 class Channel:
-    """Two members in one round. Its key seals one message in each direction, so the nonce is the sender's place."""
+    """An encrypted channel between two members in one round.
+
+    Its key seals one message in each direction, so the nonce is the sender's place (AES-256-GCM, SP 800-38D).
+
+    Attributes:
+        cipher: holds the key.
+        transcript: the roster's digest, authenticated with every message.
+        me: place of the member that seals.
+        other: place of the member whose messages are opened.
+    """
 
     cipher: AESGCM = field(repr=False)
     transcript: bytes
@@ -116,56 +148,101 @@ class Channel:
 
     @classmethod
     def between(cls, shared: bytes, transcript: bytes, me: int, other: int) -> Channel:
-        """A key for this transcript, which fixes both members' certificates and keys of the round."""
+        """Derive the channel's key by HKDF-SHA256 for a transcript, which fixes both members' keys of the round.
+
+        Args:
+            shared: the members' static Diffie-Hellman secret.
+            transcript: the roster's digest.
+            me: this member's place.
+            other: the other member's place.
+        """
         key = hkdf(shared, transcript, b"havenfl/secagg/channel/3" + _pair(me, other), KEY_BYTES)
         return cls(AESGCM(key), transcript, me, other)
 
     def seal(self, plain: bytes) -> bytes:
-        """Called once in a round: a second message would repeat the nonce."""
+        """Encrypt and authenticate a message; once in a round, since a second one would repeat the nonce."""
         return self.cipher.encrypt(self.me.to_bytes(_NONCE_BYTES, "little"), plain, self.transcript)
 
     def unseal(self, sealed: bytes) -> bytes:
-        """Raises cryptography.exceptions.InvalidTag when keys, transcript, sender or bytes differ."""
+        """Open the other member's message.
+
+        Raises:
+            InvalidTag: of `cryptography.exceptions`, when keys, transcript, sender or bytes differ.
+        """
         return self.cipher.decrypt(self.other.to_bytes(_NONCE_BYTES, "little"), sealed, self.transcript)
 
 
-def pair_mask_seed(shared: bytes, transcript: bytes, one: int, other: int) -> bytes:
-    """Seed of the mask that members `one` and `other` share; the same for both."""
-    return hkdf(shared, transcript, b"havenfl/secagg/mask/2" + _pair(one, other), SEED_BYTES)
+def pair_mask_seed(shared: bytes, transcript: bytes, me: int, other: int) -> bytes:
+    """Return the 48-byte seed of the pairwise mask of two members, the same whichever of them asks.
+
+    Args:
+        shared: their Diffie-Hellman secret, from keys of this round alone.
+        transcript: the roster's digest.
+        me: place of the member that asks.
+        other: place of the other one.
+    """
+    return hkdf(shared, transcript, b"havenfl/secagg/mask/2" + _pair(me, other), SEED_BYTES)
 
 
 def self_mask_seed(secret: bytes, transcript: bytes, member: int) -> bytes:
-    """Seed of the mask that a member adds for itself alone."""
+    """Return the 48-byte seed of the mask that a member adds for itself alone.
+
+    Args:
+        secret: its self-mask secret, 32 bytes.
+        transcript: the roster's digest.
+        member: its place.
+    """
     return hkdf(secret, transcript, b"havenfl/secagg/self/2" + _MEMBER.pack(member), SEED_BYTES)
 
 
 def commitment(secret: bytes, identity: bytes) -> bytes:
-    """Binds a device to its self-mask secret before it knows the cohort; hiding, since the secret is uniform."""
+    """Return the digest that binds a device to its self-mask secret before it knows the cohort.
+
+    It hides the secret, which is 32 uniform bytes, as long as SHA-256 cannot be inverted.
+    """
     return sha256(b"havenfl/secagg/commit/1", identity, secret)
 
 
 def share_tags(transcript: bytes, route: tuple[int, int], pair: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-    """Bind a dealer to the two shares that it gave a holder, so that whoever gives a wrong one on is known.
+    """Bind a dealer to the two secret shares that it gave a holder, so that whoever gives a wrong one on is known.
 
-    Hiding, since a share is uniform. 128 bits: a holder would need a second preimage to lie under one.
+    A tag hides its share, which is uniform. It has 128 bits: a holder would need a second preimage to lie under one.
 
     Args:
-        route: dealer and holder.
-        pair: shares of the self-mask secret and of the mask key.
+        transcript: the roster's digest.
+        route: places of dealer and holder.
+        pair: secret shares of the self-mask secret and of the mask key.
+
+    Returns:
+        Their tags, `TAG_BYTES` each, in this order.
     """
     own, mask = pair
     return share_tag(transcript, route, b"own", own), share_tag(transcript, route, b"mask", mask)
 
 
 def share_tag(transcript: bytes, route: tuple[int, int], kind: bytes, share: bytes) -> bytes:
-    """One of the two `share_tags`, of kind `own` or `mask`."""
+    """Return the tag of one secret share, `TAG_BYTES` long, as `share_tags` does for two.
+
+    Args:
+        transcript: the roster's digest.
+        route: places of dealer and holder.
+        kind: `own` for a share of the self-mask secret, `mask` for one of the mask key.
+        share: the secret share.
+    """
     return sha256(b"havenfl/secagg/share/1", transcript, _ROUTE.pack(*route), kind, share)[:TAG_BYTES]
 
 
 def hkdf(secret: bytes, salt: bytes, info: bytes, size: int) -> bytes:
-    """HKDF-SHA256 (RFC 5869): `size` bytes."""
+    """Derive `size` bytes by HKDF-SHA256 (RFC 5869).
+
+    Args:
+        secret: the input keying material.
+        salt: the salt, not secret.
+        info: the label that separates this use from others.
+        size: bytes to derive.
+    """
     return HKDF(algorithm=SHA256(), length=size, salt=salt, info=info).derive(secret)
 
 
-def _pair(one: int, other: int) -> bytes:
-    return _ROUTE.pack(one, other) if one < other else _ROUTE.pack(other, one)
+def _pair(me: int, other: int) -> bytes:
+    return _ROUTE.pack(min(me, other), max(me, other))

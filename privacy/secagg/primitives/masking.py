@@ -23,23 +23,23 @@ _SHARED = np.dtype("<u8")
 
 
 def width(bits: int) -> int:
-    """Bits that a coordinate gets when it needs `bits` (8 to 32): what is left of a word is shared out."""
+    """Return the bits that a coordinate gets when it needs `bits` (8 to 32): as many coordinates as fit fill a word."""
     return _WORD_BITS // (_WORD_BITS // bits)
 
 
 def word_type(bits: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """The words of vectors whose coordinates need `bits`."""
+    """Return the dtype of the words that hold coordinates of `bits`."""
     native = _NATIVE.get(width(bits))
     return _SHARED if native is None else native
 
 
 def word_count(bits: int, length: int) -> int:
-    """Words that `length` coordinates take."""
+    """Return how many words `length` coordinates of `bits` take."""
     return length if width(bits) in _NATIVE else -(-length // (_WORD_BITS // bits))
 
 
 def pack(integers: NDArray[np.int64], bits: int) -> Words:
-    """int64[length] as words; coordinates are reduced modulo 2^width."""
+    """Pack int64[length] into words; coordinates are reduced modulo 2^width."""
     if width(bits) in _NATIVE:
         return integers.astype(word_type(bits))
     words = np.zeros(word_count(bits, integers.size), np.int64)
@@ -50,7 +50,16 @@ def pack(integers: NDArray[np.int64], bits: int) -> Words:
 
 
 def unpack(words: Words, bits: int, length: int) -> NDArray[np.int64]:
-    """Words of a sum as int64[length], between -2^(width - 1) and 2^(width - 1) - 1."""
+    """Unpack a sum.
+
+    Args:
+        words: the sum, of `word_count` words.
+        bits: what a coordinate needs.
+        length: how many coordinates there are.
+
+    Returns:
+        int64[length], between -2^(width - 1) and 2^(width - 1) - 1.
+    """
     wide = width(bits)
     if wide in _NATIVE:
         return words.view(np.dtype(f"<i{wide // 8}")).astype(np.int64)
@@ -74,11 +83,12 @@ _SEEDS_AT_ONCE = 512
 
 
 def add_masks(words: Words, plus: Sequence[bytes], minus: Sequence[bytes]) -> None:
-    """Words += sum of keystreams(plus) - sum of keystreams(minus), modulo the word size, in place.
+    """Add the keystreams of some seeds to a vector and subtract those of others, modulo the word size, in place.
 
     Args:
-        words: C-contiguous.
-        plus, minus: 48-byte seeds, each used for this one vector and never again.
+        words: the vector, C-contiguous.
+        plus: 48-byte seeds of masks to add, each used for this one vector and never again.
+        minus: 48-byte seeds of masks to subtract, each used once as well.
     """
     signed = [(seed, np.add) for seed in plus] + [(seed, np.subtract) for seed in minus]
     for start in range(0, len(signed), _SEEDS_AT_ONCE):

@@ -25,7 +25,18 @@ _OVERFLOW = PRIME - 1
 
 
 def split(secrets: Sequence[bytes], threshold: int, holders: Sequence[int], rng: Randomness) -> list[tuple[bytes, ...]]:
-    """A share of every 32-byte secret for each holder, in their order; holder h gets the polynomials' values at h + 1.
+    """Split every secret among the holders, so that any `threshold` of them recover it and fewer learn nothing of it.
+
+    Holder h gets the values at h + 1 of uniform polynomials of degree `threshold` - 1 (Shamir 1979).
+
+    Args:
+        secrets: 32 bytes each.
+        threshold: how many shares recover a secret.
+        holders: their places, distinct.
+        rng: source of the coefficients.
+
+    Returns:
+        For each holder, in their order, its share of each secret, `SHARE_BYTES` long.
 
     Raises:
         ValueError: when a secret is not 32 bytes, holders repeat, or the threshold is not within 1 to their number.
@@ -44,9 +55,16 @@ def split(secrets: Sequence[bytes], threshold: int, holders: Sequence[int], rng:
 
 
 def combine(shares: Sequence[Mapping[int, bytes]], threshold: int) -> list[bytes]:
-    """The secrets behind at least `threshold` shares each, given by holder; the lowest holders' are used.
+    """Recover secrets from at least `threshold` shares each; those of the lowest holders are used.
 
     Wrong shares give a wrong secret: callers check the result against a commitment.
+
+    Args:
+        shares: for each secret, the shares that came, by holder.
+        threshold: with which the secrets were split.
+
+    Returns:
+        The secrets, 32 bytes each.
 
     Raises:
         ValueError: when there are too few shares of a secret, or one is malformed.
@@ -76,7 +94,7 @@ def _powers(holders: tuple[int, ...], threshold: int) -> NDArray[np.float64]:
 
 
 def _at_zero(points: Limbs) -> Limbs:
-    """Lagrange coefficients at zero, a row for each row of points."""
+    """Return the Lagrange coefficients at zero, a row for each row of points."""
     numerator, denominator = np.ones_like(points), np.ones_like(points)
     for column in range(points.shape[1]):
         other = points[:, column : column + 1]
@@ -87,7 +105,7 @@ def _at_zero(points: Limbs) -> Limbs:
 
 
 def _inverse(values: Limbs) -> Limbs:
-    """By Fermat: PRIME - 2 is 2^16 - 1, sixteen ones in binary."""
+    """Return inverses by Fermat: PRIME - 2 is 2^16 - 1, sixteen ones in binary."""
     result, power = values, values
     for _ in range(15):
         power = power * power % PRIME
@@ -96,7 +114,7 @@ def _inverse(values: Limbs) -> Limbs:
 
 
 def _uniform(size: int, rng: Randomness) -> Limbs:
-    """Uniform elements of the field, by rejection from 17 bits."""
+    """Return uniform elements of the field, int64[size], by rejection from 17 bits."""
     kept = np.empty(0, np.int64)
     while kept.size < size:
         words = uniform_words(rng, 2 * (size - kept.size) + 64, np.uint32).astype(np.int64) & 0x1FFFF
@@ -111,7 +129,7 @@ def _encode(shares: Limbs) -> list[bytes]:
 
 
 def _decode(shares: bytes, count: int) -> Limbs:
-    """int64[count, LIMBS]."""
+    """Return the limbs of `count` shares, int64[count, LIMBS]."""
     if len(shares) != count * SHARE_BYTES:
         raise ValueError(f"shares: expected {count * SHARE_BYTES} bytes, got {len(shares)}")
     words = np.frombuffer(shares, "<u2").reshape(count, LIMBS + 1).astype(np.int64)
