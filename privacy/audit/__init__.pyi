@@ -5,10 +5,10 @@ from .bounds import (
     estimated_mu as estimated_mu,
 )
 from .pipeline import Audited as Audited, Pipeline as Pipeline, Shipped as Shipped
+from .plan import AuditPlan as AuditPlan
 from .record import AuditResult as AuditResult, Battery as Battery, Check as Check
 from .rounds import audit_one_round as audit_one_round, audit_rounds as audit_rounds
 from .suite import (
-    AuditPlan as AuditPlan,
     NothingToAudit as NothingToAudit,
     TaskAudits as TaskAudits,
     audit_part as audit_part,

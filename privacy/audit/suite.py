@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from privacy.accounting.accountant import message_level_epsilon
 from privacy.accounting.composition import epsilon_bracket
 from privacy.audit.battery import run_battery
 from privacy.audit.pipeline import Audited
+from privacy.audit.plan import AuditPlan
 from privacy.audit.record import AuditResult, Battery
 from privacy.audit.rounds import audit_one_round, audit_rounds
 from privacy.base.canonical import Frozen
@@ -46,21 +46,6 @@ class TaskAudits(Frozen):
 
 class NothingToAudit(ValueError):
     """A task whose claim these audits cannot test; the text says why."""
-
-
-@dataclass(frozen=True)
-class AuditPlan:
-    """How long to look.
-
-    Attributes:
-        trials: rounds with a canary, and as many without.
-        battery: likewise, of each kind.
-        canaries: of the audit in one run.
-    """
-
-    trials: int = 20_000
-    battery: int = 300
-    canaries: int = 16_000
 
 
 def auditable(task: TaskSpec) -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import track
 
-from privacy.audit import AuditPlan, NothingToAudit, TaskAudits, audit_task
-from privacy.base.randomness import SystemRandomness
-from privacy.cli.output import EXIT_FAILED, Json, check_writable, fail, show, show_json, write
+from privacy.audit.plan import AuditPlan
+from privacy.cli.output import Json, check_writable, show, show_json, write
 from privacy.cli.tables import audits_table
-from privacy.mechanism.mechanism import MechanismError
-from privacy.report.model import AuditPart
-from privacy.verification.evidence import EvidenceError, read_task
+from privacy.command.exits import EXIT_FAILED, fail
+
+if TYPE_CHECKING:
+    from privacy.report.model import AuditPart
+
 
 _STAGES = 3
 _FEWEST, _MOST_CANARIES = 20, 100_000
@@ -45,6 +46,11 @@ def audit(
 
     Exit codes: 0 nothing refuted, 1 a claim is refuted, 2 bad input or nothing to audit.
     """
+    from privacy.audit import NothingToAudit, TaskAudits, audit_task
+    from privacy.base.randomness import SystemRandomness
+    from privacy.mechanism.mechanism import MechanismError
+    from privacy.verification.evidence import EvidenceError, read_task
+
     check_writable("--out", out)
     try:
         spec = read_task("--task", task)

@@ -1,18 +1,17 @@
-"""How every command speaks: one JSON object, or a table; and how it fails."""
+"""How every command speaks: one JSON object, or a table."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
+from privacy.command.exits import fail
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
@@ -39,9 +38,3 @@ def write(option: str, path: Path, data: str | bytes) -> None:
         path.write_bytes(data.encode() if isinstance(data, str) else data)
     except OSError as error:
         fail(f"{option}: {path}: {error.strerror}")
-
-
-def fail(message: str) -> NoReturn:
-    """Bad input: says so, and ends with 2."""
-    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
-    raise typer.Exit(EXIT_USAGE)

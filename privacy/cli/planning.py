@@ -7,11 +7,10 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from privacy.cli.output import Json, fail, show, show_json
+from privacy.cli.output import Json, show, show_json
 from privacy.cli.tables import plan_fields, plans_table
-from privacy.planning import Goal, plan
+from privacy.command.exits import fail
 
 
 class Kind(StrEnum):
@@ -55,6 +54,8 @@ def plan_command(
 
     Exit codes: 0 planned, 2 no such plan: the message names what to change.
     """
+    from privacy.planning import Goal, plan
+
     budget = 8.0 if epsilon is None and noise_multiplier is None else epsilon
     try:
         plans = [
@@ -89,6 +90,10 @@ def plan_command(
 
 def _by_option(error: ValueError) -> str:
     """The message with the option's name for the field's."""
+    from pydantic import ValidationError
+
+    from privacy.planning import Goal
+
     message = str(error)
     if isinstance(error, ValidationError):
         first = error.errors()[0]

@@ -6,23 +6,20 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from privacy.accounting.accountant import AccountantsDisagree, rounds_left, spend
-from privacy.accounting.events import round_event
-from privacy.cli.output import EXIT_FAILED, Json, check_writable, fail, show, show_json, write
+from privacy.cli.output import Json, check_writable, show, show_json, write
 from privacy.cli.tables import budget_table, changes_table
 from privacy.cli.verifying import Ledger, Operator
-from privacy.ledger.entries import LedgerState
-from privacy.ledger.ledger import LedgerInvalid, SignedHead, replay
-from privacy.ledger.limits import limits
-from privacy.report.build import ReportError, RunFacts, build_report, render_html
-from privacy.report.diff import diff_reports
-from privacy.report.model import EpsilonReport
-from privacy.report.registry_entry import NoDeployment, registry_entry
-from privacy.verification.evidence import EvidenceError, Files, Paths, read_audits, read_evidence, read_report
+from privacy.command.exits import EXIT_FAILED, fail
+
+if TYPE_CHECKING:
+    from privacy.ledger.entries import LedgerState
+    from privacy.ledger.ledger import SignedHead
+    from privacy.report.model import EpsilonReport
+    from privacy.verification.evidence import Files
 
 
 def report(
@@ -48,6 +45,10 @@ def report(
 
     Exit codes: 0 written, 1 the ledger does not verify, 2 bad input.
     """
+    from privacy.report.build import render_html
+    from privacy.report.registry_entry import NoDeployment, registry_entry
+    from privacy.verification.evidence import EvidenceError, read_report
+
     for option, path in (("--html", html), ("--registry", registry), ("--out", out)):
         check_writable(option, path)
     try:
@@ -68,6 +69,11 @@ def report(
 
 
 def _build(ledger: Path | None, operator: str | None, task: Path | None, audits: Path | None) -> EpsilonReport:
+    from privacy.accounting.accountant import AccountantsDisagree
+    from privacy.ledger.ledger import LedgerInvalid
+    from privacy.report.build import ReportError, RunFacts, build_report
+    from privacy.verification.evidence import EvidenceError, Paths, read_audits, read_evidence
+
     if ledger is None or operator is None or task is None:
         raise EvidenceError("--report: expected a report, or else --ledger, --operator and --task")
     files = read_evidence(Paths(ledger=ledger, operator=operator, task=task))
@@ -77,8 +83,7 @@ def _build(ledger: Path | None, operator: str | None, task: Path | None, audits:
     try:
         return build_report(files.task, files.entries, files.head, files.operator, facts)
     except (LedgerInvalid, AccountantsDisagree, ReportError) as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(EXIT_FAILED) from error
+        fail(str(error), EXIT_FAILED)
 
 
 def diff(
@@ -94,6 +99,9 @@ def diff(
 
     Exit codes: 0 nothing changed, 1 something did, 2 bad input.
     """
+    from privacy.report.diff import diff_reports
+    from privacy.verification.evidence import EvidenceError, read_report
+
     try:
         changes = diff_reports(read_report("before", before), read_report("after", after))
     except EvidenceError as error:
@@ -122,6 +130,8 @@ def budget(
 
     Exit codes: 0 shown, 1 the ledger does not verify or nothing is left, 2 bad input.
     """
+    from privacy.verification.evidence import EvidenceError, Paths, read_evidence
+
     try:
         files = read_evidence(Paths(ledger=ledger, operator=operator, task=task))
     except EvidenceError as error:
@@ -136,17 +146,23 @@ def budget(
 
 
 def _replayed(files: Files, head: SignedHead | None) -> LedgerState:
+    from privacy.accounting.accountant import AccountantsDisagree
+    from privacy.ledger.ledger import LedgerInvalid, replay
+
     if head is None:
         fail("--ledger: expected a signed head with the last entry, got none")
     try:
         return replay(files.entries, head, files.operator)
     except (LedgerInvalid, AccountantsDisagree) as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(EXIT_FAILED) from error
+        fail(str(error), EXIT_FAILED)
 
 
 def _budget_rows(files: Files, ledger_state: LedgerState) -> list[dict[str, object]]:
     """A row a limit. A window is looked at as of the ledger's last entry."""
+    from privacy.accounting.accountant import rounds_left, spend
+    from privacy.accounting.events import round_event
+    from privacy.ledger.limits import limits
+
     if ledger_state.opened is None:
         fail("--ledger: expected a ledger, got an empty one")
     delta = ledger_state.opened.budget.delta

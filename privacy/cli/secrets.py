@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from privacy.base.signing import Signer
-from privacy.verification.evidence import EvidenceError
+if TYPE_CHECKING:
+    from privacy.base.signing import Signer
+
 
 _SEED_BYTES = 32
 
@@ -19,6 +21,9 @@ def new_key(path: Path) -> Signer:
     Raises:
         EvidenceError: when a file is there already, or cannot be written.
     """
+    from privacy.base.signing import Signer
+    from privacy.verification.evidence import EvidenceError
+
     key = Ed25519PrivateKey.generate()
     signer = Signer(key)
     try:
@@ -38,6 +43,9 @@ def new_key(path: Path) -> Signer:
 
 def read_key(option: str, path: Path) -> Signer:
     """Raises: EvidenceError, naming the option and never the content."""
+    from privacy.base.signing import Signer
+    from privacy.verification.evidence import EvidenceError
+
     try:
         seed = path.read_bytes()
     except OSError as error:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from privacy.planning import Plan
-from privacy.report.diff import Change
-from privacy.report.model import AuditPart
-from privacy.verification.checks import Check
+if TYPE_CHECKING:
+    from privacy.planning import Plan
+    from privacy.report.diff import Change
+    from privacy.report.model import AuditPart
+    from privacy.verification.checks import Check
+
 
 _ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("noise multiplier", lambda one: f"{one.noise_multiplier:g}"),

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from privacy.cli.output import EXIT_FAILED, Json, fail, show, show_json
+from privacy.cli.output import Json, show, show_json
 from privacy.cli.tables import checks_table
-from privacy.verification.evidence import EvidenceError, Paths, read_evidence
-from privacy.verification.verify import verify_all
+from privacy.command.exits import EXIT_FAILED, fail
 
 Ledger = Annotated[Path, typer.Option(help="The ledger's SQLite file.")]
 Operator = Annotated[str, typer.Option(help="The operator's Ed25519 public key: hex, or a file of it.")]
@@ -41,6 +40,9 @@ def verify(
 
     Exit codes: 0 every check passed or is marked as not verified, 1 a check failed, 2 bad input.
     """
+    from privacy.verification.evidence import EvidenceError, Paths, read_evidence
+    from privacy.verification.verify import verify_all
+
     try:
         evidence = read_evidence(
             Paths(

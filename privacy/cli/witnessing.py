@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from privacy.base.files import write_atomically
-from privacy.base.signing import key_id
-from privacy.cli.output import EXIT_FAILED, Json, check_writable, fail, show_json
+from privacy.cli.output import Json, check_writable, show_json
 from privacy.cli.secrets import new_key, read_key
 from privacy.cli.verifying import Ledger, Operator
-from privacy.ledger.ledger import SignedHead
-from privacy.ledger.merkle import consistency_proof, leaf_hash, root_of
-from privacy.ledger.witness import Checkpoint, WitnessError, cosign
-from privacy.verification.evidence import EvidenceError, read_checkpoint, read_ledger, read_public_key
+from privacy.command.exits import EXIT_FAILED, fail
+
+if TYPE_CHECKING:
+    from privacy.ledger.ledger import SignedHead
+    from privacy.ledger.witness import Checkpoint
+
 
 keys = typer.Typer(no_args_is_help=True, help="Ed25519 keys of witnesses and reviewers.")
 
@@ -40,6 +40,11 @@ def witness(
 
     Exit codes: 0 cosigned, 1 refused: the ledger was cut, rewritten or is another's, 2 bad input.
     """
+    from privacy.base.files import write_atomically
+    from privacy.ledger.ledger import SignedHead
+    from privacy.ledger.witness import WitnessError, cosign
+    from privacy.verification.evidence import EvidenceError, read_checkpoint, read_ledger, read_public_key
+
     check_writable("--checkpoint", checkpoint)
     try:
         signer, operator_key = read_key("--key", key), read_public_key("--operator", operator)
@@ -54,8 +59,7 @@ def witness(
         proof = _proof(last, entries, head)
         made = cosign(last, head, proof, operator_key, witness=signer, time=int(time.time()))
     except WitnessError as error:
-        typer.secho(f"refused: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(EXIT_FAILED) from error
+        fail(f"refused: {error}", EXIT_FAILED)
     write_atomically(checkpoint, made.canonical() + b"\n")
     seen = last.head.size if last else 0
     if as_json:
@@ -73,6 +77,8 @@ def new_command(
     Examples:
     [bold]fl-privacy keys new witness.key[/bold]
     """
+    from privacy.verification.evidence import EvidenceError
+
     try:
         signer = new_key(path)
     except EvidenceError as error:
@@ -89,6 +95,9 @@ def show_command(
     Examples:
     [bold]fl-privacy keys show operator.pub[/bold]
     """
+    from privacy.base.signing import key_id
+    from privacy.verification.evidence import EvidenceError, read_public_key
+
     try:
         public = read_public_key("key", key)
     except EvidenceError as error:
@@ -101,6 +110,9 @@ def show_command(
 
 def _proof(last: Checkpoint | None, entries: list[bytes], head: SignedHead) -> list[bytes]:
     """From the entries themselves."""
+    from privacy.ledger.merkle import consistency_proof, leaf_hash, root_of
+    from privacy.ledger.witness import WitnessError
+
     leaves = [leaf_hash(entry) for entry in entries]
     if (len(leaves), root_of(leaves).hex()) != (head.size, head.root):
         raise WitnessError(f"head: expected the root of the {len(leaves)} entries, got another")
