@@ -16,12 +16,12 @@ from privacy.task.task import LocalSgd, LocalTraining, Training
 
 @dataclass(frozen=True, eq=False)
 class TrainingRandomness:
-    """One training's randomness.
+    """What one training takes from a device's randomness.
 
     Attributes:
         chosen: int64, the examples that the steps take, one step after the other.
         starts: int64[steps + 1]; step i takes starts[i] to starts[i + 1] of `chosen`.
-        noise: Opacus' generator; None for plain SGD.
+        noise: Opacus' generator of noise; None for plain SGD.
     """
 
     chosen: NDArray[np.int64] = field(repr=False)
@@ -30,18 +30,29 @@ class TrainingRandomness:
 
     @classmethod
     def of(cls, training: Training, examples: int, rng: Randomness) -> TrainingRandomness:
-        """As `LocalTrainer` takes it from `rng`."""
+        """Take from `rng` what the client's `LocalTrainer` takes from it.
+
+        Args:
+            training: how the device trains.
+            examples: how many the device has.
+            rng: the device's randomness; what is left of it belongs to the mechanism.
+        """
         return _sgd(training, examples, rng) if isinstance(training, LocalSgd) else _dp_sgd(training, examples, rng)
 
     @property
     def steps(self) -> int:
+        """The number of steps, those without examples included."""
         return self.starts.size - 1
 
     def dense_noise(self, training: Training, shapes: list[tuple[int, ...]]) -> NDArray[np.float32]:
-        """float32[steps, d]: what Opacus adds to each step's summed gradient; float32[0, 0] without noise.
+        """Draw what Opacus adds to each step's summed gradient.
 
         Args:
-            shapes: of the parameters, in order: each is drawn by itself.
+            training: the training that this randomness was taken for.
+            shapes: the parameters' shapes, in order: each is drawn by itself.
+
+        Returns:
+            float32[steps, d], of standard deviation `message_noise` times `message_clip`; float32[0, 0] without noise.
         """
         if self.noise is None or isinstance(training, LocalSgd) or not training.message_noise:
             return np.zeros((0, 0), np.float32)
@@ -61,7 +72,7 @@ def _sgd(training: LocalSgd, examples: int, rng: Randomness) -> TrainingRandomne
 
 
 def _dp_sgd(training: LocalTraining, examples: int, rng: Randomness) -> TrainingRandomness:
-    """Takes 8 bytes for a seed, then 8 for each step and example."""
+    """Take 8 bytes for a seed, then 8 for each step and example."""
     seed = int.from_bytes(rng.token(8), "little")
     coins = uniform_unit(rng, training.steps * examples).reshape(training.steps, examples)
     steps, chosen = np.nonzero(coins < training.sampling_rate)

@@ -1,4 +1,4 @@
-"""What an engine is."""
+"""The interface of an engine: participants and a model in, updates or an error for each out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Participant:
 
     Attributes:
         device: its number in the population; with as many examples, the same number comes with the same ones.
-        rng: of this training; what is left of it belongs to the mechanism.
+        rng: the randomness of this training; what is left of it belongs to the mechanism.
     """
 
     device: int
@@ -29,34 +29,35 @@ class Participant:
 
 
 TrainResult = Update | TrainingError
-"""What came of it: a training that fails is that device's alone."""
+"""A device's update, or why its training failed; no other device is affected."""
 
 NOT_FINITE = TrainingError("local training: the update is not finite; lower training.learning_rate")
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What an update is multiplied with before it is rounded and added.
+    """The factor that an update is multiplied with before it is rounded and added.
 
     Attributes:
         clip: L2 bound of an update.
-        steps: of fixed point, per unit.
+        steps: steps of the fixed point per unit.
     """
 
     clip: float
     steps: float
 
     def of(self, norm: float) -> float:
-        """For an update of this norm."""
+        """Return the factor for an update of this L2 norm: clipped, in steps of the fixed point."""
         return self.steps * (min(1.0, self.clip / norm) if norm else 1.0)
 
 
 @dataclass(frozen=True, eq=False)
 class ClippedUpdate:
-    """An update that was added to a sum.
+    """A device's figures after its update was added to a sum.
 
     Attributes:
-        norm: L2 norm before clipping.
+        norm: L2 norm of the update before clipping.
+        statistics: what the device reports, by name.
     """
 
     norm: float
@@ -64,26 +65,41 @@ class ClippedUpdate:
 
 
 class Engine(Protocol):
-    """Trains devices of one task."""
+    """A way to train devices of one task."""
 
     def learn(self, weights: NDArray[np.float32], participants: Sequence[Participant]) -> Iterator[TrainResult]:
-        """What each of them learns from float32[d], in order, drawing from each one's randomness what the client's
-        `LocalTrainer` would: the seed of its noise, then a coin for each step and example.
+        """Train each participant from the model float32[d], and yield the results in the participants' order.
+
+        From each one's randomness comes what the client's `LocalTrainer` would draw: the seed of its noise, then a
+        coin for each step and example.
         """
         ...
 
     def add(
         self, weights: NDArray[np.float32], participants: Sequence[Participant], scale: Scale, sums: NDArray[np.int64]
     ) -> Iterator[ClippedUpdate | TrainingError]:
-        """Add to int64[d] what each learns, clipped, scaled and rounded; otherwise like `learn`."""
+        """Train like `learn`, and add every finite update to a sum, clipped, scaled and rounded.
+
+        Args:
+            weights: float32[d], the model to start from.
+            participants: who trains.
+            scale: what each update is multiplied with.
+            sums: int64[d], added to in place.
+        """
         ...
 
 
 def add_dense(
-    found: Iterable[TrainResult], scale: Scale, sums: NDArray[np.int64]
+    results: Iterable[TrainResult], scale: Scale, sums: NDArray[np.int64]
 ) -> Iterator[ClippedUpdate | TrainingError]:
-    """`Engine.add` of updates that are there as a whole."""
-    for result in found:
+    """Do `Engine.add` with updates that are there as dense vectors.
+
+    Args:
+        results: what `Engine.learn` yields.
+        scale: what each update is multiplied with.
+        sums: int64[d], added to in place.
+    """
+    for result in results:
         if isinstance(result, Update):
             delta = result.delta.astype(np.float64)
             norm = float(np.linalg.norm(delta))

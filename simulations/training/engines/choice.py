@@ -29,11 +29,11 @@ Name = Literal["auto", "sequential", "vectorised"]
 Device = Literal["cpu", "cuda"]
 
 TOLERANCE = 1e-5
-"""Of an update's numbers, over the largest: what vectorised and sequential may differ by, as rounding does."""
+"""How far the numbers of a vectorised and a sequential update may lie apart, over the largest: what rounding does."""
 _PROBES = 8
 _EXAMPLES = 6
 _FILLED = 32
-"""Columns of a probe's row that are not zero, or tokens, at most."""
+"""The most non-zero columns, or tokens, in a probe's row."""
 
 
 class EngineError(ValueError):
@@ -42,10 +42,11 @@ class EngineError(ValueError):
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine, and a line about it.
+    """The engine that a run takes.
 
     Attributes:
-        make: builds it; a worker process builds its own.
+        reason: why this one, for the log.
+        make: builds the engine; every worker process builds its own.
     """
 
     name: Name
@@ -54,10 +55,16 @@ class Choice:
 
 
 def choose(task: TaskSpec, name: Name, device: Device = "cpu") -> Choice:
-    """The engine of this name; for `auto` the fastest that gives what Opacus gives.
+    """Choose the engine of this name; for `auto` the fastest that gives what Opacus gives.
+
+    Args:
+        task: the task to train; modules without a kernel are run on a few made-up devices.
+        name: what was asked for.
+        device: where mapped modules are computed.
 
     Raises:
-        EngineError: when `vectorised` was asked for and does not, there is no such device, or none can train the task.
+        EngineError: when `vectorised` was asked for and learns something else, there is no such device, or no engine
+            can train the task.
     """
     if task.model.architecture not in KERNELS:
         _check_trainable(task)
@@ -103,17 +110,17 @@ def _on_gpu(task: TaskSpec, name: Name) -> Choice:
 
 
 def _compared(task: TaskSpec, mapped: Callable[[TaskSpec], Engine]) -> tuple[float, float]:
-    """CPU seconds of the reference and another engine for a few devices, when they learn the same."""
+    """Return the CPU seconds of the reference and of another engine for a few devices, when they learn the same."""
     weights = initial_weights(task.model.architecture, task.features, seed=0)
-    sequential, first = _timed(SequentialEngine(task), task, weights)
+    expected, sequential_s = _timed(SequentialEngine(task), task, weights)
     try:
-        stacked, second = _timed(mapped(task), task, weights)
+        deltas, mapped_s = _timed(mapped(task), task, weights)
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
         raise EngineError(first_line(error)) from error
-    for one, other in zip(sequential, stacked, strict=True):
-        if np.max(np.abs(one - other)) > TOLERANCE * max(1.0, float(np.max(np.abs(one)))):
+    for reference, delta in zip(expected, deltas, strict=True):
+        if np.max(np.abs(reference - delta)) > TOLERANCE * max(1.0, float(np.max(np.abs(reference)))):
             raise EngineError("what it learns is not what Opacus learns; has it random layers, or a state?")
-    return first, second
+    return sequential_s, mapped_s
 
 
 def _timed(engine: Engine, task: TaskSpec, weights: NDArray[np.float32]) -> tuple[list[NDArray[np.float32]], float]:
@@ -135,7 +142,7 @@ def _delta(result: Update | TrainingError) -> NDArray[np.float32]:
 
 
 def _examples(spec: InputSpec, seed: int) -> Examples:
-    """Inputs as texts give them: few columns, all positive, of norm 1; or a few different tokens."""
+    """Make inputs such as texts give: few columns, all positive, of norm 1; or a few different tokens."""
     source = np.random.default_rng(seed)
     labels = (np.arange(_EXAMPLES) % 2).astype(np.float32)
     return Examples(_sequences(spec, source) if isinstance(spec, SequenceSpec) else _rows(spec, source), labels)

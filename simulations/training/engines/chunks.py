@@ -17,12 +17,12 @@ from simulations.training.training_randomness import TrainingRandomness
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The next step of A devices, of m examples at most.
+    """The next step of A devices, each with m examples at most.
 
     Attributes:
-        inputs: [A, m, ...].
-        labels: float32[A, m].
-        taken: float32[A, m], 0 for padding.
+        inputs: [A, m, ...], padded examples.
+        labels: float32[A, m], of 0 and 1.
+        taken: float32[A, m], 1 for an example and 0 for padding.
         places: int64[A, m], which examples of the chunk these are.
     """
 
@@ -34,12 +34,12 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some devices, the one with most steps first.
+    """Some devices that train side by side, the one with most steps first.
 
     Attributes:
-        inputs: all their examples, and one that is empty, to pad with, behind them.
-        labels: float32[n + 1] of these.
-        first: int64[devices + 1], where each one's examples begin.
+        inputs: all n examples of the devices, and an empty one behind them, to pad with.
+        labels: float32[n + 1], the labels of `inputs`.
+        first: int64[devices + 1], where each device's examples begin.
     """
 
     participants: Sequence[Participant]
@@ -53,21 +53,31 @@ class Chunk:
     def of(
         cls, participants: Sequence[Participant], randomness: Sequence[TrainingRandomness], device: torch.device
     ) -> Chunk:
-        """For steps on `device`."""
-        inputs = _joined([one.examples.features for one in participants])
-        labels = np.concatenate([*(one.examples.labels for one in participants), np.zeros(1, np.float32)])
-        first = np.cumsum([0, *(len(one.examples) for one in participants)], dtype=np.int64)
-        return cls(participants, randomness, device, inputs, labels, first)
+        """Pack the participants' examples.
+
+        Args:
+            participants: who trains, the one with most steps first.
+            randomness: what each of them draws.
+            device: where the steps are computed.
+        """
+        inputs = _joined([participant.examples.features for participant in participants])
+        labels = [participant.examples.labels for participant in participants]
+        first = np.cumsum([0, *map(len, labels)], dtype=np.int64)
+        return cls(participants, randomness, device, inputs, np.concatenate([*labels, np.zeros(1, np.float32)]), first)
 
     def batches(self) -> Iterator[Batch]:
-        """Step by step, of the devices that still have one."""
+        """Yield each step's batch, of the devices that still have a step."""
         for step in range(self.randomness[0].steps):
             yield self._batch(
-                [one.chosen[one.starts[step] : one.starts[step + 1]] for one in self.randomness if one.steps > step]
+                [
+                    device.chosen[device.starts[step] : device.starts[step + 1]]
+                    for device in self.randomness
+                    if device.steps > step
+                ]
             )
 
     def _batch(self, chosen: Sequence[NDArray[np.int64]]) -> Batch:
-        sizes = np.array([one.size for one in chosen])
+        sizes = np.array([examples.size for examples in chosen])
         taken = np.arange(sizes.max()) < sizes[:, None]
         # Padding is an example of the device's own, if it has one: a device that diverges must not touch another.
         begins, ends = self.first[: len(chosen)], self.first[1 : len(chosen) + 1]
@@ -76,11 +86,11 @@ class Chunk:
         dense = self.inputs.rows(places.ravel()).dense()
         shaped = torch.from_numpy(dense).to(self.device).view(*places.shape, *dense.shape[1:])
         others = (self.labels[places], taken.astype(np.float32), places)
-        return Batch(shaped, *(torch.from_numpy(one).to(self.device) for one in others))
+        return Batch(shaped, *(torch.from_numpy(array).to(self.device) for array in others))
 
 
 def _joined(pieces: Sequence[Inputs]) -> Inputs:
-    """All of them, one after the other, and an empty row."""
+    """Join the pieces, one after the other, and an empty row."""
     last = np.cumsum([0, *(int(piece.starts[-1]) for piece in pieces)])
     begun = [piece.starts[:-1] + before for piece, before in zip(pieces, last, strict=False)]
     starts = np.concatenate([*begun, [last[-1]] * 2]).astype(np.int64)

@@ -17,7 +17,7 @@ from simulations.training.training_randomness import TrainingRandomness
 
 
 class KernelEngine:
-    """Implements `Engine`."""
+    """An `Engine` that trains one device after the other by the architecture's compiled kernel."""
 
     def __init__(self, task: TaskSpec) -> None:
         self._task = task
@@ -27,24 +27,24 @@ class KernelEngine:
         self, weights: NDArray[np.float32], participants: Sequence[Participant], scale: Scale, sums: NDArray[np.int64]
     ) -> Iterator[ClippedUpdate | TrainingError]:
         """See `Engine.add`: only the rows that a device touched are added."""
-        for one in participants:
-            norm = self._trained(weights, one)
+        for participant in participants:
+            norm = self._trained(weights, participant)
             if math.isfinite(norm):
                 self._kernel.add(weights, scale.of(norm), sums)
-                yield ClippedUpdate(norm, self._statistics(weights, one))
+                yield ClippedUpdate(norm, self._statistics(weights, participant))
             else:
                 yield NOT_FINITE
 
     def learn(self, weights: NDArray[np.float32], participants: Sequence[Participant]) -> Iterator[TrainResult]:
         """See `Engine.learn`."""
-        for one in participants:
-            if math.isfinite(self._trained(weights, one)):
-                yield Update(self._kernel.delta(weights), self._statistics(weights, one))
+        for participant in participants:
+            if math.isfinite(self._trained(weights, participant)):
+                yield Update(self._kernel.delta(weights), self._statistics(weights, participant))
             else:
                 yield NOT_FINITE
 
     def _trained(self, weights: NDArray[np.float32], participant: Participant) -> float:
-        """The update's norm."""
+        """Train the participant, and return its update's L2 norm."""
         examples = participant.examples
         self._kernel.train(
             weights, examples, TrainingRandomness.of(self._task.training, len(examples), participant.rng)

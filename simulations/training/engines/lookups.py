@@ -23,7 +23,7 @@ Parameters = dict[str, Tensor]
 
 
 class _Handed(nn.Module):
-    """Stands in for an embedding; gives back the vectors that the engine hands in."""
+    """A stand-in for an embedding that gives back the vectors that the engine hands in."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class Lookups:
     """A module without its large embeddings.
 
     Attributes:
-        module: what is left.
-        names: of the parameters that were taken out.
+        module: what is left of it.
+        names: the parameters that were taken out.
     """
 
     module: nn.Module = field(repr=False)
@@ -48,27 +48,28 @@ class Lookups:
 
     @classmethod
     def of(cls, task: TaskSpec) -> Lookups:
-        """All embeddings of the task's model that read its token numbers as they are."""
+        """Take out all embeddings of the task's model that read its token numbers as they are."""
         module = build(task.model.architecture, task.features)
-        found = _direct(module, task.features) if isinstance(task.features, SequenceSpec) else []
-        for name in found:
+        names = _direct(module, task.features) if isinstance(task.features, SequenceSpec) else []
+        for name in names:
             parent, _, last = name.rpartition(".")
             setattr(module.get_submodule(parent), last, _Handed())
-        return cls(module, [f"{name}.weight" for name in found], [_handed(module, name) for name in found])
+        return cls(module, [f"{name}.weight" for name in names], [_handed(module, name) for name in names])
 
     def hand(self, vectors: Sequence[Tensor]) -> None:
-        """What the embeddings give in the next call: float32[..., length, width] each."""
+        """Set what the embeddings give in the next call: float32[..., length, width] for each."""
         for place, given in zip(self._handed, vectors, strict=True):
             place.vectors = given
 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """The rows that a chunk of devices touches.
+    """The rows of a table that a chunk of devices touches, device after device.
 
     Attributes:
-        rows: int64[r], of the whole table; `owners` of which device.
-        local: int64[n + 1, length], where each token's row is.
+        rows: int64[r], each one's row of the whole table.
+        owners: int64[r], each one's device.
+        local: int64[n + 1, length], where among them each token's row is.
     """
 
     rows: Tensor = field(repr=False)
@@ -77,7 +78,7 @@ class Packed:
 
     @classmethod
     def of(cls, chunk: Chunk, vocabulary: int) -> Packed:
-        """Of the n examples of a chunk, and the empty one."""
+        """Find the rows of the n examples of a chunk, and of the empty one."""
         devices, on = len(chunk.participants), chunk.device
         owners = np.repeat(np.arange(devices), np.diff(chunk.first))
         numbers = chunk.inputs.dense()
@@ -85,24 +86,25 @@ class Packed:
         keys = torch.from_numpy(numbers).to(on)
         touched = torch.zeros(devices * vocabulary, dtype=torch.bool, device=on)
         touched[keys.ravel()] = True
-        found = touched.nonzero().ravel()
+        packed = touched.nonzero().ravel()
         places = torch.empty(devices * vocabulary, dtype=torch.int64, device=on)
-        places[found] = torch.arange(found.numel(), device=on)
-        return cls(found % vocabulary, found // vocabulary, places[keys])
+        places[packed] = torch.arange(packed.numel(), device=on)
+        return cls(packed % vocabulary, packed // vocabulary, places[keys])
 
     def cpu(self) -> Packed:
-        """The same, on the CPU."""
+        """Return a copy on the CPU."""
         return Packed(self.rows.cpu(), self.owners.cpu(), self.local.cpu())
 
 
 @dataclass(frozen=True, eq=False)
 class Moved:
-    """What a chunk of D devices changed.
+    """The changes of a chunk of D devices.
 
     Attributes:
-        order: of all parameters, as the flat vector holds them.
-        held: [D, ...], of parameters that each device has a copy of.
-        rows: float32[r, width], of the rows of embeddings that `packed` lists.
+        order: names of all parameters, as the flat vector holds them.
+        held: float32[D, ...] for each parameter that every device has a copy of.
+        rows: float32[r, width] for each embedding, of the rows that `packed` lists.
+        packed: which rows of the embeddings changed; None where none was taken out.
     """
 
     order: Sequence[str]
@@ -111,13 +113,17 @@ class Moved:
     packed: Packed | None = field(repr=False)
 
     def whole(self, start: Parameters) -> Iterator[Tensor]:
-        """Each device's float32[d]."""
+        """Yield each device's change, float32[d].
+
+        Args:
+            start: the model that all started from.
+        """
         devices = next(iter(self.held.values())).shape[0]
         for place in range(devices):
             yield torch.cat([self._of(name, place, start[name]).ravel() for name in self.order])
 
     def norms(self) -> list[float]:
-        """Each device's L2 norm."""
+        """Return the L2 norm of each device's change."""
         squared = sum((value.double().reshape(len(value), -1) ** 2).sum(1) for value in self.held.values())
         total = torch.as_tensor(squared)
         for rows in self.rows.values():
@@ -125,7 +131,13 @@ class Moved:
         return [float(norm) for norm in total.sqrt()]
 
     def add(self, scales: NDArray[np.float64], shapes: Mapping[str, tuple[int, ...]], sums: NDArray[np.int64]) -> None:
-        """Add to int64[d] what device i changed, times scales[i], rounded; nothing of those whose scale is 0."""
+        """Add what device i changed, times scales[i] and rounded; nothing of those whose scale is 0.
+
+        Args:
+            scales: float64[D].
+            shapes: the parameters' shapes by name.
+            sums: int64[d], added to in place.
+        """
         first = 0
         for name in self.order:
             size = math.prod(shapes[name])
@@ -157,13 +169,20 @@ class Moved:
 
 
 def _rounded(values: Tensor, scales: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Row i times scales[i]; zeros where that is 0, whatever the row is."""
+    """Return row i times scales[i], rounded; zeros where the scale is 0, whatever the row is."""
     scaled = np.where(scales[:, None] > 0, values.double().numpy() * scales[:, None], 0.0)
     return np.rint(scaled).astype(np.int64)
 
 
 def subtract_rows(table: Tensor, places: Tensor, gradients: Tensor, rate: float) -> None:
-    """table[places[i]] -= rate * gradients[i]: on the CPU a sparse product, ten times faster than `index_add_`."""
+    """Do table[places[i]] -= rate * gradients[i]: on the CPU a sparse product, ten times faster than `index_add_`.
+
+    Args:
+        table: float32[rows, width], changed in place.
+        places: int64[n]; a row may occur several times.
+        gradients: n vectors, float32[..., width].
+        rate: the learning rate.
+    """
     count = places.numel()
     if table.is_cuda:
         table.index_add_(0, places, gradients.reshape(count, -1), alpha=-rate)
@@ -174,7 +193,7 @@ def subtract_rows(table: Tensor, places: Tensor, gradients: Tensor, rate: float)
 
 
 def _direct(module: nn.Module, features: SequenceSpec) -> list[str]:
-    """Names of the embeddings that look up the very numbers that the module is given, found by trying."""
+    """Return the names of the embeddings that look up the very numbers that the module is given, found by trying."""
     numbers = torch.ones(2, features.length, dtype=torch.int64)
     direct: dict[str, bool] = {}
 

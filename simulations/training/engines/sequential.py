@@ -13,7 +13,7 @@ from simulations.training.engines.base import ClippedUpdate, Participant, Scale,
 
 
 class SequentialEngine:
-    """Any module; implements `Engine`."""
+    """An `Engine` for any module that trains one device after the other by the client's trainer."""
 
     def __init__(self, task: TaskSpec) -> None:
         self._trainer = LocalTrainer(task)

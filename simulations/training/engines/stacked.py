@@ -23,18 +23,22 @@ from privacy.task.task import LocalSgd, LocalTraining, SequenceSpec, TaskSpec
 from simulations.training.engines.base import NOT_FINITE, ClippedUpdate, Participant, Scale, TrainResult, add_dense
 from simulations.training.engines.chunks import Batch, Chunk
 from simulations.training.engines.lookups import Lookups, Moved, Packed, Parameters, subtract_rows
+from simulations.training.kernels.base import OPACUS_EPSILON
 from simulations.training.training_randomness import TrainingRandomness
 
 _NUMBERS = 1 << 24
-"""Parameters, or gradients of single examples, held at once, in numbers: 64 MiB."""
+"""How many numbers, of parameters or of single examples' gradients, are held at once: 64 MiB."""
 _CHUNK = 100
-_OPACUS_EPSILON = 1e-6
+"""The most devices in a chunk."""
 
 T = TypeVar("T")
 
 
 class StackedEngine:
-    """Implements `Engine`. What leaves it is on the CPU again: mechanism and sums are always computed there."""
+    """An `Engine` that maps a module over many devices.
+
+    What leaves it is on the CPU again: mechanism and sums are always computed there.
+    """
 
     def __init__(self, task: TaskSpec, device: str = "cpu") -> None:
         self._task = task
@@ -45,15 +49,15 @@ class StackedEngine:
         self._lookups.module.to(self._device)
         self._shapes = {name: tuple(value.shape) for name, value in self._whole.named_parameters()}
         self._held = [name for name in self._shapes if name not in self._lookups.names]
-        # Recurrent layers work in place, which the shared weights of a first step would not allow.
-        self._shares = not any(isinstance(layer, nn.RNNBase | nn.RNNCellBase) for layer in self._whole.modules())
+        # Recurrent layers work in place, which one copy of the weights for all devices would not allow.
+        self._starts_as_one = not any(isinstance(layer, nn.RNNBase | nn.RNNCellBase) for layer in self._whole.modules())
         self._first = vmap(grad(self._mean_loss, argnums=(0, 1)), in_dims=(None, 0, 0, 0, 0))
         self._later = vmap(grad(self._mean_loss, argnums=(0, 1)))
         self._single = vmap(vmap(grad(self._loss), in_dims=(None, 0, 0)))
 
     def learn(self, weights: NDArray[np.float32], participants: Sequence[Participant]) -> Iterator[TrainResult]:
         """See `Engine.learn`."""
-        yield from self._in_order(participants, lambda chunk: self._learnt(weights, chunk))
+        yield from self._in_order(participants, lambda chunk: self._results(weights, chunk))
 
     def add(
         self, weights: NDArray[np.float32], participants: Sequence[Participant], scale: Scale, sums: NDArray[np.int64]
@@ -65,34 +69,37 @@ class StackedEngine:
             yield from add_dense(self.learn(weights, participants), scale, sums)
 
     def _in_order(self, participants: Sequence[Participant], work: Callable[[Chunk], Iterable[T]]) -> Iterator[T]:
-        """Work on chunks of devices that take about as many steps, and give the results in the trainees' order."""
-        randomness = [TrainingRandomness.of(self._task.training, len(one.examples), one.rng) for one in participants]
+        """Work on chunks of devices that take about as many steps, and yield the results in the participants' order."""
+        randomness = [
+            TrainingRandomness.of(self._task.training, len(participant.examples), participant.rng)
+            for participant in participants
+        ]
         order = sorted(range(len(participants)), key=lambda place: -randomness[place].steps)
-        found: dict[int, T] = {}
+        results: dict[int, T] = {}
         size = self._chunk_size(participants)
         for first in range(0, len(order), size):
             places = order[first : first + size]
             chunk = Chunk.of(
                 [participants[place] for place in places], [randomness[place] for place in places], self._device
             )
-            found.update(zip(places, work(chunk), strict=True))
-        yield from (found[place] for place in range(len(participants)))
+            results.update(zip(places, work(chunk), strict=True))
+        yield from (results[place] for place in range(len(participants)))
 
     def _chunk_size(self, participants: Sequence[Participant]) -> int:
-        most = max((len(one.examples) for one in participants), default=0)
+        most = max((len(participant.examples) for participant in participants), default=0)
         held = sum(int(np.prod(self._shapes[name])) for name in self._held)
         each = held if isinstance(self._task.training, LocalSgd) else held * max(1, most)
         return min(_CHUNK, max(1, _NUMBERS // max(1, each)))
 
-    def _learnt(self, weights: NDArray[np.float32], chunk: Chunk) -> Iterator[TrainResult]:
+    def _results(self, weights: NDArray[np.float32], chunk: Chunk) -> Iterator[TrainResult]:
         start = self._named(torch.from_numpy(weights.copy()).to(self._device))
         training = self._task.training
         if isinstance(training, LocalSgd):
             deltas = self._sgd(training, start, chunk).whole(start)
         else:
             deltas = (delta.cpu() for delta in self._dp_sgd(training, start, chunk))
-        for delta, found in zip(deltas, self._statistics(start, chunk), strict=True):
-            yield Update(delta.numpy(), found) if bool(torch.isfinite(delta).all()) else NOT_FINITE
+        for delta, statistics in zip(deltas, self._statistics(start, chunk), strict=True):
+            yield Update(delta.numpy(), statistics) if bool(torch.isfinite(delta).all()) else NOT_FINITE
 
     def _added(
         self, weights: NDArray[np.float32], chunk: Chunk, scale: Scale, sums: NDArray[np.int64]
@@ -104,8 +111,8 @@ class StackedEngine:
         moved = self._sgd(training, start, chunk)
         norms = moved.norms()
         moved.add(np.array([scale.of(norm) if math.isfinite(norm) else 0.0 for norm in norms]), self._shapes, sums)
-        for norm, found in zip(norms, self._statistics(start, chunk), strict=True):
-            yield ClippedUpdate(norm, found) if math.isfinite(norm) else NOT_FINITE
+        for norm, statistics in zip(norms, self._statistics(start, chunk), strict=True):
+            yield ClippedUpdate(norm, statistics) if math.isfinite(norm) else NOT_FINITE
 
     def _sgd(self, training: LocalSgd, start: Parameters, chunk: Chunk) -> Moved:
         features, devices = self._task.features, len(chunk.participants)
@@ -120,14 +127,14 @@ class StackedEngine:
                 nn.functional.embedding(places, table).view(*batch.inputs.shape, -1) for table in tables.values()
             ]
             # In the first step all devices still have the same weights: one large product instead of many small ones.
-            shared = number == 0 and self._shares
-            own = {name: start[name] if shared else stacked[name][:active] for name in self._held}
-            gradient = self._first if shared else self._later
+            as_one = number == 0 and self._starts_as_one
+            own = {name: start[name] if as_one else stacked[name][:active] for name in self._held}
+            gradient = self._first if as_one else self._later
             gradients, looked_up = gradient(own, vectors, batch.inputs, batch.labels, batch.taken)
             for name, value in stacked.items():
                 value[:active].sub_(gradients[name], alpha=training.learning_rate)
-            for table, found in zip(tables.values(), looked_up, strict=True):
-                subtract_rows(table, places, found, training.learning_rate)
+            for table, of_rows in zip(tables.values(), looked_up, strict=True):
+                subtract_rows(table, places, of_rows, training.learning_rate)
         held = {name: (value - start[name]).cpu() for name, value in stacked.items()}
         rows = {name: (table - start[name][packed.rows]).cpu() for name, table in tables.items()} if packed else {}
         return Moved(list(self._shapes), held, rows, packed.cpu() if packed else None)
@@ -135,25 +142,26 @@ class StackedEngine:
     def _dp_sgd(self, training: LocalTraining, start: Parameters, chunk: Chunk) -> Iterator[Tensor]:
         stacked = {name: _every(value, len(chunk.participants)) for name, value in start.items()}
         rate = training.learning_rate / training.expected_batch
-        noises = [one.dense_noise(training, list(self._shapes.values())) for one in chunk.randomness]
+        noises = [randomness.dense_noise(training, list(self._shapes.values())) for randomness in chunk.randomness]
         for step, batch in enumerate(chunk.batches()):
             summed = self._clipped(training, stacked, batch)
             if training.message_noise:
-                noise = [self._named(torch.from_numpy(one[step]).to(self._device)) for one in noises]
-                summed = {name: value + torch.stack([one[name] for one in noise]) for name, value in summed.items()}
+                added = [self._named(torch.from_numpy(noise[step]).to(self._device)) for noise in noises]
+                summed = {name: value + torch.stack([noise[name] for noise in added]) for name, value in summed.items()}
             for name, value in stacked.items():
                 value.sub_(summed[name], alpha=rate)
         devices = len(chunk.participants)
         yield from torch.cat([(stacked[name] - start[name]).view(devices, -1) for name in self._shapes], 1)
 
     def _clipped(self, training: LocalTraining, stacked: Parameters, batch: Batch) -> Parameters:
-        """Each device's sum of its examples' gradients, each within the clip."""
+        """Return each device's sum of its examples' gradients, each within the clip."""
         if batch.taken.shape[1] == 0:
             return {name: torch.zeros_like(value) for name, value in stacked.items()}
         gradients = self._single(stacked, batch.inputs, batch.labels)
-        norms = torch.stack([one.reshape(*one.shape[:2], -1).norm(dim=2) for one in gradients.values()]).norm(dim=0)
-        factors = (training.message_clip / (norms + _OPACUS_EPSILON)).clamp(max=1.0) * batch.taken
-        return {name: torch.einsum("dn,dn...->d...", factors, one) for name, one in gradients.items()}
+        parts = [gradient.reshape(*gradient.shape[:2], -1).norm(dim=2) for gradient in gradients.values()]
+        norms = torch.stack(parts).norm(dim=0)
+        factors = (training.message_clip / (norms + OPACUS_EPSILON)).clamp(max=1.0) * batch.taken
+        return {name: torch.einsum("dn,dn...->d...", factors, gradient) for name, gradient in gradients.items()}
 
     def _loss(self, parameters: Parameters, row: Tensor, label: Tensor) -> Tensor:
         logit = functional_call(self._whole, parameters, (row.unsqueeze(0),)).squeeze()
@@ -170,15 +178,15 @@ class StackedEngine:
     def _statistics(self, start: Parameters, chunk: Chunk) -> list[Mapping[str, float]]:
         if not self._task.statistics:
             return [{}] * len(chunk.participants)
-        found: list[Mapping[str, float]] = []
-        for own in (one.examples for one in chunk.participants):
-            rows, labels = (torch.from_numpy(one).to(self._device) for one in (own.features.dense(), own.labels))
+        statistics: list[Mapping[str, float]] = []
+        for own in (participant.examples for participant in chunk.participants):
+            rows, labels = (torch.from_numpy(array).to(self._device) for array in (own.features.dense(), own.labels))
             with torch.no_grad():
                 logits = functional_call(self._whole, start, (rows,)).squeeze(1)
             loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
             correct = ((logits > 0) == (labels > 0.5)).sum()
-            found.append({"examples": float(len(own)), "loss": float(loss), "correct": float(correct)})
-        return found
+            statistics.append({"examples": float(len(own)), "loss": float(loss), "correct": float(correct)})
+        return statistics
 
     def _named(self, flat: Tensor) -> Parameters:
         sizes = [int(np.prod(shape)) for shape in self._shapes.values()]
@@ -187,5 +195,5 @@ class StackedEngine:
 
 
 def _every(value: Tensor, devices: int) -> Tensor:
-    """A copy for every device."""
+    """Return a copy for every device: [devices, ...]."""
     return value.expand(devices, *value.shape).clone()

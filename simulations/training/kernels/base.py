@@ -1,4 +1,4 @@
-"""What kernels share: the steps of a device, its work space, and what becomes of an update.
+"""What kernels have in common: the steps of a device, its work space, and what becomes of an update.
 
 An update is kept as the rows it touched, `table[:count]` of `rows[:count]`, and a dense `rest` behind the table.
 """
@@ -20,9 +20,12 @@ from simulations.training.training_randomness import TrainingRandomness
 
 F = TypeVar("F", bound=Callable[..., object])
 
+OPACUS_EPSILON = 1e-6
+"""What Opacus adds to a gradient's norm before it divides the clip by it."""
+
 
 def compiled(function: F) -> F:
-    """`function`, compiled when it is first called, and kept on disk.
+    """Compile `function` when it is first called, and keep the code on disk.
 
     Sums may be taken in another order and products fused; NaN and infinity stay what they are.
     """
@@ -36,11 +39,13 @@ Whole = NDArray[np.int64]
 
 
 class Steps(NamedTuple):
-    """What a device does, step after step.
+    """The steps of one device's training.
 
     Attributes:
         chosen: int64; step i takes the examples starts[i] to starts[i + 1] of it.
+        starts: int64[steps + 1].
         rate: learning rate over the normaliser; yet to be divided by the number of examples of the step where `mean`.
+        mean: whether a step goes along the mean of its gradients.
         clip: L2 bound of one example's gradient; 0 for none.
         noise: float32[steps, d] to be added to each step's sum, or float32[0, 0].
     """
@@ -53,22 +58,28 @@ class Steps(NamedTuple):
     noise: Floats
 
     @classmethod
-    def of(cls, training: Training, draws: TrainingRandomness, shapes: list[tuple[int, ...]]) -> Steps:
-        """Those of a training's draws."""
-        noise = draws.dense_noise(training, shapes)
+    def of(cls, training: Training, randomness: TrainingRandomness, shapes: list[tuple[int, ...]]) -> Steps:
+        """Lay out the steps that follow from a training's randomness.
+
+        Args:
+            training: how the device trains.
+            randomness: what it drew.
+            shapes: the parameters' shapes, in order.
+        """
+        noise = randomness.dense_noise(training, shapes)
         if isinstance(training, LocalSgd):
-            return cls(draws.chosen, draws.starts, training.learning_rate, True, 0.0, noise)
+            return cls(randomness.chosen, randomness.starts, training.learning_rate, True, 0.0, noise)
         rate = training.learning_rate / training.expected_batch
-        return cls(draws.chosen, draws.starts, rate, False, training.message_clip, noise)
+        return cls(randomness.chosen, randomness.starts, rate, False, training.message_clip, noise)
 
 
 class Space(NamedTuple):
     """Work space for one device after the other.
 
     Attributes:
-        slots: int64[rows of the table], where in `table` a row is; -1 for not touched.
-        rows: int64, the touched ones, as many as `train` says.
-        table: float32[., width], their values.
+        slots: int64[height], where in `table` a row of the whole table is; -1 for not touched.
+        rows: int64[height], the touched rows, as many as `train` says.
+        table: float32[height, width], the values of `rows`.
         rest: float32, the other parameters.
     """
 
@@ -79,13 +90,19 @@ class Space(NamedTuple):
 
     @classmethod
     def of(cls, height: int, width: int, rest: int) -> Space:
-        """For a table of float32[height, width]."""
+        """Make room for a table of float32[height, width] and for `rest` other parameters.
+
+        Args:
+            height: rows of the table.
+            width: columns of the table.
+            rest: how many parameters are not in it.
+        """
         table, others = np.empty((height, width), np.float32), np.empty(rest, np.float32)
         return cls(np.full(height, -1), np.empty(height, np.int64), table, others)
 
 
 class Kernel(ABC):
-    """Trains devices of one architecture, whose first parameter is the table."""
+    """A compiled training of one architecture, whose first parameter is the table."""
 
     def __init__(self, task: TaskSpec) -> None:
         self._shapes = [parameter.shape for parameter in task.model.parameters]
@@ -95,39 +112,51 @@ class Kernel(ABC):
         self._space = Space.of(height, width, self._dimension - height * width)
         self._count = 0
 
-    def train(self, weights: Floats, examples: Examples, draws: TrainingRandomness) -> None:
-        """Leaves in the work space what one device's parameters become; float32[d] is where they start."""
-        self._count = self._train(weights, examples, Steps.of(self._training, draws, self._shapes))
+    def train(self, weights: Floats, examples: Examples, randomness: TrainingRandomness) -> None:
+        """Train one device, and leave its parameters in the work space.
+
+        Args:
+            weights: float32[d], the model to start from.
+            examples: the device's examples.
+            randomness: what its training draws.
+        """
+        self._count = self._train(weights, examples, Steps.of(self._training, randomness, self._shapes))
 
     def delta(self, weights: Floats) -> Floats:
-        """float32[d]: what the last training changed."""
+        """Return what the last training changed of `weights`: float32[d]."""
         whole = np.zeros(self._dimension, np.float32)
         _spread(weights, self._count, self._space, whole)
         return whole
 
     def norm(self, weights: Floats) -> float:
-        """L2 norm of what the last training changed; not finite when it failed."""
+        """Return the L2 norm of what the last training changed of `weights`; not finite when it failed."""
         return math.sqrt(_squared(weights, self._count, self._space))
 
     def add(self, weights: Floats, scale: float, sums: Whole) -> None:
-        """Add what the last training changed, times `scale` and rounded, to int64[d]."""
+        """Add what the last training changed, times `scale` and rounded, to a sum.
+
+        Args:
+            weights: float32[d], the model that it started from.
+            scale: what the change is multiplied with.
+            sums: int64[d], added to in place.
+        """
         _add(weights, self._count, self._space, scale, sums)
 
     @abstractmethod
     def statistics(self, weights: Floats, examples: Examples) -> dict[str, float]:
-        """Of the model float32[d] on one device's messages: see `fl_client.training.STATISTICS`."""
+        """Return the statistics of the model float32[d] on one device's messages, as `logit_statistics`."""
 
     def _table(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Rows and columns of the table that a parameter of this shape is."""
+        """Return the rows and columns of the table that a parameter of this shape is."""
         return shape[0], shape[1]
 
     @abstractmethod
     def _train(self, weights: Floats, examples: Examples, steps: Steps) -> int:
-        """Fills the space, and returns how many rows were touched."""
+        """Fill the space, and return how many rows were touched."""
 
 
-def judged(logits: NDArray[np.float64], labels: Floats) -> dict[str, float]:
-    """The statistics of float64[n] logits."""
+def logit_statistics(logits: NDArray[np.float64], labels: Floats) -> dict[str, float]:
+    """Return the statistics of logits, float64[n]: see `fl_client.training.STATISTICS`."""
     loss = np.maximum(logits, 0) - logits * labels + np.log1p(np.exp(-np.abs(logits)))
     correct = np.count_nonzero((logits > 0) == (labels > 0.5))
     return {"examples": float(labels.size), "loss": float(loss.sum()), "correct": float(correct)}
@@ -135,7 +164,17 @@ def judged(logits: NDArray[np.float64], labels: Floats) -> dict[str, float]:
 
 @compiled
 def gather(weights: Floats, numbers: NDArray[np.int32], all_rows: bool, space: Space) -> int:
-    """Give every row in `numbers`, or all rows, a slot and its values from the start of `weights`; returns how many."""
+    """Give every row in `numbers`, or all rows, a slot and its values from the start of `weights`.
+
+    Args:
+        weights: float32[d].
+        numbers: the rows that a device touches, with repetitions.
+        all_rows: whether all rows are wanted instead.
+        space: where they go.
+
+    Returns:
+        How many rows have a slot.
+    """
     slots, rows, table, rest = space
     rest[:] = weights[weights.size - rest.size :]
     if all_rows:
@@ -157,14 +196,20 @@ def gather(weights: Floats, numbers: NDArray[np.int32], all_rows: bool, space: S
 
 @compiled
 def release(count: int, space: Space) -> None:
-    """Forget the slots."""
+    """Forget the slots of the `count` touched rows."""
     for place in range(count):
         space.slots[space.rows[place]] = -1
 
 
 @compiled
 def add_noise(noise: Floats, rate: np.float32, space: Space) -> None:
-    """Step along float32[d] of noise; the table must hold all rows."""
+    """Step along the noise of one step.
+
+    Args:
+        noise: float32[d].
+        rate: what it is multiplied with.
+        space: where the parameters are; the table must hold all rows.
+    """
     flat, rest = space.table.reshape(space.table.size), space.rest
     for place in range(flat.size):
         flat[place] -= rate * noise[place]
@@ -174,7 +219,7 @@ def add_noise(noise: Floats, rate: np.float32, space: Space) -> None:
 
 @compiled
 def residual(logit: float, label: float) -> float:
-    """Gradient of the binary cross-entropy with respect to the logit."""
+    """Return the gradient of the binary cross-entropy with respect to the logit, for a label in {0, 1}."""
     return 1.0 / (1.0 + math.exp(-logit)) - label
 
 

@@ -12,6 +12,7 @@ from fl_client.training.features import Sequences
 from fl_client.training.models import CharacterCnn
 from fl_client.training.training import Examples
 from simulations.training.kernels.base import (
+    OPACUS_EPSILON,
     Floats,
     Kernel,
     Space,
@@ -20,7 +21,7 @@ from simulations.training.kernels.base import (
     add_noise,
     compiled,
     gather,
-    judged,
+    logit_statistics,
     release,
     residual,
 )
@@ -35,20 +36,22 @@ Text = NDArray[np.int32]
 
 
 class CharacterCnnKernel(Kernel):
-    """A window's value is a sum of five rows of a table of all characters under all filters, made once a step.
+    """The kernel of `character-cnn`.
 
-    Windows that tie hold the same characters, so it does not matter which of them gets the gradient.
+    A window's value is a sum of five rows of a table of all characters under all filters, made once a step. Windows
+    that tie hold the same characters, so it does not matter which of them gets the gradient.
     """
 
     def statistics(self, weights: Floats, examples: Examples) -> dict[str, float]:
-        return judged(_logits(weights, _texts(examples), self._space), examples.labels)
+        """See `Kernel.statistics`."""
+        return logit_statistics(_logits(weights, _texts(examples), self._space), examples.labels)
 
     def _train(self, weights: Floats, examples: Examples, steps: Steps) -> int:
         return _train(weights, _texts(examples), steps, self._space)
 
 
 class _Texts(NamedTuple):
-    """Character numbers of all messages, packed, float32[n] labels, and how many windows a padded message has."""
+    """Character numbers of all messages, packed, their labels float32[n], and how many windows a padded message has."""
 
     starts: Whole
     characters: Text
@@ -60,7 +63,8 @@ class _Filters(NamedTuple):
     """The filters as the two directions read them, and what they make of each character.
 
     Attributes:
-        by_place: float32[reach, width, channels]; by_channel: float32[channels, reach, width].
+        by_place: float32[reach, width, channels].
+        by_channel: float32[channels, reach, width].
         values: float32[reach, characters, channels].
     """
 
@@ -69,9 +73,14 @@ class _Filters(NamedTuple):
     values: Floats
 
 
-class _Found(NamedTuple):
-    """What one text gives: float32[channels], where each was found, and the gradients with respect to them and to the
-    characters' vectors.
+class _Scratch(NamedTuple):
+    """What one text gives, written over by the next.
+
+    Attributes:
+        active: float32[channels], the strongest window's value, then its activation.
+        where: int32[channels], where that window begins.
+        gradient: float32[channels], with respect to `active`.
+        vectors: float32[characters, width], gradients with respect to the characters' vectors.
     """
 
     active: Floats
@@ -81,7 +90,7 @@ class _Found(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """A step's gradients: of the filters, of the character vectors, and of the biases and the output layer."""
+    """A step's gradients: of the filters, of the characters' vectors, and of the biases and the output layer."""
 
     filters: Floats
     vectors: Floats
@@ -98,7 +107,7 @@ def _texts(examples: Examples) -> _Texts:
 @compiled
 def _train(weights: Floats, texts: _Texts, steps: Steps, space: Space) -> int:
     count = gather(weights, texts.characters, steps.noise.size > 0, space)
-    filters, found = _no_filters(count), _nothing_found(count)
+    filters, scratch = _empty_filters(count), _empty_scratch(count)
     outer = np.zeros(2 * _CHANNELS + 1, np.float32)
     sums = _Sums(np.zeros_like(filters.by_channel), np.zeros((count, _WIDTH), np.float32), outer)
     for step in range(steps.starts.size - 1):
@@ -107,12 +116,12 @@ def _train(weights: Floats, texts: _Texts, steps: Steps, space: Space) -> int:
         _arrange(space, count, filters)
         for example in batch:
             text = texts.characters[texts.starts[example] : texts.starts[example + 1]]
-            _strongest(text, texts.windows, space.slots, filters.values, found)
-            move = _judge(texts.labels[example], space.rest, found)
-            _to_vectors(text, space.slots, found, filters.by_channel)
+            _strongest(text, texts.windows, space.slots, filters.values, scratch)
+            move = _to_channels(texts.labels[example], space.rest, scratch)
+            _to_vectors(text, space.slots, scratch, filters.by_channel)
             if steps.clip > 0:
-                move = _clip(steps.clip, text, move, found, space)
-            _add_example(text, move, found, space, sums)
+                move = _clip(steps.clip, text, move, scratch, space)
+            _add_example(text, move, scratch, space, sums)
         _descend(rate, count, sums, space)
         if steps.noise.size:
             add_noise(steps.noise[step], rate, space)
@@ -123,28 +132,28 @@ def _train(weights: Floats, texts: _Texts, steps: Steps, space: Space) -> int:
 @compiled
 def _logits(weights: Floats, texts: _Texts, space: Space) -> NDArray[np.float64]:
     count = gather(weights, texts.characters, False, space)
-    filters, found = _no_filters(count), _nothing_found(count)
+    filters, scratch = _empty_filters(count), _empty_scratch(count)
     _arrange(space, count, filters)
     logits = np.empty(texts.starts.size - 1)
     for example in range(logits.size):
         text = texts.characters[texts.starts[example] : texts.starts[example + 1]]
-        _strongest(text, texts.windows, space.slots, filters.values, found)
-        logits[example] = _logit(space.rest, found.active)
+        _strongest(text, texts.windows, space.slots, filters.values, scratch)
+        logits[example] = _logit(space.rest, scratch.active)
     release(count, space)
     return logits
 
 
 @compiled
-def _no_filters(count: int) -> _Filters:
+def _empty_filters(count: int) -> _Filters:
     by_place = np.empty((_REACH, _WIDTH, _CHANNELS), np.float32)
     by_channel = np.empty((_CHANNELS, _REACH, _WIDTH), np.float32)
     return _Filters(by_place, by_channel, np.empty((_REACH, count, _CHANNELS), np.float32))
 
 
 @compiled
-def _nothing_found(count: int) -> _Found:
+def _empty_scratch(count: int) -> _Scratch:
     active, gradient = np.empty(_CHANNELS, np.float32), np.empty(_CHANNELS, np.float32)
-    return _Found(active, np.empty(_CHANNELS, np.int32), gradient, np.zeros((count, _WIDTH), np.float32))
+    return _Scratch(active, np.empty(_CHANNELS, np.int32), gradient, np.zeros((count, _WIDTH), np.float32))
 
 
 @compiled
@@ -160,18 +169,18 @@ def _arrange(space: Space, count: int, filters: _Filters) -> None:
 
 
 @compiled
-def _strongest(text: Text, windows: int, slots: Whole, values: Floats, found: _Found) -> None:
-    """Every channel's largest value over all windows, and where it is."""
-    best, where = found.active, found.where
+def _strongest(text: Text, windows: int, slots: Whole, values: Floats, scratch: _Scratch) -> None:
+    """Find every channel's largest value over all windows, and where it is."""
+    best, where = scratch.active, scratch.where
     best[:] = np.float32(0) if text.size < windows else np.float32(-np.inf)
     where[:] = _NOWHERE
     whole = max(0, text.size - _REACH + 1)
     for start in range(min(whole, windows)):
-        one, two = values[0, slots[text[start]]], values[1, slots[text[start + 1]]]
-        three, four = values[2, slots[text[start + 2]]], values[3, slots[text[start + 3]]]
-        five, place = values[4, slots[text[start + 4]]], np.int32(start)
+        first, second = values[0, slots[text[start]]], values[1, slots[text[start + 1]]]
+        third, fourth = values[2, slots[text[start + 2]]], values[3, slots[text[start + 3]]]
+        fifth, place = values[4, slots[text[start + 4]]], np.int32(start)
         for channel in range(_CHANNELS):
-            value = one[channel] + two[channel] + three[channel] + four[channel] + five[channel]
+            value = first[channel] + second[channel] + third[channel] + fourth[channel] + fifth[channel]
             better = value > best[channel]
             best[channel] = value if better else best[channel]
             where[channel] = place if better else where[channel]
@@ -187,7 +196,7 @@ def _strongest(text: Text, windows: int, slots: Whole, values: Floats, found: _F
 
 @compiled
 def _logit(rest: Floats, active: Floats) -> float:
-    """The logit; values become activations."""
+    """Turn values into activations, and return the logit."""
     logit = np.float64(rest[rest.size - 1])
     for channel in range(_CHANNELS):
         active[channel] = max(active[channel] + rest[_BIAS + channel], np.float32(0))
@@ -196,55 +205,55 @@ def _logit(rest: Floats, active: Floats) -> float:
 
 
 @compiled
-def _judge(label: float, rest: Floats, found: _Found) -> np.float32:
-    """From values to activations and their gradients; returns the residual."""
-    move = np.float32(residual(_logit(rest, found.active), label))
+def _to_channels(label: float, rest: Floats, scratch: _Scratch) -> np.float32:
+    """Turn values into activations, find the channels' gradients, and return the residual."""
+    move = np.float32(residual(_logit(rest, scratch.active), label))
     for channel in range(_CHANNELS):
-        found.gradient[channel] = move * rest[_OUTPUT + channel] if found.active[channel] > 0 else np.float32(0)
+        scratch.gradient[channel] = move * rest[_OUTPUT + channel] if scratch.active[channel] > 0 else np.float32(0)
     return move
 
 
 @compiled
-def _to_vectors(text: Text, slots: Whole, found: _Found, by_channel: Floats) -> None:
-    """One example's gradients with respect to its characters' vectors."""
+def _to_vectors(text: Text, slots: Whole, scratch: _Scratch, by_channel: Floats) -> None:
+    """Find one example's gradients with respect to its characters' vectors."""
     for channel in range(_CHANNELS):
-        start, share = found.where[channel], found.gradient[channel]
-        if share == 0 or start == _NOWHERE:
+        start, gradient = scratch.where[channel], scratch.gradient[channel]
+        if gradient == 0 or start == _NOWHERE:
             continue
         for reach in range(min(_REACH, text.size - start)):
-            vector = found.vectors[slots[text[start + reach]]]
+            vector = scratch.vectors[slots[text[start + reach]]]
             for column in range(_WIDTH):
-                vector[column] += share * by_channel[channel, reach, column]
+                vector[column] += gradient * by_channel[channel, reach, column]
 
 
 @compiled
-def _clip(clip: float, text: Text, move: np.float32, found: _Found, space: Space) -> np.float32:
-    """Scale one example's gradients to what the clip leaves of them; returns what is left of the residual."""
-    factor = np.float32(min(1.0, clip / (math.sqrt(_squared(text, move, found, space)) + 1e-6)))
+def _clip(clip: float, text: Text, move: np.float32, scratch: _Scratch, space: Space) -> np.float32:
+    """Scale one example's gradients to what the clip leaves of them, and return what it leaves of the residual."""
+    factor = np.float32(min(1.0, clip / (math.sqrt(_squared(text, move, scratch, space)) + OPACUS_EPSILON)))
     for place in range(text.size):
         if not _stood_before(text, place):
-            found.vectors[space.slots[text[place]]] *= factor
+            scratch.vectors[space.slots[text[place]]] *= factor
     for channel in range(_CHANNELS):
-        found.gradient[channel] *= factor
+        scratch.gradient[channel] *= factor
     return factor * move
 
 
 @compiled
-def _squared(text: Text, move: np.float32, found: _Found, space: Space) -> float:
-    """Squared norm of one example's gradient over all parameters."""
+def _squared(text: Text, move: np.float32, scratch: _Scratch, space: Space) -> float:
+    """Return the squared norm of one example's gradient over all parameters."""
     total = np.float64(move) ** 2
     for channel in range(_CHANNELS):
-        window, start = 1.0, found.where[channel]
+        window, start = 1.0, scratch.where[channel]
         if start != _NOWHERE:
             for reach in range(min(_REACH, text.size - start)):
                 vector = space.table[space.slots[text[start + reach]]]
                 for column in range(_WIDTH):
                     window += np.float64(vector[column]) ** 2
-        total += np.float64(found.gradient[channel]) ** 2 * window
-        total += (np.float64(move) * np.float64(found.active[channel])) ** 2
+        total += np.float64(scratch.gradient[channel]) ** 2 * window
+        total += (np.float64(move) * np.float64(scratch.active[channel])) ** 2
     for place in range(text.size):
         if not _stood_before(text, place):
-            own = found.vectors[space.slots[text[place]]]
+            own = scratch.vectors[space.slots[text[place]]]
             for column in range(_WIDTH):
                 total += np.float64(own[column]) ** 2
     return total
@@ -259,23 +268,23 @@ def _stood_before(text: Text, place: int) -> bool:
 
 
 @compiled
-def _add_example(text: Text, move: np.float32, found: _Found, space: Space, sums: _Sums) -> None:
-    """To the step's gradients; clears the example's own vectors for the next."""
+def _add_example(text: Text, move: np.float32, scratch: _Scratch, space: Space, sums: _Sums) -> None:
+    """Add one example's gradients to the step's, and clear its vectors for the next."""
     for number in text:
         slot = space.slots[number]
         for column in range(_WIDTH):
-            sums.vectors[slot, column] += found.vectors[slot, column]
-            found.vectors[slot, column] = 0
+            sums.vectors[slot, column] += scratch.vectors[slot, column]
+            scratch.vectors[slot, column] = 0
     for channel in range(_CHANNELS):
-        start, share = found.where[channel], found.gradient[channel]
-        sums.outer[channel] += share
-        sums.outer[_CHANNELS + channel] += move * found.active[channel]
-        if share == 0 or start == _NOWHERE:
+        start, gradient = scratch.where[channel], scratch.gradient[channel]
+        sums.outer[channel] += gradient
+        sums.outer[_CHANNELS + channel] += move * scratch.active[channel]
+        if gradient == 0 or start == _NOWHERE:
             continue
         for reach in range(min(_REACH, text.size - start)):
             vector = space.table[space.slots[text[start + reach]]]
             for column in range(_WIDTH):
-                sums.filters[channel, reach, column] += share * vector[column]
+                sums.filters[channel, reach, column] += gradient * vector[column]
     sums.outer[2 * _CHANNELS] += move
 
 

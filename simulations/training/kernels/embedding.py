@@ -12,6 +12,7 @@ from fl_client.training.features import Sequences
 from fl_client.training.models import WordEmbedding
 from fl_client.training.training import Examples
 from simulations.training.kernels.base import (
+    OPACUS_EPSILON,
     Floats,
     Kernel,
     Space,
@@ -20,7 +21,7 @@ from simulations.training.kernels.base import (
     add_noise,
     compiled,
     gather,
-    judged,
+    logit_statistics,
     release,
     residual,
 )
@@ -31,24 +32,27 @@ _OUTPUT = _BIAS + _HIDDEN
 
 
 class WordEmbeddingKernel(Kernel):
-    """A message's gradients with respect to its words are all one vector, so their norm follows from how often each
-    word stands in it: clipping needs no table for each example.
+    """The kernel of `word-embedding`.
+
+    A message's gradients with respect to its words are all one vector, so their norm follows from how often each word
+    stands in it: clipping needs no table for each example.
     """
 
     def statistics(self, weights: Floats, examples: Examples) -> dict[str, float]:
+        """See `Kernel.statistics`."""
         texts, rest = _texts(examples), weights[self._space.table.size :]
         table = weights[: self._space.table.size].reshape(-1, _WIDTH)
         ends = np.cumsum(np.vstack([np.zeros(_WIDTH), table[texts.words]]), axis=0)
         means = np.diff(ends[texts.starts], axis=0) / np.maximum(np.diff(texts.starts), 1)[:, None]
         hidden = np.maximum(means @ rest[:_BIAS].reshape(_HIDDEN, _WIDTH).T + rest[_BIAS:_OUTPUT], 0)
-        return judged(hidden @ rest[_OUTPUT:-1].astype(np.float64) + rest[-1], examples.labels)
+        return logit_statistics(hidden @ rest[_OUTPUT:-1].astype(np.float64) + rest[-1], examples.labels)
 
     def _train(self, weights: Floats, examples: Examples, steps: Steps) -> int:
         return _train(weights, _texts(examples), steps, self._space)
 
 
 class _Texts(NamedTuple):
-    """Word numbers of all messages, packed, and float32[n] labels."""
+    """Word numbers of all messages, packed, and their labels float32[n]."""
 
     starts: Whole
     words: NDArray[np.int32]
@@ -56,7 +60,15 @@ class _Texts(NamedTuple):
 
 
 class _Layers(NamedTuple):
-    """Of a batch of m: float32[m, width] or [m, hidden]; gradients with respect to each beside its values."""
+    """What the layers of a batch of m examples hold.
+
+    Attributes:
+        means: float32[m, width], means of words' vectors.
+        vectors: float32[m, width], gradients with respect to `means`.
+        active: float32[m, hidden], activations.
+        hidden: float32[m, hidden], gradients with respect to them before the rectifier.
+        moves: float32[m], residuals.
+    """
 
     means: Floats
     vectors: Floats
@@ -99,7 +111,7 @@ def _forward_and_back(texts: _Texts, batch: Whole, space: Space) -> _Layers:
     _average(texts, batch, space, means)
     np.dot(means, weight.T, active)
     for place in range(size):
-        moves[place] = _judge(texts.labels[batch[place]], rest, active[place], hidden[place])
+        moves[place] = _to_hidden(texts.labels[batch[place]], rest, active[place], hidden[place])
     np.dot(hidden, weight, vectors)
     return _Layers(means, vectors, active, hidden, moves)
 
@@ -113,14 +125,14 @@ def _average(texts: _Texts, batch: Whole, space: Space, means: Floats) -> None:
             row = space.table[space.slots[texts.words[entry]]]
             for column in range(_WIDTH):
                 mean[column] += row[column]
-        share = np.float32(1.0 / max(1, last - first))
+        factor = np.float32(1.0 / max(1, last - first))
         for column in range(_WIDTH):
-            mean[column] *= share
+            mean[column] *= factor
 
 
 @compiled
-def _judge(label: float, rest: Floats, active: Floats, hidden: Floats) -> np.float32:
-    """From products to activations, and to gradients with respect to the hidden layer; returns the residual."""
+def _to_hidden(label: float, rest: Floats, active: Floats, hidden: Floats) -> np.float32:
+    """Turn products into activations, find the hidden layer's gradients, and return the residual."""
     logit = rest[rest.size - 1]
     for unit in range(_HIDDEN):
         active[unit] = max(active[unit] + rest[_BIAS + unit], np.float32(0))
@@ -137,7 +149,7 @@ def _clip(clip: float, texts: _Texts, batch: Whole, layers: _Layers) -> None:
     for place in range(batch.size):
         words = texts.words[texts.starts[batch[place]] : texts.starts[batch[place] + 1]]
         norm = math.sqrt(_squared(words, place, layers))
-        factor = np.float32(min(1.0, clip / (norm + 1e-6)))
+        factor = np.float32(min(1.0, clip / (norm + OPACUS_EPSILON)))
         layers.moves[place] *= factor
         layers.hidden[place] *= factor
         layers.vectors[place] *= factor
@@ -145,7 +157,7 @@ def _clip(clip: float, texts: _Texts, batch: Whole, layers: _Layers) -> None:
 
 @compiled
 def _squared(words: NDArray[np.int32], place: int, layers: _Layers) -> float:
-    """Squared norm of one example's gradient over all parameters."""
+    """Return the squared norm of one example's gradient over all parameters."""
     hidden, outputs, vector, inputs = 0.0, 1.0, 0.0, 1.0
     for unit in range(_HIDDEN):
         hidden += np.float64(layers.hidden[place, unit]) ** 2
@@ -154,9 +166,9 @@ def _squared(words: NDArray[np.int32], place: int, layers: _Layers) -> float:
         vector += np.float64(layers.vectors[place, column]) ** 2
         inputs += np.float64(layers.means[place, column]) ** 2
     repeats = 0
-    for one in words:
+    for word in words:
         for other in words:
-            repeats += one == other
+            repeats += word == other
     size = max(1, words.size)
     return hidden * inputs + np.float64(layers.moves[place]) ** 2 * outputs + vector * repeats / (size * size)
 
@@ -178,8 +190,8 @@ def _descend(rate: np.float32, layers: _Layers, rest: Floats) -> None:
 def _scatter(rate: np.float32, texts: _Texts, batch: Whole, vectors: Floats, space: Space) -> None:
     for place in range(batch.size):
         first, last = texts.starts[batch[place]], texts.starts[batch[place] + 1]
-        share = rate / np.float32(max(1, last - first))
+        step = rate / np.float32(max(1, last - first))
         for entry in range(first, last):
             row = space.table[space.slots[texts.words[entry]]]
             for column in range(_WIDTH):
-                row[column] -= share * vectors[place, column]
+                row[column] -= step * vectors[place, column]

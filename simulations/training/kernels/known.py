@@ -10,4 +10,3 @@ KERNELS: dict[str, type[Kernel]] = {
     "word-embedding": WordEmbeddingKernel,
     "character-cnn": CharacterCnnKernel,
 }
-"""By architecture."""

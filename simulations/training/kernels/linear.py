@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fl_client.training.features import Features
 from fl_client.training.training import Examples
 from simulations.training.kernels.base import (
+    OPACUS_EPSILON,
     Floats,
     Kernel,
     Space,
@@ -19,19 +20,23 @@ from simulations.training.kernels.base import (
     add_noise,
     compiled,
     gather,
-    judged,
+    logit_statistics,
     release,
     residual,
 )
 
 
 class HashedLinearKernel(Kernel):
-    """The gradient of example i is r_i (x_i, 1), of norm |r_i| sqrt(|x_i|^2 + 1): clipping it is exact."""
+    """The kernel of `hashed-linear`.
+
+    The gradient of example i is r_i (x_i, 1), of norm |r_i| sqrt(|x_i|^2 + 1): clipping it is exact.
+    """
 
     def statistics(self, weights: Floats, examples: Examples) -> dict[str, float]:
+        """See `Kernel.statistics`."""
         rows = _rows(examples)
         ends = np.concatenate([[0.0], np.cumsum(weights[rows.columns] * rows.values.astype(np.float64))])
-        return judged(np.diff(ends[rows.starts]) + weights[-1], examples.labels)
+        return logit_statistics(np.diff(ends[rows.starts]) + weights[-1], examples.labels)
 
     def _table(self, shape: tuple[int, ...]) -> tuple[int, int]:
         return shape[1], 1
@@ -43,7 +48,7 @@ class HashedLinearKernel(Kernel):
 
 
 class _Inputs(NamedTuple):
-    """Sparse rows, packed, and float32[n] labels."""
+    """Sparse rows, packed, and their labels float32[n]."""
 
     starts: Whole
     columns: NDArray[np.int32]
@@ -79,11 +84,11 @@ def _train(weights: Floats, inputs: _Inputs, steps: Steps, space: Space) -> int:
 
 @compiled
 def _move(inputs: _Inputs, example: int, clip: float, space: Space) -> float:
-    """The residual of an example, within what the clip leaves of it."""
+    """Return the residual of an example, or what the clip leaves of it."""
     logit, squared = np.float64(space.rest[0]), 1.0
     for entry in range(inputs.starts[example], inputs.starts[example + 1]):
         value = np.float64(inputs.values[entry])
         logit += value * space.table[space.slots[inputs.columns[entry]], 0]
         squared += value * value
-    found = residual(logit, inputs.labels[example])
-    return found * min(1.0, clip / (abs(found) * math.sqrt(squared) + 1e-6)) if clip > 0 else found
+    move = residual(logit, inputs.labels[example])
+    return move * min(1.0, clip / (abs(move) * math.sqrt(squared) + OPACUS_EPSILON)) if clip > 0 else move

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from fl_client.training import models
@@ -42,8 +41,8 @@ class Convolution(nn.Module):
         self._size = features.buckets
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.output(torch.relu(self.signal(rows.unsqueeze(1))).amax(2))
-        return found
+        logits: torch.Tensor = self.output(torch.relu(self.signal(rows.unsqueeze(1))).amax(2))
+        return logits
 
 
 class Recurrent(nn.Module):
@@ -55,8 +54,8 @@ class Recurrent(nn.Module):
         self.output = nn.Linear(3, 1)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.output(self.cell(rows.unsqueeze(2))[0][:, -1])
-        return found
+        logits: torch.Tensor = self.output(self.cell(rows.unsqueeze(2))[0][:, -1])
+        return logits
 
 
 class Attention(nn.Module):
@@ -75,8 +74,8 @@ class Attention(nn.Module):
         tokens = rows.unflatten(1, (4, self.width))
         scores = self.query(tokens) @ self.key(tokens).transpose(1, 2) / self.width**0.5
         mixed = self.norm(tokens + torch.softmax(scores, 2) @ self.value(tokens))
-        found: torch.Tensor = self.output(mixed.mean(1))
-        return found
+        logits: torch.Tensor = self.output(mixed.mean(1))
+        return logits
 
 
 class Moody(nn.Module):
@@ -130,22 +129,22 @@ def devices(sizes: list[int], scale: float = 1.0) -> list[Examples]:
 
 
 def participants(own: list[Examples], seed: int = 0) -> list[Participant]:
-    return [Participant(place, one, SEED.child(seed, place).stream()) for place, one in enumerate(own)]
+    return [Participant(place, held, SEED.child(seed, place).stream()) for place, held in enumerate(own)]
 
 
-def result(engine: Engine, task: TaskSpec, own: list[Examples]) -> list[Update]:
+def updates_of(engine: Engine, task: TaskSpec, own: list[Examples]) -> list[Update]:
     start = 0.3 * models.initial_weights(task.model.architecture, task.features, seed=4) + 0.01
-    found = list(engine.learn(start, participants(own)))
-    assert all(isinstance(one, Update) for one in found)
-    return [one for one in found if isinstance(one, Update)]
+    results = list(engine.learn(start, participants(own)))
+    assert all(isinstance(result, Update) for result in results)
+    return [result for result in results if isinstance(result, Update)]
 
 
 def assert_same(task: TaskSpec, engine: Engine, own: list[Examples]) -> None:
-    for one, other in zip(result(SequentialEngine(task), task, own), result(engine, task, own), strict=True):
-        scale = max(1.0, float(np.abs(one.delta).max()))
-        assert np.abs(one.delta - other.delta).max() <= TOLERANCE * scale
-        assert other.delta.dtype == np.float32
-        assert other.statistics == pytest.approx(one.statistics, rel=1e-5)
+    for expected, update in zip(updates_of(SequentialEngine(task), task, own), updates_of(engine, task, own), strict=True):
+        scale = max(1.0, float(np.abs(expected.delta).max()))
+        assert np.abs(expected.delta - update.delta).max() <= TOLERANCE * scale
+        assert update.delta.dtype == np.float32
+        assert update.statistics == pytest.approx(expected.statistics, rel=1e-5)
 
 
 TRAININGS = [
@@ -179,8 +178,8 @@ class Gated(nn.Module):
         self.output = nn.Linear(6, 1)
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.output(self.cell(self.embedding(numbers))[0][:, -1])
-        return found
+        logits: torch.Tensor = self.output(self.cell(self.embedding(numbers))[0][:, -1])
+        return logits
 
 
 class Tied(nn.Module):
@@ -193,8 +192,8 @@ class Tied(nn.Module):
         self.again.weight = self.embedding.weight
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.again(self.embedding(numbers).mean(1)).logsumexp(1, keepdim=True)
-        return found
+        logits: torch.Tensor = self.again(self.embedding(numbers).mean(1)).logsumexp(1, keepdim=True)
+        return logits
 
 
 READERS = {**SHIPPED, "gated": WORDS, "tied": WORDS}
@@ -235,7 +234,7 @@ def test_kernels_train_every_device_alone_to_the_bit(architecture: str) -> None:
     spec = READERS.get(architecture, FeatureSpec(buckets=BUCKETS))
     task = reading_task(architecture, spec, METHODS["sgd"])
     own = readers(spec, [5, 3, 8]) if isinstance(spec, SequenceSpec) else devices([5, 3, 8])
-    together = result(KernelEngine(task), task, own)
+    together = updates_of(KernelEngine(task), task, own)
     for place in range(3):
         start = 0.3 * models.initial_weights(task.model.architecture, task.features, seed=4) + 0.01
         (alone,) = KernelEngine(task).learn(start, [participants(own)[place]])
@@ -259,7 +258,8 @@ def test_sizes_and_scales_do_not_matter(sizes: list[int], steps: int, clip: floa
 
 
 def test_statistics_are_the_same() -> None:
-    statistics = tuple(Statistic(name=name, bound=50.0, share=0.1) for name in ("examples", "loss", "correct"))
+    names = ("examples", "loss", "correct")
+    statistics = tuple(Statistic(name=name, bound=50.0, sensitivity_fraction=0.1) for name in names)
     for architecture, engine in (("hashed-linear", KernelEngine), ("mlp", StackedEngine)):
         task = learning_task(architecture, BUCKETS).model_copy(update={"statistics": statistics})
         assert_same(task, engine(task), devices([5, 0, 9]))
@@ -268,7 +268,7 @@ def test_statistics_are_the_same() -> None:
 def test_devices_do_not_depend_on_who_trains_beside_them() -> None:
     task = learning_task("hashed-linear", BUCKETS, steps=3, learning_rate=0.5)
     own = devices([3, 9, 5] * 40)
-    together = result(KernelEngine(task), task, own)
+    together = updates_of(KernelEngine(task), task, own)
     start = 0.3 * models.initial_weights("hashed-linear", task.features, seed=4) + 0.01
     for place in (0, 1, 65, 119):
         (alone,) = KernelEngine(task).learn(start, [participants(own)[place]])
@@ -279,12 +279,9 @@ def test_devices_do_not_depend_on_who_trains_beside_them() -> None:
 @pytest.mark.parametrize(("architecture", "engine"), [("hashed-linear", KernelEngine), ("mlp", StackedEngine)])
 def test_a_device_that_diverges_fails_alone(architecture: str, engine: type[KernelEngine | StackedEngine]) -> None:
     task = learning_task(architecture, BUCKETS, steps=4, learning_rate=3e38, message_clip=1e6)
-    found = list(
-        engine(task).learn(
-            models.initial_weights(architecture, task.features, 1), participants(devices([9, 0, 9], scale=9.0))
-        )
-    )
-    assert [type(one) for one in found] == [TrainingError, Update, TrainingError]
+    start = models.initial_weights(architecture, task.features, 1)
+    results = engine(task).learn(start, participants(devices([9, 0, 9], scale=9.0)))
+    assert [type(result) for result in results] == [TrainingError, Update, TrainingError]
 
 
 def test_a_short_batch_is_not_padded_with_the_messages_of_a_device_that_diverges() -> None:
@@ -313,7 +310,7 @@ def test_what_is_left_of_the_randomness_is_the_same() -> None:
     for engine in (SequentialEngine(task), KernelEngine(task), StackedEngine(task)):
         own = participants(devices([4, 2]))
         list(engine.learn(np.zeros(task.model.dimension, np.float32), own))
-        rests.append([one.rng.token(16) for one in own])
+        rests.append([participant.rng.token(16) for participant in own])
     assert rests[0] == rests[1] == rests[2]
 
 
