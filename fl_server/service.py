@@ -38,19 +38,24 @@ class ServiceError(ValueError):
 
 
 class Settings(Frozen):
-    """How the server runs a task; nothing that a device's privacy depends on."""
+    """How the server runs a task, `settings.json`; nothing that a device's privacy depends on.
+
+    Attributes:
+        learning_rate: of the server's steps.
+        momentum: of the server's steps.
+        stage_timeout: seconds that devices have for each stage.
+        devices: how many must be connected before the first round.
+        node_wait_timeout: seconds to wait for them; `patience` in the file.
+        ledger: where the ledger is, as `open_ledger_store` takes it; by default a file in the server's directory. A
+            password does not belong here, but in PGPASSWORD or ~/.pgpass.
+    """
 
     learning_rate: float = Field(gt=0)
     momentum: float = Field(ge=0, lt=1)
     stage_timeout: float = Field(gt=0)
-    """Seconds that devices have for each stage."""
     devices: int = Field(ge=2)
-    """How many must be connected before the first round."""
-    patience: float = Field(gt=0)
-    """Seconds to wait for them."""
+    node_wait_timeout: float = Field(gt=0, validation_alias="patience", serialization_alias="patience")
     ledger: str = ""
-    """Where the ledger is, as `open_ledger_store` takes it; by default a file in the server's directory. A password
-    does not belong here, but in PGPASSWORD or ~/.pgpass."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,17 @@ class ServerDirectory:
 
     @property
     def settings(self) -> Path:
+        """The operator's `Settings`, in JSON."""
         return self.path / "settings.json"
 
     @property
     def task(self) -> Path:
+        """The one task that this server trains, in canonical JSON."""
         return self.path / "task.json"
 
     @property
     def operator_key(self) -> Path:
-        """32 secret bytes: the seed of the operator's Ed25519 key."""
+        """The seed of the operator's Ed25519 key: 32 secret bytes."""
         return self.path / "operator.key"
 
     @property
@@ -84,33 +91,43 @@ class ServerDirectory:
 
     @property
     def ledger(self) -> Path:
+        """The privacy ledger, where the settings name no other."""
         return self.path / "ledger.db"
 
     @property
     def checkpoint(self) -> Path:
+        """The last complete round, from which a restart goes on."""
         return self.path / "checkpoint.safetensors"
 
     @property
     def metrics(self) -> Path:
-        """One JSON line a round."""
+        """The counts of each round, one JSON line a round."""
         return self.path / "metrics.jsonl"
 
     @property
     def records(self) -> Path:
-        """What each round leaves for a reviewer; a signed JSON line a round."""
+        """The records that rounds leave for a reviewer, one signed JSON line a round."""
         return self.path / "rounds.jsonl"
 
     @property
     def release(self) -> Path:
+        """The directory of published models."""
         return self.path / "release"
 
     def read_settings(self) -> Settings:
-        """Raises ServiceError when they are missing or not as expected."""
+        """Read how this server runs its task.
+
+        Raises:
+            ServiceError: when the settings are missing or not as expected.
+        """
         return parsed(self.settings, Settings.model_validate_json, ServiceError)
 
     def read_task(self) -> TaskSpec:
-        """Raises ServiceError when it is missing, not as expected, or a simulation's that stands for a fleet or trusts
-        an aggregator.
+        """Read the task that this server trains.
+
+        Raises:
+            ServiceError: when the task is missing, not as expected, or a simulation's that stands for a fleet or trusts
+                an aggregator.
         """
         task = parsed(self.task, TaskSpec.model_validate_json, ServiceError)
         if task.simulation.fleet is not None:
@@ -120,25 +137,36 @@ class ServerDirectory:
         return task
 
     def read_operator(self) -> Signer:
-        """Raises ServiceError when the key is missing or not 32 bytes long."""
+        """Read the operator's key.
+
+        Raises:
+            ServiceError: when the key is missing or not 32 bytes long.
+        """
         return parsed(self.operator_key, Signer.from_seed, ServiceError)
 
     def read_round_authority(self) -> RoundAuthority:
-        """Raises ServiceError when a key or the revocation list is missing or damaged."""
+        """Read all that a round's headers and invitations are signed and checked with.
+
+        Raises:
+            ServiceError: when a key or the revocation list is missing or damaged.
+        """
         authority = parsed(self.authority, lambda data: bytes.fromhex(data.decode()), ServiceError)
         return RoundAuthority(
             self.read_operator(), authority, parsed(self.revocations, Revocations.decode, ServiceError)
         )
 
     def lines(self) -> list[dict[str, Any]]:
-        """The rounds so far; a round that was run again after a crash counts once, as it was last."""
+        """Return the metrics of the rounds so far.
+
+        A round that was run again after a crash counts once, as it was last.
+        """
         text = self.metrics.read_text() if self.metrics.exists() else ""
         lines = [json.loads(line) for line in text.splitlines()]
         return list({line["round"]: line for line in lines}.values())
 
 
 def open_ledger(directory: ServerDirectory) -> Ledger:
-    """The ledger that this server's task is charged to.
+    """Open the ledger that this server's task is charged to.
 
     Raises:
         ServiceError: when a file is missing or damaged.
@@ -150,13 +178,15 @@ def open_ledger(directory: ServerDirectory) -> Ledger:
 
 
 def train(directory: ServerDirectory, transport: Transport) -> Publication:
-    """Every round that is left, then publish.
+    """Run every round that is left, then publish the model.
 
     Raises:
         ServiceError: when a file is missing or damaged; before anything is asked of a device.
         LedgerStoreError: when the ledger cannot be opened, read or written.
         CoordinatorError: when several rounds in a row end without a release.
-        LedgerInvalid, ReportError, AccountantsDisagree: when the privacy claim cannot be recomputed.
+        LedgerInvalid: when the ledger does not verify.
+        ReportError: when ledger and metrics do not belong together.
+        AccountantsDisagree: when no epsilon can be stated.
         ClaimRefuted: when the mechanism's audit refutes it.
     """
     task, settings, operator = directory.read_task(), directory.read_settings(), directory.read_operator()
@@ -186,7 +216,10 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
 
 
 class _MetricsFile:
-    """Implements `fl_server.training.coordinator.Callbacks`: a line a round, without a word about who took part."""
+    """The file of metrics: a line a round, without a word about who took part.
+
+    Implements `fl_server.training.coordinator.Callbacks`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -102,7 +102,7 @@ def _provision(directory: ServerDirectory, prepared: Prepared) -> None:
         momentum=server.momentum,
         stage_timeout=_STAGE_TIMEOUT,
         devices=prepared.data.population.devices,
-        patience=NODE_WAIT_TIMEOUT_S,
+        node_wait_timeout=NODE_WAIT_TIMEOUT_S,
     )
     directory.path.mkdir(parents=True)
     directory.operator_key.write_bytes(prepared.seeds.child("operator").key())

@@ -23,12 +23,19 @@ Say = Callable[[str], None]
 
 INIT_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 180.0
-_STAGE_OVERHEAD = 5.0
+_STAGE_OVERHEAD_S = 5.0
+"""What a stage may take beyond its timeout, for Flower's own work."""
 
 
 @dataclass
 class DevFederation:
-    """One run below one new directory."""
+    """One run of a whole federation below one new directory.
+
+    Attributes:
+        path: of the directory, which `run` creates.
+        scale: how large the federation is.
+        say: called with each sentence that its user may want to read.
+    """
 
     path: Path
     scale: Scale
@@ -37,14 +44,19 @@ class DevFederation:
 
     @property
     def server(self) -> ServerDirectory:
+        """The server's directory, with the published model in it."""
         return ServerDirectory(self.path)
 
     @property
     def devices(self) -> list[Path]:
+        """The devices' directories, one a device."""
         return [self.path / "devices" / str(number) for number in range(self.scale.devices)]
 
     def run(self) -> ModelVersion:
-        """All of it: returns the published model, verified, after every process has ended.
+        """Start everything, train the development task to its end and stop everything again.
+
+        Returns:
+            The published model, verified, after every process has ended.
 
         Raises:
             ProcessError: when a part fails; the text ends with its log.
@@ -83,13 +95,13 @@ class DevFederation:
             self._show_rounds()
             return has_ended
 
-        longest = START_TIMEOUT_S + self.scale.rounds * len(Stage) * (self.scale.stage_timeout + _STAGE_OVERHEAD)
+        longest = START_TIMEOUT_S + self.scale.rounds * len(Stage) * (self.scale.stage_timeout + _STAGE_OVERHEAD_S)
         processes.wait_until(ended, "the end of the run", longest)
         if (outcome := superlink.cli.outcome(run)) != "completed":
             raise ProcessError(f"the run has {outcome or 'not ended'}\n{processes.tail('app')}")
 
     def _show_rounds(self) -> None:
-        """Says what has not been said yet."""
+        """Say of each round that has ended how it ended, once."""
         for line in self.server.lines():
             if line["round"] not in self._shown:
                 self._shown.add(line["round"])
@@ -124,5 +136,5 @@ def _make_devices(directories: list[Path], environment: Mapping[str, str]) -> No
 
 
 def _fl_client(command: str) -> list[str]:
-    """By its module's name alone: server and client code never import each other."""
+    """Return a command of `fl-client`, by its module's name alone: server and client never import each other."""
     return [sys.executable, "-m", "fl_client", command]

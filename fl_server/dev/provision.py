@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl_server.enrolment.authority import DAY, Authority
+from fl_server.enrolment.authority import DAY_S, Authority
 from fl_server.publishing.registry import KEY_FILE
 from fl_server.service import ServerDirectory, Settings
 from privacy.accounting.calibration import noise_multiplier_for
@@ -30,10 +30,11 @@ from privacy.task.task import (
 
 _EPSILON, _DELTA = 8.0, 1e-5
 _DROPOUT_FRACTION = 0.34
-"""One of three devices may vanish."""
+"""How many devices may drop out of a round: one of three."""
 NODE_WAIT_TIMEOUT_S = 120.0
-_LIFETIME = 7 * DAY
-"""Of certificates and of the revocation list."""
+"""How long the server waits for its devices before the first round."""
+_LIFETIME_S = 7 * DAY_S
+"""How long certificates and the revocation list are valid."""
 _SAMPLE_MESSAGES = (
     ("nobody wants you here, get lost", 1),
     ("you are a worthless idiot", 1),
@@ -51,16 +52,24 @@ _SAMPLE_MESSAGES = (
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a development federation is."""
+    """How large a development federation is.
+
+    Attributes:
+        devices: how many there are; all of them are in every cohort.
+        rounds: how many rounds its task has.
+        stage_timeout: seconds that devices have for each stage.
+    """
 
     devices: int
     rounds: int
     stage_timeout: float
-    """Seconds."""
 
 
 def development_task(scale: Scale, population: str) -> TaskSpec:
-    """The default model on real devices: no randomness of the cohort is claimed, a device may answer every round.
+    """Make a task that trains the default model on every device in every round.
+
+    No randomness of the cohort is claimed, and a device may answer every round; the noise is calibrated to an epsilon
+    of 8 at a delta of 1e-5, device level.
 
     Raises:
         ValueError: when so many rounds cannot keep epsilon.
@@ -98,7 +107,7 @@ def development_task(scale: Scale, population: str) -> TaskSpec:
 
 
 def development_policy(task: TaskSpec) -> DevicePolicy:
-    """What devices of so small a federation can insist on: of three, none can be assumed to be corrupt."""
+    """Return what devices of so small a federation can insist on: of three, none can be assumed to be corrupt."""
     return DevicePolicy(
         min_noise_multiplier=task.mechanism.noise_multiplier,
         min_survivors=2,
@@ -107,20 +116,23 @@ def development_policy(task: TaskSpec) -> DevicePolicy:
 
 
 def provision_server(directory: ServerDirectory, scale: Scale) -> Authority:
-    """Write what the server needs into its directory; returns the enrolment authority.
+    """Write what the server needs into its directory: task, settings, keys and revocation list.
 
     The authority's own directory is below the server's for convenience, and the server reads nothing in it.
+
+    Returns:
+        The enrolment authority, to enrol devices with.
     """
     population = f"development-{os.urandom(8).hex()}"
     task = development_task(scale, population)
     directory.path.mkdir(parents=True)
-    authority = Authority.create(directory.path / "authority", population, int(time.time()) + _LIFETIME)
+    authority = Authority.create(directory.path / "authority", population, int(time.time()) + _LIFETIME_S)
     settings = Settings(
         learning_rate=1.0,
         momentum=0.9,
         stage_timeout=scale.stage_timeout,
         devices=scale.devices,
-        patience=NODE_WAIT_TIMEOUT_S,
+        node_wait_timeout=NODE_WAIT_TIMEOUT_S,
     )
     operator = os.urandom(KEY_BYTES)
     write_secret(directory.operator_key, operator)
@@ -135,6 +147,6 @@ def provision_server(directory: ServerDirectory, scale: Scale) -> Authority:
 def enrol_device(device: Path, server: ServerDirectory, authority: Authority) -> None:
     """Enrol the device whose directory `fl-client init` has made, and give it some messages to train on."""
     operator, policy = server.read_operator().public, development_policy(server.read_task())
-    authority.enrol([device], operator, policy, int(time.time()) + _LIFETIME)
+    authority.enrol([device], operator, policy, int(time.time()) + _LIFETIME_S)
     lines = [f'"{text}",{label}\n' for text, label in _SAMPLE_MESSAGES]
     (device / "messages.csv").write_text("".join(["text,label\n", *lines]), encoding="utf-8")

@@ -20,8 +20,8 @@ from privacy.base.randomness import KEY_BYTES
 from privacy.base.signing import PUBLIC_KEY_BYTES, Signer
 from privacy.secagg.membership.identity import Certificate, DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol
 
-DAY = 86_400
-"""Seconds."""
+DAY_S = 86_400
+"""The length of a day, in seconds."""
 DEFAULT_POLICY = DevicePolicy(min_noise_multiplier=0.3, min_survivors=20, min_corrupt_fraction=0.05)
 
 _KEY, _PUBLIC, _POPULATION, _REVOCATIONS = "authority.key", "authority.pub", "population", "revocations.bin"
@@ -38,6 +38,7 @@ class Authority:
     """An enrolment authority's directory, opened.
 
     Attributes:
+        path: of the directory.
         signer: its Ed25519 key, pinned in every device that it enrols.
         population: the one population that its certificates and revocation lists are for.
     """
@@ -48,9 +49,11 @@ class Authority:
 
     @classmethod
     def create(cls, path: Path, population: str, valid_until: int) -> Authority:
-        """A new directory with a fresh key and list number 1, which revokes nobody.
+        """Make a new directory with a fresh key and list number 1, which revokes nobody.
 
         Args:
+            path: of the directory.
+            population: whom certificates and lists are for, 1 to 64 printable characters.
             valid_until: Unix time in seconds at which the list ends.
 
         Raises:
@@ -71,7 +74,11 @@ class Authority:
 
     @classmethod
     def open(cls, path: Path) -> Authority:
-        """Raises AuthorityError when a file is missing, damaged or of another authority or population."""
+        """Open a directory that `create` made.
+
+        Raises:
+            AuthorityError: when a file is missing, damaged or of another authority or population.
+        """
         signer = parsed(path / _KEY, Signer.from_seed, AuthorityError)
         authority = cls(path, signer, parsed(path / _POPULATION, _population, AuthorityError))
         authority.read_list()
@@ -79,16 +86,20 @@ class Authority:
 
     @property
     def public_key(self) -> Path:
-        """Its Ed25519 public key in hex: for the server."""
+        """The file of the authority's Ed25519 public key, in hex: for the server."""
         return self.path / _PUBLIC
 
     @property
     def revocations(self) -> Path:
-        """The newest revocation list: for the server."""
+        """The file of the newest revocation list: for the server."""
         return self.path / _REVOCATIONS
 
     def read_list(self) -> Revocations:
-        """Raises AuthorityError when the list is missing, damaged or not this authority's; it may be out of date."""
+        """Read the newest revocation list, which may be out of date.
+
+        Raises:
+            AuthorityError: when the list is missing, damaged or not this authority's.
+        """
 
         def own(data: bytes) -> Revocations:
             revocations = Revocations.decode(data)
@@ -100,7 +111,7 @@ class Authority:
     def enrol(
         self, requests: Sequence[Path], operator: bytes, policy: DevicePolicy, not_after: int
     ) -> dict[Path, Certificate]:
-        """Certify devices, and write `enrolment.json` beside each request; for all of them, or when one fails for none.
+        """Certify devices, and write `enrolment.json` beside each request: all of them or, when one fails, none.
 
         Args:
             requests: enrolment requests, or directories of devices that hold one; each in a directory of its own.
@@ -128,16 +139,16 @@ class Authority:
         return certificates
 
     def revoke(self, identities: frozenset[bytes], valid_until: int) -> Revocations:
-        """Replace the list by the next one, with `identities` added; none of them only renews it.
+        """Replace the list by the next one, with devices added; without any, this renews it.
 
         Args:
-            identities: Ed25519 public keys.
+            identities: Ed25519 public keys of the devices to revoke, for good.
             valid_until: Unix time in seconds at which the new list ends.
 
         Raises:
             AuthorityError: when the present list is missing or damaged.
         """
-        with self._alone():
+        with self._locked():
             present = self.read_list()
             return self._write_list(present.number + 1, valid_until, present.revoked | identities)
 
@@ -156,15 +167,19 @@ class Authority:
         return revocations
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Of two revocations at the same time, neither may be lost."""
+    def _locked(self) -> Iterator[None]:
+        """Exclude other processes: of two revocations at the same time, neither may be lost."""
         with (self.path / _KEY).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 
 def read_public_key(path: Path) -> bytes:
-    """An Ed25519 public key from a file with 64 hex digits. Raises AuthorityError for anything else."""
+    """Read an Ed25519 public key from a file with 64 hex digits.
+
+    Raises:
+        AuthorityError: when the file holds anything else.
+    """
 
     def key(data: bytes) -> bytes:
         value = bytes.fromhex(data.decode())
@@ -176,15 +191,22 @@ def read_public_key(path: Path) -> bytes:
 
 
 def read_policy(path: Path) -> DevicePolicy:
-    """Raises AuthorityError when the file does not hold a policy in JSON."""
+    """Read a device policy from a file of JSON.
+
+    Raises:
+        AuthorityError: when the file does not hold one.
+    """
     return parsed(path, DevicePolicy.model_validate_json, AuthorityError)
 
 
 def read_identity(text: str) -> bytes:
-    """A device's Ed25519 public key from hex, or from its enrolment request or directory.
+    """Read a device's Ed25519 public key.
+
+    Args:
+        text: 64 hex digits, or the path of an enrolment request or of a directory that holds one.
 
     Raises:
-        AuthorityError: for anything else.
+        AuthorityError: when it is anything else.
     """
     try:
         identity = bytes.fromhex(text)

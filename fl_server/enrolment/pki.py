@@ -28,9 +28,10 @@ class TlsFiles:
 
 
 def make_loopback_tls(directory: Path, now: datetime) -> TlsFiles:
-    """A fresh authority, whose key is forgotten, and a server certificate for 127.0.0.1 and localhost.
+    """Make a fresh authority, whose key is forgotten, and a server certificate for 127.0.0.1 and localhost.
 
     Args:
+        directory: where the files are written.
         now: an aware time; the certificates are valid for 30 days from a minute before it.
     """
     files = TlsFiles(directory / "ca.crt", directory / "server.crt", directory / "server.key")

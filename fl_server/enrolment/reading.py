@@ -14,7 +14,16 @@ _T = TypeVar("_T")
 
 
 def parsed(path: Path, parse: Callable[[bytes], _T], refusal: type[Exception]) -> _T:
-    """What `parse` makes of a file's bytes; a `refusal` that names the file when it cannot be read or is not so."""
+    """Read and parse a file.
+
+    Args:
+        path: of the file.
+        parse: makes a value of the file's bytes, or raises ValueError.
+        refusal: the error to raise instead, with a text that names the file.
+
+    Raises:
+        refusal: when the file cannot be read or parsed.
+    """
     try:
         return parse(path.read_bytes())
     except OSError as error:

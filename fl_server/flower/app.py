@@ -12,7 +12,7 @@ def main(transport: GridTransport, config: RunConfig) -> None:
     """Train the task in the run configuration's `directory` with the devices that are connected."""
     directory = ServerDirectory(Path(str(config["directory"])))
     settings = directory.read_settings()
-    transport.wait_for_nodes(settings.devices, settings.patience)
+    transport.wait_for_nodes(settings.devices, settings.node_wait_timeout)
     publication = train(directory, transport)
     print(f"published {publication.version.name}")
 

@@ -33,11 +33,15 @@ _LICENSE = "SPDX-License-Identifier: Apache-2.0\n"
 
 
 def write_app(directory: Path, serverapp: str, run_config: Mapping[str, RunValue]) -> Path:
-    """Write the app into `directory`, which is created; returns it.
+    """Write a Flower app into a new directory.
 
     Args:
+        directory: created, with its parents.
         serverapp: `module:attribute` of a ServerApp that the server's environment can import.
         run_config: what the ServerApp is given.
+
+    Returns:
+        The directory.
     """
     directory.mkdir(parents=True)
     config = "\n".join(f"{key} = {json.dumps(value)}" for key, value in run_config.items())

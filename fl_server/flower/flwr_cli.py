@@ -25,13 +25,15 @@ _QUIET = {
 
 
 class FlwrCli:
-    """Talks to one SuperLink."""
+    """Flower's `flwr` commands, for one SuperLink."""
 
     def __init__(self, home: Path, address: str, root_certificates: Path | None) -> None:
-        """Args:
-        home: flwr's configuration directory; created.
-        address: host:port of the SuperLink.
-        root_certificates: PEM file of its authority; None for a SuperLink without TLS.
+        """Write flwr's configuration.
+
+        Args:
+            home: flwr's configuration directory; created.
+            address: host:port of the SuperLink.
+            root_certificates: PEM file of its authority; None for a SuperLink without TLS.
         """
         home.mkdir(parents=True)
         secured = "insecure = true" if root_certificates is None else f"root-certificates = {_toml(root_certificates)}"
@@ -40,7 +42,7 @@ class FlwrCli:
             f"[superlink.{_CONNECTION}]\naddress = {_toml(address)}\n{secured}\n"
         )
         self.environment = {**os.environ, **_QUIET, "FLWR_HOME": str(home), **_search_paths()}
-        """For Flower's processes: they find this package, also when it runs from a checkout, and phone nobody."""
+        """The environment of Flower's processes: they find this package, also in a checkout, and phone nobody."""
 
     def register(self, public_key: Path) -> None:
         """Let the node with this OpenSSH public key take part.
@@ -51,11 +53,15 @@ class FlwrCli:
         self._call("supernode", "register", str(public_key), _CONNECTION)
 
     def submit(self, app: Path, run_config: Mapping[str, RunValue], federation: Mapping[str, RunValue]) -> int:
-        """Start a run of the Flower app in directory `app`; returns its number.
+        """Start a run of a Flower app.
 
         Args:
-            run_config: over the app's own; its keys must be known there.
+            app: the app's directory.
+            run_config: values that replace the app's own; its keys must be known there.
             federation: options of Flower's simulation, such as `num-supernodes`; empty for real devices.
+
+        Returns:
+            The run's number.
 
         Raises:
             ProcessError: when the SuperLink refuses.
@@ -65,12 +71,12 @@ class FlwrCli:
         return int(self._call("run", str(app), _CONNECTION, *options)["run-id"])
 
     def outcome(self, run: int) -> str | None:
-        """How a run ended: `completed`, `failed` or `stopped`; None while it has not."""
+        """Tell how a run ended: `completed`, `failed` or `stopped`; None while it has not."""
         status, _, outcome = self._call("ls", _CONNECTION, "--run-id", str(run))["runs"][0]["status"].partition(":")
         return outcome if status == "finished" else None
 
     def log_command(self, run: int) -> list[str]:
-        """A command that prints what the run's server app prints, and ends with the run."""
+        """Return a command that prints what the run's server app prints, and ends with the run."""
         return [script("flwr"), "log", str(run), _CONNECTION, "--stream"]
 
     def _call(self, *arguments: str) -> dict[str, Any]:
@@ -89,12 +95,12 @@ class FlwrCli:
 
 
 def script(name: str) -> str:
-    """A program that pip installed beside this interpreter."""
+    """Return the path of a program that pip installed beside this interpreter."""
     return str(Path(sysconfig.get_path("scripts")) / name)
 
 
 def _parsed(output: str) -> dict[str, Any]:
-    """Flwr's JSON; it ends with exit code 0 also when it failed, and says so in there."""
+    """Parse flwr's JSON: it ends with exit code 0 also when it failed, and says so in there."""
     try:
         answer = json.loads(output)
     except ValueError:
@@ -103,7 +109,7 @@ def _parsed(output: str) -> dict[str, Any]:
 
 
 def _search_paths() -> dict[str, str]:
-    """Flower starts some of its programs by name and imports the app by name."""
+    """Return search paths for Flower, which starts some of its programs and imports the app by name."""
     python_path = os.environ.get("PYTHONPATH")
     return {
         "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -116,5 +122,5 @@ def _pairs(values: Mapping[str, RunValue]) -> str:
 
 
 def _toml(value: RunValue | Path) -> str:
-    """A TOML value; JSON's strings, numbers and booleans are TOML's as well."""
+    """Write a TOML value; JSON's strings, numbers and booleans are TOML's as well."""
     return json.dumps(str(value) if isinstance(value, Path) else value)

@@ -23,11 +23,12 @@ RunConfig = Mapping[str, bool | float | int | str]
 
 _PUSHED_AT_ONCE = 16
 _PULLED_AT_ONCE = 4
-"""Replies are whole models: few at a time bounds memory, and how many wait behind an upload that was broken off."""
+"""How many replies one pull asks for. They are whole models: few at a time bounds memory, and how many wait behind an
+upload that was broken off."""
 _PULLS_AT_ONCE = 4
-_SLOW_PULL = 5.0
-"""Seconds after which a pull no longer holds up the others. A device that dies in the middle of an upload blocks its
-pull for 180 s: flwr waits for the rest of the reply until the upload's session expires."""
+_SLOW_PULL_TIMEOUT_S = 5.0
+"""How long a pull counts among those at once, and so holds up the others. A device that dies in the middle of an upload
+blocks its pull for 180 s: flwr waits for the rest of the reply until the upload's session expires."""
 
 
 class NotEnoughDevices(TimeoutError):
@@ -35,15 +36,22 @@ class NotEnoughDevices(TimeoutError):
 
 
 class GridTransport:
-    """`fl_server.training.transport.Transport` over flwr's Message API: one message a device and stage.
+    """A transport over flwr's Message API: one message a device and stage.
 
-    Requests expire with their stage, so that no device works on a round that has gone on without it.
+    Implements `fl_server.training.transport.Transport`. Requests expire with their stage, so that no device works on a
+    round that has gone on without it.
     """
 
     def __init__(self, grid: Grid, poll_interval: float = 0.5, clock: Callable[[], float] = time.monotonic) -> None:
-        """Args:
-        poll_interval: seconds between two looks for the same reply.
-        clock: seconds, monotonic.
+        """Make a transport; nothing is sent yet.
+
+        Args:
+            grid: flwr's connection to the SuperLink.
+            poll_interval: seconds between two looks for the same reply.
+            clock: seconds, monotonic.
+
+        Raises:
+            ValueError: when the interval is not above 0.
         """
         if poll_interval <= 0:
             raise ValueError(f"poll_interval: expected seconds above 0, got {poll_interval}")
@@ -52,6 +60,7 @@ class GridTransport:
         self._clock = clock
 
     def nodes(self) -> list[NodeId]:
+        """Return the devices that are connected now, in ascending order."""
         return sorted(self._grid.get_node_ids())
 
     def wait_for_nodes(self, count: int, timeout: float) -> None:
@@ -61,15 +70,16 @@ class GridTransport:
             NotEnoughDevices: when fewer are after `timeout` seconds.
         """
         deadline = self._clock() + timeout
-        while (found := len(self.nodes())) < count:
+        while (connected := len(self.nodes())) < count:
             if self._clock() >= deadline:
                 raise NotEnoughDevices(
-                    f"expected {count} connected devices within {timeout:g} s, got {found}: "
+                    f"expected {count} connected devices within {timeout:g} s, got {connected}: "
                     "start more devices or lower the cohort"
                 )
             time.sleep(self._poll_interval)
 
     def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:
+        """Send each device its request, and yield replies as they come; see `Transport.exchange`."""
         deadline = self._clock() + timeout
         waiting, refused = self._push(stage, requests, timeout)
         yield from (Reply(node, None, "unknown to the SuperLink") for node in refused)
@@ -83,7 +93,11 @@ class GridTransport:
     def _push(
         self, stage: str, requests: Mapping[NodeId, Request], ttl: float
     ) -> tuple[dict[str, NodeId], Sequence[NodeId]]:
-        """Message ids to their devices, and the devices that the SuperLink took no message for."""
+        """Send all messages.
+
+        Returns:
+            The device of each message id, and the devices that the SuperLink took no message for.
+        """
         waiting: dict[str, NodeId] = {}
         items = iter(requests.items())
         while batch := dict(islice(items, _PUSHED_AT_ONCE)):
@@ -98,7 +112,7 @@ class GridTransport:
 
 
 class _Pulls:
-    """Asks for replies in threads of their own, because one broken upload must not hold up the other devices."""
+    """Requests for replies, in threads of their own: one broken upload must not hold up the other devices."""
 
     def __init__(self, grid: Grid, poll_interval: float, clock: Callable[[], float]) -> None:
         self._grid = grid
@@ -109,7 +123,7 @@ class _Pulls:
         self._not_before: dict[str, float] = {}
 
     def next(self, waiting: Iterable[str], timeout: float) -> list[Message]:
-        """The replies of the next pull to finish; none when it found none or `timeout` seconds passed.
+        """Return the replies of the next pull to finish; none when it brought none or `timeout` seconds passed.
 
         Raises:
             httpx.HTTPError: when the SuperLink refuses; while it cannot be reached, flwr itself tries again.
@@ -127,9 +141,13 @@ class _Pulls:
 
     def _start(self, waiting: Iterable[str]) -> None:
         now = self._clock()
-        busy = {one for ids in self._running for one in ids}
-        due = (one for one in waiting if one not in busy and self._not_before.get(one, now) <= now)
-        slots = _PULLS_AT_ONCE - sum(now - started < _SLOW_PULL for started in self._running.values())
+        busy = {message_id for ids in self._running for message_id in ids}
+        due = (
+            message_id
+            for message_id in waiting
+            if message_id not in busy and self._not_before.get(message_id, now) <= now
+        )
+        slots = _PULLS_AT_ONCE - sum(now - started < _SLOW_PULL_TIMEOUT_S for started in self._running.values())
         for _ in range(slots):
             if ids := tuple(islice(due, _PULLED_AT_ONCE)):
                 self._running[ids] = now
@@ -147,7 +165,7 @@ class _Pulls:
 
 
 def server_app(main: Callable[[GridTransport, RunConfig], None]) -> ServerApp:
-    """A Flower ServerApp that hands `main` the transport and the run's configuration, and ends when it returns."""
+    """Make a Flower ServerApp that hands `main` the transport and the run's configuration, and ends when it returns."""
     app = ServerApp()
 
     @app.main()
@@ -158,14 +176,14 @@ def server_app(main: Callable[[GridTransport, RunConfig], None]) -> ServerApp:
 
 
 def _message(stage: str, node: NodeId, request: Request, ttl: float) -> Message:
-    """The common part is a record of its own: flwr stores equal records once."""
+    """Make a message whose common part is a record of its own: flwr stores equal records once."""
     own, common = ConfigRecord({BODY_FIELD: request.own}), ConfigRecord({BODY_FIELD: request.common})
     content = RecordDict({OWN_RECORD: own, COMMON_RECORD: common})
     return Message(content, dst_node_id=node, message_type=f"{ENVELOPE_TYPE_PREFIX}{stage}", ttl=ttl)
 
 
 def _is_from(message: Message, node: NodeId) -> bool:
-    """Errors may be written by the SuperLink in the device's stead; a body counts only from the device itself."""
+    """Tell whether a message counts as this device's: a body must be from itself, an error may be the SuperLink's."""
     return message.has_error() or message.metadata.src_node_id == node
 
 

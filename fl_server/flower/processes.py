@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 
 TERM_TIMEOUT_S = 10.0
+"""How long a process has to end once it was asked to."""
+_POLL_INTERVAL_S = 0.2
 _TAIL_LINES = 30
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -25,7 +27,7 @@ class ProcessError(RuntimeError):
 
 
 class Processes:
-    """Starts named processes, each in a session of its own, and ends them and all their children on exit."""
+    """Named child processes, each in a session of its own; on exit they and all their children are ended."""
 
     def __init__(self, log_directory: Path) -> None:
         self._logs = log_directory
@@ -46,9 +48,12 @@ class Processes:
     def start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str], *, may_end: bool = False
     ) -> None:
-        """Run `command` with its output in `<name>.log`.
+        """Start a process with its output in `<name>.log`.
 
         Args:
+            name: of the process, in errors and for the other calls.
+            command: a program and its arguments.
+            environment: all variables that the process gets.
             may_end: whether its end is no error.
 
         Raises:
@@ -84,19 +89,29 @@ class Processes:
             process.wait()
 
     def ended(self, name: str) -> bool:
+        """Tell whether a process has ended."""
         return self._running[name].poll() is not None
 
     def check(self) -> None:
-        """Raises ProcessError when one has ended that should go on."""
+        """Look at every process once.
+
+        Raises:
+            ProcessError: when one has ended that should go on.
+        """
         for name, process in self._running.items():
             if name not in self._may_end and (code := process.poll()) is not None:
                 raise ProcessError(f"{name}: ended with exit code {code}\n{self.tail(name)}")
 
     def wait_until(self, ready: Callable[[], bool], what: str, timeout: float) -> None:
-        """Return once `ready()` is true.
+        """Return once a condition is true.
+
+        Args:
+            ready: the condition, asked every 0.2 s.
+            what: the thing that is waited for, in the error's text.
+            timeout: how long to wait, in seconds.
 
         Raises:
-            ProcessError: when a process ends, or `timeout` seconds pass, before.
+            ProcessError: when a process ends, or the time passes, before.
         """
         deadline = time.monotonic() + timeout
         while not ready():
@@ -104,13 +119,14 @@ class Processes:
             if time.monotonic() >= deadline:
                 tails = "\n".join(self.tail(name) for name in self._running)
                 raise ProcessError(f"expected {what} within {timeout:g} s\n{tails}")
-            time.sleep(0.2)
+            time.sleep(_POLL_INTERVAL_S)
 
     def log(self, name: str) -> Path:
+        """Return the path of a process's log."""
         return self._logs / f"{name}.log"
 
     def tail(self, name: str) -> str:
-        """The last lines of a process's log, under its path."""
+        """Return the last lines of a process's log, under its path."""
         lines = self.log(name).read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return "\n".join([f"--- {self.log(name)}", *lines])
 

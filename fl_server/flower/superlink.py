@@ -19,13 +19,20 @@ from fl_server.flower.processes import Processes
 from privacy.base.files import write_secret
 
 START_TIMEOUT_S = 60.0
+"""How long a SuperLink has until it answers."""
 
 
 class LocalSuperLink:
-    """Runs from `start` until the end of the `Processes` that it was given."""
+    """A SuperLink that runs from `start` until the end of the `Processes` that it was given."""
 
     def __init__(self, directory: Path, processes: Processes, now: datetime) -> None:
-        """Writes keys, certificates and flwr's configuration into `directory`, which is created."""
+        """Write keys, certificates and flwr's configuration; nothing is started yet.
+
+        Args:
+            directory: where they and the SuperLink's database are; created.
+            processes: what the SuperLink and its SuperExec are started in.
+            now: an aware time, from which the certificates are valid.
+        """
         directory.mkdir(parents=True)
         self._directory = directory
         self._processes = processes
@@ -37,14 +44,16 @@ class LocalSuperLink:
 
     @property
     def address(self) -> str:
+        """The address that devices connect to, host:port."""
         return f"127.0.0.1:{self._port}"
 
     @property
     def root_certificates(self) -> Path:
+        """The PEM file of the authority behind the SuperLink's certificate."""
         return self._tls.authority
 
     def start(self) -> None:
-        """Returns once the SuperLink answers.
+        """Start SuperLink and SuperExec; returns once the SuperLink answers.
 
         Raises:
             ProcessError: when it does not.
@@ -75,7 +84,7 @@ class LocalSuperLink:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on at the moment."""
+    """Find a TCP port of the loopback interface that nobody listens on at the moment."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

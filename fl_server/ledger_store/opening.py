@@ -13,7 +13,7 @@ _SQLITE, _POSTGRES = "sqlite:///", "postgresql://"
 
 
 def open_ledger_store(where: str | Path) -> SqliteLedgerStore | PostgresLedgerStore:
-    """Open, create or migrate the ledger's store; it is there to be written: reviewers read the file instead.
+    """Open, create or migrate the ledger's store, to write to it; reviewers read the file instead.
 
     Args:
         where: a path, `sqlite:///path` (an absolute path has a fourth slash) or
@@ -33,14 +33,21 @@ def open_ledger_store(where: str | Path) -> SqliteLedgerStore | PostgresLedgerSt
 
 
 def _file(where: str | Path) -> Path | None:
-    """Of SQLite; None for another scheme."""
+    """Return the path of a SQLite file; None for another scheme."""
     if isinstance(where, Path) or "://" not in where:
         return Path(where)
     return Path(where.removeprefix(_SQLITE)) if where.startswith(_SQLITE) else None
 
 
 def export_ledger(where: str | Path, out: Path) -> int:
-    """Copy a ledger, byte by byte, to a new SQLite file for reviewers; returns the number of entries.
+    """Copy a ledger, byte by byte, to a new SQLite file for reviewers.
+
+    Args:
+        where: the ledger, as `open_ledger_store` takes it.
+        out: the path of the copy.
+
+    Returns:
+        The number of entries.
 
     Raises:
         LedgerStoreError: when there is no ledger, `out` exists, or either of them cannot be used; nothing is then made.

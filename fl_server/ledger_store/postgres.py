@@ -12,14 +12,14 @@ from sqlalchemy.pool import NullPool
 from fl_server.ledger_store.errors import LedgerStoreError
 from fl_server.ledger_store.schema import TableTransaction, migrate
 
-_WAIT_S = 30
+_LOCK_TIMEOUT_S = 30
 """How long to wait for the server, and for another process's transaction."""
 
 _SETTINGS = {
     "synchronous_commit": "on",
-    "lock_timeout": f"{_WAIT_S}s",
+    "lock_timeout": f"{_LOCK_TIMEOUT_S}s",
     # A coordinator that lost its power must not hold the lock for the two hours of TCP's default.
-    "tcp_keepalives_idle": f"{_WAIT_S}s",
+    "tcp_keepalives_idle": f"{_LOCK_TIMEOUT_S}s",
     "tcp_keepalives_interval": "10s",
     "tcp_keepalives_count": "3",
 }
@@ -59,7 +59,7 @@ class PostgresLedgerStore:
 
     @contextmanager
     def transaction(self) -> Iterator[TableTransaction]:
-        """See `LedgerStore.transaction`.
+        """Hold the ledger exclusively until the end of the block, which commits; an exception undoes all of it.
 
         Raises:
             LedgerStoreError: when the server is not there, the connection is lost, somebody wrote without the lock, or
@@ -83,7 +83,7 @@ class PostgresLedgerStore:
 
 
 def _parsed(url: str) -> URL:
-    """The URL for SQLAlchemy, with this store's settings behind the user's own `options`."""
+    """Parse a URL for SQLAlchemy, and put this store's settings behind the user's own `options`."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # its text may hold the password
@@ -95,5 +95,5 @@ def _parsed(url: str) -> URL:
     settings = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
     own = parsed.query.get("options", "")
     options = f"{own if isinstance(own, str) else ' '.join(own)} {settings}".strip()
-    timed = {"connect_timeout": str(_WAIT_S)} | dict(parsed.query)
+    timed = {"connect_timeout": str(_LOCK_TIMEOUT_S)} | dict(parsed.query)
     return parsed.set(drivername="postgresql+psycopg", query=timed | {"options": options})

@@ -27,30 +27,33 @@ entries_table = Table(
 
 
 class TableTransaction:
-    """A `privacy.ledger.LedgerTransaction` on a connection that holds the ledger's lock."""
+    """Access to the entries on a connection that holds the ledger's lock.
+
+    Implements `privacy.ledger.ledger.LedgerTransaction`.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def entries(self, start: int) -> Sequence[bytes]:
-        """See `LedgerTransaction.entries`."""
+        """Return the entries from number `start` on."""
         seq = entries_table.c.seq
         rows = self._connection.execute(select(entries_table.c.entry).where(seq >= start).order_by(seq))
         return rows.scalars().all()
 
     def head(self) -> bytes | None:
-        """See `LedgerTransaction.head`."""
+        """Return the head stored with the last entry; None in an empty store."""
         last_first = entries_table.c.seq.desc()
         rows = self._connection.execute(select(entries_table.c.head).order_by(last_first).limit(1))
         return rows.scalar_one_or_none()
 
     def rows(self) -> Sequence[tuple[int, bytes, bytes]]:
-        """Every number, entry and head, in order."""
+        """Return every number, entry and head, in order."""
         rows = self._connection.execute(select(entries_table).order_by(entries_table.c.seq))
         return [(row.seq, row.entry, row.head) for row in rows]
 
     def append(self, seq: int, entry: bytes, head: bytes) -> None:
-        """See `LedgerTransaction.append`."""
+        """Add entry number `seq`, the next one, and the head after it."""
         self._connection.execute(insert(entries_table).values(seq=seq, entry=entry, head=head))
 
 
@@ -62,7 +65,7 @@ _one_at_a_time = Lock()
 
 
 def migrate(connection: Connection) -> None:
-    """Create or upgrade the schema.
+    """Create the schema, or bring it to this version.
 
     Args:
         connection: in a transaction that excludes every other writer and in which DDL can be rolled back.

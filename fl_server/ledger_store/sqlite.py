@@ -29,16 +29,16 @@ _OF_A_SERVER = {"nfs", "nfs3", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncp", "
 _OF_THE_HOST = {"9p", "virtiofs", "vboxsf", "prl_fs", "vmhgfs", "drvfs"}
 _OF_A_CLUSTER = {"ceph", "lustre", "glusterfs", "beegfs", "orangefs", "pvfs2", "gpfs", "ocfs2", "gfs2", "acfs", "panfs"}
 _NETWORK = frozenset(_OF_A_SERVER | _OF_THE_HOST | _OF_A_CLUSTER)
-"""Served by another machine, by the host of a virtual machine, or shared by the machines of a cluster."""
+"""File systems served by another machine, by a virtual machine's host, or to all machines of a cluster."""
 
 _LOCAL_FUSE = frozenset({"fuseblk", "fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.exfat"})
-"""Known to be on a local disk; of any other FUSE file system (sshfs, s3fs, rclone, ...) the opposite is assumed."""
+"""FUSE file systems on a local disk; of any other (sshfs, s3fs, rclone, ...) the opposite is assumed."""
 
 _ADVICE = "put the ledger on a local disk, or in PostgreSQL: postgresql://..."
 
 
 def check_local(path: Path, mountinfo: str | None = None) -> None:
-    """Refuse a path on a network file system.
+    """Check that a path is on no network file system.
 
     On systems other than Linux nothing tells, and the path is taken to be local: there it is for the operator to know.
 
@@ -47,7 +47,7 @@ def check_local(path: Path, mountinfo: str | None = None) -> None:
         mountinfo: in the format of proc(5); by default, what the kernel says.
 
     Raises:
-        LedgerStoreError: naming path and file system; also when Linux does not say what the path is on.
+        LedgerStoreError: when it is, naming path and file system; also when Linux does not say what the path is on.
     """
     if mountinfo is None:
         if sys.platform != "linux":
@@ -71,7 +71,7 @@ def _read_mountinfo(path: Path) -> str:
 
 
 def _file_system(path: Path, mountinfo: str) -> str | None:
-    """The type of the mount with the longest prefix of the path; of several in one place, the last covers the rest."""
+    """Return the type of the mount with the longest prefix of the path; of several in one place, the last one's."""
     best, depth = None, 0
     for line in mountinfo.splitlines():
         mount, separator, rest = line.partition(" - ")
@@ -84,7 +84,7 @@ def _file_system(path: Path, mountinfo: str) -> str | None:
 
 
 def _unescaped(field: str) -> str:
-    r"""Blanks and backslashes are written as \040 and the like."""
+    r"""Decode the blanks and backslashes that are written as \040 and the like."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
@@ -92,7 +92,7 @@ def _is_network(kind: str) -> bool:
     return kind in _NETWORK or (kind.startswith("fuse") and kind not in _LOCAL_FUSE)
 
 
-_WAIT_MS = 30_000
+_LOCK_TIMEOUT_MS = 30_000
 """How long to wait for another process's transaction."""
 
 
@@ -116,7 +116,12 @@ class SqliteLedgerStore:
         self._path = path
         url = URL.create("sqlite", database=str(path))
         self._engine = create_engine(
-            url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=_WAIT_MS / 1000, hide_parameters=True
+            url,
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=_LOCK_TIMEOUT_MS / 1000,
+            hide_parameters=True,
         )
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin_immediate)
@@ -134,7 +139,7 @@ class SqliteLedgerStore:
 
     @contextmanager
     def transaction(self) -> Iterator[TableTransaction]:
-        """See `LedgerStore.transaction`.
+        """Hold the ledger exclusively until the end of the block, which commits; an exception undoes all of it.
 
         Raises:
             LedgerStoreError: when the file cannot be read or written, or another process keeps it for 30 s.
@@ -157,7 +162,7 @@ class SqliteLedgerStore:
 def _configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # sqlite3 must not begin transactions of its own
     cursor = connection.cursor()
-    for pragma in (f"busy_timeout={_WAIT_MS}", "journal_mode=WAL", "synchronous=FULL"):
+    for pragma in (f"busy_timeout={_LOCK_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -46,14 +46,22 @@ def publish_model(
     """Audit the mechanism, report on the ledger as it stands, publish, and point a channel at the release.
 
     Args:
+        registry: where the release goes.
+        task: what the model was trained for.
         weights: float32[d].
         card: what a scorer needs beside the weights; what makes it less than a real release is added.
+        ledger: what the task's rounds were charged to.
+        facts: what else the report states, such as realised sizes.
+        operator: signs the release.
         rng: of the audit.
 
     Raises:
-        ClaimRefuted: when an audit certifies more than is claimed; nothing is published then.
-        LedgerInvalid, ReportError, AccountantsDisagree: when the privacy claim cannot be recomputed; nothing is
-            published then.
+        ClaimRefuted: when an audit certifies more than is claimed.
+        LedgerInvalid: when the ledger does not verify.
+        ReportError: when task, ledger and facts do not belong together.
+        AccountantsDisagree: when no epsilon can be stated.
+
+    Whatever is raised, nothing is published then.
     """
     audits = (*facts.audits, *audit_release(task, rng))
     if refuted := [audit for audit in audits if not audit.passed]:
@@ -66,7 +74,7 @@ def publish_model(
 
 
 def _marking(task: TaskSpec, report: EpsilonReport) -> dict[str, Any]:
-    """What nobody should take a model for."""
+    """Return the card's words for what the model is not: a real release, of real devices."""
     stated = report.extrapolation
     extrapolated = {} if stated is None else {"extrapolation": stated.statement}
     return {
@@ -78,13 +86,18 @@ def _marking(task: TaskSpec, report: EpsilonReport) -> dict[str, Any]:
 
 
 def run_facts(lines: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> RunFacts:
-    """Realised sizes and least noise of the released rounds, from their lines, and the versions of `packages`."""
+    """Collect the realised sizes and the least noise of released rounds, and the versions of packages.
+
+    Args:
+        lines: what `RoundReport.line` gave of each round.
+        packages: distributions that took part, by name.
+    """
     released = [line for line in lines if line["aborted"] is None]
-    counts = [RoundCounts(round=one["round"], cohort=one["cohort"], survivors=one["survivors"]) for one in released]
-    least = min((one["noise_multiplier"] for one in released), default=None)
+    counts = [RoundCounts(round=line["round"], cohort=line["cohort"], survivors=line["survivors"]) for line in released]
+    least = min((line["noise_multiplier"] for line in released), default=None)
     return RunFacts(counts, least, versions(packages))
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Of Python and of what ran on it."""
+    """Return the versions of Python and of packages, by name."""
     return {"python": platform.python_version(), **{name: installed_version(name) for name in packages}}

@@ -44,18 +44,33 @@ class RegistryError(RuntimeError):
 
 @dataclass(frozen=True)
 class ReleaseContents:
-    """What goes into a release beside the statement."""
+    """What goes into a release beside the statement.
+
+    Attributes:
+        task: what the model was trained for.
+        weights: float32[d].
+        card: what a scorer needs beside the weights: the decision threshold, and how it was chosen.
+        report: the privacy report, canonical JSON.
+    """
 
     task: TaskSpec
     weights: NDArray[np.float32]
     card: Mapping[str, Any]
-    """What a scorer needs beside the weights: the decision threshold, and how it was chosen."""
     report: bytes
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A release that was verified when it was made or opened."""
+    """A release that was verified when it was made or opened.
+
+    Attributes:
+        name: hash of the contents, 32 hex digits; also the directory's name.
+        path: of the directory.
+        task: what the model was trained for.
+        weights: float32[d].
+        card: what a scorer needs beside the weights.
+        predicate: what the signed statement says beside the digests: task, parent release, head of the ledger.
+    """
 
     name: str
     path: Path
@@ -66,7 +81,7 @@ class ModelVersion:
 
 
 class Registry:
-    """Releases in one directory."""
+    """Releases in one directory, and channels that point to them."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -75,6 +90,14 @@ class Registry:
         """Write, sign and verify a release, then point `stable` at it; `extrapolated`, if its task stands for a fleet.
 
         Publishing the same contents again is harmless: the name is the hash of the contents.
+
+        Args:
+            contents: what is published.
+            ledger_head: the head of the ledger that paid for it.
+            signer: the operator's key.
+
+        Raises:
+            RegistryError: when a release of that name is there and not whole.
         """
         self._root.mkdir(parents=True, exist_ok=True)
         files = _files(contents)
@@ -120,6 +143,7 @@ def open_release(path: Path, public_key: bytes | None = None) -> ModelVersion:
     """Read a release and check its statement and every digest.
 
     Args:
+        path: of the release's directory, or of a channel.
         public_key: the operator's Ed25519 key. Without one, `operator.pub` beside the release is believed, which
             shows that nothing was damaged but not who made it.
 

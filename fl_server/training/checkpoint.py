@@ -33,10 +33,12 @@ class Checkpoint:
     """Everything that the next round depends on.
 
     Attributes:
+        round: the round's number; 0 before the first.
+        state: the model after it.
         transcript: of this round's sum, so that its charge can be settled after a crash; empty when none was charged.
         aborted: why the round gave no release; empty when it gave one.
-        noise: the memory of the server's correlated noise after this round; as secret as the noise.
         extra: arrays that the owner of the devices wants back, by name.
+        noise: the memory of the server's correlated noise after this round; as secret as the noise.
     """
 
     round: int
@@ -48,14 +50,14 @@ class Checkpoint:
 
 
 class CheckpointFile:
-    """One safetensors file."""
+    """One task's last checkpoint, in one safetensors file."""
 
     def __init__(self, path: Path, task_id: str) -> None:
         self._path = path
         self._task_id = task_id
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Returns once the checkpoint will survive a crash."""
+        """Replace the checkpoint; returns once the new one will survive a crash."""
         tensors = {"weights": checkpoint.state.weights, "momentum": checkpoint.state.momentum}
         extra = {f"extra.{name}": values for name, values in checkpoint.extra.items()}
         noise = {} if checkpoint.noise is None else {_NOISE: checkpoint.noise}
@@ -70,7 +72,7 @@ class CheckpointFile:
         write_atomically(self._path, payload, mode=0o600)
 
     def load(self) -> Checkpoint | None:
-        """The last checkpoint, or None when there is none yet.
+        """Return the last checkpoint, or None when there is none yet.
 
         Raises:
             CheckpointError: when the file is damaged or belongs to another task.
@@ -91,7 +93,10 @@ class CheckpointFile:
 
 
 class RecordLog:
-    """One file of JSON lines. A crash leaves whole lines, and at most one beginning of another."""
+    """One file of signed JSON lines, each naming the one before.
+
+    A crash leaves whole lines, and at most one beginning of another.
+    """
 
     def __init__(self, path: Path, operator: Signer) -> None:
         self._path = path
@@ -106,11 +111,11 @@ class RecordLog:
 
     @property
     def head(self) -> str:
-        """Digest of the last line, for the next one to name."""
+        """The digest of the last line, for the next one to name."""
         return self._head
 
     def append(self, record: RoundRecord) -> None:
-        """Returns once the line will survive a crash."""
+        """Sign a record and add its line; returns once the line will survive a crash."""
         line = sign_record(record, self._operator)
         with self._path.open("ab") as file:
             file.write(line + b"\n")

@@ -31,11 +31,11 @@ from privacy.task.task import TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 
 MAX_FAILED_ROUNDS = 5
-"""Rounds in a row that may end without a release before the run gives up."""
+"""How many rounds in a row may end without a release until the run gives up."""
 
 
 _REASON_LENGTH = 1_000
-"""What the ledger takes."""
+"""How long a reason may be in the ledger."""
 
 
 class Ended(StrEnum):
@@ -52,18 +52,24 @@ class CoordinatorError(RuntimeError):
 
 @dataclass(frozen=True)
 class RoundReport:
-    """One round, as its log may tell it."""
+    """One round, as its log may tell it.
+
+    Attributes:
+        round: the round's number.
+        facts: counts, never who.
+        epsilon: spent so far, device level, at the task's delta.
+        release: the sum that was released; None when the round was aborted.
+        aborted: why the round was aborted; empty when it was not.
+    """
 
     round: int
     facts: RoundFacts
     epsilon: float
-    """Spent so far, device level, at the task's delta."""
     release: Release | None = None
-    """None when the round was aborted."""
     aborted: str = ""
 
     def line(self) -> dict[str, Any]:
-        """One round as JSON: counts and reasons, never who took part; an unbounded epsilon is null."""
+        """Return the round as JSON: counts and reasons, never who took part; an unbounded epsilon is null."""
         release = self.release
         return {
             "round": self.round,
@@ -81,20 +87,26 @@ class RoundReport:
 
 
 class Callbacks(Protocol):
-    """Watches a run. Called after the model has stepped and before the round is durable."""
+    """Calls into the host of a run, after the model has stepped and before the round is durable."""
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:
-        """One more round; if the process dies before it is durable, the same round is reported again."""
+        """Take note of a round; if the process dies before it is durable, the same round is reported again."""
         ...
 
     def extra_state(self) -> dict[str, NDArray[np.int64]]:
-        """Arrays to keep with the checkpoint."""
+        """Return the arrays to keep with the checkpoint, by name."""
         ...
 
 
 @dataclass(frozen=True)
 class Result:
-    """Where a run stands at its end."""
+    """Where a run stands at its end.
+
+    Attributes:
+        ended: why the run ended.
+        round: the number of the last complete round.
+        state: the model after it.
+    """
 
     ended: Ended
     round: int
@@ -102,7 +114,7 @@ class Result:
 
 
 class Coordinator:
-    """Runs one task."""
+    """The rounds of one task."""
 
     def __init__(
         self,
@@ -117,9 +129,18 @@ class Coordinator:
         noise_for: Callable[[int], Randomness],
         callbacks: Callbacks,
     ) -> None:
-        """Args:
-        randomness_for: a round's number to the randomness of its cohort.
-        noise_for: a round's number to the randomness of the noise, where the server adds it.
+        """Put a run together; nothing is read or asked yet.
+
+        Args:
+            task: what is trained.
+            rounds: where rounds come from.
+            ledger: what each sum is charged to, before it is known.
+            strategy: makes the next model of a release.
+            checkpoints: where the last complete round is kept.
+            records: where what rounds leave for a reviewer is kept.
+            randomness_for: a round's number to the randomness of its cohort.
+            noise_for: a round's number to the randomness of the noise, where the server adds it.
+            callbacks: told of every round.
         """
         self._task = task
         self._rounds = rounds
@@ -132,11 +153,14 @@ class Coordinator:
         self._callbacks = callbacks
 
     def run(self, initial: NDArray[np.float32], should_stop: Callable[[], bool] = lambda: False) -> Result:
-        """Every round that is left, from the checkpoint if there is one.
+        """Run every round that is left, from the checkpoint if there is one.
 
         Args:
             initial: float32[d], the model before the first round.
             should_stop: asked between rounds.
+
+        Returns:
+            The last model, also when the run was stopped or the budget is exhausted.
 
         Raises:
             CoordinatorError: when several rounds in a row end without a release, or devices would refuse every round

@@ -17,26 +17,33 @@ from privacy.task.task import TaskSpec
 from strategies.fedavg import ModelState
 
 _REASON_LENGTH = 200
-"""Of what a device gives as its reason: it may be anything."""
+"""How much is kept of what a device gives as its reason: it may be anything."""
 
 
 @dataclass(frozen=True)
 class RoundFacts:
-    """What a round's log may say: counts, never who."""
+    """What a round's log may say: counts, never who.
+
+    Attributes:
+        invited: how many devices were sent an invitation.
+        replies: how many replies were taken, by stage.
+        refusals: how often devices or the server gave each reason, or `no reply`, by stage and reason.
+    """
 
     invited: int
     replies: Mapping[str, int]
     refusals: Mapping[str, int]
-    """How often devices or the server gave each reason, or `no reply`."""
 
 
 @dataclass(frozen=True)
 class RoundOutcome:
-    """Charged sums.
+    """Sums that were charged.
 
     Attributes:
-        totals: one a shard.
+        totals: the sums, one a shard.
         charged: the transcripts of all shards that were charged, in order.
+        receipt: the ledger's word that they were.
+        facts: counts of the round.
     """
 
     totals: Sequence[Total]
@@ -47,7 +54,16 @@ class RoundOutcome:
 
 @dataclass
 class Round:
-    """A round in progress; `facts()` is true also after it was aborted."""
+    """A round in progress; `facts()` holds also after it was aborted.
+
+    Attributes:
+        server: the protocol's state.
+        transport: the way to the devices.
+        stage_timeout: seconds that devices have for each stage.
+        shards: what the record says of the shards, once they are charged.
+        charged: the transcripts of the shards that were charged.
+        receipt: the ledger's word that they were; None before.
+    """
 
     server: Server
     transport: Transport
@@ -62,7 +78,7 @@ class Round:
         self.receipt: Receipt | None = None
 
     def run(self, charge: Callable[[str], Receipt]) -> RoundOutcome:
-        """All five stages.
+        """Run all five stages.
 
         Args:
             charge: takes the transcript of the masked sums and returns once the ledger has it, durably.
@@ -82,10 +98,17 @@ class Round:
         return RoundOutcome(self.server.totals(), self.charged, self.receipt, self.facts())
 
     def facts(self) -> RoundFacts:
+        """Return the counts so far, never who."""
         return RoundFacts(self._invited, dict(self._replies), dict(self._refusals))
 
     def record(self, previous: str, epsilon: float, aborted: str) -> RoundRecord:
-        """What this round leaves for a reviewer; `previous` is the digest of the record before."""
+        """Return what this round leaves for a reviewer.
+
+        Args:
+            previous: the digest of the record before.
+            epsilon: spent so far, device level.
+            aborted: why the round was aborted; empty when it was not.
+        """
         header = self.server.header
         return RoundRecord(
             previous=previous,
@@ -124,32 +147,47 @@ class Round:
 
 
 class RunningRound(Protocol):
-    """One round; see `fl_server.training.round.Round`."""
+    """One round, such as `fl_server.training.round.Round`.
+
+    Attributes:
+        receipt: the ledger's word that the sum was charged; None before.
+    """
 
     receipt: Receipt | None
 
     def run(self, charge: Callable[[str], Receipt]) -> RoundOutcome:
-        """To its end, charging before anything is known of the sum."""
+        """Run the round to its end, and charge before anything is known of the sum."""
         ...
 
     def facts(self) -> RoundFacts:
-        """Counts so far, never who."""
+        """Return the counts so far, never who."""
         ...
 
     def record(self, previous: str, epsilon: float, aborted: str) -> RoundRecord | None:
-        """What it leaves for a reviewer; None where there is nothing that anybody signed."""
+        """Return what the round leaves for a reviewer; None where there is nothing that anybody signed.
+
+        Args:
+            previous: the digest of the record before.
+            epsilon: spent so far, device level.
+            aborted: why the round was aborted; empty when it was not.
+        """
         ...
 
 
 class Rounds(Protocol):
-    """Makes rounds."""
+    """The rounds that a coordinator runs."""
 
     def nodes(self) -> Sequence[NodeId]:
-        """Whom a cohort can be drawn from, in ascending order."""
+        """Return whom a cohort can be drawn from, in ascending order."""
         ...
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> RunningRound:
-        """Round `number` of these devices, on this model.
+        """Begin a round.
+
+        Args:
+            number: of the round.
+            state: the model that devices train from.
+            cohort: who is invited.
 
         Raises:
             SignatureError: when no device would answer, because the authority's revocation list is out of date.
@@ -162,7 +200,9 @@ class SecureRounds:
     """Rounds of secure aggregation over a transport.
 
     Attributes:
-        convener: asked in every round, since revocation lists are replaced while a task runs.
+        task: what devices are asked to train.
+        round_authority: asked in every round, since revocation lists are replaced while a task runs.
+        transport: the way to the devices.
         clock: Unix time in seconds, for certificates.
         stage_timeout: seconds that devices have for each stage.
     """
@@ -174,9 +214,11 @@ class SecureRounds:
     stage_timeout: float
 
     def nodes(self) -> Sequence[NodeId]:
+        """Return the devices that can be reached now, in ascending order."""
         return self.transport.nodes()
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> Round:
+        """Begin a round of secure aggregation; see `Rounds.begin`."""
         server = Server(
             task=self.task,
             round_authority=self.round_authority(),

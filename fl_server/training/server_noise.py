@@ -17,12 +17,18 @@ Vector = NDArray[np.float64]
 def noise_of_round(
     task: TaskSpec, number: int, memory: Vector | None, randomness_for: Callable[[int], Randomness]
 ) -> tuple[Vector | None, Vector | None]:
-    """The noise of round `number` before scaling, float64[length], and the memory after it; nothing without a need.
+    """Compute a round's correlated noise, where the task has the server add it.
 
     A round that is run again after a crash gets fresh noise: what was computed before it never left the server.
 
     Args:
+        task: says whether noise is correlated, and how.
+        number: of the round.
         memory: after round `number - 1`; None before the first.
+        randomness_for: a round's number to the randomness of its noise.
+
+    Returns:
+        The noise before scaling, float64[length], and the memory after it; None and None without a correlation.
 
     Raises:
         ValueError: when the memory is not that of the round before.

@@ -13,7 +13,13 @@ NodeId = int
 
 @dataclass(frozen=True)
 class Reply:
-    """What one device answered: a body, or the reason why there is none."""
+    """What one device answered.
+
+    Attributes:
+        node: the device.
+        body: its message; None when there is none.
+        error: the reason why there is none.
+    """
 
     node: NodeId
     body: bytes | None
@@ -21,10 +27,10 @@ class Reply:
 
 
 class Transport(Protocol):
-    """A way to reach devices. Implemented over Flower's Grid and in process."""
+    """A way to reach devices; implemented over Flower's Grid and in process."""
 
     def nodes(self) -> Sequence[NodeId]:
-        """The devices that can be reached now, in ascending order."""
+        """Return the devices that can be reached now, in ascending order."""
         ...
 
     def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:
@@ -32,5 +38,10 @@ class Transport(Protocol):
 
         Ends when all have answered or `timeout` seconds have passed; a device without a reply has dropped out.
         A reply that came late, twice or from an unknown device is never yielded.
+
+        Args:
+            stage: the value of a `Stage`.
+            requests: what to send, by device.
+            timeout: how long devices have, in seconds.
         """
         ...

@@ -72,7 +72,7 @@ def test_killed_outright_it_leaves_nothing_running_either(tmp_path: Path) -> Non
     wait_for(out / "metrics.jsonl", process)
     process.kill()
     process.communicate(timeout=60)
-    assert leftovers(tmp_path, patience=30) == []
+    assert leftovers(tmp_path, timeout=30) == []
 
 
 @pytest.mark.long

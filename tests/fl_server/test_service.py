@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -90,6 +91,13 @@ def test_a_missing_or_damaged_file_is_named(federation: tuple[ServerDirectory, L
     (server.path / name).unlink()
     with pytest.raises(ServiceError, match=name):
         train(server, transport)
+
+
+def test_settings_have_the_keys_that_operators_files_have(federation: tuple[ServerDirectory, LocalTransport]) -> None:
+    server, _ = federation
+    written = json.loads(server.settings.read_text())
+    assert set(written) == {"learning_rate", "momentum", "stage_timeout", "devices", "patience", "ledger"}
+    assert written["patience"] == server.read_settings().node_wait_timeout == 120.0
 
 
 def test_a_task_of_a_trusted_aggregator_is_refused(federation: tuple[ServerDirectory, LocalTransport]) -> None:

@@ -7,18 +7,18 @@ import time
 from pathlib import Path
 
 
-def leftovers(directory: Path, patience: float = 10.0) -> list[str]:
+def leftovers(directory: Path, timeout: float = 10.0) -> list[str]:
     """Command lines of processes with a path below `directory` in their arguments or environment.
 
-    Empty as soon as there are none; after `patience` seconds, those that are left.
+    Empty as soon as there are none; after `timeout` seconds, those that are left.
     """
-    deadline = time.monotonic() + patience
-    while (found := _found(str(directory).encode())) and time.monotonic() < deadline:
+    deadline = time.monotonic() + timeout
+    while (commands := _commands_with(str(directory).encode())) and time.monotonic() < deadline:
         time.sleep(0.2)
-    return found
+    return commands
 
 
-def _found(mark: bytes) -> list[str]:
+def _commands_with(mark: bytes) -> list[str]:
     processes = [path for path in Path("/proc").iterdir() if path.name.isdigit() and int(path.name) != os.getpid()]
     lines = [(_read(path / "cmdline"), _read(path / "environ")) for path in processes]
     return [command.replace(b"\0", b" ").decode() for command, environment in lines if mark in command + environment]

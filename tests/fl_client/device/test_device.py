@@ -171,7 +171,7 @@ def test_a_device_that_was_restarted_gives_no_second_input(tmp_path: Path, again
         fleet.devices[0].handle(again, asked)
     fleet.restart()
     with pytest.raises(Refused, match="over, or has not begun"):
-        fleet.devices[0].handle(Stage.ECHO, server.requests()[0].body)
+        fleet.devices[0].handle(Stage.CONSISTENCY, server.requests()[0].body)
     with pytest.raises(Refused, match="round 2, after round 2"):
         fleet.devices[0].handle(Stage.ADVERTISE, fleet.server(2).requests()[0].body)
     assert record(fleet, 0).participations == 1

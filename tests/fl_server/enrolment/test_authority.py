@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from fl_client.device.files import DeviceDirectory
 from fl_server.cli import app
-from fl_server.enrolment.authority import DAY, DEFAULT_POLICY, Authority, AuthorityError
+from fl_server.enrolment.authority import DAY_S, DEFAULT_POLICY, Authority, AuthorityError
 from privacy.base.signing import SignatureError, Signer
 from privacy.secagg.membership.identity import Certificate, DevicePolicy, EnrolmentRequest, Revocations
 from privacy.secagg.primitives.keys import DeviceKeys, KeyPair
@@ -32,7 +32,7 @@ def call(*arguments: object) -> Result:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    return Authority.create(tmp_path / "authority", POPULATION, NOW + DAY)
+    return Authority.create(tmp_path / "authority", POPULATION, NOW + DAY_S)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def operator(tmp_path: Path) -> Path:
 
 def enrolled(authority: Authority, *devices: DeviceDirectory) -> list[Certificate]:
     paths = [device.path for device in devices]
-    return list(authority.enrol(paths, OPERATOR, DEFAULT_POLICY, NOW + DAY).values())
+    return list(authority.enrol(paths, OPERATOR, DEFAULT_POLICY, NOW + DAY_S).values())
 
 
 # --- from files to files
@@ -105,8 +105,8 @@ def test_days_are_counted_from_now(tmp_path: Path, operator: Path, device: Devic
     call("enrol", "--authority", tmp_path / "short", "--operator", operator, "--days", 3, device.path)
     after = int(time.time())
     listed = Authority.open(tmp_path / "short").read_list()
-    assert before + 2 * DAY <= listed.valid_until <= after + 2 * DAY
-    assert before + 3 * DAY <= device.enrolment().issued.not_after <= after + 3 * DAY
+    assert before + 2 * DAY_S <= listed.valid_until <= after + 2 * DAY_S
+    assert before + 3 * DAY_S <= device.enrolment().issued.not_after <= after + 3 * DAY_S
 
 
 # --- what certificates and lists are worth
@@ -115,9 +115,9 @@ def test_days_are_counted_from_now(tmp_path: Path, operator: Path, device: Devic
 def test_a_certificate_is_worth_nothing_elsewhere_or_later(authority: Authority, device: DeviceDirectory) -> None:
     [certificate] = enrolled(authority, device)
     public = authority.signer.public
-    certificate.check(POPULATION, public, NOW + DAY)
+    certificate.check(POPULATION, public, NOW + DAY_S)
     with pytest.raises(SignatureError, match="expired"):
-        certificate.check(POPULATION, public, NOW + DAY + 1)
+        certificate.check(POPULATION, public, NOW + DAY_S + 1)
     with pytest.raises(SignatureError):
         certificate.check("another", public, NOW)
 
@@ -127,7 +127,7 @@ def test_a_list_runs_out_and_can_be_renewed_after_that(authority: Authority) -> 
     authority.revoke(lost, NOW)
     with pytest.raises(SignatureError, match="out of date"):
         authority.read_list().check(POPULATION, authority.signer.public, NOW + 1)
-    renewed = authority.revoke(frozenset(), NOW + DAY)
+    renewed = authority.revoke(frozenset(), NOW + DAY_S)
     renewed.check(POPULATION, authority.signer.public, NOW + 1)
     assert (renewed.number, renewed.revoked) == (3, lost)
     assert authority.read_list() == renewed
@@ -149,7 +149,7 @@ def test_lists_are_numbered_and_never_lose_anybody(authority: Authority) -> None
 def test_revocations_at_the_same_time_are_all_kept(authority: Authority) -> None:
     identities = [bytes([number]) * 32 for number in range(16)]
     threads = [
-        threading.Thread(target=authority.revoke, args=(frozenset({identity}), NOW + DAY)) for identity in identities
+        threading.Thread(target=authority.revoke, args=(frozenset({identity}), NOW + DAY_S)) for identity in identities
     ]
     for thread in threads:
         thread.start()

@@ -40,7 +40,7 @@ def test_children_of_children_end_too(tmp_path: Path) -> None:
     with Processes(tmp_path / "logs") as processes:
         processes.start("parent", python(PARENT), environment(tmp_path))
         time.sleep(0.5)
-        assert len(leftovers(tmp_path, patience=0)) == 2
+        assert len(leftovers(tmp_path, timeout=0)) == 2
     assert leftovers(tmp_path) == []
 
 

@@ -186,7 +186,7 @@ def test_unusable_urls(url: str, message: str) -> None:
 
 def test_a_ledger_that_somebody_keeps_locked_is_an_error(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(store_module._SETTINGS, "lock_timeout", "200ms")
-    monkeypatch.setattr(sqlite, "_WAIT_MS", 200)
+    monkeypatch.setattr(sqlite, "_LOCK_TIMEOUT_MS", 200)
     one, other = open_ledger_store(where), open_ledger(open_ledger_store(where))
     with one.transaction(), pytest.raises(LedgerStoreError, match="lock"):
         other.reserve(charge_of(1))
