@@ -43,7 +43,7 @@ SETTINGS = Settings(learning_rate=1.0, momentum=0.9, stage_timeout=30.0, devices
 POLICY = b'{"max_participations":9,"min_corrupt_share":0.05,"min_noise_multiplier":0.3,"min_survivors":20}'
 
 _SMALL = "name = 'golden'\nseed = {seed}\n[training]\nbuckets = {buckets}\nsteps = 2\n{training}\n"
-_KEPT = ("ledger.db", "operator.pub", "authority.pub", "checkpoint.safetensors", "rounds.jsonl")
+_KEPT = ("operator.pub", "authority.pub", "rounds.jsonl")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Run:
     rest: str
     training: str = ""
     buckets: int = 64
+    database: bool = False
+    """Whether to keep the ledger as a database as well; JSON lines are smaller."""
 
     def config(self) -> str:
         return _SMALL.format(seed=self.seed, buckets=self.buckets, training=self.training) + self.rest
@@ -62,8 +64,9 @@ class Run:
 RUNS = {
     "secure": Run(
         1,
-        "[data]\ndevices = 200\n[server]\nrounds = 3\ncohort = 20\nmin_survivors = 3\nstatistics = ['examples', 'loss']\n"
-        "[privacy]\ndelta = 1e-3\n[faults]\ndrop_out = { input = 0.05 }\n",
+        "[data]\ndevices = 200\n[server]\nrounds = 3\ncohort = 20\nmin_survivors = 3\n"
+        "statistics = ['examples', 'loss']\n[privacy]\ndelta = 1e-3\n[faults]\ndrop_out = { input = 0.05 }\n",
+        database=True,
     ),
     "sharded": Run(
         2,
@@ -75,6 +78,7 @@ RUNS = {
         "[data]\ndevices = 100\n[server]\nrounds = 4\ncohort = 20\naggregation = 'ideal'\n[privacy]\n"
         "noise = 'correlated'\nparticipation = 'bounded'\nmax_participations = 2\nmin_separation = 2\n",
         "architecture = 'word-embedding'\nlength = 8",
+        buckets=16,
     ),
     "fleet": Run(
         4,
@@ -95,7 +99,7 @@ def make(root: Path) -> None:
 
 
 def make_run(root: Path, run: Run) -> None:
-    """Ledger, report, release, round log and checkpoint of a run; the ledger as JSON lines as well."""
+    """Ledger, release with its report, signed task, and the round log if there is one."""
     with TemporaryDirectory() as temporary:
         config, out = Path(temporary) / "config.toml", Path(temporary) / "run"
         config.write_text(run.config())
@@ -103,11 +107,13 @@ def make_run(root: Path, run: Run) -> None:
         subprocess.run([sys.executable, "-m", "simulations", *command], check=True)
         root.mkdir()
         for name in _KEPT:
-            if (out / name).exists():
+            if (out / name).exists() and (out / name).stat().st_size:
                 shutil.copyfile(out / name, root / name)
         [release] = [path for path in (out / "release").iterdir() if path.is_dir() and not path.is_symlink()]
         shutil.copytree(release, root / "release" / release.name)
-    entries, heads = read_ledger(root / "ledger.db")
+        entries, heads = read_ledger(out / "ledger.db")
+        if run.database:
+            shutil.copyfile(out / "ledger.db", root / "ledger.db")
     (root / "entries.jsonl").write_bytes(b"".join(line + b"\n" for line in entries))
     (root / "heads.jsonl").write_bytes(b"".join(line + b"\n" for line in heads))
     task = TaskSpec.model_validate_json((root / "release" / release.name / "task.json").read_bytes())
