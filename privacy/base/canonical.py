@@ -14,7 +14,10 @@ _MOST = 2**53 - 1
 
 
 class Frozen(BaseModel):
-    """Immutable record: unknown keys, wrong types, NaN, infinity and what JSON cannot carry are refused by name."""
+    """Immutable record: unknown keys, wrong types, NaN, infinity and what JSON cannot carry are refused by name.
+
+    A field may have another name in JSON than in Python, its alias: formats outlive names.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_by_name=True, serialize_by_alias=True
@@ -26,6 +29,19 @@ class Frozen(BaseModel):
             if not _fits(self.__dict__[name]):
                 raise ValueError(f"{name}: expected integers up to 2^53 - 1 in size, got a larger one")
         return self
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Parse JSON, in which a field goes by its alias alone: there is one form of a record.
+
+        Args:
+            json_data: one object in UTF-8.
+            options: as pydantic has them.
+
+        Raises:
+            ValidationError: when it is not such a record.
+        """
+        return super().model_validate_json(json_data, **{"by_alias": True, "by_name": False, **options})
 
     def canonical(self) -> bytes:
         """The one RFC 8785 encoding of this record."""

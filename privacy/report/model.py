@@ -76,8 +76,8 @@ class ParticipationPart(Frozen):
     sampling_rate: Number | None
     max_participations: int | None
     min_separation: int | None
-    corrupt_fraction: Number
-    dropout_fraction: Number
+    corrupt_fraction: Number = Field(validation_alias="corrupt_share", serialization_alias="corrupt_share")
+    dropout_fraction: Number = Field(validation_alias="dropout_share", serialization_alias="dropout_share")
     min_survivors: int
     rounds_planned: int
     rounds_charged: int
@@ -104,7 +104,7 @@ class DeviceSpend(Frozen):
 
     epsilon: Number
     delta: Number
-    truncation_delta: Number
+    truncation_delta: Number = Field(validation_alias="slack", serialization_alias="slack")
     """The part of delta that pays for cohorts too small or too large to release."""
     mu: Number | None
     rho: Number | None
