@@ -1,20 +1,19 @@
-"""Worker processes on this machine."""
+"""Worker processes on this machine, of which any may die: the next round has them all again."""
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from types import TracebackType
 
 from simulations.executors.results import Answer, Unfinished, answer
 from simulations.federation.partial_sums import Job, Worker
-from simulations.processes.workers import FORKS, WorkerDied, one_thread
+from simulations.processes.pool import FORKSERVER, ProcessEnded, WorkerProcess, end_all, ready, serve
+from simulations.processes.workers import WorkerDied
 
-_GONE = (EOFError, BrokenPipeError, ConnectionResetError)
-END_TIMEOUT_S = 5.0
-"""Seconds for a process that was told to end, or whose pipe broke."""
+Process = WorkerProcess[Worker | Job, Answer]
+"""A process that is sent its worker, and then one job after the other."""
 
 
 class ProcessWorkers:
@@ -25,6 +24,7 @@ class ProcessWorkers:
     def __init__(self, worker: Worker, processes: int) -> None:
         self._worker = worker
         self._places: list[Process | None] = [None] * processes
+        self._busy: set[Process] = set()
 
     def __enter__(self) -> ProcessWorkers:
         return self
@@ -32,114 +32,60 @@ class ProcessWorkers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        living = [one for one in self._places if one is not None]
-        for one in living:
-            one.connection.close()
-        for one in living:
-            one.end()
+        end_all(self._living())
 
     def open(self, job: Job) -> None:
-        """See `Workers.open`."""
+        """Keep the job that devices are submitted for from now on."""
         self._job = job
 
     def start_workers(self) -> None:
-        """See `Workers.start_workers`."""
-        fresh = {place: Process() for place, one in enumerate(self._places) if one is None}
-        for place, one in fresh.items():
-            self._places[place] = one
-        for one in fresh.values():
-            one.send(self._worker)
-        for one in fresh.values():
-            one.await_ready()
+        """Start a process for every one that ended, and wait until they have imported what they need.
+
+        Raises:
+            WorkerDied: when one ends before.
+        """
+        missing = [place for place, process in enumerate(self._places) if process is None]
+        for place in missing:
+            self._places[place] = WorkerProcess(FORKSERVER, _work)
+        fresh = [process for place in missing if (process := self._places[place]) is not None]
+        # Not as an argument of the process: starting one would wait until it has imported everything and read it.
+        for process in fresh:
+            process.send(self._worker)
+        for process in fresh:
+            try:
+                process.receive()
+            except ProcessEnded as error:
+                self._places[self._places.index(process)] = None
+                raise WorkerDied(f"a worker process did not start ({error})") from error
 
     def idle(self) -> Sequence[Process]:
-        """See `Workers.idle`."""
-        return [one for one in self._places if one is not None and not one.busy]
+        """Return the processes without a part of the round, in the order of their places."""
+        return [process for process in self._living() if process not in self._busy]
 
     def submit(self, worker: Process, devices: Sequence[int]) -> None:
-        """See `Workers.submit`."""
-        worker.busy = True
+        """Let a process do the job for these devices."""
+        self._busy.add(worker)
         worker.send(replace(self._job, devices=devices))
 
     def results(self) -> Iterator[tuple[Process, Answer]]:
-        """See `Workers.results`."""
-        busy = {one.connection: one for one in self._places if one is not None and one.busy}
-        for connection in wait(list(busy)):
-            one = busy[connection]  # type: ignore[index]
-            found = one.receive()
-            if one.ended:
-                self._places[self._places.index(one)] = None
-            yield one, found
+        """Wait for at least one answer and yield those that are there; whoever died has left its part unfinished."""
+        for process in ready(process for process in self._living() if process in self._busy):
+            self._busy.remove(process)
+            yield process, self._answer(process)
 
-
-class Process:
-    """One process, and this side's end of the pipe to it."""
-
-    def __init__(self) -> None:
-        self.connection, theirs = FORKS.Pipe()
-        self._process = FORKS.Process(target=_serve, args=(theirs,), daemon=True)
-        self._process.start()
-        theirs.close()
-        self.busy = False
-        self.ended = False
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid
-
-    def send(self, thing: Worker | Job) -> None:
-        """That nobody is there is found when the answer is read."""
+    def _answer(self, process: Process) -> Answer:
         try:
-            self.connection.send(thing)
-        except _GONE:
-            return
+            return process.receive()
+        except ProcessEnded as error:
+            self._places[self._places.index(process)] = None
+            return Unfinished(f"a worker process is gone ({error})")
 
-    def await_ready(self) -> None:
-        """Until it has imported what it needs.
-
-        Raises:
-            WorkerDied: when it ends before.
-        """
-        try:
-            self.connection.recv()
-        except _GONE as error:
-            self.end()
-            raise WorkerDied(f"a worker process did not start ({_cause(self._process.exitcode)})") from error
-
-    def receive(self) -> Answer:
-        """Its answer; `Unfinished`, and it has `ended`, if it is gone."""
-        self.busy = False
-        try:
-            found: Answer = self.connection.recv()
-        except _GONE:
-            self.end()
-            return Unfinished(f"a worker process is gone ({_cause(self._process.exitcode)})")
-        return found
-
-    def end(self) -> None:
-        """Let it go; it has been told, by its pipe."""
-        self.ended = True
-        self.connection.close()
-        self._process.join(END_TIMEOUT_S)
-        self._process.kill()
+    def _living(self) -> list[Process]:
+        return [process for process in self._places if process is not None]
 
 
-def _cause(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"{signal.Signals(-code).name}, perhaps for lack of memory"
-    return f"exit code {code}"
-
-
-def _serve(connection: Connection) -> None:
-    """A worker's life: one job after the other until the parent closes the pipe."""
-    # Ctrl-C goes to the whole process group; the parent finishes the round first and then closes the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    one_thread()
-    try:
-        worker: Worker = connection.recv()
-        connection.send(None)
-        while True:
-            job: Job = connection.recv()
-            connection.send(answer(worker, job))
-    except _GONE:
-        return
+def _work(connection: Connection) -> None:
+    """Take in a worker, say that it is there, and do one job after the other."""
+    worker: Worker = connection.recv()
+    connection.send(None)
+    serve(connection, lambda job: [answer(worker, job)])

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from multiprocessing.connection import Connection, wait
+from itertools import chain
+from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from fl_client.device.device import Device
 from fl_client.device.store import TaskRecord
 from fl_server.training.transport import NodeId, Reply
 from privacy.secagg import Request, Stage
 from simulations.federation.devices import DeviceHost, Records
-from simulations.processes.workers import FORKS, WorkerDied, one_thread
+from simulations.processes.pool import FORKSERVER, ProcessEnded, WorkerProcess, end_all, ready, serve
+from simulations.processes.workers import WorkerDied
 
 Answer = tuple[Reply, TaskRecord]
 """One device's reply, and what it remembers afterwards."""
@@ -27,7 +28,7 @@ class Devices:
         self._live: dict[NodeId, Device] = {}
 
     def answers(self, stage: str, requests: Mapping[NodeId, Request]) -> Iterator[Answer]:
-        """The devices' answers, one after the other."""
+        """Yield the devices' answers, one after the other."""
         if stage == Stage.ADVERTISE:
             self._live = {node: self._host.device(node) for node in requests}
         for node, request in requests.items():
@@ -47,25 +48,21 @@ class Devices:
 class Workers(Protocol):
     """Where the devices' work is done."""
 
-    def answers(self, stage: str, requests: Mapping[NodeId, Request]) -> Iterator[Answer]: ...
+    def answers(self, stage: str, requests: Mapping[NodeId, Request]) -> Iterator[Answer]:
+        """Yield one answer for every request, in any order."""
+        ...
 
 
 class WorkerPool:
     """Devices spread over processes by their number; the answers do not depend on how many processes there are."""
 
     def __init__(self, host: DeviceHost, workers: int) -> None:
-        self._connections: list[Connection] = []
-        self._processes = []
-        for _ in range(workers):
-            ours, theirs = FORKS.Pipe()
-            process = FORKS.Process(target=_serve, args=(theirs,), daemon=True)
-            process.start()
-            theirs.close()
-            self._connections.append(ours)
-            self._processes.append(process)
+        self._workers: list[WorkerProcess[Any, Answer | None]] = [
+            WorkerProcess(FORKSERVER, _work) for _ in range(workers)
+        ]
         # Not as an argument of the process: starting one would wait until it has imported everything and read it.
-        for connection in self._connections:
-            connection.send(host)
+        for worker in self._workers:
+            worker.send(host)
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -73,34 +70,29 @@ class WorkerPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for connection in self._connections:
-            connection.close()
-        for process in self._processes:
-            process.join(timeout=5)
-            process.kill()
+        end_all(self._workers)
 
     def answers(self, stage: str, requests: Mapping[NodeId, Request]) -> Iterator[Answer]:
-        """Answers as the workers give them.
+        """Yield answers as the workers give them.
 
         Raises:
             WorkerDied: when a process is gone.
         """
+        for place, worker in enumerate(self._workers):
+            part = {node: request for node, request in requests.items() if node % len(self._workers) == place}
+            worker.send((stage, part))
         try:
-            for place, connection in enumerate(self._connections):
-                share = {node: one for node, one in requests.items() if node % len(self._connections) == place}
-                connection.send((stage, share))
             yield from self._collect()
-        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+        except ProcessEnded as error:
             raise WorkerDied("a worker process ended unexpectedly, perhaps for lack of memory") from error
 
     def _collect(self) -> Iterator[Answer]:
-        busy = list(self._connections)
+        busy = list(self._workers)
         while busy:
-            ready = wait(busy)
-            for connection in [one for one in busy if one in ready]:
-                answer: Answer | None = connection.recv()
+            for worker in ready(busy):
+                answer = worker.receive()
                 if answer is None:
-                    busy.remove(connection)
+                    busy.remove(worker)
                 else:
                     yield answer
 
@@ -113,26 +105,18 @@ class InProcessTransport:
         self._records = records
 
     def nodes(self) -> Sequence[NodeId]:
+        """Return all devices of the population: each can be reached."""
         return range(self._records.last_round.size)
 
     def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
+        """Yield the devices' replies, and keep what each remembers after its own."""
         for reply, record in self._workers.answers(stage, requests):
             self._records.last_round[reply.node] = record.last_round
             self._records.participations[reply.node] = record.participations
             yield reply
 
 
-def _serve(connection: Connection) -> None:
-    """A worker's life: one exchange after the other until the parent closes the pipe."""
-    # Ctrl-C goes to the whole process group; the parent finishes the round first and then closes the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    one_thread()
-    try:
-        devices = Devices(connection.recv())
-        while True:
-            stage, requests = connection.recv()
-            for answer in devices.answers(stage, requests):
-                connection.send(answer)
-            connection.send(None)
-    except (EOFError, BrokenPipeError):
-        return
+def _work(connection: Connection) -> None:
+    """Take in the host of a population, and answer for its devices; None ends the answers to a request."""
+    devices = Devices(connection.recv())
+    serve(connection, lambda request: chain(devices.answers(*request), [None]))

@@ -5,7 +5,6 @@ Workers are forked, so that jobs share what was read and computed before; on Lin
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -13,27 +12,25 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkProcess
+from functools import partial
+from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fl_server.flower.processes import end_with_parent
-from simulations.processes.workers import one_thread
+from simulations.processes.pool import FORK, ProcessEnded, WorkerProcess, end_all, ready, serve
 
 Job = Callable[["JobContext"], Any]
-"""What it returns travels through a pipe. It ends early when its line says so."""
+"""A function whose result travels through a pipe; it ends early when its context says so."""
 
-_FORK = multiprocessing.get_context("fork")
 POLL_INTERVAL_S = 0.2
 """Seconds between two looks at whether to stop."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A job is so far."""
+    """How far a job is, in units of its own."""
 
     job: int
     done: int
@@ -41,7 +38,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Done:
-    """A job gave `result`, or failed when there is an `error`."""
+    """The end of a job: its `result`, or why it failed when there is an `error`."""
 
     job: int
     result: Any = None
@@ -50,30 +47,37 @@ class Done:
 
 @dataclass(frozen=True)
 class JobContext:
-    """From a job to whoever started it."""
+    """What a job knows of whoever started it."""
 
     job: int
     _connection: Connection = field(repr=False)
     _stop: Event = field(repr=False)
 
     def tell(self, done: int) -> None:
-        """How far the job is, in units of its own."""
+        """Report how far the job is, in units of its own."""
         self._connection.send(Progress(self.job, done))
 
     def stop_requested(self) -> bool:
+        """Return whether the job is to end early."""
         return self._stop.is_set()
 
 
+_Worker = WorkerProcess[int, Progress | Done]
+"""A worker that is sent numbers of jobs."""
+
+
 class JobPool:
-    """Runs jobs, the first first, on so many processes."""
+    """Runs jobs, the first first, on so many processes.
+
+    Whatever jobs print goes to the file `log`, as do the tracebacks of those that fail.
+    """
 
     def __init__(self, jobs: Sequence[Job], processes: int, log: Path) -> None:
-        """Args:
-        log: where whatever jobs print goes, and the tracebacks of those that fail.
-        """
-        self._jobs, self._log = jobs, log
-        self._stop: Event = _FORK.Event()
-        self._workers = [self._hire() for _ in range(min(processes, len(jobs)))]
+        self._stop: Event = FORK.Event()
+        self._work = partial(_work, jobs, self._stop, log)
+        self._waiting = deque(range(len(jobs)))
+        self._workers = [self._start() for _ in range(min(processes, len(jobs)))]
+        self._job_of: dict[_Worker, int] = {}
 
     def __enter__(self) -> JobPool:
         return self
@@ -81,84 +85,62 @@ class JobPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._workers:
-            worker.dismiss()
+        end_all(self._workers, timeout=0)
 
     def run(self, stop_requested: Callable[[], bool]) -> Iterator[Progress | Done]:
-        """What jobs tell, as they do. Once `stop_requested`, those in progress end early and no other begins."""
-        waiting = deque(range(len(self._jobs)))
+        """Yield what jobs tell, as they do.
+
+        Once `stop_requested`, those in progress end early and no other begins.
+        """
         for worker in self._workers:
-            worker.give(waiting.popleft())
-        while busy := [place for place, worker in enumerate(self._workers) if worker.job is not None]:
+            self._submit(worker)
+        while self._job_of:
             if stop_requested():
                 self._stop.set()
-                waiting.clear()
-            ready = wait([self._workers[place].connection for place in busy], POLL_INTERVAL_S)
-            for place in [one for one in busy if self._workers[one].connection in ready]:
-                said = self._hear(place)
-                if isinstance(said, Done) and waiting:
-                    self._workers[place].give(waiting.popleft())
-                yield said
+                self._waiting.clear()
+            for worker in ready(self._job_of, POLL_INTERVAL_S):
+                message = self._receive(worker)
+                if isinstance(message, Done) and self._waiting:
+                    self._submit(worker if worker in self._workers else self._replacement())
+                yield message
 
-    def _hear(self, place: int) -> Progress | Done:
-        """What a worker says; of one that died, that its job failed. Somebody else takes its place."""
-        worker = self._workers[place]
-        job = worker.job or 0
+    def _submit(self, worker: _Worker) -> None:
+        self._job_of[worker] = self._waiting.popleft()
+        worker.send(self._job_of[worker])
+
+    def _receive(self, worker: _Worker) -> Progress | Done:
+        """Return what a worker says; of one that ended, that its job failed."""
         try:
-            said: Progress | Done = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
-            worker.process.join()
-            said = Done(job, error=f"its process {_cause(worker.process.exitcode)}")
-            self._workers[place] = self._hire()
-        if isinstance(said, Done):
-            self._workers[place].job = None
-        return said
+            message = worker.receive()
+        except ProcessEnded as error:
+            self._workers.remove(worker)
+            message = Done(self._job_of[worker], error=f"its process {_cause(error.exit_code)}")
+        if isinstance(message, Done):
+            del self._job_of[worker]
+        return message
 
-    def _hire(self) -> _Worker:
-        ours, theirs = _FORK.Pipe()
-        process = _FORK.Process(target=_serve, args=(self._jobs, theirs, self._stop, self._log, os.getpid()))
-        process.start()
-        theirs.close()
-        return _Worker(process, ours)
+    def _replacement(self) -> _Worker:
+        worker = self._start()
+        self._workers.append(worker)
+        return worker
 
-
-@dataclass
-class _Worker:
-    process: ForkProcess
-    connection: Connection
-    job: int | None = None
-
-    def give(self, job: int) -> None:
-        self.job = job
-        self.connection.send(job)
-
-    def dismiss(self) -> None:
-        self.connection.close()
-        self.process.kill()
-        self.process.join()
+    def _start(self) -> _Worker:
+        return WorkerProcess(FORK, self._work)
 
 
-def _serve(jobs: Sequence[Job], connection: Connection, stop: Event, log: Path, parent: int) -> None:
-    """A worker's life: one job after the other until it is killed."""
-    end_with_parent(signal.SIGKILL)  # where the system cannot, it ends after its job, which it cannot tell
-    if os.getppid() != parent:
-        return
-    # Ctrl-C goes to the whole process group; the parent passes it on, once.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _work(jobs: Sequence[Job], stop: Event, log: Path, connection: Connection) -> None:
+    """Do one job after the other until this process is killed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as with Ctrl-C, the parent passes it on, once
     _print_to(log)
-    one_thread()
-    while True:
-        job: int = connection.recv()
-        connection.send(_outcome(jobs[job], JobContext(job, connection, stop)))
+    serve(connection, lambda job: [_outcome(jobs[job], JobContext(job, connection, stop))])
 
 
-def _outcome(job: Job, line: JobContext) -> Done:
+def _outcome(job: Job, context: JobContext) -> Done:
     try:
-        return Done(line.job, job(line))
+        return Done(context.job, job(context))
     except Exception as error:
         traceback.print_exc()
-        return Done(line.job, error=str(error) or type(error).__name__)
+        return Done(context.job, error=str(error) or type(error).__name__)
 
 
 def _print_to(log: Path) -> None:
