@@ -170,7 +170,7 @@ class Fleet:
         for one in self.clients:
             for other in self.clients:
                 if one is not other:
-                    one._agreements.with_(other._certificate.agreement)
+                    one._agreements.shared_secret(other._certificate.agreement)
             one._certificate.check("benchmark", AUTHORITY.public, NOW)
 
 

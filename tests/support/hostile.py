@@ -38,7 +38,7 @@ def place(federation: Federation, device: int = 0) -> int:
 
 
 def others(federation: Federation) -> list[int]:
-    return [one for one in range(federation.devices) if one != place(federation)]
+    return [member for member in range(federation.devices) if member != place(federation)]
 
 
 def forge(adverts: Adverts, victim: int, **changes: object) -> Adverts:

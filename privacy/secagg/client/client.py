@@ -58,22 +58,29 @@ class Seen:
     """What a device remembers of the past, durably, so that no server can make it repeat itself."""
 
     last_round: int = 0
-    """Of this task."""
+    """The last round of this task that the device was invited to."""
     revocations: int = 0
-    """Number of the newest revocation list."""
+    """The number of the newest revocation list."""
 
 
 class Client:
     """One device in one round: `advertise`, `share`, `open_input`, `masked_input`, `check_consistency` and `unmask`.
 
-    Each takes the server's request, gives the reply, and raises `Refused`, with the reason, when the request is not
-    what an honest server would send. The caller remembers durably what `advertise` has `Seen`, also across restarts.
+    They are called in this order. Each takes the server's request and gives the reply. The caller remembers durably
+    what `advertise` has `Seen`, also across restarts.
+
+    Args:
+        own: the device's keys.
+        certificate: the authority's word on them.
+        trust: the keys and the policy that are pinned in the device.
+        agreements: the device's secrets with others, kept from round to round for speed.
+
+    Raises:
+        Refused: by every method that takes a request, with the reason, when it is not what an honest server would send;
+            the device has then wiped its keys, and refuses whatever else comes in this round.
     """
 
     def __init__(self, own: DeviceKeys, certificate: Certificate, trust: Trust, agreements: Agreements) -> None:
-        """Args:
-        agreements: kept from round to round, for speed.
-        """
         self._own = own
         self._certificate = certificate
         self._trust = trust
@@ -91,31 +98,42 @@ class Client:
 
     @property
     def rotation(self) -> bytes:
-        """Public seed of this round's rotation."""
+        """The public seed of this round's rotation, 32 bytes."""
         return self._live.header.rotation
 
     @property
     def mechanism(self) -> Mechanism:
-        """How to encode the update, as this device has computed it from task and cohort."""
+        """The mechanism that encodes the update, as this device has computed it from task and cohort."""
         return self._enter_with_cohort(Stage.INPUT)[1].mechanism
 
     def snapshot(self) -> bytes:
-        """The round's state, secrets in the clear; empty when there is none."""
+        """Return the round's state, secrets in the clear; empty when there is none."""
         return self._state.encode() if self._state else b""
 
     def resume(self, snapshot: bytes) -> None:
-        """Take up a round where `snapshot` left it."""
+        """Take up a round where `snapshot` left it.
+
+        Raises:
+            WireError: when the bytes are no such state.
+            TaskError: when its task is not the operator's.
+        """
         self._state = RoundState.decode(snapshot, self._trust.operator) if snapshot else None
 
     def open_task(self, request: bytes) -> TaskSpec:
-        """The task of an invitation, verified to be the operator's, before any key is made."""
+        """Return the task of an invitation, verified to be the operator's, before any key is made."""
         return self._verified_task(self._parse(Invitation.decode, request))
 
     def advertise(self, request: bytes, seen: Seen, now: int, rng: Randomness) -> tuple[bytes, Seen]:
-        """Keys for this round, signed by the certified identity; and what to remember before they are sent.
+        """Check an invitation, and make this device's keys for the round.
 
         Args:
+            request: the invitation.
+            seen: what the device remembers of earlier rounds of this task.
             now: Unix time in seconds.
+            rng: source of the keys.
+
+        Returns:
+            The keys, signed by the certified identity; and what to remember durably before they are sent.
         """
         self._require(self._state is None and not self._over, "a second invitation to the same round")
         invitation = self._parse(Invitation.decode, request)
@@ -133,22 +151,22 @@ class Client:
         return self._own_advert(self._state).encode(), Seen(invitation.header.round, invitation.revocations.number)
 
     def share(self, request: bytes, rng: Randomness) -> bytes:
-        """Shamir shares of both secrets, sealed to each of this device's holders."""
+        """Check the roster, and return Shamir shares of both secrets, encrypted for each of this device's holders."""
         state = self._enter(Stage.SHARE)
         cohort = state.cohort = self._check_roster(state, self._parse(Roster.decode, request))
-        encrypted_shares = self._attempt(lambda: self._distribution(state, cohort).deal(rng))
+        encrypted_shares = self._attempt(lambda: self._distribution(state, cohort).distribute(rng))
         state.stage = Stage.INPUT
         return encode_encrypted_shares(encrypted_shares)
 
     def open_input(self, request: bytes) -> NDArray[np.float32]:
-        """Take in the shares dealt to this device, and return the model to train: float32[d]."""
+        """Take in the secret shares that this device is to hold, and return the model to train: float32[d]."""
         state, cohort = self._enter_with_cohort(Stage.INPUT)
         self._require(not state.dealers, "a second input request")
         message = self._parse(InputRequest.decode, request)
         me, dealers = cohort.index(self._own.identity.public), set(message.dealers)
-        self._require(me in dealers, "the server says that this device dealt nothing")
+        self._require(me in dealers, "the server says that this device distributed no shares")
         self._require(max(dealers) < cohort.params.cohort, "shares from outside the cohort")
-        self._require(set(message.encrypted_shares) <= dealers - {me}, "shares from a member who dealt none")
+        self._require(set(message.encrypted_shares) <= dealers - {me}, "shares from a member who distributed none")
         self._require(len(dealers) >= cohort.params.survivors_required, "fewer dealers than devices that must survive")
         self._require_live_holders(state, cohort, dealers)
         distribution = self._distribution(state, cohort)
@@ -157,7 +175,11 @@ class Client:
         return self._open_model(state, message.weights)
 
     def masked_input(self, encoded: Encoded) -> bytes:
-        """The encoded update under all its masks. There is one input per round, for ever."""
+        """Return the encoded update under all its masks; there is one input per round, for ever.
+
+        Args:
+            encoded: int64[length] of the task's length.
+        """
         state, cohort = self._enter_with_cohort(Stage.INPUT)
         self._require(bool(state.dealers), "an input before the shares were opened")
         expected = (state.task.length,)
@@ -169,12 +191,12 @@ class Client:
         return encode_masked(words)
 
     def check_consistency(self, request: bytes) -> bytes:
-        """Sign the survivor set, so that no two devices can be told different ones."""
+        """Check the survivor set and sign it, so that no quorum can be told another one (Bonawitz et al. 2017)."""
         state, cohort = self._enter_with_cohort(Stage.CONSISTENCY)
         survivors = self._parse(Survivors.decode, request)
         me, members = cohort.index(self._own.identity.public), set(survivors.members.places)
         self._require(me in members, "the server says that this device dropped out")
-        self._require(members <= set(state.dealers), "a survivor that never shared keys")
+        self._require(members <= set(state.dealers), "a survivor that distributed no shares")
         enough = len(members) >= cohort.params.survivors_required
         self._require(enough, "fewer survivors than the noise was sized for")
         self._require_live_holders(state, cohort, members)
@@ -186,10 +208,13 @@ class Client:
         )
 
     def unmask(self, request: bytes) -> bytes:
-        """One share per dealer, of one kind; then the round's secrets are gone."""
+        """Verify that a quorum signed this device's survivor set, and return one secret share a dealer.
+
+        Of a survivor it is a share of the self-mask secret, of a dropped device one of the mask key: never both. With
+        the reply the round's secrets are gone.
+        """
         state, cohort = self._enter_with_cohort(Stage.UNMASK)
         survivors = self._verify_quorum(state, cohort, self._parse(decode_consistency_checks, request))
-        # The self-mask of a survivor or the mask key of a dropped device; never both.
         shares = {dealer: own if dealer in survivors else mask for dealer, (own, mask) in state.held.items()}
         self.withdraw()
         return encode_revealed(shares)
@@ -228,12 +253,12 @@ class Client:
         return self._attempt(lambda: admit(roster, state.header, state.task, admission))
 
     def _require_live_holders(self, state: RoundState, cohort: Cohort, live: set[int]) -> None:
-        """Whoever can recover this device's mask must include honest members with whom it shares masks."""
+        """Require that those who can recover this device's mask include honest members that it masked with."""
         alive = len(live & set(state.holders))
         self._require(alive >= cohort.params.threshold, "fewer live holders of this device's shares than the threshold")
 
     def _require_own_neighbours(self, state: RoundState, cohort: Cohort, survivors: Survivors) -> None:
-        """The table's row and column of this device must be what it drew and whom it masked with; see `graph`."""
+        """Require that this device's row of the neighbour table is what it drew, and its column whom it masked with."""
         me, places = cohort.index(self._own.identity.public), survivors.members.places
         table = self._attempt(lambda: NeighbourTable.decode(survivors.neighbour_table, places, cohort.params))
         if cohort.params.complete:
@@ -250,7 +275,7 @@ class Client:
         return model.astype(np.float32)
 
     def _verify_quorum(self, state: RoundState, cohort: Cohort, checks: Mapping[int, bytes]) -> set[int]:
-        """The survivors that a quorum has agreed on."""
+        """Return the survivors, once a quorum has signed them."""
         signed = state.signed_survivors
         if signed is None:
             raise self._refusal("consistency checks before this device's own")
@@ -267,7 +292,7 @@ class Client:
         return ShareDistribution(state, cohort, cohort.index(self._own.identity.public), self._agreements)
 
     def _own_advert(self, state: RoundState) -> Advert:
-        """This device's advert, made anew from its secrets: Ed25519 signatures are deterministic."""
+        """Make this device's advert, anew from its secrets: Ed25519 signatures are deterministic."""
         identity = self._own.identity
         commitment = keys.commitment(state.self_secret, identity.public)
         advert = Advert(self._certificate, state.mask.public, commitment, signature=b"")
@@ -294,9 +319,10 @@ class Client:
         return self._attempt(lambda: decode(data))
 
     def _attempt(self, work: Callable[[], _T], unsigned: str = "") -> _T:
-        """What the protocol's own rules say no to ends the round for this device; anything else is a defect.
+        """Refuse the round when the protocol's own rules say no to some work; anything else that it raises is a defect.
 
         Args:
+            work: what to do.
             unsigned: what a signature that does not verify means here.
         """
         try:

@@ -1,4 +1,4 @@
-"""A member's part in a round's secrets: what it deals, what it holds for others, and the masks it shares with them."""
+"""A member's part in a round's secrets: what it gives its holders, what it holds for others, and its masks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,25 @@ from privacy.secagg.primitives.keys import Agreements, Channel, share_tags
 
 @dataclass(frozen=True)
 class ShareDistribution:
-    """Works on the state of one round. Any method may raise LowOrderKey; the caller then refuses the round."""
+    """How one member distributes its secret shares, keeps those of others, and derives its masks.
+
+    Attributes:
+        state: the member's state of the round, on which every method works.
+        cohort: the cohort that it has checked.
+        me: its place.
+        agreements: its secrets with other devices.
+
+    Raises:
+        LowOrderKey: by any method, when a key of another member is of low order; the caller then refuses the round.
+    """
 
     state: RoundState
     cohort: Cohort
     me: int
     agreements: Agreements
 
-    def deal(self, rng: Randomness) -> dict[int, EncryptedShares]:
-        """Draw the holders, split both secrets among them, and seal each one's pair of shares."""
+    def distribute(self, rng: Randomness) -> dict[int, EncryptedShares]:
+        """Draw the holders, split both secrets among them, and return their encrypted shares, by place."""
         state, threshold = self.state, self.cohort.params.threshold
         state.holders = self.cohort.draw_holders(self.me, rng)
         pairs = shamir.split([state.self_secret, state.mask.secret], threshold, state.holders, rng)
@@ -35,19 +45,19 @@ class ShareDistribution:
         return {holder: self._seal(holder, pair) for holder, pair in by_holder.items()}
 
     def take(self, encrypted_shares: Mapping[int, EncryptedShares]) -> None:
-        """Keep the shares that open and are what their dealers vouch for.
+        """Keep the secret shares that open and are what their dealers vouch for.
 
-        A dealer of garbage must not silence this device. A box that opens proves that its dealer saw this very roster;
-        any other member to share a mask with has to have signed its key.
+        A dealer of garbage must not silence this device. Encrypted shares that open prove that their dealer saw this
+        very roster; any other member with whom to have a mask in common has to have signed its key.
 
         Raises:
             SignatureError: when one of those did not.
         """
         partners = (set(self.state.holders) | set(encrypted_shares)) - {self.me}
         unproven = set(partners)
-        for dealer, one in encrypted_shares.items():
+        for dealer, shares in encrypted_shares.items():
             try:
-                pair = self._open(dealer, one)
+                pair = self._open(dealer, shares)
             except InvalidTag:
                 continue
             unproven.discard(dealer)
@@ -58,7 +68,7 @@ class ShareDistribution:
         self.state.partners = tuple(sorted(partners))
 
     def mask_seeds(self) -> tuple[list[bytes], list[bytes]]:
-        """Seeds to add and to subtract: of two members the lower one adds what the higher one subtracts."""
+        """Return the seeds of masks to add and to subtract; the lower of two members adds, the higher subtracts."""
         state, transcript = self.state, self.cohort.transcript
         plus, minus = [keys.self_mask_seed(state.self_secret, transcript, self.me)], list[bytes]()
         for other in sorted(set(state.partners) & set(state.dealers)):
@@ -72,7 +82,7 @@ class ShareDistribution:
         return EncryptedShares(self._channel(holder).seal(b"".join(pair)), *tags)
 
     def _open(self, dealer: int, encrypted_shares: EncryptedShares) -> tuple[bytes, bytes] | None:
-        """None when the dealer itself lied about what is inside."""
+        """Open a dealer's shares; None when the dealer itself lied about what is inside."""
         plain = self._channel(dealer).unseal(encrypted_shares.sealed)
         pair = plain[: shamir.SHARE_BYTES], plain[shamir.SHARE_BYTES :]
         tags = share_tags(self.cohort.transcript, (dealer, self.me), pair)
@@ -81,6 +91,6 @@ class ShareDistribution:
     def _channel(self, other: int) -> Channel:
         channels = self.state.channels
         if other not in channels:
-            shared = self.agreements.with_(self.cohort.adverts[other].certificate.agreement)
+            shared = self.agreements.shared_secret(self.cohort.adverts[other].certificate.agreement)
             channels[other] = Channel.between(shared, self.cohort.transcript, self.me, other)
         return channels[other]

@@ -21,7 +21,7 @@ _STAGES = tuple(Stage)
 
 @dataclass
 class RoundState:
-    """Secrets and progress of one round. All of it goes when the device refuses or has unmasked."""
+    """Secrets and progress of one round; all of it goes when the device refuses or has unmasked."""
 
     stage: Stage
     signed_task: bytes = field(repr=False)
@@ -29,24 +29,25 @@ class RoundState:
     header: Header
     revocations: Revocations
     admitted_at: int
-    """Unix time of the invitation; certificates are judged by it."""
+    """The Unix time of the invitation, in seconds; certificates are judged by it."""
     mask: KeyPair
     self_secret: bytes = field(repr=False)
     cohort: Cohort | None = None
     holders: tuple[int, ...] = ()
-    """Who holds shares of this device's secrets."""
+    """The places of those who hold this device's secret shares, ascending."""
     held: dict[int, tuple[bytes, bytes]] = field(default_factory=dict, repr=False)
-    """Shares of the self-mask secret and of the mask key, by the member who dealt them."""
+    """Shares of others' self-mask secrets and mask keys, by the place of their dealer."""
     dealers: tuple[int, ...] = ()
+    """The places of all members that distributed shares, as the server said."""
     partners: tuple[int, ...] = ()
-    """The members with whom this device shares a mask."""
+    """The places of the members that have a pairwise mask in common with this device."""
     signed_survivors: SignedSurvivors | None = None
     """What this device has signed in its consistency check."""
     channels: dict[int, Channel] = field(default_factory=dict, repr=False)
-    """A cache: made anew after a restart."""
+    """The channels used so far, by place; a cache that is made anew after a restart."""
 
     def encode(self) -> bytes:
-        """The whole state, secrets in the clear: whoever keeps it has to encrypt it."""
+        """Return the whole state, secrets in the clear: whoever keeps it has to encrypt it."""
         writer = Writer(_KIND).u32(_STAGES.index(self.stage)).var(self.signed_task).var(self.header.encode())
         writer.var(self.revocations.encode()).u64(self.admitted_at)
         writer.raw(self.mask.secret).raw(self.self_secret)
@@ -62,7 +63,8 @@ class RoundState:
         """Take up a state where `encode` left it.
 
         Raises:
-            WireError, TaskError: when the bytes are not such a state under this operator.
+            WireError: when the bytes are no such state.
+            TaskError: when its task is not this operator's.
         """
         reader = Reader(data, _KIND)
         stage, signed_task, header = _stage(reader), reader.var(), Header.decode(reader.var())

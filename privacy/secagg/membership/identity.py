@@ -252,7 +252,7 @@ class DevicePolicy(Frozen):
     )
     """The fraction of a cohort that must be assumed to work with the server; thresholds and noise follow from it."""
     min_security_bits: int = Field(default=40, ge=30)
-    """The least `security_bits`: drawn holders betray a device with probability at most 2^-min_security_bits a round."""
+    """The least `security_bits`: drawn holders betray a device with probability at most 2^-security_bits a round."""
     max_participations: int | None = Field(default=None, ge=1)
     """The most rounds of one task to take part in, whatever the task says; None leaves it to the task."""
     max_lifetime_participations: int | None = Field(default=None, ge=1)

@@ -114,7 +114,7 @@ class Agreements:
     pair: KeyPair
     _known: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict, repr=False)
 
-    def with_(self, public_key: bytes) -> bytes:
+    def shared_secret(self, public_key: bytes) -> bytes:
         """Return the 32-byte secret shared with the holder of a public key.
 
         Raises:

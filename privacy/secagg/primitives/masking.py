@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from privacy.base.randomness import Keystream
 
 Words = NDArray[np.unsignedinteger[Any]]
-"""uint8, uint16, uint32 or uint64, little-endian, one-dimensional."""
+"""Vectors of uint8, uint16, uint32 or uint64, little-endian."""
 
 _WORD_BITS = 64
 _NATIVE: dict[int, np.dtype[np.unsignedinteger[Any]]] = {8: np.dtype("<u1"), 16: np.dtype("<u2"), 32: np.dtype("<u4")}

@@ -1,7 +1,8 @@
 """What a round leaves for a reviewer: enough to check that the sum which was charged is the one that was agreed on.
 
-A record holds digests, counts, public keys and signatures; never keys, seeds, shares or vectors. It names the devices
-of a round by their pseudonymous identities, so under a claim that rests on secret cohorts it is for reviewers alone.
+A record holds digests, counts, public keys and signatures; never keys, seeds, secret shares or vectors. It names the
+devices of a round by their pseudonymous identities, so under a claim that rests on secret cohorts it is for reviewers
+alone.
 """
 
 from __future__ import annotations
@@ -33,7 +34,13 @@ class RecordError(ValueError):
 
 
 class ConsistencyCheck(Frozen):
-    """One device's signature over the survivor set."""
+    """One device's signature over the survivor set, with the certificate of its key.
+
+    Attributes:
+        place: the device's place in the roster.
+        certificate: the authority's word on the device's identity, in hex.
+        signature: the device's, over what its shard's survivors signed, in hex.
+    """
 
     place: int = Field(ge=0)
     certificate: _Certificate
@@ -41,11 +48,12 @@ class ConsistencyCheck(Frozen):
 
 
 class ShardRecord(Frozen):
-    """One shard whose sum was charged."""
+    """One shard whose sum was charged, with the parameters that its cohort computed (see `Parameters`)."""
 
     shard: int = Field(ge=0)
+    """The shard's number in its round."""
     roster: Digest
-    """Digest of header and keys: what all masks depend on."""
+    """The digest of header and keys, on which all masks depend."""
     cohort: int = Field(ge=1)
     corrupt: int = Field(ge=0)
     dropouts: int = Field(ge=0)
@@ -54,14 +62,15 @@ class ShardRecord(Frozen):
     quorum: int = Field(ge=1)
     survivors_required: int = Field(ge=1)
     survivors: _Places
+    """The places of the members in the sum, ascending."""
     table_digest: Digest = Field(validation_alias="draws", serialization_alias="draws")
-    """Of who drew whom among the survivors; of nothing, in a complete graph."""
+    """The digest of the survivors' neighbour table; of nothing, in a complete graph."""
     sum_digest: Digest
-    """Of the masked sum."""
+    """The digest of the masked sum."""
     consistency_checks: tuple[ConsistencyCheck, ...] = Field(validation_alias="echoes", serialization_alias="echoes")
-    """A quorum of them, those of the lowest places."""
+    """A quorum's signatures, those of the lowest places."""
     noise_multiplier: float = Field(ge=0)
-    """From the devices assumed honest and present, over the sensitivity."""
+    """The noise of the devices assumed honest and present, over the sensitivity."""
 
 
 class RoundRecord(Frozen):
@@ -69,42 +78,49 @@ class RoundRecord(Frozen):
 
     version: Literal[1] = 1
     previous: Digest
-    """SHA-256 of the line before."""
+    """The digest of the line before, as `line_digest` gives it; `FIRST` in the first line."""
     task: Digest
+    """The hash of the task."""
     round: int = Field(ge=1)
     model: Digest
-    """Of the model that devices were sent."""
+    """The digest of the model that devices were sent."""
     invited: int = Field(ge=0)
+    """How many devices were invited."""
     lost: dict[str, int]
-    """How often each reason for a missing reply was given, with its stage."""
+    """How often each reason for a missing reply was given, by stage and reason."""
     culprits: dict[str, str]
-    """Identities whose replies were set aside, and why."""
+    """Why replies were set aside, by the hex identity of the device."""
     ended: dict[str, str]
-    """Shards that ended early, by number, and why."""
+    """Why shards ended early, by their number."""
     shards: tuple[ShardRecord, ...]
-    """Those that were charged."""
+    """The shards whose sums were charged."""
     transcript: Digest | None
-    """What the ledger was charged for; None when the round ended before that."""
+    """The digest that the ledger was charged for; None when the round ended before that."""
     entry: Digest | None
-    """Leaf hash of the charge in the ledger."""
+    """The leaf hash of the charge in the ledger; None without a charge."""
     aborted: str
+    """Why the round released nothing; empty when it released a sum."""
     epsilon: float | None
-    """Spent by then, at the task's delta; None when nothing bounds it."""
+    """The epsilon spent by then, at the task's delta; None when nothing bounds it."""
 
 
 def charged_shards(server: Server) -> tuple[ShardRecord, ...]:
-    """The shards that are about to be unmasked."""
+    """Return records of the shards that are about to be unmasked."""
     return tuple(_shard_record(number, shard) for number, shard in server.shards.items())
 
 
 def sign_record(record: RoundRecord, operator: Signer) -> bytes:
-    """One line of the log, without its line break."""
+    """Return a record as one line of the log, signed, without its line break."""
     signature = operator.sign(_DOMAIN, record.canonical()).hex()
     return canonical_json({"record": record.model_dump(mode="json"), "signature": signature})
 
 
 def open_record(line: bytes, operator_public: bytes) -> RoundRecord:
-    """Verify and parse one line.
+    """Verify and parse one line of the log.
+
+    Args:
+        line: the line, without its line break.
+        operator_public: the operator's Ed25519 public key.
 
     Raises:
         RecordError: when it is not canonical, or the operator did not sign it.
@@ -122,7 +138,7 @@ def open_record(line: bytes, operator_public: bytes) -> RoundRecord:
 
 
 def line_digest(line: bytes) -> str:
-    """What the next line names as its predecessor."""
+    """Return the hex digest by which the next line names this one."""
     return sha256(b"havenfl/secagg/line/1", line).hex()
 
 

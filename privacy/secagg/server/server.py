@@ -28,7 +28,13 @@ from privacy.task.task import TaskSpec, sign_task
 
 @dataclass(frozen=True)
 class RoundAuthority:
-    """Who calls a round: the operator's key, the authority's public one, and its list of revoked devices."""
+    """Who calls a round: the operator, with what the enrolment authority has given it.
+
+    Attributes:
+        operator: the operator's signing key.
+        authority_public: the authority's Ed25519 public key.
+        revocations: the authority's newest list of devices that may no longer take part.
+    """
 
     operator: Signer
     authority_public: bytes
@@ -36,10 +42,23 @@ class RoundAuthority:
 
 
 class Server:
-    """One round. For each `Stage` in order: send `requests()`, give each reply to `receive`, then `advance()`.
+    """The server's state machine of one round.
 
-    `receive` raises `Rejected` and sets that device aside. A shard with too few devices left ends there, and `advance`
-    raises `Aborted` when none is left. After the last stage `totals()` are the exact sums.
+    For each `Stage` in order: send `requests()`, give each reply to `receive`, then `advance()`. `receive` raises
+    `Rejected` and sets that device aside. A shard with too few devices left ends there, and `advance` raises `Aborted`
+    when none is left. After the last stage `totals()` are the exact sums.
+
+    Args:
+        task: the task of the round.
+        round_authority: who calls the round.
+        round_number: from 1.
+        weights: float32[d], the model that the devices will train.
+        clip: L2 bound of an update in this round: the task's, or what it has adapted to.
+        devices: whom to invite.
+        now: Unix time in seconds; certificates are judged by it.
+
+    Raises:
+        SignatureError: when the revocation list is not the authority's or out of date: no device would answer.
     """
 
     def __init__(
@@ -53,16 +72,6 @@ class Server:
         devices: Sequence[Member],
         now: int,
     ) -> None:
-        """Args:
-            round_number: from 1.
-            weights: float32[d], the model that the devices will train.
-            clip: of this round: the task's, or what it has adapted to.
-            devices: whom to invite.
-            now: Unix time in seconds; certificates are judged by it.
-
-        Raises:
-            SignatureError: when the revocation list is not the authority's or out of date: no device would answer.
-        """
         self._task = task
         self._admission = Admission(task.population, round_authority.authority_public, round_authority.revocations, now)
         self._admission.check_list()
@@ -79,25 +88,25 @@ class Server:
         self._shards: dict[int, Shard] = {}
         self._shard_of: dict[Member, int] = {}
         self.ended: dict[int, str] = {}
-        """Shards that ended early, and why."""
+        """Why shards ended early, by their number."""
         self.culprits: dict[str, str] = {}
-        """Hex identities of devices whose replies were set aside, and why."""
+        """Why replies were set aside, by the hex identity of the device."""
 
     @property
     def shards(self) -> dict[int, Shard]:
-        """Those that have not ended early; none before the cohort is known."""
+        """The shards that have not ended early, by number; none before the cohort is known."""
         return self._shards
 
     @property
     def transcripts(self) -> list[str]:
-        """What each shard is about to unmask."""
+        """The hex digests of what each shard is about to unmask."""
         return [shard.transcript for shard in self._shards.values()]
 
     def requests(self) -> dict[Member, Request]:
-        """What to send to whom in this stage."""
+        """Return what to send in this stage, by member."""
         if self._current is Stage.ADVERTISE:
             return dict.fromkeys(sorted(self._invited), Request(b"", self._invitation))
-        return {member: one for shard in self._shards.values() for member, one in shard.requests().items()}
+        return {member: request for shard in self._shards.values() for member, request in shard.requests().items()}
 
     def receive(self, member: Member, body: bytes) -> None:
         """Take one device's reply of this stage.
@@ -120,7 +129,7 @@ class Server:
         """Close this stage and prepare the next.
 
         Raises:
-            Aborted: when no shard can go on; nothing has been revealed before the last stage.
+            Aborted: when no shard can go on; in the last stage the round has been charged by then.
         """
         stage = self._current
         if stage is Stage.ADVERTISE:
@@ -136,21 +145,21 @@ class Server:
         self._require_shards()
 
     def totals(self) -> list[Total]:
-        """The exact sum over the survivors of each shard that came to its end.
+        """Return the exact sum over the survivors of each shard that came to its end.
 
         Raises:
-            Aborted: when no shard did.
+            Aborted: before the end of the last stage, or when no shard came to its end.
         """
         if self.stage is not None:
             raise Aborted(f"a total was asked for at stage {self.stage}")
-        found = []
+        totals = []
         for number, shard in list(self._shards.items()):
             try:
-                found.append(shard.total())
+                totals.append(shard.total())
             except Aborted as error:
                 self._end(number, str(error))
         self._require_shards()
-        return found
+        return totals
 
     def _take_advert(self, member: Member, body: bytes) -> None:
         if member not in self._invited or member in self._adverts:
@@ -171,7 +180,7 @@ class Server:
 
     def _settle_shards(self) -> None:
         count = self._task.aggregation.shards
-        lots = {member: self.header.shard_of(one.certificate, count) for member, one in self._adverts.items()}
+        lots = {member: self.header.shard_of(advert.certificate, count) for member, advert in self._adverts.items()}
         for number in range(count):
             adverts = {member: self._adverts[member] for member, lot in lots.items() if lot == number}
             try:

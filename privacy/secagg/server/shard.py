@@ -1,4 +1,4 @@
-"""The server's side of one shard, from its roster on: relays shares, folds masked vectors into one sum, unmasks it.
+"""The server's side of one shard, from its roster on: relays secret shares, adds up masked vectors, unmasks the sum.
 
 It holds one accumulator whatever the cohort.
 """
@@ -43,9 +43,10 @@ class Recovery:
     """Secrets of the dealers, checked against what they advertised.
 
     Attributes:
-        holders: whom each dealer gave shares, by dealer; in a complete graph itself too.
-        survivors: those of the dealers whose masked vectors are in the sum.
-        shares: by dealer, then holder; each is what its dealer vouched for.
+        cohort: the shard's cohort.
+        holders: places of those who hold each dealer's secret shares, by dealer; in a complete graph its own too.
+        survivors: places of those dealers whose masked vectors are in the sum.
+        shares: secret shares that came, by dealer, then holder; each is what its dealer vouched for.
     """
 
     cohort: Cohort
@@ -54,15 +55,15 @@ class Recovery:
     shares: Mapping[int, Mapping[int, bytes]] = field(repr=False)
 
     def seeds(self) -> tuple[list[bytes], list[bytes]]:
-        """Mask seeds to add and to subtract, so that only the survivors' inputs stay.
+        """Return the seeds of masks to add and to subtract, so that only the survivors' inputs stay.
 
         Raises:
             Aborted: when a dealer's secret cannot be recovered, naming the dealer by its place.
         """
         add: list[bytes] = []
         survivors = sorted(self.survivors)
-        own = self._secrets(survivors, self._is_own)
-        subtract = [keys.self_mask_seed(own[one], self.cohort.transcript, one) for one in survivors]
+        own = self._secrets(survivors, self._is_self_mask_secret)
+        subtract = [keys.self_mask_seed(own[survivor], self.cohort.transcript, survivor) for survivor in survivors]
         dropped = [dealer for dealer in sorted(set(self.holders) - self.survivors) if self._partners(dealer)]
         for dealer, secret in self._secrets(dropped, self._is_mask_key).items():
             for survivor, seed in self._pair_seeds(dealer, keys.KeyPair(secret)):
@@ -76,9 +77,11 @@ class Recovery:
             yield survivor, keys.pair_mask_seed(shared, self.cohort.transcript, dropped, survivor)
 
     def _partners(self, dropped: int) -> list[int]:
-        """The survivors that share a mask with a dropped dealer: one of the two dealt to the other."""
-        dealt_to = self.holders[dropped]
-        return sorted(one for one in self.survivors if one in dealt_to or dropped in self.holders[one])
+        """Return the survivors that masked with a dropped dealer: either holds a secret share of the other."""
+        holders = self.holders[dropped]
+        return sorted(
+            survivor for survivor in self.survivors if survivor in holders or dropped in self.holders[survivor]
+        )
 
     def _secrets(self, dealers: Sequence[int], fits: Callable[[int, bytes], bool]) -> dict[int, bytes]:
         threshold = self.cohort.params.threshold
@@ -86,18 +89,18 @@ class Recovery:
         secrets = dict(zip(dealers, shamir.combine(list(given.values()), threshold), strict=True))
         liars = [dealer for dealer, secret in secrets.items() if not fits(dealer, secret)]
         if liars:
-            raise Aborted(f"unmask: members {liars} dealt shares that do not make up their secrets")
+            raise Aborted(f"unmask: members {liars} distributed shares that do not make up their secrets")
         return secrets
 
     def _usable(self, dealer: int, threshold: int) -> Mapping[int, bytes]:
-        """Nobody vouches for the share that a dealer kept for itself: it is used only when it is needed."""
+        """Return shares of a dealer's secret, its own one only where the others are too few: nobody vouches for it."""
         shares = self.shares.get(dealer, {})
         others = {holder: share for holder, share in shares.items() if holder != dealer}
         if len(shares) < threshold:
             raise Aborted(f"unmask: expected {threshold} shares of member {dealer}'s secret, got {len(shares)}")
         return others if len(others) >= threshold else shares
 
-    def _is_own(self, dealer: int, secret: bytes) -> bool:
+    def _is_self_mask_secret(self, dealer: int, secret: bytes) -> bool:
         advert = self.cohort.adverts[dealer]
         return keys.commitment(secret, advert.identity) == advert.commitment
 
@@ -111,27 +114,37 @@ Member = int
 
 @dataclass(frozen=True)
 class Request:
-    """What one device is sent; many requests share one object for the part that they have in common."""
+    """What one device is sent; many requests hold one object for the part that they have in common.
+
+    Attributes:
+        own: the part for this device alone.
+        common: the part that all devices of the shard are sent.
+    """
 
     own: bytes = field(repr=False)
     common: bytes = field(repr=False)
 
     @property
     def body(self) -> bytes:
-        """What the device takes."""
+        """The whole request, as the device takes it."""
         return self.own + self.common
 
 
 class Shard:
-    """Stages share to unmask of one shard: send `requests()`, give each reply to `receive`, then `advance()`."""
+    """Stages share to unmask of one shard: send `requests()`, give each reply to `receive`, then `advance()`.
+
+    Args:
+        task: the round's task.
+        header: the round's header.
+        adverts: the members' keys, verified.
+        model: the part of every input request that holds the model, encoded once for all shards.
+
+    Raises:
+        ParameterError: when so many devices cannot keep the task's policy.
+        MechanismError: when no mechanism for so many devices keeps the task's claim.
+    """
 
     def __init__(self, task: TaskSpec, header: Header, adverts: Mapping[Member, Advert], model: bytes) -> None:
-        """Args:
-            model: encoded once for all shards, as the end of every input request.
-
-        Raises:
-            ParameterError, MechanismError: when so many devices cannot run the task's policy.
-        """
         self._task, self._header, self._model = task, header, model
         members = sorted(adverts, key=lambda member: adverts[member].identity)
         self._index = {member: place for place, member in enumerate(members)}
@@ -144,7 +157,7 @@ class Shard:
         self._summed: set[int] = set()
         self._told = Survivors(Members(()))
         self.signed_survivors = self._told.signed_survivors
-        """What the survivors sign; nobody, before all inputs are in."""
+        """What the survivors sign; an empty set before all inputs are in."""
         self._consistency_checks: dict[int, bytes] = {}
         self._revealed: dict[int, dict[int, bytes]] = defaultdict(dict)
 
@@ -155,24 +168,24 @@ class Shard:
 
     @property
     def consistency_checks(self) -> Mapping[int, bytes]:
-        """The survivors' signatures over the survivor set, by place."""
+        """The survivors' verified signatures over the survivor set, by place."""
         return self._consistency_checks
 
     @property
     def sum_digest(self) -> bytes:
-        """SHA-256 of the masked sum."""
+        """The SHA-256 of the masked sum."""
         return sha256(self._sum.tobytes())
 
     @property
     def transcript(self) -> str:
-        """Hex digest of cohort, survivor set and masked sum: what is about to be unmasked, and nothing else."""
+        """The hex digest of cohort, survivor set and masked sum: what is about to be unmasked, and nothing else."""
         return total_transcript(self.cohort.consistency_statement(self.signed_survivors), self.sum_digest)
 
     def requests(self) -> dict[Member, Request]:
-        """What to send to whom in this stage."""
+        """Return what to send in this stage, by member."""
         common = self._common_part()
         if self._stage is Stage.INPUT:
-            return {member: Request(self._dealt_to(member), common) for member in self._asked}
+            return {member: Request(self._shares_for(member), common) for member in self._asked}
         return dict.fromkeys(self._asked, Request(b"", common))
 
     def receive(self, member: Member, body: bytes) -> None:
@@ -199,7 +212,7 @@ class Shard:
         """Close this stage and prepare the next.
 
         Raises:
-            Aborted: when too few devices are left to go on; nothing has been revealed before the last stage.
+            Aborted: when too few devices are left to go on; in the last stage the round has been charged by then.
         """
         stage = self._current
         if len(self._answered) < (need := self._needed(stage)):
@@ -212,10 +225,10 @@ class Shard:
         self._stage = stages[stages.index(stage) + 1] if stage is not Stage.UNMASK else None
 
     def total(self) -> Total:
-        """Remove the masks: the exact sum over the survivors.
+        """Remove the masks, and return the exact sum over the survivors.
 
         Raises:
-            Aborted: when a secret cannot be recovered from the shares that came.
+            Aborted: before the end of the last stage, or when a secret cannot be recovered from the shares that came.
         """
         if self._stage is not None:
             raise Aborted(f"a total was asked for at stage {self._stage}")
@@ -252,14 +265,17 @@ class Shard:
             self._revealed[dealer][me] = share
 
     def _check_share(self, dealer: int, holder: int, share: bytes) -> None:
-        """A dealer's own share of its own secret nobody vouches for: the recovered secret is checked as a whole."""
+        """Require that a revealed share is what its dealer vouched for.
+
+        Nobody vouches for a dealer's share of its own secret: the recovered secret is checked as a whole.
+        """
         if dealer not in self._encrypted_shares or (dealer == holder and not self.cohort.params.complete):
-            raise WireError("revealed shares: of a member that dealt none")
+            raise WireError("revealed shares: of a member that distributed none")
         if dealer == holder:
             return
         encrypted_shares = self._encrypted_shares[dealer].get(holder)
         if encrypted_shares is None:
-            raise WireError("revealed shares: of a member that dealt this device none")
+            raise WireError("revealed shares: of a member that gave this device none")
         kind, tag = (
             (b"own", encrypted_shares.own_tag) if dealer in self._summed else (b"mask", encrypted_shares.mask_tag)
         )
@@ -284,7 +300,8 @@ class Shard:
             for dealer, encrypted_shares in self._encrypted_shares.items()
         }
 
-    def _dealt_to(self, member: Member) -> bytes:
+    def _shares_for(self, member: Member) -> bytes:
+        """Return a member's own part of the input request."""
         me = self._index[member]
         encrypted_shares = {
             dealer: by_holder[me] for dealer, by_holder in sorted(self._encrypted_shares.items()) if me in by_holder
@@ -292,7 +309,7 @@ class Shard:
         return InputRequest(encrypted_shares, tuple(sorted(self._encrypted_shares)), b"").encode_own()
 
     def _common_part(self) -> bytes:
-        """What all devices are sent in this stage."""
+        """Return what all devices are sent in this stage."""
         match self._current:
             case Stage.SHARE:
                 return Roster(self.cohort.adverts).encode()
@@ -324,8 +341,10 @@ class Shard:
 
 
 def total_transcript(statement: bytes, sum_digest: bytes) -> str:
-    """Hex digest that a shard's charge is bound to, of what the survivors signed and the masked sum.
+    """Return the hex digest that a shard's charge is bound to; anyone can recompute it from a round's record.
 
-    Anyone can recompute it from a round's record.
+    Args:
+        statement: what the survivors signed.
+        sum_digest: SHA-256 of the masked sum.
     """
     return sha256(b"havenfl/secagg/total/3", statement, sum_digest).hex()

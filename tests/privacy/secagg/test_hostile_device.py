@@ -163,8 +163,8 @@ def test_shares_for_the_wrong_members(
 def _garbage(encrypted_shares: dict[int, EncryptedShares], _: int) -> dict[int, EncryptedShares]:
     spoiled = sorted(encrypted_shares)[:3]
     return {
-        one: replace(encrypted, sealed=bytes(84)) if one in spoiled else encrypted
-        for one, encrypted in encrypted_shares.items()
+        holder: replace(encrypted, sealed=bytes(84)) if holder in spoiled else encrypted
+        for holder, encrypted in encrypted_shares.items()
     }
 
 
@@ -181,8 +181,8 @@ def test_tags_that_do_not_fit_the_shares_are_the_dealers_lie() -> None:
 
     def lie(encrypted_shares: dict[int, EncryptedShares], _: int) -> dict[int, EncryptedShares]:
         return {
-            one: replace(encrypted, own_tag=bytes(16)) if one in sorted(encrypted_shares)[:3] else encrypted
-            for one, encrypted in encrypted_shares.items()
+            holder: replace(encrypted, own_tag=bytes(16)) if holder in sorted(encrypted_shares)[:3] else encrypted
+            for holder, encrypted in encrypted_shares.items()
         }
 
     federation = round_with(Stage.SHARE, _encrypted_shares(lie))
@@ -201,7 +201,7 @@ def test_shares_that_do_not_make_up_the_secret_name_their_dealer() -> None:
     for stage in list(Stage)[1:]:
         federation.exchange(stage)
         federation.server.advance()
-    with pytest.raises(Aborted, match=rf"members \[{place(federation)}\] dealt shares that do not make up"):
+    with pytest.raises(Aborted, match=rf"members \[{place(federation)}\] distributed shares that do not make up"):
         federation.server.totals()
 
 
@@ -281,7 +281,7 @@ def _the_other_kind(federation: Federation, message: bytes) -> bytes:
     [
         (_wrong_share, "one is not what its dealer gave"),
         (_the_other_kind, "one is not what its dealer gave"),
-        (lambda _, message: encode_revealed({**decode_revealed(message), 77: bytes(34)}), "that dealt none"),
+        (lambda _, message: encode_revealed({**decode_revealed(message), 77: bytes(34)}), "that distributed none"),
         (lambda _, message: message[:-20], "expected"),
     ],
 )

@@ -40,22 +40,22 @@ def test_another_model_for_one_device() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda it, _: {"dealers": tuple(sorted([place(it), *others(it)[:5]]))}, "from a member who dealt none"),
+        (lambda it, _: {"dealers": tuple(sorted([place(it), *others(it)[:5]]))}, "from a member who distributed none"),
         (
             lambda it, message: {
                 "dealers": tuple(sorted([place(it), *others(it)[:5]])),
-                "encrypted_shares": {one: message.encrypted_shares[one] for one in others(it)[:5]},
+                "encrypted_shares": {dealer: message.encrypted_shares[dealer] for dealer in others(it)[:5]},
             },
             "fewer dealers",
         ),
-        (lambda it, _: {"dealers": tuple(others(it))}, "this device dealt nothing"),
+        (lambda it, _: {"dealers": tuple(others(it))}, "this device distributed no shares"),
         (lambda *_: {"dealers": (*range(10), 10)}, "outside the cohort"),
-        (lambda *_: {"dealers": ()}, "this device dealt nothing"),
+        (lambda *_: {"dealers": ()}, "this device distributed no shares"),
         (
             lambda it, message: {
                 "encrypted_shares": {**message.encrypted_shares, place(it): message.encrypted_shares[others(it)[0]]}
             },
-            "from a member who dealt none",
+            "from a member who distributed none",
         ),
     ],
 )  # fmt: skip
@@ -140,7 +140,7 @@ def told(places: tuple[int, ...], table: bytes = b"") -> Survivors:
     [
         (others, "this device dropped out"),
         (lambda federation: sorted([place(federation), *others(federation)[:5]]), "fewer survivors"),
-        (lambda _: [*range(10), 10], "never shared keys"),
+        (lambda _: [*range(10), 10], "a survivor that distributed no shares"),
         (lambda _: [], "this device dropped out"),
     ],
 )
@@ -163,26 +163,28 @@ def test_a_victim_whose_holders_were_all_dropped() -> None:
     params = federation.server.shards[0].cohort.params
     holders = set(state.holders)
     assert len(holders) == params.degree <= params.dropouts
-    kept = tuple(one for one in range(140) if one not in holders)
+    kept = tuple(member for member in range(140) if member not in holders)
     assert len(kept) >= params.survivors_required
     refuses(federation, Stage.CONSISTENCY, told(kept).encode(), "fewer live holders")
 
 
-def test_a_victim_whose_holders_dealt_nothing() -> None:
+def test_a_victim_whose_holders_distributed_nothing() -> None:
     federation = before(Stage.INPUT, Federation(140, task=_sparse()))
     state = federation.clients[0]._state
     assert state is not None
     message = InputRequest.decode(request_of(federation))
-    dealers = tuple(one for one in range(140) if one not in state.holders)
-    encrypted_shares = {one: encrypted for one, encrypted in message.encrypted_shares.items() if one in dealers}
+    dealers = tuple(member for member in range(140) if member not in state.holders)
+    encrypted_shares = {
+        member: encrypted for member, encrypted in message.encrypted_shares.items() if member in dealers
+    }
     lie = replace(message, dealers=dealers, encrypted_shares=encrypted_shares).encode_own() + InputRequest.encode_model(
         message.weights
     )
     refuses(federation, Stage.INPUT, lie, "fewer live holders")
 
 
-def test_an_impostor_that_dealt_nothing_on_a_random_graph() -> None:
-    """No box of it could open: its key counts only with its device's signature."""
+def test_an_impostor_that_distributed_nothing_on_a_random_graph() -> None:
+    """None of its encrypted shares could open: its key counts only with its device's signature."""
     federation = before(Stage.SHARE, Federation(140, task=_sparse()))
     adverts = Roster.decode(request_of(federation)).adverts
     lies = [
@@ -221,7 +223,7 @@ def _checks(federation: Federation, views: dict[int, Survivors]) -> dict[int, by
 
 
 def test_split_rosters() -> None:
-    """Two halves see different rosters: nobody's encrypted shares open on the other side, and no quorum signs one transcript."""
+    """Two halves see two rosters: no encrypted shares open on the other side, and no quorum signs one transcript."""
     federation = before(Stage.SHARE)
     adverts = Roster.decode(request_of(federation)).adverts
     dropped = next(device for device in range(10) if place(federation, device) == 9)

@@ -264,19 +264,20 @@ def test_a_cohort_gathered_against_the_lots() -> None:
 
 @pytest.mark.parametrize("device", [0, 1])
 def test_another_model_announced_to_one_device(device: int) -> None:
-    """Both headers are signed, and the server plays along: the two sides' boxes do not open for each other."""
+    """Both headers are signed, and the server plays along: the sides' encrypted shares do not open for each other."""
     federation, model = before(Stage.ADVERTISE), np.ones(8, "<f4").tobytes()
     header = replace(federation.server.header, model_digest=hashlib.sha256(model).digest())
     signature = federation.operator.sign(HEADER_DOMAIN, header.encode())
     invitations = {0: invited(federation, header=header, signature=signature)}
     adverts = [
-        Advert.decode(federation.step(Stage.ADVERTISE, one, invitations.get(one, request_of(federation))))
-        for one in range(10)
+        Advert.decode(federation.step(Stage.ADVERTISE, device, invitations.get(device, request_of(federation))))
+        for device in range(10)
     ]
     roster = Roster(tuple(sorted(adverts, key=lambda advert: advert.identity)))
     places = [roster.adverts.index(advert) for advert in adverts]
     encrypted_shares = {
-        places[one]: decode_encrypted_shares(federation.step(Stage.SHARE, one, roster.encode())) for one in range(10)
+        places[device]: decode_encrypted_shares(federation.step(Stage.SHARE, device, roster.encode()))
+        for device in range(10)
     }
     by_holder = {
         dealer: shares[places[device]] for dealer, shares in encrypted_shares.items() if dealer != places[device]
@@ -290,7 +291,7 @@ def test_another_model_announced_to_one_device(device: int) -> None:
 
 
 def swapped(federation: Federation, victim: int, **changes: object) -> bytes:
-    """Device 0's roster with another mask key for `victim`, whose box then does not open there."""
+    """Device 0's roster with another mask key for `victim`, whose encrypted shares then do not open there."""
     adverts = Roster.decode(request_of(federation)).adverts
     return Roster(forge(adverts, victim, **changes)).encode()
 
@@ -309,7 +310,10 @@ def test_a_key_replayed_from_another_round() -> None:
     victim = others(federation)[0]
     stale = Roster.decode(request_of(earlier)).adverts[victim]
     lie = Roster(
-        tuple(stale if one.identity == stale.identity else one for one in Roster.decode(request_of(federation)).adverts)
+        tuple(
+            stale if advert.identity == stale.identity else advert
+            for advert in Roster.decode(request_of(federation)).adverts
+        )
     ).encode()
     federation.exchange(Stage.SHARE, requests=lambda _, device, message: lie if device == 0 else message)
     federation.server.advance()

@@ -86,7 +86,7 @@ def test_aes_256_ctr() -> None:
         "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5"
         "2b0930daa23de94ce87017ba2d84988ddfc9c58db67aada613c2dd08457941a6"
     )
-    expected = bytes(one ^ other for one, other in zip(plain, cipher, strict=True))
+    expected = bytes(byte ^ mask for byte, mask in zip(plain, cipher, strict=True))
     assert Keystream(key + counter).read(64) == expected
     stream, block = Keystream(key + counter), bytearray(32)
     for half in (plain[:32], plain[32:]):
@@ -126,11 +126,17 @@ def test_a_channel_opens_only_what_the_other_side_sealed_in_the_same_round() -> 
 
 def test_every_mask_is_of_one_pair_one_transcript_and_one_purpose() -> None:
     """One secret is enough for many keys only while no two labels meet."""
-    secret, one, other = bytes(32), b"\x01" * 32, b"\x02" * 32
-    seeds = [pair_mask_seed(secret, transcript, *pair) for transcript in (one, other) for pair in ((1, 2), (1, 3))]
-    seeds += [self_mask_seed(secret, transcript, member) for transcript in (one, other) for member in (1, 2)]
+    secret, transcript_a, transcript_b = bytes(32), b"\x01" * 32, b"\x02" * 32
+    seeds = [
+        pair_mask_seed(secret, transcript, *pair)
+        for transcript in (transcript_a, transcript_b)
+        for pair in ((1, 2), (1, 3))
+    ]
+    seeds += [
+        self_mask_seed(secret, transcript, member) for transcript in (transcript_a, transcript_b) for member in (1, 2)
+    ]
     assert len(set(seeds)) == len(seeds) == 8
-    assert pair_mask_seed(secret, one, 1, 2) == pair_mask_seed(secret, one, 2, 1)
+    assert pair_mask_seed(secret, transcript_a, 1, 2) == pair_mask_seed(secret, transcript_a, 2, 1)
 
 
 def test_a_commitment_is_of_one_device() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from privacy.secagg import Aborted, Refused, Rejected, Stage
@@ -29,7 +28,7 @@ def federation_of(devices: int, bits: int, **policy: float) -> Federation:
         ),
     )
     federation = Federation(devices, task=task)
-    federation.inputs = [one % (1 << (bits - 1)) // devices for one in federation.inputs]
+    federation.inputs = [values % (1 << (bits - 1)) // devices for values in federation.inputs]
     return federation
 
 
@@ -84,7 +83,7 @@ def test_drop_outs_on_a_random_graph(devices: int, data: st.DataObject) -> None:
             None if device in leaves and list(Stage).index(at) >= list(Stage).index(leaves[device]) else message
         )
     )
-    in_sum = [one for one in range(devices) if leaves.get(one) in {None, Stage.CONSISTENCY, Stage.UNMASK}]
+    in_sum = [device for device in range(devices) if leaves.get(device) in {None, Stage.CONSISTENCY, Stage.UNMASK}]
     [total] = federation.server.totals()
     assert not federation.server.shards[0].cohort.params.complete
     np.testing.assert_array_equal(total.sums, federation.expected(in_sum))

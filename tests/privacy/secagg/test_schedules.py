@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from privacy.secagg import Aborted, Client, Refused, Rejected, Stage
 from privacy.secagg.messages import CONSISTENCY_DOMAIN, Members, Survivors, decode_revealed, encode_consistency_checks
@@ -34,23 +33,24 @@ class Requests:
 
 @lru_cache(maxsize=1)
 def recorded() -> Requests:
-    federation, found = Federation(DEVICES), dict[Step, bytes]()
+    federation, requests = Federation(DEVICES), dict[Step, bytes]()
     for stage in Stage:
         if stage is Stage.CONSISTENCY:
             state = federation.clients[0]._state
             assert state is not None
             held = dict(state.held)
-        found[stage, "true"] = federation.server.requests()[0].body
+        requests[stage, "true"] = federation.server.requests()[0].body
         federation.exchange(stage)
         federation.server.advance()
-    fewer = Survivors(Members(tuple(one for one in range(DEVICES) if one != place(federation, 4))))
+    fewer = Survivors(Members(tuple(device for device in range(DEVICES) if device != place(federation, 4))))
     statement = federation.server.shards[0].cohort.consistency_statement(fewer.signed_survivors)
     checks = {
-        place(federation, one): federation.keys(one).identity.sign(CONSISTENCY_DOMAIN, statement) for one in range(4)
+        place(federation, device): federation.keys(device).identity.sign(CONSISTENCY_DOMAIN, statement)
+        for device in range(4)
     }
-    found[Stage.CONSISTENCY, "other"] = fewer.encode()
-    found[Stage.UNMASK, "other"] = encode_consistency_checks(checks)
-    return Requests(found, held)
+    requests[Stage.CONSISTENCY, "other"] = fewer.encode()
+    requests[Stage.UNMASK, "other"] = encode_consistency_checks(checks)
+    return Requests(requests, held)
 
 
 STEPS = [*((stage, "true") for stage in Stage), (Stage.CONSISTENCY, "other"), (Stage.UNMASK, "other")]
@@ -61,7 +61,7 @@ def ahead(steps: Sequence[Step]) -> st.SearchStrategy[list[Step | str]]:
     anything: list[Step | str] = [*steps, RESTART]
     wild = st.lists(st.sampled_from(anything), max_size=3)
     return st.tuples(*(st.tuples(st.just(step), wild) for step in steps)).map(
-        lambda parts: [one for step, more in parts for one in (step, *more)]
+        lambda parts: [item for step, more in parts for item in (step, *more)]
     )
 
 
@@ -140,9 +140,9 @@ def test_replies_in_any_order_give_the_exact_sum_or_an_abort(stages: tuple[Deliv
     try:
         for stage, (complete, arrivals) in zip(Stage, stages, strict=True):
             requests = federation.server.requests()
-            replies = {one: federation.step(stage, one, request.body) for one, request in requests.items()}
+            replies = {device: federation.step(stage, device, request.body) for device, request in requests.items()}
             arrived = set[int]()
-            for device, kind in [*arrivals, *((one, "reply") for one in replies if complete)]:
+            for device, kind in [*arrivals, *((device, "reply") for device in replies if complete)]:
                 reply = replies.get(device, b"")
                 body = {"reply": reply, "earlier": earlier.get(device, b""), "garbage": b"\xff" * 80, "cut": reply[:-1]}
                 if _accepted(federation, device, body[kind]):

@@ -8,8 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from privacy.base.signing import SignatureError
 from privacy.secagg import Stage
@@ -45,24 +44,24 @@ Decoder = Callable[[bytes], bytes]
 @lru_cache(maxsize=1)
 def samples() -> dict[str, bytes]:
     """One honest message of each kind."""
-    federation, found = Federation(4), dict[str, bytes]()
+    federation, messages = Federation(4), dict[str, bytes]()
 
     def request(stage: Stage, _: int, message: bytes) -> bytes:
-        return found.setdefault(f"{stage} request", message)
+        return messages.setdefault(f"{stage} request", message)
 
     def reply(stage: Stage, device: int, message: bytes) -> bytes:
         if device == 0:
-            found[f"{stage} reply"] = message
+            messages[f"{stage} reply"] = message
         return message
 
     for stage in Stage:
         federation.exchange(stage, lambda at, i, m: request(at, i, m) if i == 0 else m, reply)
-        found[f"state after {stage}"] = federation.clients[0].snapshot()
+        messages[f"state after {stage}"] = federation.clients[0].snapshot()
         federation.server.advance()
-    found["header"] = federation.server.header.encode()
-    found["revocations"] = federation.revocations.encode()
-    found["enrolment request"] = EnrolmentRequest.by(federation.keys(0)).encode()
-    return found
+    messages["header"] = federation.server.header.encode()
+    messages["revocations"] = federation.revocations.encode()
+    messages["enrolment request"] = EnrolmentRequest.by(federation.keys(0)).encode()
+    return messages
 
 
 def _input_request(data: bytes) -> bytes:

@@ -1,12 +1,11 @@
-"""The table of who drew whom, and a server that keeps boxes back so that a device falls out of the sum unseen."""
+"""The neighbour table, and a server that keeps encrypted shares back so that a device falls out of the sum unseen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from privacy.secagg import Aborted, Stage
 from privacy.secagg.errors import WireError
@@ -47,7 +46,7 @@ def test_rows_and_columns_are_those_of_the_draws(drawn: tuple[dict[int, frozense
     table = NeighbourTable.decode(data, survivors, params)
     assert table.encode() == data
     for member in range(params.cohort):
-        assert table.who_drew(member) == {one for one, others in holders.items() if member in others}
+        assert table.who_drew(member) == {survivor for survivor, others in holders.items() if member in others}
     for survivor in survivors:
         assert table.drawn_by(survivor) == holders[survivor]
 
@@ -122,7 +121,7 @@ def test_a_column_that_is_not_whom_the_device_masked_with(added: bool) -> None:
 
 @dataclass(frozen=True)
 class CutOff:
-    """Nobody gets a box of the victim's, and all that drew it drop out: no mask of the others would miss it."""
+    """Nobody gets shares of the victim, and all that drew it drop out: no mask of the others would miss it."""
 
     federation: Federation
     device: int
@@ -132,7 +131,7 @@ class CutOff:
     def before_the_consistency_check(cls, *, spare: int) -> CutOff:
         """Up to the inputs; `spare` devices fewer drop out than may."""
         federation = before(Stage.INPUT, random_graph())
-        device = min(range(DEVICES), key=lambda one: len(drawers_of(federation, place(federation, one))))
+        device = min(range(DEVICES), key=lambda device: len(drawers_of(federation, place(federation, device))))
         victim = place(federation, device)
         drawers = drawers_of(federation, victim)
         assert len(drawers) <= PARAMS.dropouts - spare
@@ -152,7 +151,7 @@ class CutOff:
         return cls(federation, device, lost)
 
 
-def test_the_holders_of_a_box_that_was_kept_back_refuse() -> None:
+def test_the_holders_of_encrypted_shares_that_were_kept_back_refuse() -> None:
     cut = CutOff.before_the_consistency_check(spare=0)
     federation = cut.federation
     federation.exchange(Stage.CONSISTENCY)
@@ -165,7 +164,7 @@ def test_the_holders_of_a_box_that_was_kept_back_refuse() -> None:
 
 @pytest.mark.parametrize("spare", [0, 1])
 def test_a_device_that_is_cut_off_counts_as_lost(spare: int) -> None:
-    """The others are shown a table without its row, and cannot know better; the consistency checks are one fewer than devices."""
+    """The others are shown a table without its row, and cannot know better; the checks are one fewer than devices."""
     cut = CutOff.before_the_consistency_check(spare=spare)
     federation, shard = cut.federation, cut.federation.server.shards[0]
     lie = Survivors.decode(shown(federation, {place(federation, cut.device): frozenset()}))

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -30,10 +29,12 @@ def test_any_threshold_of_shares_gives_the_secrets(
     ordered = sorted(holders)
     shares = dict(zip(ordered, split(secrets, threshold, ordered, SeedTree.root(1).stream()), strict=True))
     chosen = data.draw(st.permutations(ordered))[: data.draw(st.integers(threshold, len(ordered)))]
-    assert combine([{one: shares[one][i] for one in chosen} for i in range(len(secrets))], threshold) == secrets
+    assert (
+        combine([{holder: shares[holder][i] for holder in chosen} for i in range(len(secrets))], threshold) == secrets
+    )
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda one: f"{one['threshold']} of {len(one['shares'])}")
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"{vector['threshold']} of {len(vector['shares'])}")
 def test_known_answers(vector: dict[str, object]) -> None:
     """From vectors/make_shamir.py, in plain integers."""
     shares = {int(holder): bytes.fromhex(share) for holder, share in vector["shares"].items()}  # type: ignore[attr-defined]
