@@ -24,36 +24,37 @@ from simulations.federation.partial_sums import Job, Worker
 from simulations.processes.workers import WorkerDied, one_thread
 
 FIRST_WORKER_TIMEOUT_S = 60.0
-"""Seconds until there has to be one worker."""
+"""Seconds until a worker has to be there."""
 LATE_WORKER_GRACE_S = 10.0
-"""Seconds that the first round waits for the others, once there is one; who is later joins the next."""
+"""Seconds that the first round waits for other workers, once one is there; who is later joins the next round."""
 HEAD_SILENCE_LIMIT_S = 30.0
-"""Seconds that the head may be away; after 60, Ray ends this process."""
+"""Seconds that the head of the cluster may be away; after 60, Ray ends this process."""
 _ALIKE = ("havenfl", "numpy", "torch")
 """Packages whose version decides about the bits of a model."""
 
 
 class RemoteWorker:
-    """What runs in an actor."""
+    """The part of an actor that runs on its node."""
 
     def __init__(self, worker: Worker) -> None:
         one_thread()
         self._worker = worker
 
     def versions(self) -> dict[str, str]:
-        """That it is there, and what it computes with."""
+        """Return what this actor computes with, which says as well that it is there."""
         return _versions()
 
     def answer(self, job: Job, devices: NDArray[np.int64]) -> Answer:
-        """The job's round, for these devices."""
+        """Do a job for these devices, int64[devices]."""
         return answer(self._worker, replace(job, devices=devices.tolist()))
 
 
 @dataclass(eq=False)
 class Actor:
-    """This side's view of one.
+    """An actor as this side sees it.
 
     Attributes:
+        handle: Ray's handle of the actor.
         node: where it is, as Ray names it.
         ready: pending until the actor is there, then None.
         part: pending while it works, else None.
@@ -66,7 +67,10 @@ class Actor:
 
 
 class RayWorkers:
-    """An actor for every CPU, `most` at most, also of nodes that join later; implements `executors.replay.Workers`."""
+    """An actor for every CPU, also of nodes that join later; implements `simulations.executors.retrying.Workers`.
+
+    There are `most` at most, if it is not None. `tell` is told, in a line, how many there are and who is left out.
+    """
 
     _job: Any
 
@@ -77,16 +81,20 @@ class RayWorkers:
         self._tell = tell
         self._actors: list[Actor] = []
         self._refused: dict[str, str] = {}
-        """Nodes on which no worker can start, and why."""
+        """Nodes on which no worker can start, and why: by the node's name."""
         self._told = 0
         self._head = ray.get_runtime_context().gcs_address
 
     def open(self, job: Job) -> None:
-        """See `Workers.open`."""
+        """Send every node the job that devices are submitted for from now on."""
         self._job = ray.put(replace(job, devices=()))
 
     def start_workers(self) -> None:
-        """See `Workers.start_workers`."""
+        """Start an actor for every CPU that has none, and wait until one is ready.
+
+        Raises:
+            WorkerDied: when the head of the cluster does not answer, or no actor can start.
+        """
         if silence := silence_of(self._head, HEAD_SILENCE_LIMIT_S, retry=True):
             raise WorkerDied(f"the head of the Ray cluster at {self._head} does not answer ({silence})")
         self._recruit()
@@ -94,10 +102,10 @@ class RayWorkers:
         if not self.idle():
             self._await_first()
             self._welcome(LATE_WORKER_GRACE_S, everybody=True)
-        places = [one.node for one in self.idle()]
-        if len(places) != self._told:
-            self._told = len(places)
-            self._tell(f"Ray: workers {self._told}, nodes {len(set(places))}")
+        nodes = [actor.node for actor in self.idle()]
+        if len(nodes) != self._told:
+            self._told = len(nodes)
+            self._tell(f"Ray: workers {self._told}, nodes {len(set(nodes))}")
 
     def _await_first(self) -> None:
         deadline = time.monotonic() + FIRST_WORKER_TIMEOUT_S
@@ -108,35 +116,35 @@ class RayWorkers:
             self._welcome(left)
 
     def idle(self) -> Sequence[Actor]:
-        """See `Workers.idle`."""
-        return [one for one in self._actors if one.ready is None and one.part is None]
+        """Return the actors that are ready and have no part of the round."""
+        return [actor for actor in self._actors if actor.ready is None and actor.part is None]
 
     def submit(self, worker: Actor, devices: Sequence[int]) -> None:
-        """See `Workers.submit`."""
+        """Let an actor do the job for these devices."""
         worker.part = worker.handle.answer.remote(self._job, np.array(devices, np.int64))
 
     def results(self) -> Iterator[tuple[Actor, Answer]]:
-        """See `Workers.results`."""
-        busy = {one.part: one for one in self._actors if one.part is not None}
+        """Wait for an answer and yield it; an actor that is gone has left its part unfinished."""
+        busy = {actor.part: actor for actor in self._actors if actor.part is not None}
         done, _ = ray.wait(list(busy))
         for part in done:
-            one = busy[part]
-            one.part = None
-            yield one, self._answer(one, part)
+            actor = busy[part]
+            actor.part = None
+            yield actor, self._answer(actor, part)
 
-    def _answer(self, one: Actor, part: Any) -> Answer:
+    def _answer(self, actor: Actor, part: Any) -> Answer:
         try:
-            found: Answer = ray.get(part)
+            answered: Answer = ray.get(part)
         except RayTaskError as error:
             return WorkerDied(f"a Ray worker failed: {_line(error)}")
         except RayError as error:
-            self._dismiss(one)
+            self._dismiss(actor)
             return Unfinished(f"a Ray worker is gone ({type(error).__name__})")
-        return found
+        return answered
 
     def _recruit(self) -> None:
-        """Actors for CPUs that have none."""
-        taken = Counter(one.node for one in self._actors)
+        """Start actors for CPUs that have none."""
+        taken = Counter(actor.node for actor in self._actors)
         for node, cpus in _nodes().items():
             if node not in self._refused:
                 for _ in range(cpus - taken[node]):
@@ -151,33 +159,33 @@ class RayWorkers:
 
     def _welcome(self, timeout: float, *, everybody: bool = False) -> None:
         """Look who is ready, for `timeout` seconds at most: until somebody is, or `everybody`."""
-        starting = {one.ready: one for one in self._actors if one.ready is not None}
+        starting = {actor.ready: actor for actor in self._actors if actor.ready is not None}
         if not starting:
             return
         done, _ = ray.wait(list(starting), num_returns=len(starting) if everybody else 1, timeout=timeout)
         for ready in done:
             self._examine(starting[ready])
 
-    def _examine(self, one: Actor) -> None:
-        """Take in a worker that is ready and like us, and leave its node alone if it is not."""
+    def _examine(self, actor: Actor) -> None:
+        """Take in an actor that is ready and computes as this process does, or leave its node out."""
         try:
-            found = ray.get(one.ready)
+            versions = ray.get(actor.ready)
         except RayError as error:
-            self._refuse(one, f"a worker did not start: {_line(error)}")
+            self._refuse(actor, f"a worker did not start: {_line(error)}")
             return
-        one.ready = None
-        if found != _versions():
-            self._refuse(one, f"expected {_versions()}, got {found}")
+        actor.ready = None
+        if versions != _versions():
+            self._refuse(actor, f"expected {_versions()}, got {versions}")
 
-    def _refuse(self, one: Actor, reason: str) -> None:
-        self._dismiss(one)
-        if one.node not in self._refused and one.node in _nodes():
-            self._refused[one.node] = reason
-            self._tell(f"Ray: node {one.node[:8]} is left out: {reason}")
+    def _refuse(self, actor: Actor, reason: str) -> None:
+        self._dismiss(actor)
+        if actor.node not in self._refused and actor.node in _nodes():
+            self._refused[actor.node] = reason
+            self._tell(f"Ray: node {actor.node[:8]} is left out: {reason}")
 
-    def _dismiss(self, one: Actor) -> None:
-        self._actors.remove(one)
-        ray.kill(one.handle)
+    def _dismiss(self, actor: Actor) -> None:
+        self._actors.remove(actor)
+        ray.kill(actor.handle)
 
     def _obstacle(self) -> str:
         if self._refused:
@@ -188,7 +196,7 @@ class RayWorkers:
 
 
 def _nodes() -> dict[str, int]:
-    """Nodes that Ray takes for alive, and their CPUs."""
+    """Return the nodes that Ray takes for alive, and their CPUs."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]}
 
@@ -198,5 +206,5 @@ def _versions() -> dict[str, str]:
 
 
 def _line(error: BaseException) -> str:
-    """The line of Ray's long texts that says what happened: the last."""
+    """Return the line of Ray's long texts that says what happened, the last."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1]}"

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting a Ray of our own and leaving nothing of it behind."""
+"""Joining a Ray cluster, or starting one of this process's own and leaving nothing of it behind."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from privacy.base.errors import first_line
 from simulations.config.config import LOCAL_RAY, ConfigError
 
 JOIN_TIMEOUT_S = 5.0
-"""Seconds for a cluster to say that it is there."""
+"""Seconds for a cluster to answer that it is there."""
 _ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
-"""What `ray health-check` calls."""
+"""The method that `ray health-check` calls."""
 _SCRATCH = "/tmp"  # noqa: S108 - made there with a name that is nobody else's
-"""Not $TMPDIR: the path of a socket may have 107 bytes, and Ray takes 80 of them."""
+"""Where Ray keeps its files; not $TMPDIR, since the path of a socket may have 107 bytes, and Ray takes 80 of them."""
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of a change to come
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # else it tells of dead workers on standard output
     "RAY_gcs_server_request_timeout_seconds": "8",  # not 60, to find that no node of the cluster is on this machine
 }
-"""Ray reads them when it is imported."""
+"""Environment variables that Ray reads when it is imported."""
 
 
 class ClusterError(RuntimeError):
-    """A Ray that cannot be used."""
+    """A Ray cluster cannot be started or joined."""
 
 
 def check(address: str) -> None:
-    """That a cluster answers. Ray itself would try for minutes, and may end the process.
+    """Return once the cluster at `address` answers. Ray itself would try for minutes, and may end the process.
 
     Raises:
-        ConfigError: within 10 seconds.
+        ConfigError: when none does, within 10 seconds.
     """
     if silence := silence_of(address, JOIN_TIMEOUT_S):
         raise ConfigError(
@@ -48,13 +48,17 @@ def check(address: str) -> None:
         )
 
 
-def silence_of(address: str, patience: float, *, retry: bool = False) -> str | None:
-    """Why the head there does not answer within `patience` seconds, or None if it does; with `retry`, it may be away in
-    between.
+def silence_of(address: str, timeout: float, *, retry: bool = False) -> str | None:
+    """Return why the head of a cluster does not answer, or None if it does.
+
+    Args:
+        address: host and port of the head.
+        timeout: seconds for the answer.
+        retry: whether the head may be away in between.
     """
     try:
         with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
-            channel.unary_unary(_ALIVE)(b"", timeout=patience, wait_for_ready=retry)
+            channel.unary_unary(_ALIVE)(b"", timeout=timeout, wait_for_ready=retry)
     except grpc.RpcError as error:
         return error.code().name if isinstance(error, grpc.Call) else "no answer"
     return None
@@ -68,7 +72,9 @@ def settle() -> None:
 
 @contextmanager
 def connected(address: str, cpus: int) -> Iterator[None]:
-    """Ray, for the time of this context: the cluster's, or one of our own with so many CPUs, on loopback.
+    """Connect to the cluster at `address`, or to one of this process's own with so many CPUs, on loopback.
+
+    It ends with the context.
 
     Raises:
         ClusterError: when Ray cannot be started or joined.

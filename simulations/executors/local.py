@@ -1,4 +1,4 @@
-"""No other process."""
+"""Training in this process, without any other."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from simulations.federation.partial_sums import Job, PartialSum, Worker
 
 
 class LocalExecutor:
-    """This process alone; implements `simulations.federation.ideal.Executor`."""
+    """An executor without other processes; implements `simulations.federation.ideal.Executor`."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
     def partial_sums(self, job: Job) -> Iterator[PartialSum]:
-        """See `Executor.partial_sums`."""
+        """Do a job, and yield its sum in one part."""
         yield self._worker.partial_sum(job)

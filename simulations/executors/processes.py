@@ -1,4 +1,4 @@
-"""Worker processes on this machine, of which any may die: the next round has them all again."""
+"""Worker processes on this machine, of which any may die; the next round has them all again."""
 
 from __future__ import annotations
 

@@ -15,16 +15,18 @@ from simulations.federation.partial_sums import Job, PartialSum, Worker
 from simulations.processes.workers import WorkerDied
 
 _ALLOCATION_FAILED = ("can't allocate memory", "not enough memory", "out of memory")
-"""How torch says it, as a RuntimeError."""
+"""Words by which torch says that there is no memory, in a RuntimeError."""
 
 
 @dataclass(frozen=True, eq=False)
 class PackedPartialSum:
-    """A share as it travels, in words of Z_m: a quarter of its size, and the same sum once all are added.
+    """A partial sum as it travels, in words of Z_m: a quarter of its size, and the same total once all are added.
 
     Attributes:
-        words: or the sums themselves, of a trusted aggregator, which are not in Z_m.
-        survivors: int64[devices].
+        words: the packed sums; of a trusted aggregator, whose sums are not in Z_m, the sums themselves.
+        survivors: int64[devices], the devices in the sum.
+        lost: how many devices failed, by reason.
+        central: whether the sum is a trusted aggregator's.
     """
 
     words: Words = field(repr=False)
@@ -34,12 +36,13 @@ class PackedPartialSum:
 
     @classmethod
     def of(cls, partial_sum: PartialSum, task: TaskSpec) -> PackedPartialSum:
+        """Pack a partial sum of a task."""
         bits = task.aggregation.modulus_bits
         words = partial_sum.sums.view(np.uint64) if partial_sum.central else pack(partial_sum.sums, bits)
         return cls(words, np.array(partial_sum.survivors, np.int64), partial_sum.lost, partial_sum.central)
 
     def open(self, task: TaskSpec) -> PartialSum:
-        """The share, its sums reduced."""
+        """Return the partial sum, its sums reduced modulo m."""
         bits = task.aggregation.modulus_bits
         sums = self.words.view(np.int64) if self.central else unpack(self.words, bits, task.length)
         return PartialSum(sums, self.survivors.tolist(), self.lost, self.central)
@@ -47,16 +50,21 @@ class PackedPartialSum:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A part that has to be done again, in smaller pieces."""
+    """A part of a round that was not done and has to be, in smaller parts.
+
+    Attributes:
+        reason: why, for people.
+    """
 
     reason: str
 
 
 Answer = PackedPartialSum | Unfinished | Exception
+"""What a worker answers: a sum, that its part was not done, or an error that ends the run."""
 
 
 def answer(worker: Worker, job: Job) -> Answer:
-    """The job done, or why not. An error is returned, so that its process goes on."""
+    """Do a job and return its packed sum, or why there is none. Errors are not raised, so that the process goes on."""
     try:
         return PackedPartialSum.of(worker.partial_sum(job), worker.task)
     except MemoryError:

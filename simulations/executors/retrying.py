@@ -1,7 +1,7 @@
 """Rounds over workers that may die: what a dead one was to do, others do.
 
-Every part that comes back undone is halved, and the halves go to whoever is free, whatever the reason: after a crash
-they spread over the others, and for want of memory they become smaller, down to single devices.
+Every part that comes back unfinished is halved, and the halves go to whoever is free, whatever the reason: after a
+crash they spread over the others, and for want of memory they become smaller, down to single devices.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from simulations.federation.partial_sums import Job, PartialSum
 from simulations.processes.workers import WorkerDied
 
 _TRIALS = 3
-"""Of one device alone, so that workers that are killed for reasons of their own do not end a run."""
+"""How often one device alone is tried, so that workers killed for reasons of their own do not end a run."""
 
 W = TypeVar("W", bound=Hashable)
 
@@ -26,7 +26,7 @@ class Workers(Protocol[W]):
     """Workers in other processes, each with at most one part at a time."""
 
     def open(self, job: Job) -> None:
-        """The job that parts are of from now on; its devices do not matter."""
+        """Keep the job that parts are of from now on; its devices do not matter."""
         ...
 
     def start_workers(self) -> None:
@@ -38,15 +38,15 @@ class Workers(Protocol[W]):
         ...
 
     def idle(self) -> Sequence[W]:
-        """Who can be given a part, in an order that changes only when workers come and go."""
+        """Return who has no part, in an order that changes only when workers come and go."""
         ...
 
     def submit(self, worker: W, devices: Sequence[int]) -> None:
-        """Let a worker do these devices. If it is dead by now, its answer says so."""
+        """Let a worker do the job for these devices; if it is dead by now, its answer says so."""
         ...
 
     def results(self) -> Iterable[tuple[W, Answer]]:
-        """Wait until at least one part is answered. Who died with it is idle no more."""
+        """Wait until at least one part is answered, and yield what is; who died with a part is idle no more."""
         ...
 
 
@@ -56,7 +56,7 @@ class _Part:
     trials: int = 0
 
     def again(self, reason: str) -> list[_Part]:
-        """What is to be done instead."""
+        """Return the parts to do instead of this one, which came back unfinished."""
         middle = len(self.devices) // 2
         if middle:
             return [_Part(self.devices[:middle]), _Part(self.devices[middle:])]
@@ -69,7 +69,10 @@ class _Part:
 
 
 class RetryingExecutor(Generic[W]):
-    """A team, and what to do when some of it die; implements `simulations.federation.ideal.Executor`."""
+    """An executor whose workers may die; implements `simulations.federation.ideal.Executor`.
+
+    `tell` is told, in a line, of every part that is given to others.
+    """
 
     def __init__(self, workers: Workers[W], task: TaskSpec, tell: Callable[[str], None]) -> None:
         self._workers = workers
@@ -77,11 +80,11 @@ class RetryingExecutor(Generic[W]):
         self._tell = tell
 
     def partial_sums(self, job: Job) -> Iterator[PartialSum]:
-        """See `Executor.partial_sums`.
+        """Do a job on all workers, and yield its parts as they are done.
 
         Raises:
             WorkerDied: when nobody is left and nobody can be replaced, or a device can be trained nowhere.
-            ValueError: from a worker.
+            ValueError: from a worker, when the mechanism refuses the task or the cohort.
         """
         self._workers.open(job)
         self._workers.start_workers()
@@ -89,15 +92,15 @@ class RetryingExecutor(Generic[W]):
         busy: dict[W, _Part] = {}
         while todo or busy:
             self._hand_out(todo, busy)
-            for worker, found in self._workers.results():
+            for worker, answer in self._workers.results():
                 part = busy.pop(worker)
-                if isinstance(found, Exception):
-                    raise found
-                if isinstance(found, Unfinished):
-                    self._tell(f"{found.reason}; its {len(part.devices)} devices are given to others")
-                    todo.extend(part.again(found.reason))
+                if isinstance(answer, Exception):
+                    raise answer
+                if isinstance(answer, Unfinished):
+                    self._tell(f"{answer.reason}; its {len(part.devices)} devices are given to others")
+                    todo.extend(part.again(answer.reason))
                 else:
-                    yield found.open(self._task)
+                    yield answer.open(self._task)
 
     def _hand_out(self, todo: deque[_Part], busy: dict[W, _Part]) -> None:
         if not busy and not self._workers.idle():
@@ -109,10 +112,13 @@ class RetryingExecutor(Generic[W]):
 
 
 def allot(devices: Sequence[int], workers: int) -> list[list[int]]:
-    """Devices of a round in equal parts, one a worker, each with those that it had before as far as that goes.
+    """Split the devices of a round in equal parts, one a worker, each with those that it had before as far as that goes.
 
     A worker keeps what it computed from a device's examples, so a device is best off where it was; but the round takes
     as long as its largest part.
+
+    Returns:
+        The parts that are not empty, in the order of the workers.
     """
     most = -(-len(devices) // workers)
     parts = [[device for device in devices if device % workers == place] for place in range(workers)]

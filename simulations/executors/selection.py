@@ -1,4 +1,4 @@
-"""Which crew a run has."""
+"""Which executor a run has."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from simulations.processes.workers import cores
 
 @contextmanager
 def executor(config: RunConfig, worker: Worker, workers: int | None, tell: Callable[[str], None]) -> Iterator[Executor]:
-    """Copies of this worker for the time of this context: `workers` of them; by default one a core, or one for every
-    CPU of a cluster.
+    """Run copies of a worker for the time of this context, and yield the executor over them.
+
+    Args:
+        config: names the engine and, of Ray, the cluster.
+        worker: what is copied.
+        workers: how many copies; None for one a core, or one for every CPU of a cluster.
+        tell: is told, in a line, of workers that come and go.
 
     Raises:
         ClusterError: when Ray cannot be started or joined.
@@ -31,7 +36,7 @@ def executor(config: RunConfig, worker: Worker, workers: int | None, tell: Calla
             most = count if config.ray_address == LOCAL_RAY else workers
             yield RetryingExecutor(RayWorkers(worker, most, tell), worker.task, tell)
     elif count > 1:
-        with ProcessWorkers(worker, count) as team:
-            yield RetryingExecutor(team, worker.task, tell)
+        with ProcessWorkers(worker, count) as processes:
+            yield RetryingExecutor(processes, worker.task, tell)
     else:
         yield LocalExecutor(worker)

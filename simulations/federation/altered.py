@@ -24,20 +24,27 @@ from simulations.training.engines.base import (
 
 @dataclass(frozen=True)
 class AlteredEngine:
-    """Implements `Engine`."""
+    """An engine over another one's results, altered as a scenario has it; implements `Engine`."""
 
     engine: Engine
     scenario: Scenario
 
     def learn(self, weights: NDArray[np.float32], participants: Sequence[Participant]) -> Iterator[TrainResult]:
-        """See `Engine.learn`."""
-        for one, result in zip(participants, self.engine.learn(weights, participants), strict=True):
-            yield self._altered(one.device, result)
+        """Train each participant by the engine below, and yield what it passes on in place of what it learnt."""
+        for participant, result in zip(participants, self.engine.learn(weights, participants), strict=True):
+            yield self._altered(participant.device, result)
 
     def add(
         self, weights: NDArray[np.float32], participants: Sequence[Participant], scale: Scale, sums: NDArray[np.int64]
     ) -> Iterator[ClippedUpdate | TrainingError]:
-        """See `Engine.add`."""
+        """Train like `learn`, and add every finite update to a sum, clipped, scaled and rounded.
+
+        Args:
+            weights: float32[d], the model to start from.
+            participants: who trains.
+            scale: what each update is multiplied with.
+            sums: int64[d], added to in place.
+        """
         yield from add_dense(map(_finite, self.learn(weights, participants)), scale, sums)
 
     def _altered(self, device: int, result: TrainResult) -> TrainResult:

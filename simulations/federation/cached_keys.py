@@ -1,7 +1,7 @@
-"""Key agreement between simulated devices: X25519 gives both ends of a pair the same secret, so one process that plays
-both computes it once.
+"""Key agreement between simulated devices, computed once for both ends of a pair.
 
-For simulations alone: a real device knows no secret but its own. Every message is formed and checked all the same.
+X25519 gives both ends the same secret, so that a process that plays both need not compute it twice. For simulations
+alone: a real device knows no secret but its own. Every message is formed and checked all the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 from privacy.secagg.primitives.keys import DeviceKeys, KeyPair
 
 _WAITING = 1 << 16
-"""Secrets kept for their other end; of devices that were lost in between some are never asked for."""
+"""Most secrets kept for their other end; of devices that were lost in between, some are never asked for."""
 
 
 class NeighbourPair(KeyPair):
@@ -20,20 +20,26 @@ class NeighbourPair(KeyPair):
     _waiting: ClassVar[dict[frozenset[bytes], bytes]] = {}
 
     def agree(self, public_key: bytes) -> bytes:
-        """See `KeyPair.agree`. What waits is known by both public keys, so it is what this end would compute."""
+        """Return the secret agreed with the owner of `public_key`: 32 bytes.
+
+        What waits is known by both public keys, so it is what this end would compute.
+
+        Raises:
+            LowOrderKey: when the public key is of low order.
+        """
         ends = frozenset((self.public, public_key))
-        if (shared := self._waiting.pop(ends, None)) is not None:
-            return shared
+        if (secret := self._waiting.pop(ends, None)) is not None:
+            return secret
         if len(self._waiting) >= _WAITING:
             self._waiting.clear()
-        shared = self._waiting[ends] = super().agree(public_key)
-        return shared
+        secret = self._waiting[ends] = super().agree(public_key)
+        return secret
 
 
 class NeighbourKeys(DeviceKeys):
-    """Keys of a simulated device."""
+    """The keys of a simulated device: those of a real one, but for the memory of agreements."""
 
     @staticmethod
     def pair(secret: bytes) -> KeyPair:
-        """See `DeviceKeys.pair`."""
+        """Return the key pair of a secret of 32 bytes."""
         return NeighbourPair(secret)

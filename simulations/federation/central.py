@@ -1,5 +1,4 @@
-"""Rounds with a trusted aggregator: it adds up clipped updates, and adds to their sum the noise that all devices
-together would have added.
+"""Rounds with a trusted aggregator, who adds up clipped updates and all the devices' noise.
 
 For studies of utility, and what other simulators do. The sum is released by the same code, at the same noise and the
 same charge as in a round of the protocol, and differs from such a round's in three things: one rounding instead of one
@@ -23,9 +22,11 @@ from simulations.randomness import SeedTree
 from simulations.training.engines.base import ClippedUpdate, Engine, Participant, Scale
 
 _BLOCK = 1 << 14
-"""Numbers that stay in the cache while they are worked on."""
+"""How many numbers are worked on at a time, so that they stay in the cache."""
 _FRACTION_BITS = 40
-"""Of the bound of a contribution: sums of a million devices are exact to 2^-40 of it a device, and fit 62 bits."""
+"""Bits of the fixed point below the bound of a contribution.
+
+Sums of a million devices are exact to 2^-40 of that bound a device, and fit 62 bits."""
 
 
 def add(
@@ -35,20 +36,38 @@ def add(
     participants: Sequence[Participant],
     sums: NDArray[np.int64],
 ) -> Iterator[Exception | None]:
-    """Add every trainee's clipped contribution to int64[length] in fixed point; yields what went wrong, or None."""
+    """Add every participant's clipped contribution, update and statistics, to a sum in fixed point.
+
+    Args:
+        mechanism: bounds of the contributions.
+        engine: trains the participants.
+        weights: float32[d], the model to start from.
+        participants: who trains.
+        sums: int64[length], added to in place.
+
+    Yields:
+        For each participant in order, why its training failed, or None.
+    """
     scale, dimension = Scale(mechanism.task.mechanism.clip, _steps(mechanism)), mechanism.task.model.dimension
-    for done in engine.add(weights, participants, scale, sums[:dimension]):
-        if isinstance(done, ClippedUpdate):
+    for result in engine.add(weights, participants, scale, sums[:dimension]):
+        if isinstance(result, ClippedUpdate):
             if dimension < sums.size:
-                beside = mechanism.reported(done.statistics, within=done.norm <= scale.clip)
-                sums[dimension:] += np.rint(scale.steps * beside).astype(np.int64)
+                statistics = mechanism.reported(result.statistics, within=result.norm <= scale.clip)
+                sums[dimension:] += np.rint(scale.steps * statistics).astype(np.int64)
             yield None
         else:
-            yield done
+            yield result
 
 
 def finish(mechanism: Mechanism, sums: NDArray[np.int64], survivors: int, seed: SeedTree) -> None:
-    """Turn the sums of `add` into what the protocol's would be without rotation, rounded and noised."""
+    """Turn the sums of `add` into what the protocol's would be without rotation, rounded and noised.
+
+    Args:
+        mechanism: grid of the sums, and variance of one device's noise.
+        sums: int64[length] in the fixed point of `add`; afterwards, in place, in steps of the mechanism's grid.
+        survivors: how many devices are in the sums.
+        seed: decides the noise.
+    """
     # The fastest of numpy's generators: for a large model this draw is most of what a round costs besides its devices.
     source = np.random.Generator(np.random.SFC64(seed.integer()))
     for first in range(0, sums.size, _BLOCK):
@@ -60,4 +79,5 @@ def finish(mechanism: Mechanism, sums: NDArray[np.int64], survivors: int, seed: 
 
 
 def _steps(mechanism: Mechanism) -> float:
+    """Return the steps of the fixed point per unit."""
     return 2.0**_FRACTION_BITS / mechanism.task.contribution_bound

@@ -28,60 +28,77 @@ from simulations.scenario import Scenario
 _POLICY = DevicePolicy(
     min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0, accept_server_noise=True, accept_extrapolation=True
 )
-"""Simulated devices take part in whatever is simulated."""
+"""The policy of simulated devices, which take part in whatever is simulated."""
 _NEVER = 2**40
+"""A time in seconds that no certificate or list of a simulation reaches."""
 
 
 def simulated_time() -> int:
-    """The clock stands still in a simulation, so that the same run gives the same bytes."""
+    """Return the time of a simulation, where the clock stands still so that the same run gives the same bytes."""
     return 0
 
 
 @dataclass(frozen=True)
 class Authorities:
-    """Operator and enrolment authority of a simulation. Their keys follow from the seed and prove nothing to others."""
+    """The operator and the enrolment authority of a simulation.
+
+    Their keys follow from the seed and prove nothing to others.
+    """
 
     seed: SeedTree
 
     @cached_property
     def operator(self) -> Signer:
+        """Key of the operator, who signs tasks, rounds and the ledger."""
         return Signer.from_seed(self.seed.child("operator").key())
 
     @cached_property
     def authority(self) -> Signer:
+        """Key of the enrolment authority, who certifies devices."""
         return Signer.from_seed(self.seed.child("authority").key())
 
     @property
     def trust(self) -> Trust:
+        """What simulated devices hold true: both public keys, and a policy that accepts every task."""
         return Trust(self.operator.public, self.authority.public, _POLICY)
 
     def round_authority(self, population: str) -> RoundAuthority:
-        """Who calls the rounds; nobody is revoked."""
-        nobody = Revocations.signed(self.authority, population, 1, _NEVER, frozenset())
-        return RoundAuthority(self.operator, self.authority.public, nobody)
+        """Return the authority that calls the rounds of a population, of which nobody is revoked."""
+        revocations = Revocations.signed(self.authority, population, 1, _NEVER, frozenset())
+        return RoundAuthority(self.operator, self.authority.public, revocations)
 
 
 @dataclass
 class Records:
-    """What simulated devices remember: int32[N] each, by device. Pages that nobody touches cost no memory."""
+    """What simulated devices remember. Pages that nobody touches cost no memory.
+
+    Attributes:
+        last_round: int32[N], the last round that each device was invited to; 0 before its first.
+        participations: int32[N], how many rounds each device took part in.
+    """
 
     last_round: NDArray[np.int32] = field(repr=False)
     participations: NDArray[np.int32] = field(repr=False)
 
     @classmethod
     def fresh(cls, devices: int) -> Records:
+        """Return the records of so many devices that never took part."""
         return cls(np.zeros(devices, np.int32), np.zeros(devices, np.int32))
 
     @classmethod
     def of(cls, devices: int, arrays: Mapping[str, NDArray[np.int64]]) -> Records:
-        """From the arrays that `arrays` gave."""
+        """Return the records of so many devices from what `arrays` returned."""
         records = cls.fresh(devices)
         records.last_round[arrays["devices"]] = arrays["last_round"]
         records.participations[arrays["devices"]] = arrays["participations"]
         return records
 
     def arrays(self) -> dict[str, NDArray[np.int64]]:
-        """By name, for a checkpoint: of the devices that were ever reached."""
+        """Return the records of the devices that were ever reached, for a checkpoint.
+
+        Returns:
+            Three int64[n] for n such devices: `devices`, ascending, `last_round` and `participations`.
+        """
         devices = np.flatnonzero(self.last_round)
         return {
             "devices": devices.astype(np.int64),
@@ -92,15 +109,15 @@ class Records:
 
 @dataclass(frozen=True)
 class _RecordStore:
-    """One device's `DeviceStore` inside `Records`; a simulation has one task."""
+    """A device's `DeviceStore` inside `Records`, for the one task of a simulation."""
 
     records: Records
     device: int
     task_id: str
 
     def load(self) -> Memory:
-        last_round, taken = self.records.last_round[self.device], self.records.participations[self.device]
-        return Memory({self.task_id: TaskRecord(int(last_round), int(taken))})
+        last_round, participations = self.records.last_round[self.device], self.records.participations[self.device]
+        return Memory({self.task_id: TaskRecord(int(last_round), int(participations))})
 
     def save(self, memory: Memory) -> None:
         record = memory.tasks[self.task_id]
@@ -111,17 +128,33 @@ class _RecordStore:
         return b""
 
     def save_round(self, state: Callable[[], bytes]) -> None:
-        """A simulated device does not outlive its process: what it knew of a round, others carry for it."""
+        """Save nothing: a simulated device does not outlive its process, and others carry what it knew of a round."""
 
 
 def input_randomness(seed: SeedTree, device: int, number: int) -> Randomness:
-    """Of a device's training, rounding and noise in round `number`: the same whether masks are simulated or not."""
+    """Return the randomness of a device's training, rounding and noise in a round.
+
+    It is the same whether masks are simulated or not.
+
+    Args:
+        seed: the run's.
+        device: its number in the population.
+        number: the round's.
+    """
     return seed.child("device", device, "input", number).stream()
 
 
 @dataclass(frozen=True)
 class DeviceHost:
-    """Makes device i of a population."""
+    """Makes the devices of a population.
+
+    Attributes:
+        seed: the run's; identities, keys and randomness follow from it.
+        task: what the devices take part in.
+        examples_of: what each device holds in a round.
+        scenario: what goes wrong with them.
+        records: what they remember, read and written by the devices made here.
+    """
 
     seed: SeedTree
     task: TaskSpec
@@ -130,7 +163,10 @@ class DeviceHost:
     records: Records
 
     def device(self, index: int) -> Device:
-        """The same device every time: identity, data, memory, and randomness that depends on the request alone."""
+        """Return device `index`, the same every time.
+
+        That goes for its identity, data and memory, and for its randomness, which depends on the request alone.
+        """
         own = self.seed.child("device", index)
         keys, certificate = _enrolled(self.seed, self.task.population, index)
 
@@ -154,25 +190,25 @@ class DeviceHost:
         )
 
     def _round_of(self, index: int) -> int:
-        """The round that a device takes part in: the last that it was invited to."""
+        """Return the round that a device takes part in, the last that it was invited to."""
         return int(self.records.last_round[index])
 
 
 @lru_cache(maxsize=2)
 def _authorities(seed: SeedTree) -> Authorities:
-    """Theirs are the same keys for all devices of a process."""
+    """Return the authorities of a run, made once for all devices of a process."""
     return Authorities(seed)
 
 
 @lru_cache(maxsize=4_096)
 def _enrolled(seed: SeedTree, population: str, index: int) -> tuple[DeviceKeys, Certificate]:
-    """A device's keys and certificate: it is enrolled once, not for every round."""
+    """Return a device's keys and certificate, made once and not for every round."""
     keys = NeighbourKeys.from_seed(seed.child("device", index).child("identity").key())
     return keys, enrol(_authorities(seed).authority, population, EnrolmentRequest.by(keys), _NEVER)
 
 
 @lru_cache(maxsize=2)
 def _trainer(task: TaskSpec) -> LocalTrainer:
-    """One model object for all devices of a process: wrapping a module costs more than training on ten messages."""
+    """Return a trainer for all devices of a process: wrapping a module costs more than training on ten messages."""
     make_known(task.model.architecture)
     return LocalTrainer(task)

@@ -36,16 +36,25 @@ from strategies.fedavg import ModelState
 
 
 class Executor(Protocol):
-    """Where devices are trained."""
+    """Trains devices, in this process or elsewhere."""
 
     def partial_sums(self, job: Job) -> Iterator[PartialSum]:
-        """The job in parts, each added up where it was done."""
+        """Do a job, and yield it in parts, each added up where it was done."""
         ...
 
 
 @dataclass(frozen=True)
 class IdealRounds:
-    """Implements `fl_server.training.round.Rounds`."""
+    """Rounds of sums without a protocol; implements `fl_server.training.round.Rounds`.
+
+    Attributes:
+        task: what the devices are asked to do.
+        seed: the run's.
+        executor: trains the devices.
+        records: what the devices remember.
+        scenario: which devices are lost.
+        central: whether a trusted aggregator adds the noise, as in `simulations.federation.central`.
+    """
 
     task: TaskSpec
     seed: SeedTree
@@ -55,15 +64,31 @@ class IdealRounds:
     central: bool = False
 
     def nodes(self) -> Sequence[NodeId]:
+        """Return all devices of the population: each can be reached."""
         return range(self.records.last_round.size)
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> IdealRound:
+        """Return a round that is about to run.
+
+        Args:
+            number: of the round, from 1.
+            state: the model and clip that it starts from.
+            cohort: the devices that were drawn.
+        """
         return IdealRound(self, number, state, cohort)
 
 
 @dataclass
 class IdealRound:
-    """Implements `fl_server.training.round.RunningRound`."""
+    """A round in progress; implements `fl_server.training.round.RunningRound`.
+
+    Attributes:
+        rounds: what the round is of.
+        number: the round's, from 1.
+        state: the model and clip that it starts from.
+        cohort: the devices that were drawn.
+        receipt: the ledger's word that the round is paid for; None before.
+    """
 
     rounds: IdealRounds = field(repr=False)
     number: int
@@ -80,32 +105,38 @@ class IdealRound:
         self._header = Header(bytes.fromhex(self.rounds.task.id), self.number, flat, self.state.clip)
 
     def run(self, charge: Callable[[str], Receipt]) -> RoundOutcome:
-        """See `RunningRound.run`.
+        """Add up what the cohort's devices contribute, and charge it before it is released.
+
+        Args:
+            charge: takes the transcript of the sums and returns once the ledger has it, durably.
 
         Raises:
             Aborted: when too few devices are left. If `receipt` is set by then, the charge stands.
-            BudgetExhausted: from `charge`.
+            BudgetExhausted: from `charge`; nothing has been revealed.
         """
-        sums = [one for shard in self._shards() if (one := self._sum(shard)) is not None]
+        sums = [shard_sum for shard in self._shards() if (shard_sum := self._sum(shard)) is not None]
         self._require(sums)
-        transcripts = [one.total.transcript for one in sums]
+        transcripts = [shard_sum.total.transcript for shard_sum in sums]
         self.receipt = charge(joint_transcript(transcripts))
-        unmasked = [one.total for one in sums if self._answered(Stage.UNMASK, one.living, one.threshold)]
+        unmasked = [
+            shard_sum.total for shard_sum in sums if self._answered(Stage.UNMASK, shard_sum.living, shard_sum.threshold)
+        ]
         self._require(unmasked)
         return RoundOutcome(unmasked, transcripts, self.receipt, self.facts())
 
     def facts(self) -> RoundFacts:
+        """Return the counts so far, never who."""
         return RoundFacts(len(self.cohort), dict(self._replies), dict(self._lost))
 
     def record(self, previous: str, epsilon: float, aborted: str) -> None:
-        """Nobody signed anything."""
+        """Leave nothing for a reviewer: nobody signed anything."""
 
     def _require(self, left: Sequence[object]) -> None:
         if not left:
             raise Aborted("; ".join(sorted(self._ended)) or "no device was drawn")
 
     def _shards(self) -> list[list[int]]:
-        """By lot, as the protocol does it; of one shard, everybody is in it."""
+        """Split the devices that are present by lot, as the protocol does; all of them when there is one shard."""
         present = [device for device in self._staying(Stage.ADVERTISE, self.cohort) if self._may(device)]
         count = self.rounds.task.aggregation.shards
         if count == 1:
@@ -115,30 +146,30 @@ class IdealRound:
         return [[device for device, lot in zip(present, lots, strict=True) if lot == shard] for shard in range(count)]
 
     def _may(self, device: int) -> bool:
-        """A device that has reached its limit refuses."""
-        plan, taken = self.rounds.task.participation, self.rounds.records.participations[device]
-        if isinstance(plan, BoundedParticipation) and taken >= plan.max_participations:
-            reason = f"Refused: this device has taken part {taken} times, its limit in this task"
+        """Return whether a device has not reached its limit; one that has refuses."""
+        participation, count = self.rounds.task.participation, self.rounds.records.participations[device]
+        if isinstance(participation, BoundedParticipation) and count >= participation.max_participations:
+            reason = f"Refused: this device has taken part {count} times, its limit in this task"
             self._lost[f"{Stage.ADVERTISE}: {reason}"] += 1
             return False
         return True
 
     def _sum(self, shard: Sequence[int]) -> _ShardSum | None:
-        """Of a shard; None when it ended early, which `_ended` then tells."""
+        """Return the sum of a shard; None when it ended early, which `_ended` then tells."""
         task = self.rounds.task
         try:
-            found = parameters(len(shard), task.aggregation)
+            limits = parameters(len(shard), task.aggregation)
             mechanism = Mechanism.for_cohort(task.with_clip(self.state.clip), len(shard))
         except (ParameterError, MechanismError) as error:
             self._ended.add(f"{Stage.ADVERTISE}: {error}")
             return None
         self.rounds.records.last_round[shard] = self.number
-        if not (dealers := self._answered(Stage.SHARE, shard, found.survivors_required)):
+        if not (dealers := self._answered(Stage.SHARE, shard, limits.survivors_required)):
             return None
         sums, survivors = self._trained(shard, dealers)
-        if not self._enough(Stage.INPUT, survivors, found.survivors_required):
+        if not self._enough(Stage.INPUT, survivors, limits.survivors_required):
             return None
-        if not (living := self._answered(Stage.CONSISTENCY, survivors, found.quorum)):
+        if not (living := self._answered(Stage.CONSISTENCY, survivors, limits.quorum)):
             return None
         if self.rounds.central:
             seed = self.rounds.seed.child("central", self.number, shard[0])
@@ -149,10 +180,10 @@ class IdealRound:
             summed, rotation = unpack(pack(sums, bits), bits, task.length), self._header.rotation
         transcript = sha256(b"havenfl/ideal/1", self._header.encode(), str(sorted(shard)).encode(), summed.tobytes())
         total = Total(summed, len(shard), len(survivors), rotation, transcript.hex())
-        return _ShardSum(total, living, found.threshold)
+        return _ShardSum(total, living, limits.threshold)
 
     def _trained(self, shard: Sequence[int], dealers: Sequence[int]) -> tuple[NDArray[np.int64], list[int]]:
-        """The sum of those that answered with a contribution, and who they are."""
+        """Return int64[length], the sum of those that answered with a contribution, and who they are."""
         task, participations = self.rounds.task, self.rounds.records.participations
         devices = self._staying(Stage.INPUT, dealers)
         job = Job(
@@ -174,7 +205,7 @@ class IdealRound:
         return sums, survivors
 
     def _answered(self, stage: Stage, devices: Sequence[int], need: int) -> list[int]:
-        """Those who answer in this stage; nobody when they are too few."""
+        """Return those who answer in this stage; nobody when they are too few."""
         staying = self._staying(stage, devices)
         return staying if self._enough(stage, staying, need) else []
 
@@ -185,7 +216,7 @@ class IdealRound:
         return len(devices) >= need
 
     def _staying(self, stage: Stage, devices: Sequence[int]) -> list[int]:
-        """Those of the devices that are not lost in this stage."""
+        """Return those of the devices that are not lost in this stage."""
         lost = {device for device in devices if (loss := self._losses[device]) and loss.stage is stage}
         if lost:
             self._lost[f"{stage}: no reply"] += len(lost)
@@ -197,6 +228,7 @@ class _ShardSum:
     """A shard about to be unmasked.
 
     Attributes:
+        total: the sum of its devices' contributions.
         living: the survivors that can still be asked to unmask.
         threshold: how many of them have to answer.
     """

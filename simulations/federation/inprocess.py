@@ -17,7 +17,7 @@ from simulations.processes.pool import FORKSERVER, ProcessEnded, WorkerProcess, 
 from simulations.processes.workers import WorkerDied
 
 Answer = tuple[Reply, TaskRecord]
-"""One device's reply, and what it remembers afterwards."""
+"""A device's reply, and what it remembers afterwards."""
 
 
 class Devices:

@@ -14,22 +14,35 @@ from strategies.fedavg import ModelState
 
 @dataclass(frozen=True)
 class LossyRounds:
-    """Implements `fl_server.training.round.Rounds`."""
+    """Rounds of the protocol that lose devices; implements `fl_server.training.round.Rounds`.
+
+    Attributes:
+        rounds: the rounds in which nobody is lost.
+        scenario: which devices are lost to a round.
+    """
 
     rounds: SecureRounds
     scenario: Scenario
 
     def nodes(self) -> Sequence[NodeId]:
+        """Return the devices that can be reached before the scenario begins."""
         return self.rounds.nodes()
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> Round:
+        """Return a round that is about to run, over a transport that loses devices.
+
+        Args:
+            number: of the round, from 1.
+            state: the model and clip that it starts from.
+            cohort: the devices that were drawn.
+        """
         lossy = _LossyTransport(self.rounds.transport, self.scenario, number)
         return replace(self.rounds, transport=lossy).begin(number, state, cohort)
 
 
 @dataclass(frozen=True)
 class _LossyTransport:
-    """Implements `fl_server.training.transport.Transport` for one round."""
+    """A transport of one round that loses requests and replies; implements `fl_server.training.transport.Transport`."""
 
     transport: Transport
     scenario: Scenario
@@ -41,7 +54,7 @@ class _LossyTransport:
     def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:
         losses = {node: self.scenario.loss(node, self.number) for node in requests}
         lost = {node: loss for node, loss in losses.items() if loss and loss.stage == Stage(stage)}
-        delivered = {node: one for node, one in requests.items() if node not in lost or lost[node].late}
+        delivered = {node: request for node, request in requests.items() if node not in lost or lost[node].late}
         for reply in self.transport.exchange(stage, delivered, timeout):
             if reply.node not in lost:
                 yield reply

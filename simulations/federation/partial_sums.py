@@ -1,4 +1,4 @@
-"""A worker's share of an ideal round: train some devices, encode what they learnt, and add it up."""
+"""A worker's part of an ideal round: train some devices, encode what they learnt, and add it up."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ from simulations.training.engines.choice import Choice
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What a worker is given: one round's model, and devices of one shard.
+    """What a worker is to do: train devices of one shard from a round's model.
 
     Attributes:
-        cohort: of the whole shard, which every device's noise is sized for.
-        devices: those of it that answer in time.
-        clip: of this round.
+        number: the round's, from 1.
+        weights: float32[d], the model of the round.
+        clip: L2 bound of an update in this round.
+        rotation: the seed of the round's rotation.
+        cohort: how many devices the whole shard has, which every device's noise is sized for.
+        devices: those of the shard that answer in time.
         central: whether the aggregator adds the noise, as in `simulations.federation.central`.
     """
 
@@ -45,12 +48,13 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class PartialSum:
-    """What it gives back: one vector, however many devices there were.
+    """What came of a job: one vector, however many devices there were.
 
     Attributes:
-        sums: int64[length]; of a central job in its fixed point.
+        sums: int64[length], in steps of the mechanism's grid; of a central job, in its fixed point.
         survivors: the devices in it, in the order of the job.
         lost: how many devices failed, by reason.
+        central: whether the job was central.
     """
 
     sums: NDArray[np.int64] = field(repr=False)
@@ -61,7 +65,15 @@ class PartialSum:
 
 @dataclass
 class Worker:
-    """Does jobs of one task; every process builds one."""
+    """Does jobs of one task; every process has its own.
+
+    Attributes:
+        seed: the run's.
+        task: what the devices take part in.
+        examples_of: what each device holds in a round.
+        scenario: what goes wrong with the devices.
+        choice: the engine that trains them, made when it is first needed.
+    """
 
     seed: SeedTree
     task: TaskSpec
@@ -73,7 +85,7 @@ class Worker:
         self._engine: Engine | None = None
 
     def partial_sum(self, job: Job) -> PartialSum:
-        """The sum of what the job's devices contribute. Devices that fail are left out.
+        """Return the sum of what the job's devices contribute; those that fail are left out.
 
         Raises:
             MechanismError: when the mechanism refuses the task or the cohort.
@@ -85,9 +97,9 @@ class Worker:
             added = central.add(mechanism, self._learner, job.weights, participants, sums)
         else:
             added = self._encoded(mechanism, job, participants, sums)
-        for one, error in zip(participants, added, strict=True):
+        for participant, error in zip(participants, added, strict=True):
             if error is None:
-                survivors.append(one.device)
+                survivors.append(participant.device)
             else:
                 lost[f"{type(error).__name__}: {error}"] += 1
         return PartialSum(sums, survivors, lost, job.central)
@@ -95,12 +107,12 @@ class Worker:
     def _encoded(
         self, mechanism: Mechanism, job: Job, participants: Sequence[Participant], sums: NDArray[np.int64]
     ) -> Iterator[Exception | None]:
-        """Add what every trainee would send under its masks; yields what went wrong, or None."""
-        for one, result in zip(participants, self._learner.learn(job.weights, participants), strict=True):
+        """Add what every participant would send under its masks; yield what went wrong, or None."""
+        for participant, result in zip(participants, self._learner.learn(job.weights, participants), strict=True):
             try:
                 if isinstance(result, TrainingError):
                     raise result
-                sums += mechanism.encode(result, job.rotation, one.rng).integers
+                sums += mechanism.encode(result, job.rotation, participant.rng).integers
             except (TrainingError, MechanismError) as error:
                 yield error
             else:
