@@ -112,7 +112,7 @@ class RetryingExecutor(Generic[W]):
 
 
 def allot(devices: Sequence[int], workers: int) -> list[list[int]]:
-    """Split the devices of a round in equal parts, one a worker, each with those that it had before as far as that goes.
+    """Split the devices of a round in equal parts, one a worker, each if possible with those that it had before.
 
     A worker keeps what it computed from a device's examples, so a device is best off where it was; but the round takes
     as long as its largest part.
