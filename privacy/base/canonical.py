@@ -35,20 +35,25 @@ class Frozen(BaseModel):
         """Parse JSON, in which a field goes by its alias alone: there is one form of a record.
 
         Args:
-            json_data: one object in UTF-8.
+            json_data: an object in UTF-8.
             options: as pydantic has them.
 
         Raises:
-            ValidationError: when it is not such a record.
+            pydantic.ValidationError: when it is not such a record.
         """
         return super().model_validate_json(json_data, **{"by_alias": True, "by_name": False, **options})
 
     def canonical(self) -> bytes:
-        """The one RFC 8785 encoding of this record."""
+        """Return the one RFC 8785 encoding of this record, with fields by their aliases."""
         return canonical_json(self.model_dump(mode="json"))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with other values in some fields, without what the original has computed from its own and kept."""
+        """Return a copy with other values in some fields, without what the original has computed from its own and kept.
+
+        Args:
+            update: new values by field; they are not validated.
+            deep: whether what the fields refer to is copied too.
+        """
         copied = super().model_copy(update=update, deep=deep)
         for kept in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[kept]
@@ -65,11 +70,15 @@ def canonical_json(value: Any) -> bytes:
     """Encode `value` as RFC 8785 JSON.
 
     Raises:
-        rfc8785.CanonicalizationError: for NaN, infinity or integers beyond 2^53 - 1.
+        rfc8785.CanonicalizationError: when there is NaN, infinity or an integer beyond 2^53 - 1.
     """
     return rfc8785.dumps(value)
 
 
 def sha256(*parts: bytes) -> bytes:
-    """SHA-256 of the concatenation; callers pass a domain label first and fixed-width or hashed parts after it."""
+    """Return the 32-byte SHA-256 of the concatenation.
+
+    Args:
+        parts: a domain label first, and fixed-width or hashed parts after it, so that no two inputs look alike.
+    """
     return hashlib.sha256(parts[0] if len(parts) == 1 else b"".join(parts)).digest()

@@ -1,4 +1,4 @@
-"""What errors of others say to people."""
+"""Errors of other libraries in words for people."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from pydantic_core import ErrorDetails
 
 
 def what_is_wrong(error: ValidationError) -> str:
-    """Every field that was refused, and why; without the values, which may be secret."""
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {_reason(one)}" for one in error.errors())
+    """Name every field that was refused, and why; without the values, which may be secret."""
+    refused = ((".".join(map(str, detail["loc"])), _reason(detail)) for detail in error.errors())
+    return "; ".join(f"{place or 'the whole'}: {reason}" for place, reason in refused)
 
 
 def first_line(error: Exception) -> str:
-    """Of the message; empty where there is none."""
+    """Return the first line of the error's message; empty where there is none."""
     return (str(error).splitlines() or [""])[0]
 
 
-def _reason(one: ErrorDetails) -> str:
+def _reason(detail: ErrorDetails) -> str:
     known = {"extra_forbidden": "unknown key", "missing": "is missing"}
-    return known.get(one["type"], one["msg"].removeprefix("Value error, "))
+    return known.get(detail["type"], detail["msg"].removeprefix("Value error, "))

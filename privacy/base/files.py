@@ -31,7 +31,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make a rename in this directory durable, where the system lets a directory be opened: POSIX keeps names there."""
+    """Make a rename in the directory `path` durable, where the system lets a directory be opened: on POSIX."""
     if os.name != "posix":
         return
     handle = os.open(path, os.O_RDONLY)
@@ -45,7 +45,7 @@ def write_secret(path: Path, data: bytes) -> None:
     """Write a new file that only its owner can read.
 
     Raises:
-        FileExistsError: when there is one already.
+        FileExistsError: when the file exists already.
     """
     path.touch(mode=0o600, exist_ok=False)
     path.write_bytes(data)

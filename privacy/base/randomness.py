@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 Origin = Literal["system", "seeded"]
 
 KEY_BYTES = 32
+"""Length of an AES-256 key."""
 SEED_BYTES = KEY_BYTES + 16
-"""AES-256 key followed by the initial counter block."""
+"""Length of an AES-256 key followed by the initial counter block."""
 
 
 class Randomness(Protocol):
@@ -25,16 +26,20 @@ class Randomness(Protocol):
 
     @property
     def origin(self) -> Origin:
-        """`seeded` marks everything drawn from it as recomputable, so no real guarantee may rest on it."""
+        """Where the bytes come from; of `seeded` ones all can be recomputed, so no real guarantee may rest on them."""
         ...
 
     def token(self, size: int) -> bytes:
-        """`size` uniform bytes."""
+        """Return `size` uniform bytes."""
         ...
 
 
 class Keystream:
-    """AES-256-CTR keystream (NIST SP 800-38A) of one 48-byte seed."""
+    """AES-256-CTR keystream (NIST SP 800-38A) of a secret seed of 48 bytes.
+
+    Raises:
+        ValueError: when the seed has another length.
+    """
 
     def __init__(self, seed: bytes) -> None:
         if len(seed) != SEED_BYTES:
@@ -45,7 +50,7 @@ class Keystream:
         return "Keystream(…)"
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes of the stream."""
+        """Return the next `size` bytes of the stream."""
         return self._encryptor.update(bytes(size))
 
     def xor_into(self, data: memoryview, out: memoryview) -> None:
@@ -65,15 +70,25 @@ class SystemRandomness:
         return "SystemRandomness()"
 
     def token(self, size: int) -> bytes:
+        """Return `size` bytes that nobody can predict."""
         return self._stream.read(size)
 
 
 def uniform_words(rng: Randomness, size: int, dtype: type[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:
-    """`size` uniform little-endian words of an unsigned dtype."""
+    """Draw `size` independent uniform words.
+
+    Args:
+        rng: source of the bits.
+        size: how many words.
+        dtype: unsigned, of the width wanted.
+
+    Returns:
+        dtype[size], little-endian and read-only.
+    """
     little = np.dtype(dtype).newbyteorder("<")
     return np.frombuffer(rng.token(size * little.itemsize), dtype=little)
 
 
 def uniform_unit(rng: Randomness, size: int) -> NDArray[np.float64]:
-    """`size` uniform multiples of 2^-53 in [0, 1): coins to compare with a probability."""
+    """Draw `size` uniform multiples of 2^-53 in [0, 1), coins to compare with a probability: float64[size]."""
     return (uniform_words(rng, size, np.uint64) >> np.uint64(11)).astype(np.float64) * 2.0**-53

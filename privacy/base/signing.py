@@ -27,7 +27,7 @@ class Signer:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Signer:
-        """A signer from 32 secret bytes.
+        """Make the signer of 32 secret bytes.
 
         Raises:
             ValueError: when `seed` is not 32 bytes long.
@@ -35,14 +35,14 @@ class Signer:
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     def sign(self, domain: str, message: bytes) -> bytes:
-        """A 64-byte signature over `domain` and `message`."""
+        """Return a 64-byte signature over `domain` and `message`."""
         return self._key.sign(_bound(domain, message))
 
     def sign_envelope(self, pre_authentication: bytes) -> bytes:
-        """A bare Ed25519 signature over a DSSE pre-authentication encoding, which names its own type.
+        """Return a bare 64-byte signature over a DSSE pre-authentication encoding, which names its own type.
 
         Raises:
-            ValueError: for any other bytes; those are signed in a domain.
+            ValueError: when the bytes are of any other kind; those are signed in a domain.
         """
         if not pre_authentication.startswith(b"DSSEv1 "):
             raise ValueError("pre_authentication: expected DSSE version 1")
@@ -52,8 +52,14 @@ class Signer:
 def verify(public_key: bytes, domain: str, message: bytes, signature: bytes) -> None:
     """Check a signature made by `Signer.sign`.
 
+    Args:
+        public_key: whose signature it is expected to be, 32 bytes.
+        domain: what it was made for.
+        message: what it is over, beside the domain.
+        signature: 64 bytes.
+
     Raises:
-        SignatureError: when it does not verify.
+        SignatureError: when the signature does not verify, or the key is none.
     """
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, _bound(domain, message))
@@ -62,7 +68,7 @@ def verify(public_key: bytes, domain: str, message: bytes, signature: bytes) -> 
 
 
 def key_id(public_key: bytes) -> str:
-    """Short public name of a key."""
+    """Return the short public name of a key: 16 hex digits of its SHA-256."""
     return sha256(public_key).hex()[:16]
 
 

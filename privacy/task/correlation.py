@@ -79,7 +79,7 @@ Correlation = Annotated[BandedToeplitz | BufferedLinearToeplitz | BinaryTree, Fi
 
 
 def toeplitz_coefficients(correlation: BandedToeplitz | BufferedLinearToeplitz, rounds: int) -> NDArray[np.float64]:
-    """The first column of C: float64[rounds]."""
+    """Return the first column of C: float64[rounds]."""
     column = np.zeros(rounds)
     if isinstance(correlation, BandedToeplitz):
         given = correlation.coefficients[:rounds]
@@ -93,7 +93,7 @@ def toeplitz_coefficients(correlation: BandedToeplitz | BufferedLinearToeplitz, 
 
 
 def dense(correlation: Correlation, rounds: int) -> NDArray[np.float64]:
-    """C itself: float64[rounds, rounds], or for the tree a row for each complete node, float64[nodes, rounds]."""
+    """Return C as an array: float64[rounds, rounds], or of the tree float64[nodes, rounds], a row a complete node."""
     places = np.arange(rounds)
     if isinstance(correlation, BinaryTree):
         levels = [places >> height == np.arange(rounds >> height)[:, None] for height in range(rounds.bit_length())]
@@ -103,11 +103,21 @@ def dense(correlation: Correlation, rounds: int) -> NDArray[np.float64]:
 
 
 def squared_sensitivity(correlation: Correlation, rounds: int, min_separation: int, max_participations: int) -> float:
-    """The largest squared norm of what one device can change in `rounds` rounds of C x, rounded up.
+    """Bound the squared norm of what one device can change in C x, for a norm of at most 1 in each of its rounds.
 
-    Never falls as `rounds` grow. For a Toeplitz C that falls, the worst device takes part in rounds 1, 1 + b,
-    1 + 2 b, ... (Kalinin and Lampert 2024, Theorem 2). For the tree, the worst of all patterns is searched for where
-    at most 32 participations fit; beyond, it is bounded from above, exactly so for a separation of 1.
+    Formal guarantee: never below the largest, and never falling as `rounds` grow. For a Toeplitz C that falls, the
+    worst device takes part in rounds 1, 1 + b, 1 + 2 b, ... (Kalinin and Lampert 2024, Theorem 2). For the tree, the
+    worst of all patterns is searched for where at most 32 participations fit; beyond, it is bounded from above, exactly
+    so for a separation of 1.
+
+    Args:
+        correlation: what C is.
+        rounds: rows of C, at most 1,000,000.
+        min_separation: rounds from one participation of a device to its next, at least.
+        max_participations: rounds that a device takes part in, at most.
+
+    Returns:
+        The square of the L2 sensitivity, rounded up.
 
     Raises:
         ValueError: when an argument is below 1, or there are more than 1,000,000 rounds.
@@ -136,7 +146,7 @@ def _squared_norm(correlation: Correlation, rounds: int, min_separation: int, pa
 def _toeplitz(
     correlation: BandedToeplitz | BufferedLinearToeplitz, rounds: int, min_separation: int, participations: int
 ) -> float:
-    """Of columns 1, 1 + b, 1 + 2 b, ... added: each row is a running sum over every b-th coefficient."""
+    """Return the square of columns 1, 1 + b, 1 + 2 b, ... added: a row is a running sum over every b-th coefficient."""
     column = toeplitz_coefficients(correlation, rounds)
     last = min_separation * participations
     padded = np.zeros(-(-rounds // min_separation) * min_separation)
@@ -147,7 +157,7 @@ def _toeplitz(
 
 
 def _crowded_tree(rounds: int, min_separation: int, participations: int) -> int:
-    """An upper bound: on each level by itself, complete nodes as full as the separation lets them be.
+    """Bound the tree's squared norm: on each level by itself, nodes are as full as the separation lets them be.
 
     The squares of numbers with a given sum, none above `most`, add up to the most when all but one are `most` or 0.
     For a separation of 1, taking part in the first rounds attains this on every level at once.
@@ -162,7 +172,7 @@ def _crowded_tree(rounds: int, min_separation: int, participations: int) -> int:
 
 
 _Front = dict[int, int]
-"""The last round taken part in, to the largest sum of squares with it."""
+"""From the last round taken part in to the largest sum of squares with it."""
 
 
 class _WorstPattern:
@@ -177,11 +187,12 @@ class _WorstPattern:
         self._seen: dict[tuple[int, int, int, int], _Front] = {}
 
     def most(self, participations: int) -> int:
+        """Return the largest sum of squares over at most so many participations."""
         height = max(0, (self._rounds - 1).bit_length())
         return max(max(self._node(height, 0, 0, count).values(), default=0) for count in range(participations + 1))
 
     def _node(self, height: int, start: int, earliest: int, count: int) -> _Front:
-        """Exactly `count` participations in rounds `start` to `start + 2^height - 1`, none before `earliest`.
+        """Place exactly `count` participations in rounds `start` to `start + 2^height - 1`, none before `earliest`.
 
         With none, the last round is taken as just so early that nothing is held up: `earliest - separation`.
         """
@@ -202,25 +213,25 @@ class _WorstPattern:
         own = count * count if complete else 0
         if height == 0:
             return {start: own} if count == 1 else {}
-        found: _Front = {}
+        front: _Front = {}
         half = 1 << (height - 1)
         middle, fitting = start + half, -(-half // self._separation)
         for left in range(max(0, count - fitting), min(count, fitting) + 1):
             for last, value in self._node(height - 1, start, earliest, left).items():
                 for end, more in self._node(height - 1, middle, last + self._separation, count - left).items():
-                    found[end] = max(found.get(end, 0), value + more + own)
-        return _best(found)
+                    front[end] = max(front.get(end, 0), value + more + own)
+        return _undominated(front)
 
     @staticmethod
     def _shifted(front: _Front, by: int) -> _Front:
         return {last + by: value for last, value in front.items()}
 
 
-def _best(found: _Front) -> _Front:
-    """Without what is both later and no better."""
+def _undominated(front: _Front) -> _Front:
+    """Drop what is both later and no better."""
     kept: _Front = {}
     best = -1
-    for last in sorted(found):
-        if found[last] > best:
-            best = kept[last] = found[last]
+    for last in sorted(front):
+        if front[last] > best:
+            best = kept[last] = front[last]
     return kept

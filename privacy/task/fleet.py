@@ -22,7 +22,7 @@ class Fleet(Frozen):
     aggregation: AggregationPolicy
     noise_multiplier: float = Field(gt=0)
     epsilon: float | None = Field(default=None, gt=0)
-    """What may be spent there, at the delta of the task's budget. None: report, do not limit."""
+    """Budget of the fleet, at the delta of the task's own; None reports and does not limit."""
 
     @model_validator(mode="after")
     def _holds_its_cohorts(self) -> Fleet:
@@ -37,10 +37,15 @@ class Fleet(Frozen):
         return self
 
     def noise_for(self, participation: Participation, aggregation: AggregationPolicy, *, by_server: bool) -> float:
-        """The noise multiplier with which a simulation's average has the noise of the fleet's.
+        """Return the noise multiplier with which a simulation's average has the noise of the fleet's.
 
         The sum of every shard has the multiplier by itself, while noise of the server's is in the whole sum once: the
         average of n devices has noise in proportion to z sqrt(shards) / n, or z / n.
+
+        Args:
+            participation: how the simulation's cohorts are drawn.
+            aggregation: how they are summed, with the fleet's fractions of corrupt devices and of drop-outs.
+            by_server: whether the server adds the noise, correlated over the rounds.
 
         Raises:
             ValueError: when the simulation is no smaller image of the fleet.
@@ -62,6 +67,6 @@ class Fleet(Frozen):
                 f"fleet.participation: expected a cohort of at least the simulated {participation.expected_cohort:g}, "
                 f"got {there.expected_cohort:g}"
             )
-        shares = (aggregation.corrupt_fraction, aggregation.dropout_fraction)
-        if (self.aggregation.corrupt_fraction, self.aggregation.dropout_fraction) != shares:
-            raise ValueError(f"fleet.aggregation: expected corrupt and drop-out shares {shares}, got others")
+        fractions = (aggregation.corrupt_fraction, aggregation.dropout_fraction)
+        if (self.aggregation.corrupt_fraction, self.aggregation.dropout_fraction) != fractions:
+            raise ValueError(f"fleet.aggregation: expected corrupt and drop-out fractions {fractions}, got others")

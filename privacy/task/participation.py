@@ -26,7 +26,7 @@ Fraction = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 def largest_draw(population: int, rate: float) -> int:
-    """What a binomial draw stays within but for probability 2^-40, by Bernstein's inequality.
+    """Return a size that a binomial draw exceeds with probability at most 2^-40, by Bernstein's inequality.
 
     P[X >= mean + t] <= exp(-t^2 / (2 mean + 2 t / 3)) for the sum of independent coins.
     """
@@ -44,11 +44,12 @@ class PoissonParticipation(Frozen):
 
     @property
     def expected_cohort(self) -> float:
+        """Devices drawn in a round, on average."""
         return self.population * self.sampling_rate
 
     @property
     def largest_cohort(self) -> int:
-        """More devices than this are drawn with probability below 2^-40."""
+        """Devices drawn in a round at most, but for probability 2^-40."""
         return largest_draw(self.population, self.sampling_rate)
 
 
@@ -63,10 +64,12 @@ class BoundedParticipation(Frozen):
 
     @property
     def expected_cohort(self) -> float:
+        """Devices that take part in a round."""
         return float(self.cohort)
 
     @property
     def largest_cohort(self) -> int:
+        """Devices that take part in a round at most."""
         return self.cohort
 
 
@@ -79,17 +82,17 @@ class AggregationPolicy(Frozen):
     corrupt_fraction: Fraction = Field(
         default=0.05, validation_alias="corrupt_share", serialization_alias="corrupt_share"
     )
-    """gamma: the fraction of a cohort that may work with the server."""
+    """Fraction of a cohort that may work with the server, the gamma of Bell et al. 2020."""
     dropout_fraction: Fraction = Field(
         default=0.1, validation_alias="dropout_share", serialization_alias="dropout_share"
     )
-    """delta: the fraction of a cohort that may vanish in a round."""
+    """Fraction of a cohort that may vanish in a round, the delta of Bell et al. 2020."""
     min_survivors: int = Field(ge=2)
-    """Fewer devices in a sum than this, and the round ends with nothing revealed."""
+    """Fewest devices in a sum; with fewer the round ends and nothing is revealed."""
     modulus_bits: int = Field(ge=8, le=32)
     """Coordinates of the sum are counted modulo at least 2^modulus_bits; it sets the grid and the size of uploads."""
     shards: int = Field(default=1, ge=1, le=10_000)
-    """A cohort is split into so many sums; each carries all its noise by itself."""
+    """Sums that a cohort is split into; each carries all its noise by itself."""
     security_bits: int = Field(default=40, ge=30, le=128)
     """Drawing holders at random betrays some device with probability at most 2^-security_bits a round."""
     failure_bits: int = Field(default=30, ge=10, le=128)

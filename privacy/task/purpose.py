@@ -5,4 +5,4 @@ from __future__ import annotations
 from typing import Literal
 
 Purpose = Literal["training", "tuning", "evaluation", "analytics"]
-"""What a round is run for. All cost the same: the devices cannot tell them apart."""
+"""What a round is run for. All purposes cost the same: devices cannot tell them apart."""

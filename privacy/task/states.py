@@ -31,7 +31,7 @@ class Total:
     """The exact sum over one shard's survivors, as long as no coordinate leaves the modulus.
 
     Attributes:
-        sums: int64[length].
+        sums: int64[length], the sum itself.
         cohort: how many devices shared keys; the noise of each was sized for this number.
         survivors: how many devices are in the sum.
         rotation: public 32-byte seed of the rotation that the devices applied; None for a sum that no modulus confines,
@@ -47,7 +47,14 @@ class Total:
 
 
 def joint_transcript(shards: Sequence[str]) -> str:
-    """Hex digest of what a round is about to unmask: of one shard its own, of several the digest of theirs."""
+    """Return the hex digest of what a round is about to unmask.
+
+    Args:
+        shards: transcripts of the round's shards, in hex.
+
+    Returns:
+        Of a single shard its own transcript, of several the SHA-256 of theirs.
+    """
     if len(shards) == 1:
         return shards[0]
     return sha256(b"havenfl/secagg/shards/1", *map(bytes.fromhex, shards)).hex()

@@ -93,9 +93,9 @@ class SequenceSpec(Frozen):
     kind: Literal["sequence"] = "sequence"
     unit: Literal["words", "characters"]
     vocabulary: int = Field(ge=16, le=1 << 24)
-    """Tokens are numbered from 1 to before it; 0 is padding."""
+    """Tokens are numbered from 1 to `vocabulary` - 1; 0 is padding."""
     length: int = Field(ge=1, le=4_096)
-    """A text's first so many tokens are read."""
+    """Tokens read of a text, the first ones."""
 
 
 InputSpec = Annotated[FeatureSpec | SequenceSpec, Field(discriminator="kind")]
@@ -110,6 +110,7 @@ class ParameterSpec(Frozen):
 
     @property
     def size(self) -> int:
+        """Number of the tensor's coordinates."""
         return math.prod(self.shape)
 
 
@@ -143,8 +144,8 @@ class LocalTraining(Frozen):
 class LocalSgd(Frozen):
     """Plain SGD over the device's messages in random order (McMahan et al. 2017), clipped as a whole afterwards.
 
-    The device-level guarantee is the same. Nothing is promised for a single message, and from one device's own update
-    its number of steps could be told.
+    The device-level guarantee is that of every task. Nothing is promised for a single message, and from one device's
+    own update its number of steps could be told.
     """
 
     kind: Literal["sgd"] = "sgd"
@@ -155,7 +156,7 @@ class LocalSgd(Frozen):
 
     @property
     def message_noise(self) -> float:
-        """None, ever."""
+        """Noise multiplier of the local training: 0, as there is no noise in it."""
         return 0.0
 
 
@@ -170,9 +171,9 @@ class AdaptiveClip(Frozen):
     """
 
     quantile: float = Field(default=0.5, gt=0, lt=1)
-    """The share of updates that should be within the clip."""
+    """Fraction of updates that should be within the clip."""
     learning_rate: float = Field(default=0.2, gt=0, le=1)
-    """The clip is multiplied by exp(-learning_rate * (share within - quantile)) after each round."""
+    """The clip is multiplied by exp(-learning_rate * (fraction within - quantile)) after each round."""
     sensitivity_fraction: float = Field(default=0.1, gt=0, le=1, validation_alias="share", serialization_alias="share")
     """L2 sensitivity of the scaled bit, over `clip`."""
 
@@ -181,14 +182,15 @@ class DeviceMechanism(Frozen):
     """Clip of one device's update, and noise on the sum of a round."""
 
     clip: float = Field(gt=0)
-    """L2 bound of a device's whole update; of the first round, if it adapts."""
+    """L2 bound of a device's whole update; that of the first round, if it adapts."""
     adaptive: AdaptiveClip | None = None
     correlation: Correlation | None = None
     """Noise that the server adds, correlated from round to round, where devices would add their own. Then the claim
     does not hold against the server: it sees the exact sum of every round."""
     noise_multiplier: float = Field(ge=0)
     """Standard deviation of the honest survivors' noise in the sum, over what a device may contribute: `clip`, and the
-    statistics and the clip's own bit if there are any. With a correlation: of the independent z behind the noise."""
+    statistics and the clip's own bit if there are any. With a correlation, that of the independent z behind the
+    noise."""
 
 
 class Statistic(Frozen):
@@ -209,6 +211,7 @@ class Window(Frozen):
 
     @property
     def seconds(self) -> int:
+        """Length of the window in seconds."""
         return self.days * 86_400
 
 
@@ -251,7 +254,7 @@ class TaskSpec(Frozen):
     training: Training
     mechanism: DeviceMechanism
     statistics: tuple[Statistic, ...] = ()
-    """What devices report beside their update, in this order; empty by default."""
+    """What devices report beside their update, in this order."""
     participation: Participation
     aggregation: AggregationPolicy
     budget: Budget
@@ -349,12 +352,12 @@ class TaskSpec(Frozen):
         return cohort if shards == 1 else largest_draw(cohort, self.shard_cohort / cohort)
 
     def with_clip(self, clip: float) -> TaskSpec:
-        """The task in a round whose clip is this; noise and sensitivity, in steps of the grid, do not change."""
+        """Return the task of a round with another clip; noise and sensitivity, in steps of the grid, do not change."""
         return self.model_copy(update={"mechanism": self.mechanism.model_copy(update={"clip": clip})})
 
     @cached_property
     def id(self) -> str:
-        """Hex SHA-256 of the canonical bytes."""
+        """Name of the task: hex SHA-256 of its canonical bytes."""
         return sha256(_DOMAIN.encode(), self.canonical()).hex()
 
 
@@ -371,14 +374,16 @@ def _with_simulation_block(json_data: str | bytes | bytearray) -> str | bytes | 
 
 
 def sign_task(spec: TaskSpec, operator: Signer) -> bytes:
-    """The operator's signature followed by the task's canonical bytes."""
+    """Return the operator's signature, of 64 bytes, followed by the task's canonical bytes."""
     body = spec.canonical()
     return operator.sign(_DOMAIN, body) + body
 
 
 @lru_cache(maxsize=64)
 def open_task(signed: bytes, operator_public: bytes) -> TaskSpec:
-    """Verify and parse what `sign_task` made; remembered, since every round of a task brings the same bytes.
+    """Verify and parse what `sign_task` made.
+
+    The result is remembered, since every round of a task brings the same bytes.
 
     Raises:
         TaskError: when the signature, the record or its canonical form is not as expected.

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 from dp_accounting import dp_event
 from dp_accounting.pld import PLDAccountant
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from opacus.accountants.utils import get_noise_multiplier
 
-from privacy.accounting import composition, second_opinion
-from privacy.accounting import composition as exposure
+from privacy.accounting import composition, composition as exposure, second_opinion
 from privacy.accounting.accountant import (
     AccountantsDisagree,
     confirmed_spend,

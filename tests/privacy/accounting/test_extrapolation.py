@@ -66,7 +66,7 @@ def test_the_average_has_the_noise_of_the_fleets(
         participation=plan,
         aggregation=own,
         mechanism=DeviceMechanism(clip=0.5, noise_multiplier=multiplier, adaptive=adaptive),
-        statistics=(Statistic(name="loss", bound=3.0, share=0.2),) if extras else (),
+        statistics=(Statistic(name="loss", bound=3.0, sensitivity_fraction=0.2),) if extras else (),
         budget=Budget(delta=1e-6),
         simulation=SimulationOnly(fleet=fleet),
     )
@@ -92,7 +92,7 @@ def test_noise_of_the_servers_own_is_added_once_whatever_the_shards() -> None:
 
 
 def test_the_small_noise_is_still_sampled_finely_enough() -> None:
-    """From 16 steps on a device's share is a Gaussian for all purposes; the modulus grows until there are as many."""
+    """From 16 steps on a device's noise is a Gaussian for all purposes; the modulus grows until there are as many."""
     fleet = Fleet(
         population=10**8,
         participation=BoundedParticipation(cohort=100_000, max_participations=1),
@@ -112,18 +112,18 @@ def test_the_small_noise_is_still_sampled_finely_enough() -> None:
         simulation=SimulationOnly(fleet=fleet),
     )
     bits = smallest_modulus(task)
-    found = Mechanism.for_cohort(with_modulus(task, bits), 200)
+    fine = Mechanism.for_cohort(with_modulus(task, bits), 200)
     assert bits > 16
-    assert found.variance >= 16**2
-    assert found.rounding_cost <= 1.01
-    assert found.noise_multiplier == pytest.approx(noise, rel=0.005)
+    assert fine.variance >= 16**2
+    assert fine.rounding_cost <= 1.01
+    assert fine.noise_multiplier == pytest.approx(noise, rel=0.005)
 
 
 def test_noise_that_devices_really_draw_averages_to_the_fleets() -> None:
     """Of 10 devices against 500 in two shards, all honest; 4,096 coordinates, so within 1.1% a deviation."""
     task = make_extrapolated_task(model=make_task(4_096).model)
     drawn = [average_of_nothing(task, 10, 1), average_of_nothing(fleet_task(task), 250, 2)]
-    own, there = (float(np.std(one)) for one in drawn)
+    own, there = (float(np.std(values)) for values in drawn)
     assert own == pytest.approx(there, rel=0.06)
     assert own == pytest.approx(noise_of_average(task) / math.sqrt(0.65), rel=0.05)
 
@@ -177,7 +177,7 @@ def test_correlated_noise_is_accounted_for_by_the_fleets_limits() -> None:
         ({"participation": BoundedParticipation(cohort=10, max_participations=1)}, "expected bounded, got poisson"),
         (
             {"aggregation": AggregationPolicy(corrupt_fraction=0.1, min_survivors=2, modulus_bits=32)},
-            "expected corrupt and drop-out shares",
+            "expected corrupt and drop-out fractions",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from privacy.base.errors import first_line, what_is_wrong
 
 
 class Inner(Frozen):
-    share: float
+    fraction: float
 
 
 class Outer(Frozen):
@@ -21,10 +21,10 @@ class Outer(Frozen):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"inner": {"share": 0.5}}', "key: is missing"),
-        ('{"inner": {"share": 0.5}, "key": "k", "kye": "SECRET"}', "kye: unknown key"),
-        ('{"inner": {"share": "SECRET"}, "key": "k"}', "inner.share: Input should be a valid number"),
-        ('{"inner": {"chair": 0.5}}', "inner.share: is missing; inner.chair: unknown key; key: is missing"),
+        ('{"inner": {"fraction": 0.5}}', "key: is missing"),
+        ('{"inner": {"fraction": 0.5}, "key": "k", "kye": "SECRET"}', "kye: unknown key"),
+        ('{"inner": {"fraction": "SECRET"}, "key": "k"}', "inner.fraction: Input should be a valid number"),
+        ('{"inner": {"chair": 0.5}}', "inner.fraction: is missing; inner.chair: unknown key; key: is missing"),
         ("SECRET", "the whole: Invalid JSON: expected value at line 1 column 1"),
     ],
 )

@@ -26,7 +26,10 @@ from tests.support.tasks import make_extrapolated_task, make_task
 
 OPERATOR = Signer.from_seed(bytes(range(32)))
 SIGNED = sign_task(make_task(), OPERATOR)
-COUNT, LOSS = Statistic(name="examples", bound=50.0, share=0.75), Statistic(name="loss", bound=4.0, share=1.0)
+COUNT, LOSS = (
+    Statistic(name="examples", bound=50.0, sensitivity_fraction=0.75),
+    Statistic(name="loss", bound=4.0, sensitivity_fraction=1.0),
+)
 
 
 def test_round_trip_keeps_the_identity() -> None:
