@@ -17,7 +17,7 @@ from privacy.base.signing import SIGNATURE_BYTES
 from privacy.mechanism.mechanism import Mechanism, smallest_modulus, with_modulus
 from privacy.mechanism.rotation import spread
 from privacy.secagg.membership.graph import NeighbourTable
-from privacy.secagg.membership.params import Parameters, parameters
+from privacy.secagg.membership.params import Parameters, default_min_survivors, default_shards, parameters
 from privacy.secagg.messages import (
     Advert,
     EncryptedShares,
@@ -48,17 +48,34 @@ from privacy.task.task import (
     TaskSpec,
 )
 
-_ONE_SHARD, _SHARD = 750, 400
 _GRINDING_BITS = 64
-"""An operator may try so many task ids, in bits, until the lots suit it."""
+"""The binary logarithm of how many task ids an operator may try until the lots suit it."""
 _MOST_BITS = 32
 _THOUSANDTHS = 1_000
-_DEALT = EncryptedShares(bytes(2 * SHARE_BYTES + SEAL_OVERHEAD), bytes(TAG_BYTES), bytes(TAG_BYTES))
+_EMPTY_SHARES = EncryptedShares(bytes(2 * SHARE_BYTES + SEAL_OVERHEAD), bytes(TAG_BYTES), bytes(TAG_BYTES))
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What an engineer wants. `epsilon` or `noise_multiplier` is given, not both; None elsewhere leaves it open."""
+    """What an engineer wants of a task.
+
+    Attributes:
+        cohort: devices expected in a round.
+        rounds: rounds of the task.
+        dimension: coordinates of the model.
+        clip: L2 bound of a device's update, in the units of the model's weights.
+        delta: delta of the guarantee, between 0 and 1.
+        epsilon: what all rounds may spend; this or `noise_multiplier` is given, not both.
+        noise_multiplier: noise of the honest devices' sum over the sensitivity.
+        participation: whether the server draws cohorts in secret, or nothing random is claimed.
+        population: devices to draw from, under `poisson`.
+        max_participations: rounds that one device takes part in at most, under `bounded`.
+        corrupt_fraction: fraction of a cohort that may work with the server, at least 0 and below 0.5.
+        dropout_fraction: fraction of a cohort that may vanish in a round, at least 0 and below 0.5.
+        min_survivors: fewest devices in a shard's sum; None: a quarter of it.
+        shards: sums that a cohort is split into; None: as many as `default_shards` says.
+        bits: bits of the modulus, 8 to 32; None: the fewest that do.
+    """
 
     cohort: int
     rounds: int
@@ -79,7 +96,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Plan:
-    """One column of figures; bytes are of one device in one round, noise is per coordinate."""
+    """What one cohort costs; bytes are of one device in one round, noise is a standard deviation per coordinate."""
 
     cohort: int
     shards: int
@@ -91,34 +108,35 @@ class Plan:
     headroom: float
     """Half the modulus over the standard deviation of a coordinate of the sum, should all devices pull one way."""
     rounding_cost: float
+    """The sensitivity after rounding over that before it, at least 1."""
     holders: int
     threshold: int
     quorum: int
     survivors_required: int
     security_bits: int | None
-    """Holders drawn at random betray some device with probability at most 2^-security_bits a round; None: nothing is
-    drawn."""
+    """Holders drawn at random betray some device with probability at most 2^-security_bits a round; None without a
+    draw."""
     failure_bits: int | None
     """Drop-outs as assumed spoil a round with probability at most 2^-failure_bits; None: never."""
     masks: int
     noise_steps: float
-    """Standard deviation of one device's noise, in steps of the grid."""
+    """The noise of one device, in steps of the grid."""
     noise_device: float
-    """The same in the units of the model's weights."""
+    """The noise of one device, in the units of the model's weights."""
     noise_sum: float
-    """Of the sum of all devices, in the units of the model's weights: more than the honest share that is charged."""
+    """The noise of all devices' sum, in the units of the model's weights: more than the honest part that is charged."""
     noise_mean: float
-    """The same over the cohort."""
+    """The noise of the mean update, in the units of the model's weights."""
     error_over_clip: float
-    """Expected length of the noise in the mean update, over the clip."""
+    """The expected length of the noise in the mean update, over the clip."""
     upload: int
     download: int
     shard_corrupt_fraction: float | None
-    """What `corrupt_fraction` has to be in each shard for the goal's to hold of the cohort; None with one shard."""
+    """What `corrupt_fraction` must be in each shard for the goal's to hold of the cohort; None with a single shard."""
 
 
 def plan(goal: Goal) -> Plan:
-    """The figures of a goal.
+    """Compute what a goal costs, with the code that will run it.
 
     Raises:
         ValueError: naming what to change, when no parameters meet the goal (ParameterError, MechanismError and
@@ -154,22 +172,28 @@ def plan(goal: Goal) -> Plan:
         error_over_clip=noise_sum / goal.cohort * math.sqrt(goal.dimension) / goal.clip,
         upload=_upload(task, params),
         download=_download(task, params),
-        shard_corrupt_fraction=_shard_share(task, goal.cohort),
+        shard_corrupt_fraction=_shard_corrupt_fraction(task, goal.cohort),
     )
 
 
 def shard_corrupt_fraction(fleet_fraction: float, cohort: int, shards: int, security_bits: int) -> float:
-    """The corrupt fraction to assume of every shard when `fleet_fraction` of `cohort` devices is corrupt, by lot.
+    """Return the corrupt fraction to assume of each shard, by lot, when `fleet_fraction` of a cohort is corrupt.
 
     Each of the K = floor(fleet_fraction * cohort) corrupt devices falls into a given shard with probability 1 / shards,
     and so does each honest one: they number X ~ Bin(K, 1 / shards) and, independently, Y ~ Bin(cohort - K, 1 / shards).
-    A share c of the shard's X + Y devices is exceeded when c Y < (1 - c) X, so with probability
+    A fraction c of the shard's X + Y devices is exceeded when c Y < (1 - c) X, so with probability
 
         sum over x of P[X = x] P[Y < x (1 - c) / c],
 
     which falls as c grows. The union bound over the shards, and over 2^64 task ids that an operator may try for lots
     that suit it, asks for at most 2^-(security_bits + 64) / shards. Whoever chose the cohort must not have known the
     lots.
+
+    Args:
+        fleet_fraction: fraction of the cohort that is corrupt, at least 0 and below 0.5.
+        cohort: devices in all shards together.
+        shards: how many shards the lots are over.
+        security_bits: the binary logarithm of how seldom any shard may hold more.
 
     Returns:
         The smallest such c in thousandths, to be put into the task.
@@ -179,21 +203,21 @@ def shard_corrupt_fraction(fleet_fraction: float, cohort: int, shards: int, secu
     drawn = np.arange(1, corrupt + 1)
     of_corrupt = binom.pmf(drawn, corrupt, 1 / shards)
 
-    def fits(share: int) -> bool:
-        too_few = (drawn * (_THOUSANDTHS - share) - 1) // share
+    def fits(thousandths: int) -> bool:
+        too_few = (drawn * (_THOUSANDTHS - thousandths) - 1) // thousandths
         return bool(of_corrupt @ binom.cdf(too_few, cohort - corrupt, 1 / shards) <= goal)
 
-    shares = range(1, _THOUSANDTHS)
-    return (1 + bisect_left(shares, True, key=fits)) / _THOUSANDTHS
+    return (1 + bisect_left(range(1, _THOUSANDTHS), True, key=fits)) / _THOUSANDTHS
 
 
 def _task(goal: Goal) -> TaskSpec:
     participation = _participation(goal)
-    shards = _shards(goal.cohort) if goal.shards is None else goal.shards
+    shards = default_shards(goal.cohort) if goal.shards is None else goal.shards
+    min_survivors = default_min_survivors(goal.cohort, shards) if goal.min_survivors is None else goal.min_survivors
     aggregation = AggregationPolicy(
         corrupt_fraction=goal.corrupt_fraction,
         dropout_fraction=goal.dropout_fraction,
-        min_survivors=_quarter(goal.cohort, shards) if goal.min_survivors is None else goal.min_survivors,
+        min_survivors=min_survivors,
         modulus_bits=_MOST_BITS if goal.bits is None else goal.bits,
         shards=shards,
     )
@@ -230,22 +254,14 @@ def _noise(goal: Goal, participation: Participation, aggregation: AggregationPol
     return noise_multiplier_for(participation, goal.rounds, goal.epsilon, goal.delta, aggregation)
 
 
-def _shards(cohort: int) -> int:
-    return 1 if cohort <= _ONE_SHARD else -(-cohort // _SHARD)
-
-
-def _quarter(cohort: int, shards: int) -> int:
-    return max(2, cohort // max(1, shards) // 4)
-
-
 def _headroom(mechanism: Mechanism, cohort: int) -> float:
-    """The rotation spreads a sum of norm n * bound over the coordinates; `rotation.spread` says how evenly."""
+    """Return `Plan.headroom`: the rotation spreads a sum of norm n * bound as evenly as `rotation.spread` says."""
     pulled = cohort * mechanism.norm_bound / math.sqrt(spread(mechanism.task.length))
     half = 2.0 ** (mechanism.task.aggregation.modulus_bits - 1)
     return half / math.hypot(pulled, math.sqrt(mechanism.variance * cohort))
 
 
-def _shard_share(task: TaskSpec, cohort: int) -> float | None:
+def _shard_corrupt_fraction(task: TaskSpec, cohort: int) -> float | None:
     policy = task.aggregation
     if policy.shards == 1:
         return None
@@ -253,7 +269,7 @@ def _shard_share(task: TaskSpec, cohort: int) -> float | None:
 
 
 def _masks(params: Parameters) -> int:
-    """Of one device, its own included: on a random graph those that it draws, and as many that draw it."""
+    """Return the masks of one device, its own included; a random graph has those it draws, and as many that draw it."""
     if params.complete:
         return params.cohort
     others = params.cohort - 1
@@ -266,14 +282,15 @@ def _upload(task: TaskSpec, params: Parameters) -> int:
     revealed = dict.fromkeys(range(params.degree), bytes(SHARE_BYTES))
     masked = len(encode_masked(np.empty(0, word_type(bits)))) + word_count(bits, task.length) * word_type(bits).itemsize
     check = len(encode_consistency_check(bytes(SIGNATURE_BYTES)))
-    return Advert.BYTES + len(encode_encrypted_shares(_dealt(params))) + masked + check + len(encode_revealed(revealed))
+    shares = len(encode_encrypted_shares(_shares(params)))
+    return Advert.BYTES + shares + masked + check + len(encode_revealed(revealed))
 
 
 def _download(task: TaskSpec, params: Parameters) -> int:
-    """Task and revocation list aside, which are as long as their contents."""
+    """Return the bytes that a device is sent in a round, but for task and revocation list."""
     everyone = tuple(range(params.cohort))
     roster = len(Roster(()).encode()) + params.cohort * Advert.BYTES
-    own = len(InputRequest(_dealt(params), everyone, b"").encode_own())
+    own = len(InputRequest(_shares(params), everyone, b"").encode_own())
     model = len(InputRequest.encode_model(b"")) + 4 * task.model.dimension
     table = NeighbourTable.of(dict.fromkeys(everyone, ()), everyone, params).encode()
     survivors = len(Survivors(Members(everyone), table).encode())
@@ -281,6 +298,6 @@ def _download(task: TaskSpec, params: Parameters) -> int:
     return roster + own + model + survivors + len(checks)
 
 
-def _dealt(params: Parameters) -> dict[int, EncryptedShares]:
-    """What a device deals, and on average is dealt."""
-    return dict.fromkeys(range(params.cohort - 1 if params.complete else params.degree), _DEALT)
+def _shares(params: Parameters) -> dict[int, EncryptedShares]:
+    """Return as many encrypted shares as a device sends, and on average is sent."""
+    return dict.fromkeys(range(params.cohort - 1 if params.complete else params.degree), _EMPTY_SHARES)

@@ -20,9 +20,9 @@ GOAL = Goal(cohort=64, rounds=30, dimension=16_385, clip=0.5, delta=1e-5, epsilo
 
 def test_the_demonstration() -> None:
     """1,000 devices, 64 expected: the figures of the run itself."""
-    found = plan(GOAL)
-    assert (found.noise_multiplier, found.epsilon, found.bits) == (0.63, 7.952, 16)
-    assert (found.holders, found.threshold, found.survivors_required, found.masks) == (64, 34, 58, 64)
+    figures = plan(GOAL)
+    assert (figures.noise_multiplier, figures.epsilon, figures.bits) == (0.63, 7.952, 16)
+    assert (figures.holders, figures.threshold, figures.survivors_required, figures.masks) == (64, 34, 58, 64)
 
 
 @pytest.mark.parametrize("cohort", [12, 135])
@@ -62,25 +62,27 @@ def test_masks_are_those_of_a_real_round() -> None:
 
 
 def test_noise_in_the_mean_is_of_every_device_and_no_less_than_what_is_charged() -> None:
-    found = plan(GOAL)
-    assert found.noise_sum == pytest.approx(found.noise_device * 64**0.5)
-    assert found.noise_mean == pytest.approx(found.noise_sum / 64)
-    assert 1.0 < found.noise_sum / (0.63 * 0.5) < 1.2
-    assert found.error_over_clip == pytest.approx(found.noise_mean * 16_385**0.5 / 0.5)
+    figures = plan(GOAL)
+    assert figures.noise_sum == pytest.approx(figures.noise_device * 64**0.5)
+    assert figures.noise_mean == pytest.approx(figures.noise_sum / 64)
+    assert 1.0 < figures.noise_sum / (0.63 * 0.5) < 1.2
+    assert figures.error_over_clip == pytest.approx(figures.noise_mean * 16_385**0.5 / 0.5)
 
 
-@pytest.mark.parametrize(("share", "cohort", "shards"), [(0.05, 10_000, 25), (0.01, 900, 3), (0.1, 51_200, 100)])
-def test_the_share_of_a_shard_is_the_smallest_with_a_small_enough_tail(share: float, cohort: int, shards: int) -> None:
+@pytest.mark.parametrize(("fraction", "cohort", "shards"), [(0.05, 10_000, 25), (0.01, 900, 3), (0.1, 51_200, 100)])
+def test_the_fraction_of_a_shard_is_the_smallest_with_a_small_enough_tail(
+    fraction: float, cohort: int, shards: int
+) -> None:
     """By another way than the planner's: first how large a shard is, then how many of those are corrupt."""
-    sizes, corrupt = np.arange(1, cohort + 1), round(share * cohort)
+    sizes, corrupt = np.arange(1, cohort + 1), round(fraction * cohort)
     chance = binom.pmf(sizes, cohort, 1 / shards)
 
     def tail(least: float) -> float:
         exceeded = hypergeom.sf(np.floor(least * sizes + 1e-9), cohort, corrupt, sizes)
         return float(shards * 2.0**64 * (chance @ exceeded))
 
-    found = shard_corrupt_fraction(share, cohort, shards, 40)
-    assert tail(found) <= 2.0**-40 < tail(found - 0.001)
+    bound = shard_corrupt_fraction(fraction, cohort, shards, 40)
+    assert tail(bound) <= 2.0**-40 < tail(bound - 0.001)
 
 
 @pytest.mark.parametrize(
