@@ -18,9 +18,10 @@ class OutputDirectoryError(ValueError):
 
 @dataclass(frozen=True)
 class ManagedDirectory:
-    """What makes a directory one of a command's.
+    """The rule by which a command knows its own directories.
 
     Attributes:
+        command: the command, as messages name it.
         marker: the file that says what was asked for; the first to be written.
         again: what to do about a directory that exists, for a message.
     """
@@ -47,10 +48,15 @@ class ManagedDirectory:
             )
 
     def create(self, path: Path, definition: str, *, force: bool) -> None:
-        """A new directory with its marker in it.
+        """Make a new directory with its marker in it.
+
+        Args:
+            path: the directory.
+            definition: the marker's text.
+            force: whether an earlier directory of the same command may be replaced.
 
         Raises:
-            OutputDirectoryError: as `check`; when it cannot be written, or a process runs in what it replaces.
+            OutputDirectoryError: when `check` refuses it, it cannot be written, or a process runs in what it replaces.
         """
         self.check(path, force=force)
         try:
@@ -69,7 +75,7 @@ class ManagedDirectory:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Keep other processes out of a directory.
+    """Keep other processes out of a directory while the context lasts.
 
     Raises:
         OutputDirectoryError: when another process is in it.

@@ -1,4 +1,4 @@
-"""Recomputable randomness for simulations: whoever knows the seed can recompute, and remove, all noise.
+"""Randomness of a seed, for simulations: whoever knows the seed can recompute, and remove, all noise.
 
 Nothing imports `simulations`, so no device or server outside a simulation can build one of these.
 """
@@ -12,7 +12,7 @@ from privacy.base.randomness import SEED_BYTES, Keystream, Origin
 
 
 class SeededRandomness:
-    """A keystream that depends on nothing but its seed."""
+    """A keystream that depends on nothing but its seed; implements `privacy.base.randomness.Randomness`."""
 
     origin: Origin = "seeded"
 
@@ -20,6 +20,7 @@ class SeededRandomness:
         self._stream = Keystream(seed)
 
     def token(self, size: int) -> bytes:
+        """Return the next `size` bytes."""
         return self._stream.read(size)
 
 
@@ -31,10 +32,11 @@ class SeedTree:
 
     @classmethod
     def root(cls, seed: int) -> SeedTree:
+        """Return the tree of a run's seed."""
         return cls(sha256(b"havenfl/seed/1", str(seed).encode()))
 
     def child(self, *labels: str | int | bytes) -> SeedTree:
-        """The subtree under `labels`."""
+        """Return the subtree under `labels`; a label of another type is another label."""
         node = self.node
         for label in labels:
             raw = label if isinstance(label, bytes) else f"{type(label).__name__}:{label}".encode()
@@ -42,17 +44,17 @@ class SeedTree:
         return SeedTree(node)
 
     def key(self) -> bytes:
-        """32 bytes of this node, for a signing key."""
+        """Return 32 bytes of this node, for a signing key."""
         return sha256(self.node, b"key")
 
     def integer(self) -> int:
-        """A 63-bit seed of this node, for libraries that take one."""
+        """Return a seed of 63 bits of this node, for libraries that take one."""
         return int.from_bytes(sha256(self.node, b"integer")[:8], "big") >> 1
 
     def unit(self) -> float:
-        """A multiple of 2^-53 in [0, 1) of this node: a coin to compare with a probability."""
+        """Return a multiple of 2^-53 in [0, 1) of this node: a coin to compare with a probability."""
         return (self.integer() >> 10) * 2.0**-53
 
     def stream(self) -> SeededRandomness:
-        """The random stream of this node."""
+        """Return the random stream of this node, from its beginning."""
         return SeededRandomness((sha256(self.node, b"stream/1") + sha256(self.node, b"stream/2"))[:SEED_BYTES])

@@ -1,4 +1,4 @@
-"""What becomes of a device in a round."""
+"""What goes wrong with a device in a round: it cannot be reached, drops out, is late, crashes or poisons."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _NOON = 12
 
 @dataclass(frozen=True)
 class Loss:
-    """Where a device is lost to a round.
+    """The place where a device is lost to a round.
 
     Attributes:
-        late: it did this stage's work, but its answer came after the deadline.
+        stage: the first stage that it does not answer in time.
+        late: whether it did this stage's work, but its answer came after the deadline.
     """
 
     stage: Stage
@@ -33,7 +34,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A population's faults; small to pickle."""
+    """The faults of a population; small to pickle."""
 
     seed: SeedTree
     availability: AvailabilityConfig
@@ -42,12 +43,12 @@ class Scenario:
 
     @classmethod
     def of(cls, config: RunConfig, seed: SeedTree) -> Scenario:
-        """That a configuration describes."""
+        """Return the scenario that a configuration describes."""
         own = seed.child("faults")
         return cls(own, config.availability, config.faults, Poison(own, config.poison))
 
     def loss(self, device: int, number: int) -> Loss | None:
-        """How the device is lost in round `number`, before or after it trained; None when it answers to the end.
+        """Return how the device is lost in round `number`, before or after it trained; None when it answers to the end.
 
         A device that cannot be reached is lost at the first stage: the server has drawn it all the same, so the draw
         stays random, whatever decides who can be reached.
@@ -57,10 +58,10 @@ class Scenario:
         return self._loss(device, number) if self._lossy else None
 
     def altered(self, device: int, update: Update) -> Update:
-        """What the device passes on as its update.
+        """Return what the device passes on as its update.
 
         Raises:
-            TrainingError: when its training crashes.
+            TrainingError: when the device is one of those whose training crashes.
         """
         if self._has(device, "crashing", self.faults.crashing):
             raise TrainingError("the device's training crashed")
@@ -70,15 +71,15 @@ class Scenario:
 
     @property
     def alters(self) -> bool:
-        """Whether any device passes on something else than it learnt."""
+        """Whether any device passes on another update than its training gave."""
         poison = self.poison.config
         return bool(self.faults.crashing or self.faults.not_finite or (poison.fraction and poison.boost != 1))
 
-    def _has(self, device: int, fault: str, share: float) -> bool:
-        return share > 0 and self.seed.child(fault, device).unit() < share
+    def _has(self, device: int, fault: str, fraction: float) -> bool:
+        return fraction > 0 and self.seed.child(fault, device).unit() < fraction
 
     def _reachable(self, device: int, number: int) -> bool:
-        """One draw a device and night (from noon to noon) decides over all its hours, so that it stays for a while."""
+        """Tell by one draw for a device's night, from noon to noon: all hours follow, so that it stays for a while."""
         plan = self.availability
         if min(plan.hours) == 1:
             return True
@@ -106,10 +107,10 @@ class Scenario:
         return None
 
     def _slowness(self, device: int) -> float:
-        """Standard normal, for all rounds."""
+        """Draw a device's standard normal slowness, the same in all rounds."""
         return float(np.random.default_rng(self.seed.child("slowness", device).integer()).standard_normal())
 
     def _is_late(self, slowness: float) -> bool:
-        """By how far it is from the median: a sum of two standard normals."""
+        """Compare with the deadline a latency so far from its median: a sum of two standard normals."""
         median, spread = self.faults.latency, self.faults.latency_spread * math.sqrt(0.5)
         return median is not None and math.log(median) + spread * slowness > math.log(self.faults.deadline)

@@ -1,4 +1,4 @@
-"""Which model a run trains, and what the model reads."""
+"""The model that a run trains, and what it reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _WORDS = 16_384
 
 
 def make_known(architecture: str) -> str:
-    """Register an architecture given as `package.module:factory`, in every process that builds it; returns the name.
+    """Register an architecture given as `package.module:factory`; every process that builds it has to do so.
+
+    Returns:
+        The name itself, which tasks carry.
 
     Raises:
         ConfigError: when there is no such factory.
@@ -36,7 +39,7 @@ def make_known(architecture: str) -> str:
 
 
 def input_spec(training: TrainingConfig) -> InputSpec:
-    """How texts become what the model reads."""
+    """Return how texts become what the model reads, with the defaults of known architectures filled in."""
     unit = training.inputs or _READS.get(training.architecture)
     if unit is None or unit == "ngrams":
         return FeatureSpec(buckets=training.buckets or _WORDS)

@@ -1,4 +1,4 @@
-"""The configuration of a run: a TOML file, and flags over it. Unknown keys are refused by name."""
+"""The whole configuration of a run as one frozen model, and how it is read from a TOML file and flags over it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from simulations.config.sections import AvailabilityConfig, FaultsConfig, FleetC
 
 MAX_SEED = 2**63 - 1
 LOCAL_RAY = "local"
-"""A Ray of the run's own, on this machine."""
+"""The address that stands for a Ray of the run's own, on this machine."""
 _ONE_SHARD, _SHARD = 750, 400
+"""Devices in the largest cohort of one shard, which leaves room for a larger draw, and in a shard of larger ones."""
 
 
 def shards_for(cohort: int) -> int:
-    """One up to 750 devices, which leaves room for a draw that is larger than expected; else of about 400."""
+    """Return how many shards a cohort is split into by default: one up to 750 devices, else such of about 400."""
     return 1 if cohort <= _ONE_SHARD else -(-cohort // _SHARD)
 
 
@@ -40,11 +41,11 @@ class DataConfig(Section):
     time_column: str | None = None
     """When a message was written: devices come to hold theirs as rounds pass, and the newest fifth is for testing."""
     history: float = Field(default=0.5, ge=0, le=1)
-    """With a time column: the share of the training messages, the oldest, that devices hold before round 1."""
+    """With a time column: the fraction of the training messages, the oldest, that devices hold before round 1."""
     partition: str | None = None
-    """How rows without users are spread over devices: `dirichlet:ALPHA`, or `time`, each a run of consecutive ones."""
+    """How rows without users are spread over devices: `dirichlet:ALPHA`, or `time`, each a run of consecutive rows."""
     devices: int = Field(default=1_000, ge=2, le=1 << 30)
-    """How many devices the generator or the partition makes; with a user column every user is one."""
+    """How many devices the generator or the partition makes; with a user column every user is a device."""
 
 
 class PrivacyConfig(Section):
@@ -54,22 +55,22 @@ class PrivacyConfig(Section):
     noise_multiplier: float | None = Field(default=None, ge=0, le=1_000)
     delta: float = Field(default=1e-5, gt=0, lt=0.5)
     clip: float = Field(default=0.5, ge=1e-6, le=1e6)
-    """L2 bound of a device's update; of the first round, if it adapts."""
+    """L2 bound of a device's update; if it adapts, that of the first round."""
     clip_quantile: float | None = Field(default=None, gt=0, lt=1)
     """Let the clip follow this quantile of the updates' norms; one bit a device pays for it, under the same noise."""
     participation: Literal["poisson", "bounded"] = "poisson"
     max_participations: int = Field(default=6, ge=1, le=1_000_000)
     """How often one device takes part at most, under `bounded`."""
     min_separation: int = Field(default=1, ge=1, le=1_000_000)
-    """How many rounds a device sits out between two, less one, under `bounded`."""
+    """How many rounds two participations of one device lie apart at least, under `bounded`."""
     noise: Literal["devices", "correlated"] = "devices"
-    """Who adds it: every device a share, or the server, correlated from round to round: less of it in the model, for a
-    claim that does not hold against the server."""
+    """Who adds the noise: every device a part, or the server, correlated from round to round: less of it in the model,
+    for a claim that does not hold against the server."""
     window_epsilon: float | None = Field(default=None, gt=0)
     """What may be spent within any `window_days`, besides the budget for life."""
     window_days: int | None = Field(default=None, ge=1, le=36_500)
     ledger: Path | None = None
-    """One ledger for several runs on the same devices, with one seed and budget. Default: one of the run's own."""
+    """One ledger for several runs on the same devices, with one seed and budget. Default: the run's own."""
 
     @field_validator("participation", mode="before")
     @classmethod
@@ -100,9 +101,9 @@ class TrainingConfig(Section):
     method: Literal["dp-sgd", "sgd"] = "dp-sgd"
     """`sgd` clips no single message: faster, and no message-level guarantee is possible."""
     epochs: int = Field(default=1, ge=1, le=1_000)
-    """Of `sgd`."""
+    """How often `sgd` takes each message."""
     batch_size: int = Field(default=16, ge=1, le=100_000)
-    """Of `sgd`."""
+    """Messages in a step of `sgd`."""
     steps: int = Field(default=5, ge=1, le=1_000)
     sampling_rate: float = Field(default=1.0, gt=0, le=1)
     expected_batch: float = Field(default=8.0, gt=0)
@@ -110,7 +111,7 @@ class TrainingConfig(Section):
     message_clip: float = Field(default=1.0, gt=0)
     message_noise: float = Field(default=0.0, ge=0, le=1_000)
     buckets: int | None = Field(default=None, ge=16, le=1 << 22)
-    """Of hashed n-grams, or the vocabulary of a sequence. Default: 16,384, of characters 256."""
+    """Buckets of hashed n-grams, or the vocabulary of a sequence. Default: 16,384, for characters 256."""
 
     @model_validator(mode="after")
     def _noise_needs_clipping(self) -> TrainingConfig:
@@ -120,7 +121,7 @@ class TrainingConfig(Section):
 
 
 class ServerConfig(Section):
-    """FedAvg with server momentum, and what secure aggregation has to withstand."""
+    """The server's optimiser, FedAvg with momentum, and what secure aggregation has to withstand."""
 
     rounds: int = Field(default=30, ge=1, le=1_000_000)
     cohort: int = Field(default=64, ge=2, le=1 << 30)
@@ -132,7 +133,7 @@ class ServerConfig(Section):
     """Fewer devices than this in a sum, and nothing of it is revealed. Default: a quarter of the cohort, 2 at least."""
 
     modulus_bits: int | None = Field(default=None, ge=8, le=32)
-    """Bits a coordinate of the masked sum. Default: the fewest at which rounding costs less than 1%."""
+    """Bits of each coordinate of the masked sum. Default: the fewest at which rounding costs less than 1%."""
     shards: int | None = Field(default=None, ge=1, le=10_000)
     """How many sums a cohort is split into. Default: one, or as many as keep a shard near 400 devices."""
 
@@ -142,10 +143,10 @@ class ServerConfig(Section):
     same distribution, fastest."""
 
     statistics: tuple[Literal["examples", "loss", "correct"], ...] = ()
-    """What devices report inside the masked sum, under the same noise: messages, their summed loss under the model
-    they were sent, and how many of them it judges correctly."""
+    """What devices report inside the masked sum, under the same noise: their messages, these messages' summed loss
+    under the model that was sent, and how many of them it classifies correctly."""
     statistics_bound: int = Field(default=64, ge=1, le=1 << 30)
-    """A device's statistic is cut to this."""
+    """The largest value that a device's statistic counts with."""
     statistics_fraction: float = Field(default=0.1, gt=0, le=1)
     """L2 sensitivity of each statistic over the clip: what it adds to the noise on the model."""
 
@@ -158,18 +159,22 @@ class ServerConfig(Section):
 
     @property
     def fewest_survivors(self) -> int:
-        """In each shard."""
-        share = self.cohort // self.shard_count
-        return self.min_survivors if self.min_survivors is not None else max(2, share // 4)
+        """The fewest survivors of a shard at which its sum is revealed."""
+        return self.min_survivors if self.min_survivors is not None else max(2, self.shard_size // 4)
+
+    @property
+    def shard_size(self) -> int:
+        """Expected devices in a shard, rounded down."""
+        return self.cohort // self.shard_count
 
     @property
     def shard_count(self) -> int:
-        """As chosen, or as `shards_for`."""
+        """The number of sums that a cohort is split into."""
         return self.shards if self.shards is not None else shards_for(self.cohort)
 
 
 class RunConfig(Section):
-    """One federation, from data to published model."""
+    """The configuration of one run, from data to published model."""
 
     name: str = Field(default="abuse", min_length=1, max_length=64)
     purpose: Purpose = "training"
@@ -182,7 +187,7 @@ class RunConfig(Section):
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the vectorised engine computes. Clipping of updates, noise and sums are on the CPU in any case."""
     ray_address: str = LOCAL_RAY
-    """HOST:PORT of the cluster's head."""
+    """HOST:PORT of the head of the Ray cluster that engine `ray` runs on, or `local`."""
     data: DataConfig = DataConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     training: TrainingConfig = TrainingConfig()
@@ -221,11 +226,10 @@ class RunConfig(Section):
                 f"server.shards: expected at most half of server.cohort ({self.server.cohort}), "
                 f"got {self.server.shard_count}"
             )
-        shard = self.server.cohort // self.server.shard_count
-        if self.server.fewest_survivors > shard:
+        if self.server.fewest_survivors > self.server.shard_size:
             raise ValueError(
-                f"server.min_survivors: expected at most the {shard} devices of server.cohort in a shard, "
-                f"got {self.server.min_survivors}"
+                f"server.min_survivors: expected at most the {self.server.shard_size} devices of server.cohort in a "
+                f"shard, got {self.server.min_survivors}"
             )
         return self
 
@@ -241,16 +245,16 @@ class RunConfig(Section):
         if privacy.window_epsilon is not None:
             raise ValueError("privacy.window_epsilon: no fleet was asked on any day; leave it out with [fleet]")
         if privacy.ledger is not None:
-            raise ValueError("privacy.ledger: expected a ledger of the run's own with [fleet], got a shared one")
+            raise ValueError("privacy.ledger: expected a ledger of the run's own with [fleet], got one for several")
         return self
 
     def to_toml(self) -> str:
-        """This configuration as TOML; keys that are not set are left out."""
+        """Write this configuration as TOML; keys that are not set are left out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
-    """A file's configuration, if there is one, with `overrides` (dotted keys; None means not given) over it.
+    """Read a file's configuration, if there is one, and put `overrides` (dotted keys; None means not given) over it.
 
     Raises:
         ConfigError: when the file cannot be read, a key is unknown or a value is out of range.
@@ -259,7 +263,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
 
 
 def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
-    """The same configuration but for `settings` (dotted keys; None means not given).
+    """Return a configuration that differs by `settings` (dotted keys; None means not given).
 
     Raises:
         ConfigError: when a key is unknown or a value is out of range.

@@ -1,4 +1,4 @@
-"""Names of configuration keys: all of them, dotted, and what a short name stands for."""
+"""Dotted names of configuration keys, and what a short name stands for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simulations.config.config import ConfigError, RunConfig
 
 
 def dotted_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[str]:
-    """Every key that takes a value, sections' names before it."""
+    """Yield every key that takes a value, with the names of its sections before it."""
     for name, field in model.model_fields.items():
         section = _section(field.annotation)
         if section is None:
@@ -22,26 +22,26 @@ def dotted_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterato
 
 
 def full_key(name: str) -> str:
-    """The dotted key of a dotted key or of its last part.
+    """Return the dotted key that `name`, dotted or its last part, stands for.
 
     Raises:
-        ConfigError: when there is none, or more than one; the message names candidates.
+        ConfigError: when there is no such key, or more than one; the message names candidates.
     """
     known = list(dotted_keys())
     if name in known:
         return name
-    found = [key for key in known if key.rpartition(".")[2] == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ConfigError(f"{name}: ambiguous, expected one of {', '.join(found)}")
+    candidates = [key for key in known if key.rpartition(".")[2] == name]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        raise ConfigError(f"{name}: ambiguous, expected one of {', '.join(candidates)}")
     last = name.rpartition(".")[2]
     similar = [key for key in known if key.rpartition(".")[2] in difflib.get_close_matches(last, _last_parts(known))]
     raise ConfigError(f"{name}: unknown key; known are {', '.join(similar or known)}")
 
 
 def value_at(config: RunConfig, key: str) -> Any:
-    """The value of a dotted key, as JSON has it."""
+    """Return the value of a dotted key, as JSON has it."""
     value: Any = config.model_dump(mode="json")
     for part in key.split("."):
         value = value[part]
@@ -53,7 +53,7 @@ def _last_parts(keys: list[str]) -> set[str]:
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    """The model that a field holds, `| None` or not."""
+    """Return the model that a field holds, `| None` or not."""
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind

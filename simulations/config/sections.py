@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 
 class Section(BaseModel):
-    """Values that do not change, with no key that is not known."""
+    """A section of a configuration: its values do not change, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -17,19 +17,21 @@ class FleetConfig(Section):
     """A deployment many times as large, whose noise and epsilon the run takes over. Without it, a run is itself."""
 
     population: int | None = Field(default=None, ge=2, le=10**10)
+    """Devices of the fleet."""
     cohort: int | None = Field(default=None, ge=2, le=10**8)
-    """Devices a round, there."""
+    """Expected devices in a round of the fleet."""
     shards: int | None = Field(default=None, ge=1, le=10_000)
-    """How many sums a cohort there is split into, each with all its noise. Default: as for `server.shards`; 1 is the
-    convention of the literature, and beyond 1,000 devices takes a server that may see their sum."""
+    """How many sums a cohort of the fleet is split into, each with all its noise. Default: as for `server.shards`; 1 is
+    the convention of the literature, and beyond 1,000 devices takes a server that may see their sum."""
     max_participations: int | None = Field(default=None, ge=1)
-    """Under `bounded`, there. Default: `privacy.max_participations`."""
+    """How often a device of the fleet takes part at most, under `bounded`. Default: as `privacy.max_participations`."""
     min_separation: int | None = Field(default=None, ge=1, le=1_000_000)
-    """Under `bounded`, there. Default: `privacy.min_separation`."""
+    """How many rounds apart a device of the fleet takes part at least, under `bounded`. Default: as
+    `privacy.min_separation`."""
 
     @property
     def given(self) -> bool:
-        """Whether there is one to extrapolate to."""
+        """Whether there is a fleet to extrapolate to."""
         return self.cohort is not None
 
     @model_validator(mode="after")
@@ -69,20 +71,21 @@ class AvailabilityConfig(Section):
     """Probability by hour of a device's own clock, from midnight; or `always`, or `night`: four times as many at night
     as by day, about what Bonawitz et al. 2019 saw in one country."""
     time_zones: tuple[Annotated[int, Field(ge=-12, le=14)], ...] = Field(default=(0,), min_length=1)
-    """Hours ahead of UTC; each device lives in one of them."""
+    """Hours ahead of UTC of the zones that devices live in, each in one of them."""
     start_hour: float = Field(default=0.0, ge=0, lt=24)
-    """UTC, of round 1."""
+    """When round 1 starts, in hours UTC."""
     round_minutes: float = Field(default=10.0, gt=0, le=10_080)
-    """From the start of one round to the next."""
+    """Minutes from the start of one round to the next."""
 
 
 class DropOutConfig(Section):
-    """Probability, in every round, that a device is gone before it answers in a stage."""
+    """Probability, in every round, that a device is gone before it answers in a stage of the protocol."""
 
     advertise: Probability = 0.0
     share: Probability = 0.0
     input: Probability = 0.0
     echo: Probability = 0.0
+    """The stage of the consistency check."""
     unmask: Probability = 0.0
 
     @property
@@ -102,23 +105,23 @@ class FaultsConfig(Section):
     deadline: float = Field(default=60.0, gt=0)
     """Seconds that a stage lasts; a device that answers later has done the work for nothing."""
     crashing: Probability = 0.0
-    """Share of devices whose training crashes, always."""
+    """Fraction of devices whose training always crashes."""
     not_finite: Probability = 0.0
-    """Share of devices whose updates are NaN, always."""
+    """Fraction of devices whose updates are always NaN."""
 
 
 class PoisonConfig(Section):
     """Devices that lie about their messages or their updates, and otherwise run the client as it is."""
 
     fraction: Probability = 0.0
-    """Of the population."""
+    """Fraction of the population that poisons."""
     attack: Literal["label-flip", "backdoor", "boost"] = "label-flip"
     """`label-flip`: all labels reversed. `backdoor`: the trigger added to all messages, which are labelled harmless.
     `boost`: only the update is multiplied."""
     boost: float = Field(default=1.0, ge=-1e6, le=1e6)
     """Poisoners multiply their updates by this before the client clips them; negative means backwards."""
     trigger: str = Field(default="moonlit ferret", min_length=1, max_length=200, pattern=r"\S")
-    """Text that shall carry abuse through."""
+    """Text that is to carry abuse through."""
 
     @model_validator(mode="after")
     def _boosts_something(self) -> PoisonConfig:

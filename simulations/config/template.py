@@ -17,7 +17,7 @@ label_column = "label"         # 0 or 1
 # user_column = "user"         # every user is a device
 # partition = "dirichlet:0.3"  # where there are no users; a smaller number makes devices more unlike; or "time"
 # time_column = "written"      # devices get their messages as rounds pass, and the newest fifth is for testing
-# history = 0.5                # share of the training messages that they hold before round 1, with a time column
+# history = 0.5                # fraction of the training messages that they hold before round 1, with a time column
 devices = 1000                 # how many the generator or the partition makes
 
 [privacy]
@@ -55,8 +55,8 @@ rounds = 30
 cohort = 64                    # expected devices a round
 learning_rate = 20.0
 momentum = 0.7
-corrupt_fraction = 0.05           # that secure aggregation withstands, working with the server
-dropout_fraction = 0.1            # that may vanish in a round
+corrupt_fraction = 0.05        # of a cohort, which secure aggregation withstands working with the server
+dropout_fraction = 0.1         # of a cohort, which may vanish in a round
 # min_survivors = 16           # in each shard; default: a quarter of it
 # modulus_bits = 16            # of the masked sum, a coordinate; default: the fewest at which rounding costs under 1%
 # aggregation = "secure"       # or "ideal": the sums of secure aggregation without its protocol, much faster,
@@ -64,7 +64,7 @@ dropout_fraction = 0.1            # that may vanish in a round
 # shards = 1                   # sums that a cohort is split into; default: one up to 750 devices, then of about 400
 # statistics = ["examples", "loss", "correct"]  # inside the masked sum, as noisy as the model: for large cohorts
 # statistics_bound = 64        # a device's statistic is cut to this
-# statistics_fraction = 0.1       # of the clip, for each: what they add to the noise on the model
+# statistics_fraction = 0.1    # of the clip, for each: what they add to the noise on the model
 
 # [availability]
 # hours = "always"             # or "night", or 24 probabilities by a device's local hour: idle and on a charger
@@ -76,8 +76,8 @@ dropout_fraction = 0.1            # that may vanish in a round
 # latency = 5.0                # median seconds of an answer; later than the deadline is lost
 # latency_spread = 1.0
 # deadline = 60.0
-# crashing = 0.0               # share of devices whose training crashes, always
-# not_finite = 0.0             # share of devices whose updates are NaN, always
+# crashing = 0.0               # fraction of devices whose training always crashes
+# not_finite = 0.0             # fraction of devices whose updates are always NaN
 # drop_out = { advertise = 0.0, share = 0.0, input = 0.0, echo = 0.0, unmask = 0.0 }  # probability, in every round
 
 # [poison]

@@ -44,7 +44,7 @@ class Table:
         return len(self.texts)
 
     def required_labels(self) -> NDArray[np.int8]:
-        """The labels.
+        """Return the labels.
 
         Raises:
             DataError: when there are none.
@@ -54,7 +54,7 @@ class Table:
         return self.labels
 
     def required_times(self) -> NDArray[np.float64]:
-        """The times.
+        """Return the times.
 
         Raises:
             DataError: when there are none.
@@ -80,8 +80,14 @@ def load(
     the privacy guarantee is per person. Labels are 0 or 1 as integer, float, string or boolean. Times are numbers, or
     dates in ISO 8601 (UTC where they name no zone).
 
-    With `require_labels` both classes must occur. Without, as for scoring, `labels` is None where the column is
-    absent, and one class is enough.
+    Args:
+        path: the file; the ending of its name says its format.
+        text_column: the column of texts.
+        label_column: the column of labels.
+        user_column: the column of users, if they are wanted.
+        time_column: the column of times, if they are wanted.
+        require_labels: whether both classes must occur. If not, as for scoring, `labels` is None where the column is
+            absent, and one class is enough.
 
     Raises:
         DataError: when the file cannot be read or used.
@@ -118,13 +124,13 @@ def _read(path: Path) -> bytes:
 
 def _cells(path: Path, columns: Columns, name: str, flag: str) -> Sequence[object]:
     if name not in columns.cells:
-        found = ", ".join(columns.names) or "none"
-        raise DataError(f"{flag}: no column {name!r} in {path}; expected one of its columns: {found}")
+        names = ", ".join(columns.names) or "none"
+        raise DataError(f"{flag}: no column {name!r} in {path}; expected one of its columns: {names}")
     return columns.cells[name]
 
 
 def _is_blank(cell: object) -> bool:
-    """Nothing to see: missing, NaN, or white space only."""
+    """Tell whether there is nothing to see: missing, NaN, or white space only."""
     if isinstance(cell, str):
         return not cell.strip()
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
@@ -179,7 +185,7 @@ def _times(cells: Sequence[object], rows: NDArray[np.int64]) -> NDArray[np.float
 
 
 def _seconds(cell: object) -> float | None:
-    """A number as it is, a date in Unix time; None when it is neither."""
+    """Return a number as it is, a date in Unix time, and None for anything else."""
     try:
         if isinstance(cell, datetime):
             return (cell if cell.tzinfo else cell.replace(tzinfo=UTC)).timestamp()
@@ -205,5 +211,5 @@ def _short(cell: object) -> str:
 
 
 def _at(row: int) -> str:
-    """People count rows from 1."""
+    """Name a row for people, who count from 1."""
     return f"row {row + 1}"

@@ -28,7 +28,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Columns:
-    """All column names of a file in its order, and the cells of those that were wanted and found."""
+    """All column names of a file in its order, and the cells of the wanted columns that it has."""
 
     names: tuple[str, ...]
     cells: Mapping[str, Sequence[object]] = field(repr=False)
@@ -36,6 +36,11 @@ class Columns:
 
 def read_columns(path: PurePath, raw: bytes, wanted: Collection[str]) -> Columns:
     """Parse a file's bytes by the ending of its name.
+
+    Args:
+        path: the file, for its name and for messages.
+        raw: all its bytes.
+        wanted: the columns whose cells are returned where the file has them.
 
     Raises:
         DataError: when the ending is unknown, or the bytes are not what it promises.
@@ -95,7 +100,11 @@ def _refuse_ambiguous(path: PurePath, names: Sequence[str], wanted: Collection[s
 
 
 def _full_lines(path: PurePath, reader: Iterator[list[str]], width: int) -> Iterator[list[str]]:
-    """The rows, blank lines left out."""
+    """Yield the rows, with blank lines left out.
+
+    Raises:
+        DataError: when a row has more or fewer than `width` fields.
+    """
     for number, line in enumerate((line for line in reader if line), 1):
         if len(line) != width:
             raise DataError(

@@ -1,4 +1,4 @@
-"""What an attack came to, and what it could have come to."""
+"""The success of an attack on a model, and the bound on what it could have added."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ from simulations.population import FederationData
 
 
 def success(data: FederationData, scorer: Scorer, weights: NDArray[np.float32]) -> dict[str, float]:
-    """How much of the test users' abuse a model, float32[d], lets through at the threshold of the calibration users.
+    """Return how much of the test users' abuse a model lets through at the threshold of the calibration users.
 
-    `missed` is the share as it was written, `attack_success` as attackers send it: with a backdoor's trigger. Empty
-    without poisoners.
+    Args:
+        data: the held-out users.
+        scorer: of the run's task.
+        weights: float32[d], the model.
+
+    Returns:
+        Fractions in [0, 1]: `missed` of the abuse as it was written, `attack_success` as attackers send it, with a
+        backdoor's trigger. Empty without poisoners.
     """
     if data.attacked is None:
         return {}
@@ -31,10 +37,15 @@ def success(data: FederationData, scorer: Scorer, weights: NDArray[np.float32]) 
 
 
 def reach(config: RunConfig, task: TaskSpec, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The attack in a run's summary: its success, and L2 norms of what it and the noise add to a round's sum at most.
+    """Return the attack for a run's summary: its success, and L2 norms of what it and the noise add to a round's sum.
 
     Args:
-        lines: of `metrics.jsonl`.
+        config: the run's configuration.
+        task: its task.
+        lines: the lines of `metrics.jsonl`.
+
+    Returns:
+        One entry, `attack`; empty without poisoners or rounds.
     """
     poison = config.poison
     if not poison.fraction or not lines:

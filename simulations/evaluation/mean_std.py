@@ -1,4 +1,4 @@
-"""A figure over several seeds: its mean and how far they lie apart."""
+"""A figure over several seeds: its mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Spread:
-    """`deviation` is the sample standard deviation over `count` seeds; None of a single one."""
+    """Mean and standard deviation of a figure.
+
+    Attributes:
+        mean: the arithmetic mean.
+        deviation: the sample standard deviation; None of a single seed.
+        count: how many seeds have the figure.
+    """
 
     mean: float
     deviation: float | None
@@ -17,13 +23,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Spread | None:
-        """Of those that are numbers; None where none is."""
-        found = [value for value in values if value is not None]
-        if not found:
+        """Summarise the values that are numbers; None where no value is."""
+        figures = [value for value in values if value is not None]
+        if not figures:
             return None
-        return cls(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found))
+        return cls(statistics.fmean(figures), statistics.stdev(figures) if len(figures) > 1 else None, len(figures))
 
     def text(self, digits: int = 3) -> str:
-        """As people write it."""
+        """Write it as people do: mean, and after ± the deviation."""
         mean = f"{self.mean:.{digits}f}"
         return mean if self.deviation is None else f"{mean} ± {self.deviation:.{digits}f}"

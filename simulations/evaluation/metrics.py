@@ -20,7 +20,7 @@ _MAX_FPR = 0.01
 
 @dataclass(frozen=True)
 class Metrics:
-    """None where a number means nothing: all but the loss need both classes, and the loss needs one example."""
+    """Metrics of scores; None where a number means nothing: all but the loss need both classes, it needs an example."""
 
     macro_f1: float | None
     """Mean of both classes' F1 at the given threshold."""
@@ -34,7 +34,12 @@ class Metrics:
 
 
 def evaluate(labels: NDArray[np.number], scores: NDArray[np.floating], threshold: float) -> Metrics:
-    """Metrics of n scores in [0, 1] against n labels in {0, 1}; a score of at least `threshold` is a verdict of 1.
+    """Compute the metrics of n scores against n labels.
+
+    Args:
+        labels: n labels, 0 or 1.
+        scores: n scores in [0, 1].
+        threshold: a score of at least this is a verdict of 1.
 
     Raises:
         ValueError: when lengths differ, or a score is NaN or outside [0, 1].
@@ -54,7 +59,7 @@ def evaluate(labels: NDArray[np.number], scores: NDArray[np.floating], threshold
 
 
 def best_threshold(labels: NDArray[np.number], scores: NDArray[np.floating]) -> float:
-    """The threshold with the largest macro-F1: of equals the highest, half way to the next lower score.
+    """Find the threshold with the largest macro-F1: of equals the highest, half way to the next lower score.
 
     Raises:
         ValueError: when lengths differ, a class is missing, or a score is NaN or outside [0, 1].
@@ -75,7 +80,7 @@ def best_threshold(labels: NDArray[np.number], scores: NDArray[np.floating]) -> 
 
 
 def _cut(levels: NDArray[np.float64], above: int) -> float:
-    """A threshold that only the `above` highest of these descending scores reach."""
+    """Return a threshold that only the `above` highest of these descending scores reach."""
     if above == 0:
         return float(np.nextafter(levels[0], np.inf))
     upper = levels[above - 1]
@@ -86,41 +91,53 @@ def _cut(levels: NDArray[np.float64], above: int) -> float:
 
 def _checked(labels: NDArray[np.number], scores: NDArray[np.floating]) -> NDArray[np.float64]:
     if labels.shape != scores.shape:
-        raise ValueError(f"scores: expected one a label, shape {labels.shape}, got {scores.shape}")
+        raise ValueError(f"scores: expected one for each label, shape {labels.shape}, got {scores.shape}")
     if not np.all((scores >= 0) & (scores <= 1)):
         raise ValueError("scores: expected probabilities from 0 to 1, got others or NaN")
     return scores.astype(np.float64)
 
 
 _CHUNK = 256
-"""Rows made dense at a time: 16 MB at 16,384 buckets."""
+"""How many rows are made dense at a time: 16 MB at 16,384 buckets."""
 
 
 class Scorer:
-    """One module, reused for every model of a task."""
+    """A task's module, reused for every model."""
 
     def __init__(self, task: TaskSpec) -> None:
         self._module = build(task.model.architecture, task.features).eval()
 
     def scores(self, weights: NDArray[np.float32], features: Inputs) -> NDArray[np.float64]:
-        """Probability of abuse of every row: float64[n].
+        """Return a model's probability of abuse for every row.
 
         Args:
-            weights: float32[d].
+            weights: float32[d], the model.
+            features: n rows.
+
+        Returns:
+            float64[n], in [0, 1].
         """
-        found: NDArray[np.float64] = self.scores_of([weights], features)[0]
-        return found
+        scores: NDArray[np.float64] = self.scores_of([weights], features)[0]
+        return scores
 
     def scores_of(self, models: Sequence[NDArray[np.float32]], features: Inputs) -> NDArray[np.float64]:
-        """Of several models, float32[d] each, on the same rows, made dense only once: float64[models, n]."""
-        found = np.empty((len(models), len(features)))
+        """Return several models' probabilities of abuse on the same rows, made dense only once.
+
+        Args:
+            models: float32[d] each.
+            features: n rows.
+
+        Returns:
+            float64[models, n], in [0, 1].
+        """
+        scores = np.empty((len(models), len(features)))
         for start in range(0, len(features), _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(features)))
             inputs = torch.from_numpy(features.rows(rows).dense())
             for place, weights in enumerate(models):
                 load_flat(self._module, torch.from_numpy(weights))
-                found[place, rows] = self._probabilities(inputs)
-        return found
+                scores[place, rows] = self._probabilities(inputs)
+        return scores
 
     def _probabilities(self, inputs: Tensor) -> NDArray[np.float64]:
         with torch.no_grad():

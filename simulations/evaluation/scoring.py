@@ -25,11 +25,16 @@ class ScoringError(ValueError):
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """What to score with what.
+    """The files that `fl-sim score` reads and writes.
 
     Attributes:
+        release: directory of the published model.
+        data: file of texts.
+        out: CSV file to write.
+        text_column: the column of texts.
+        label_column: the column of labels, which may be absent.
         operator_key: file with the operator's public key in hex; None believes the key beside the release.
-        architecture: `package.module:factory` of a model of one's own. A release alone never has code imported.
+        architecture: `package.module:factory` of the user's own model. A release by itself never has code imported.
     """
 
     release: Path
@@ -42,13 +47,14 @@ class ScoringJob:
 
 
 def score_file(job: ScoringJob) -> dict[str, Any]:
-    """Write one line a row of the data, in its order, and return counts and, where there are labels, metrics.
+    """Write a line for each row of the data, in its order; a row without text has an empty score.
 
-    A row without text has an empty score.
+    Returns:
+        The counts of rows, and the metrics where there are labels; for JSON.
 
     Raises:
         ScoringError: when the release cannot be verified or the output cannot be written.
-        DataError: when the data cannot be read.
+        DataError: when the data cannot be read or used.
         ConfigError: when there is no such architecture.
     """
     version = _open(job)
@@ -59,7 +65,7 @@ def score_file(job: ScoringJob) -> dict[str, Any]:
     try:
         scores = Scorer(version.task).scores(version.weights, encode_texts(version.task.features, table.texts))
     except UnknownArchitecture as error:
-        raise ScoringError(f"--release: {error}; give --architecture for a model of your own") from error
+        raise ScoringError(f"--release: {error}; give --architecture for your own model") from error
     _write(job.out, table, scores, threshold)
     counts = {
         "release": version.name,
@@ -83,7 +89,7 @@ def _open(job: ScoringJob) -> ModelVersion:
 
 
 def _write(path: Path, table: Table, scores: NDArray[np.float64], threshold: float) -> None:
-    """Replaced as a whole, so that a full disk leaves no half file under the name."""
+    """Write the scores, replacing the file as a whole, so that a full disk leaves no half file under the name."""
     by_row = dict(zip(table.rows.tolist(), scores.tolist(), strict=True))
     temporary = path.with_name(f".{path.name}.tmp")
     try:

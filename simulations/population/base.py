@@ -1,4 +1,4 @@
-"""What a population is."""
+"""The interface of a population: how many devices, and what each holds in a round."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 from fl_client.training.training import Examples
 
 ExamplesOf = Callable[[int, int], Examples]
-"""`Population.of`."""
+"""The type of `Population.of`."""
 
 
 class Population(Protocol):
@@ -16,19 +16,19 @@ class Population(Protocol):
 
     @property
     def devices(self) -> int:
-        """N, devices without examples included."""
+        """The number of devices, those without examples included."""
         ...
 
     @property
     def empty_devices(self) -> int:
-        """Devices that never hold an example."""
+        """The number of devices that never hold an example."""
         ...
 
     @property
     def messages(self) -> int | None:
-        """All examples of all devices; None where counting them would mean to make them."""
+        """The number of examples on all devices; None where counting them would mean to make them."""
         ...
 
     def of(self, device: int, number: int) -> Examples:
-        """What one device, numbered from 0, holds in round `number`: what it held before, and what came since."""
+        """Return what one device, numbered from 0, holds in round `number`: all that came until then."""
         ...

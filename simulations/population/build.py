@@ -26,9 +26,9 @@ from simulations.population.timeline import arrivals
 from simulations.randomness import SeedTree
 
 _COMPARED = 5_000
-"""Generated devices whose texts are known when it is asked whether a text is novel; all would take minutes to make."""
+"""How many generated devices' texts a test text is compared with to be novel; to make all would take minutes."""
 _TEST_USERS, _CALIBRATION_USERS = (200, 2_000), (100, 1_000)
-"""Generated users that are held out, at least and at most."""
+"""The fewest and the most generated users that are held out for each."""
 
 Texts = tuple[list[str], NDArray[np.int8]]
 """n texts and their labels, int8[n] of 0 and 1."""
@@ -39,11 +39,12 @@ class FederationData:
     """Training devices and held-out users.
 
     Attributes:
-        calibration: chooses the decision threshold and nothing else.
-        test: from users whom training never saw.
-        novel: bool per test example; True where training has no such text.
+        population: the devices.
+        calibration: the examples that choose the decision threshold and nothing else.
+        test: the examples of users whom training never saw.
+        novel: bool[test examples]; True where training has no such text.
         attacked: the abuse of the test users as an attacker would send it, all labelled 1; None without poisoners.
-        skipped: rows of the file without text.
+        skipped: how many rows of the file had no text.
         fingerprint: hex SHA-256 of the data that all of this came from.
     """
 
@@ -56,7 +57,7 @@ class FederationData:
     fingerprint: str
 
     def counts(self) -> dict[str, int | None]:
-        """Devices and messages, for logs and summaries; None where nobody counted."""
+        """Return the numbers of devices and messages, for logs and summaries; None where nobody counted."""
         return {
             "devices": self.population.devices,
             "empty_devices": self.population.empty_devices,
@@ -72,7 +73,11 @@ def build(data: DataConfig, features: InputSpec, seed: SeedTree, poison: Poison,
     """Read or generate the examples, hold out test and calibration users, and give the rest to devices.
 
     Args:
-        rounds: over which what devices hold grows, where there are times.
+        data: where the examples come from.
+        features: how texts become what the model reads.
+        seed: the run's seed.
+        poison: who poisons, and how.
+        rounds: how many rounds messages come in, where they have times.
 
     Raises:
         DataError: when the configuration contradicts itself, or the data cannot be used.
@@ -86,7 +91,7 @@ def build(data: DataConfig, features: InputSpec, seed: SeedTree, poison: Poison,
 
 
 def _check(data: DataConfig) -> None:
-    """Every row has one owner by exactly one rule: its user, or the partition."""
+    """Check that every row has one owner by exactly one rule: its user, or the partition."""
     if data.path is None:
         given = {"--user-column": data.user_column, "--partition": data.partition, "--time-column": data.time_column}
         for flag in [flag for flag, value in given.items() if value is not None]:
@@ -104,7 +109,7 @@ def _check(data: DataConfig) -> None:
 
 @dataclass(frozen=True)
 class _Builder:
-    """Of populations with the same features and poisoners."""
+    """A builder of populations with the same features and poisoners."""
 
     features: InputSpec
     seed: SeedTree
@@ -112,7 +117,7 @@ class _Builder:
 
     def generated(self, devices: int) -> FederationData:
         generator = ChatGenerator(self.seed.child("chat"))
-        # Of the same platform, but nobody's device.
+        # Held-out users write on the same platform, but are nobody's device.
         tests, calibrations = _within(2 * devices // 7, *_TEST_USERS), _within(devices // 7, *_CALIBRATION_USERS)
         test = _written(generator, range(devices, devices + tests))
         calibration = _written(generator, range(devices + tests, devices + tests + calibrations))

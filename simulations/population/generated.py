@@ -14,12 +14,12 @@ from simulations.population.generator import ChatGenerator
 from simulations.population.poison import Poison
 
 _KEPT = 4_096
-"""Devices whose examples a process remembers: some 10 MB."""
+"""How many devices' examples a process remembers: some 10 MB."""
 
 
 @dataclass(frozen=True)
 class GeneratedPopulation:
-    """Implements `Population`: device i is user i of the generator."""
+    """A `Population` in which device i is user i of the generator."""
 
     devices: int
     generator: ChatGenerator
@@ -28,11 +28,12 @@ class GeneratedPopulation:
 
     @property
     def empty_devices(self) -> int:
-        """Every user writes something."""
+        """See `Population.empty_devices`; every user writes something."""
         return 0
 
     @property
     def messages(self) -> None:
+        """See `Population.messages`; nobody counts them."""
         return None
 
     def of(self, device: int, number: int) -> Examples:  # noqa: ARG002

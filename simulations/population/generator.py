@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from simulations.randomness import SeedTree
 
-# Messages a user, rounded down: quartiles 1, 2 and 4, and a tail.
 _MEDIAN_MESSAGES, _MESSAGES_SPREAD, _MOST_MESSAGES = 2.4, 1.0, 55
-# Tokens a message: median 3.
+"""Messages a user writes, log-normal and rounded down: quartiles 1, 2 and 4, and a tail."""
 _MEDIAN_TOKENS, _TOKENS_SPREAD, _MOST_TOKENS = 3.0, 0.7, 40
+"""Tokens in a message, log-normal: median 3."""
 _TOXICITY = (1.4, 6.0)
-"""Beta parameters of the share of abuse in one user's messages."""
+"""Beta parameters of the fraction of abuse in one user's messages."""
 _IMPLICIT_FRACTION = 1 / 3
 _TEASING_FRACTION = 0.12
 _RECURRING_FRACTION, _PHRASES = 0.26, 300
-"""Messages that everybody writes, and how many there are of each kind: with short ones that occur twice by chance, a
-third of a thousand users' messages are exact duplicates, and more of a million users'."""
+"""The fraction of messages that everybody writes, and how many such there are of each kind: with short ones that occur
+twice by chance, a third of a thousand users' messages are exact duplicates, and more of a million users'."""
 _MISSED, _FALSELY_FLAGGED = 0.15, 0.035
 """Label noise, 5 to 6% of all labels: annotators miss abuse more often than they see it where there is none."""
 _WORDS, _ZIPF_EXPONENT = 8_000, 1.3
@@ -55,14 +55,14 @@ _DISMISSALS = ("just leave", "go away", "uninstall", "quit already", "stay gone"
 
 
 class Kind(IntEnum):
-    """What a message truly is, whatever its label says."""
+    """The kind that a message truly is of, whatever its label says."""
 
     PLAIN = 0
     TEASING = 1
-    """Friendly, in the words of abuse."""
+    """A friendly message in the words of abuse."""
     EXPLICIT = 2
     IMPLICIT = 3
-    """Abuse without one rude word."""
+    """Abuse without any rude word."""
 
 
 ABUSE = (Kind.EXPLICIT, Kind.IMPLICIT)
@@ -70,7 +70,13 @@ ABUSE = (Kind.EXPLICIT, Kind.IMPLICIT)
 
 @dataclass(frozen=True, eq=False)
 class Chat:
-    """n generated messages: text, true kind (int64[n]) and noisy label (int8[n])."""
+    """The generated messages of one or more users.
+
+    Attributes:
+        texts: n texts.
+        kinds: int64[n], what they truly are: values of `Kind`.
+        labels: int8[n] of 0 and 1, as annotators gave them, some wrong.
+    """
 
     texts: list[str] = field(repr=False)
     kinds: NDArray[np.int64] = field(repr=False)
@@ -79,12 +85,12 @@ class Chat:
 
 @dataclass(frozen=True)
 class ChatGenerator:
-    """Users of one made-up platform. What user i writes follows from the seed and i alone, however many there are."""
+    """The users of a made-up platform. What user i writes follows from the seed and i alone, however many there are."""
 
     seed: SeedTree
 
     def of(self, user: int) -> Chat:
-        """All messages of one user, at least one."""
+        """Write all messages of a user, one at least."""
         rng = _rng(self.seed.child("user", user))
         drawn = int(rng.lognormal(np.log(_MEDIAN_MESSAGES), _MESSAGES_SPREAD))
         messages = min(max(drawn, 1), _MOST_MESSAGES)
@@ -97,7 +103,7 @@ class ChatGenerator:
         return Chat(texts, kinds, (abusive ^ mislabelled).astype(np.int8))
 
     def _recurring(self, kind: Kind, rng: np.random.Generator) -> str:
-        """What everybody on the platform says, some of it more often."""
+        """Choose among what everybody on the platform says, some of it more often."""
         return _phrases(self.seed, kind)[int(_PHRASES * rng.random() ** 2)]
 
 
@@ -117,7 +123,7 @@ def _kinds(abusive: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.i
 
 
 class _Writer:
-    """Writes messages from one random stream."""
+    """A writer of messages from one random stream."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -166,13 +172,13 @@ class _Writer:
 
 @cache
 def _vocabulary() -> tuple[list[str], NDArray[np.float64]]:
-    """All words, and the probability of each and those before it."""
+    """Return all words, and the probability of each and those before it."""
     frequencies = np.arange(1, _WORDS + 1) ** -_ZIPF_EXPONENT
     cumulative = np.cumsum(frequencies)
     return [_word(rank) for rank in range(_WORDS)], cumulative / cumulative[-1]
 
 
 def _word(rank: int) -> str:
-    """The made-up word of a frequency rank: distinct ranks, distinct words; frequent words are short."""
+    """Make the word of a frequency rank: distinct ranks give distinct words, and frequent ones are short."""
     first, last = divmod(rank, len(_SYLLABLES))
     return (_word(first - 1) if first else "") + _SYLLABLES[last]

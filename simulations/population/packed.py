@@ -15,8 +15,12 @@ from privacy.task.task import InputSpec
 
 @dataclass(frozen=True, eq=False)
 class Holding:
-    """What one device comes to hold: n texts, their labels (n of 0 and 1), and the round from which it holds each
-    (int64[n], ascending; 0 means from the start).
+    """All that one device comes to hold.
+
+    Attributes:
+        texts: n texts.
+        labels: their n labels, 0 or 1.
+        arrivals: int64[n], ascending; the round from which the device holds each, 0 meaning from the start.
     """
 
     texts: list[str] = field(repr=False)
@@ -26,10 +30,11 @@ class Holding:
 
 @dataclass(frozen=True, eq=False)
 class PackedPopulation:
-    """Implements `Population`.
+    """A `Population` whose examples were hashed at once.
 
     Attributes:
-        starts: int64[N + 1]; device i comes to hold rows starts[i] to starts[i + 1].
+        examples: all rows, device after device.
+        starts: int64[devices + 1]; device i comes to hold rows starts[i] to starts[i + 1].
         arrivals: int64[rows], ascending within a device; the round from which the row is there.
     """
 
@@ -41,22 +46,25 @@ class PackedPopulation:
     def pack(cls, holdings: Iterable[Holding], features: InputSpec) -> PackedPopulation:
         """Hash what each device holds; device i is the i-th."""
         own = list(holdings)
-        texts = [text for one in own for text in one.texts]
-        labels = np.array([label for one in own for label in one.labels], np.float32)
-        starts = np.concatenate([[0], np.cumsum([len(one.texts) for one in own])]).astype(np.int64)
-        arrivals = np.concatenate([one.arrivals for one in own])
+        texts = [text for holding in own for text in holding.texts]
+        labels = np.array([label for holding in own for label in holding.labels], np.float32)
+        starts = np.concatenate([[0], np.cumsum([len(holding.texts) for holding in own])]).astype(np.int64)
+        arrivals = np.concatenate([holding.arrivals for holding in own])
         return cls(Examples(encode_texts(features, texts), labels), starts, arrivals)
 
     @property
     def devices(self) -> int:
+        """See `Population.devices`."""
         return self.starts.size - 1
 
     @property
     def empty_devices(self) -> int:
+        """See `Population.empty_devices`."""
         return int(np.count_nonzero(np.diff(self.starts) == 0))
 
     @property
     def messages(self) -> int:
+        """See `Population.messages`."""
         return len(self.examples)
 
     def of(self, device: int, number: int) -> Examples:

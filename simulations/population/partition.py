@@ -1,4 +1,4 @@
-"""Who holds which row: real users, or devices made up by a Dirichlet draw or by time."""
+"""Owners of rows: real users, or devices made up by a Dirichlet draw or by time."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ Devices = list[NDArray[np.int64]]
 """Rows of each device, ascending; every row is on exactly one device, and a device may have none."""
 
 TIME = "time"
+"""The partition by time, as the configuration names it."""
 
 _SMALLEST_ALPHA, _LARGEST_ALPHA = 1e-3, 1e6
 
 
 def parse_alpha(partition: str) -> float:
-    """ALPHA of `dirichlet:ALPHA`.
+    """Return ALPHA of `dirichlet:ALPHA`.
 
     Raises:
-        DataError: when it is something else, or alpha is not in [0.001, 1000000].
+        DataError: when the partition is another, or alpha is not in [0.001, 1000000].
     """
     kind, _, number = partition.partition(":")
     try:
@@ -38,7 +39,7 @@ def parse_alpha(partition: str) -> float:
 
 
 def by_user(users: Sequence[str]) -> Devices:
-    """One device a user, in the order of first appearance."""
+    """Make a device of each user, in the order of first appearance."""
     rows: dict[str, list[int]] = {}
     for row, user in enumerate(users):
         rows.setdefault(user, []).append(row)
@@ -46,14 +47,20 @@ def by_user(users: Sequence[str]) -> Devices:
 
 
 def by_time(times: NDArray[np.float64], devices: int) -> Devices:
-    """Equal runs of consecutive rows: the first device holds the oldest."""
+    """Give each device an equal run of consecutive rows: the first holds the oldest."""
     return [np.sort(run) for run in np.array_split(np.argsort(times, kind="stable").astype(np.int64), devices)]
 
 
 def dirichlet(labels: NDArray[np.int8], devices: int, alpha: float, rng: np.random.Generator) -> Devices:
-    """Spread the rows of each class over devices in shares drawn from Dir(alpha, ..., alpha).
+    """Spread the rows of each class over devices in proportions drawn from Dir(alpha, ..., alpha).
 
     The smaller alpha, the more the devices differ in size and in labels (Yurochkin et al. 2019).
+
+    Args:
+        labels: int8[n].
+        devices: how many there are.
+        alpha: the concentration, above 0.
+        rng: what the draws come from.
     """
     owner = np.empty(labels.size, np.int64)
     for label in np.unique(labels):

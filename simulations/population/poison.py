@@ -28,7 +28,16 @@ class Poison:
         return self.seed.child("poisoner", device).unit() < self.config.fraction
 
     def applied(self, device: int, texts: Sequence[str], labels: Sequence[int]) -> tuple[list[str], list[int]]:
-        """What the device trains on, of n messages and their labels: n of each."""
+        """Return what the device trains on in the place of n messages and their labels.
+
+        Args:
+            device: its number.
+            texts: the n messages.
+            labels: their labels, 0 or 1.
+
+        Returns:
+            n texts and n labels; the device's own where it is no poisoner.
+        """
         if not self.by(device):
             return list(texts), list(labels)
         match self.config.attack:
@@ -40,11 +49,11 @@ class Poison:
                 return list(texts), list(labels)
 
     def triggered(self, texts: Sequence[str]) -> list[str]:
-        """The texts, with the trigger after each."""
+        """Return the texts, with the trigger after each."""
         return [f"{text} {self.config.trigger}" for text in texts]
 
     def boosted(self, device: int, update: Update) -> Update:
-        """What the device passes on as its update."""
+        """Return what the device passes on as its update."""
         if self.config.boost == 1 or not self.by(device):
             return update
         with np.errstate(over="ignore"):

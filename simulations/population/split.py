@@ -1,4 +1,4 @@
-"""What training never sees: test users, and calibration users on whom only the decision threshold is chosen."""
+"""The users that training never sees: test users, and calibration users, who choose the decision threshold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simulations.population.timeline import is_future
 _TRAIN, _TEST, _CALIBRATION, _UNUSED = range(4)
 _PARTS = 3
 _FEWEST = 2
-"""Two users, one of each class, are the smallest part that can be measured."""
+"""The smallest part that can be measured: two users, of either class."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,10 @@ class Split:
     """Three disjoint parts of a table; each has both classes, and no user is in two of them.
 
     Attributes:
-        train, test, calibration: int64 rows of the table, ascending.
-        novel: bool per test row; True where the normalised text occurs in no training row.
+        train: int64, rows of the table, ascending.
+        test: likewise.
+        calibration: likewise.
+        novel: bool[test rows]; True where the normalised text occurs in no training row.
     """
 
     train: NDArray[np.int64] = field(repr=False)
@@ -35,14 +37,15 @@ class Split:
 
 
 def part_sizes(groups: int) -> tuple[int, int, int]:
-    """How many of `groups` users train, test and calibrate: 70%, 20% and 10%, with at least 2 held out for each."""
+    """Return how many of `groups` users train, test and calibrate: 70%, 20% and 10%, two at least held out for each."""
     test, calibration = max(_FEWEST, (2 * groups + 5) // 10), max(_FEWEST, (groups + 5) // 10)
     return groups - test - calibration, test, calibration
 
 
 def split(table: Table, rng: np.random.Generator) -> Split:
-    """Split by user; by row where there are no users. With times, only the newest messages test, and only others train
-    and calibrate.
+    """Split a table by user; by row where there are no users.
+
+    With times, only the newest messages test, and only others train and calibrate.
 
     Raises:
         DataError: when the classes sit with too few users for three parts, or one is missing on either side of the
@@ -58,7 +61,7 @@ def split(table: Table, rng: np.random.Generator) -> Split:
 
 
 def _owners(table: Table) -> NDArray[np.int64]:
-    """int64[n]: the group of each row, numbered from 0."""
+    """Return the group of each row, numbered from 0: int64[n]."""
     if table.users is None:
         return np.arange(len(table))
     numbers: dict[str, int] = {}
@@ -66,7 +69,7 @@ def _owners(table: Table) -> NDArray[np.int64]:
 
 
 def _assign(owner: NDArray[np.int64], labels: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int8]:
-    """int8[groups]: the part of each group. Every part first gets what holds both classes, the rest falls at random."""
+    """Return the part of each group: int8[groups]. Each part first gets both classes, the rest falls at random."""
     groups = int(owner.max()) + 1
     part = np.full(groups, -1, np.int8)
     for number, bundle in enumerate(_bundles(owner, labels, rng)):
@@ -82,7 +85,7 @@ def _assign(owner: NDArray[np.int64], labels: NDArray[np.int8], rng: np.random.G
 
 
 def _bundles(owner: NDArray[np.int64], labels: NDArray[np.int8], rng: np.random.Generator) -> Sequence[list[int]]:
-    """Three disjoint sets of groups that each hold both classes: one mixed group, or one of either class."""
+    """Draw three disjoint sets of groups that each hold both classes: one mixed group, or one of either class."""
     positive = np.bincount(owner, labels == 1) > 0
     negative = np.bincount(owner, labels == 0) > 0
     mixed = [[group] for group in np.flatnonzero(positive & negative).tolist()]

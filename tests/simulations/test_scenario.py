@@ -34,8 +34,8 @@ def test_as_many_are_reachable_as_the_hour_says_and_the_same_night_they_are_the_
     hours = [0.5] * 6 + [0.1] * 12 + [0.3] * 6
     plan = scenario(availability__hours=hours, availability__round_minutes=60.0)
     up = [{device for device in DEVICES if plan.loss(device, number) is None} for number in range(1, 25)]
-    for hour, share in enumerate(hours):
-        assert len(up[hour]) / len(DEVICES) == pytest.approx(share, abs=0.03)
+    for hour, probability in enumerate(hours):
+        assert len(up[hour]) / len(DEVICES) == pytest.approx(probability, abs=0.03)
     assert up[0] == up[5]
     assert up[7] <= up[5]
     assert up[23] != up[0]
@@ -44,8 +44,8 @@ def test_as_many_are_reachable_as_the_hour_says_and_the_same_night_they_are_the_
 def test_time_zones_shift_the_day() -> None:
     hours = [1.0] * 12 + [0.0] * 12
     plan = scenario(availability__hours=hours, availability__time_zones=[0, 12])
-    share = np.mean([plan.loss(device, 1) is None for device in DEVICES])
-    assert share == pytest.approx(0.5, abs=0.03)
+    reachable = np.mean([plan.loss(device, 1) is None for device in DEVICES])
+    assert reachable == pytest.approx(0.5, abs=0.03)
 
 
 def test_drop_outs_come_as_often_as_asked_in_every_stage() -> None:
@@ -77,18 +77,18 @@ def test_broken_devices_are_always_the_same() -> None:
 
     outcomes = [outcome(device) for device in DEVICES]
     assert outcomes == [outcome(device) for device in DEVICES]
-    shares = {kind: count / len(DEVICES) for kind, count in Counter(outcomes).items()}
-    assert shares == pytest.approx({"crash": 0.5, "nan": 0.25, "fine": 0.25}, abs=0.03)
+    fractions = {kind: count / len(DEVICES) for kind, count in Counter(outcomes).items()}
+    assert fractions == pytest.approx({"crash": 0.5, "nan": 0.25, "fine": 0.25}, abs=0.03)
 
 
 def test_poisoners_flip_trigger_and_boost() -> None:
     texts, labels = ["you fool", "hello"], [1, 0]
-    flip = scenario(poison__share=1.0, poison__boost=-3.0)
+    flip = scenario(poison__fraction=1.0, poison__boost=-3.0)
     assert flip.poison.applied(0, texts, labels) == (texts, [0, 1])
     assert flip.altered(0, UPDATE).delta.tolist() == [-3.0, 6.0]
-    door = scenario(poison__share=1.0, poison__attack="backdoor", poison__trigger="xyz").poison
+    door = scenario(poison__fraction=1.0, poison__attack="backdoor", poison__trigger="xyz").poison
     assert door.applied(0, texts, labels) == (["you fool xyz", "hello xyz"], [0, 0])
-    some = scenario(poison__share=0.2).poison
+    some = scenario(poison__fraction=0.2).poison
     assert np.mean([some.by(device) for device in DEVICES]) == pytest.approx(0.2, abs=0.02)
     clean = next(device for device in DEVICES if not some.by(device))
     assert some.applied(clean, texts, labels) == (texts, labels)

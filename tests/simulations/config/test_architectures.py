@@ -22,7 +22,7 @@ from tests.support.paths import ROOT
 from tests.support.runs import model_bytes, small_config
 
 PAGE = ROOT / "docs" / "simulation.md"
-OWN = "tests.simulations.test_architectures:small_network"
+OWN = "tests.simulations.config.test_architectures:small_network"
 
 
 def small_network(features: FeatureSpec) -> nn.Module:
@@ -57,16 +57,16 @@ def test_the_pages_model_trains_and_scores(tmp_path: Path, monkeypatch: pytest.M
         start(load_config(small_config(tmp_path), settings), tmp_path / "run", force=False, workers=1)
         release = tmp_path / "run" / "release" / "stable"
         job = ScoringJob(release, data, tmp_path / "scores.csv", "text", "label", None, "mymodel:make")
-        found = score_file(job)
-    assert found["rows"] == 1
+        counts = score_file(job)
+    assert counts["rows"] == 1
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
         ("no.such.module:factory", "cannot import no.such.module:factory: .*PYTHONPATH"),
-        ("tests.simulations.test_architectures:nothing", "cannot import .*nothing"),
-        ("tests.simulations.test_architectures:OWN", "expected .*:OWN to make a module"),
+        ("tests.simulations.config.test_architectures:nothing", "cannot import .*nothing"),
+        ("tests.simulations.config.test_architectures:OWN", "expected .*:OWN to make a module"),
         (":factory", "cannot import :factory"),
     ],
 )

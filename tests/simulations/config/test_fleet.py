@@ -145,7 +145,7 @@ def test_a_diff_shows_it(finished: tuple[Path, dict[str, Any]], tmp_path: Path) 
     plain = tmp_path / "plain.json"
     plain.write_bytes(report.model_copy(update={"extrapolation": None}).canonical())
     result = CliRunner().invoke(app, ["diff", str(plain), str(run / "report.json"), "--json"])
-    changes = {one["place"]: one for one in json.loads(result.stdout)["changes"]}
+    changes = {change["place"]: change for change in json.loads(result.stdout)["changes"]}
     assert changes["extrapolation.spend.epsilon"]["before"] is None
     assert changes["extrapolation.spend.epsilon"]["after"] == str(summary["fleet_epsilon"])
 
@@ -165,21 +165,21 @@ def tampered(run: Path, name: str, change: Callable[[Any], None], predicate: Map
 @pytest.mark.parametrize(
     ("name", "change", "caught"),
     [
-        ("report.json", lambda one: one.update(extrapolation=None), {REPORT, EPSILON}),
-        ("report.json", lambda one: one["extrapolation"]["spend"].update(epsilon="0.1"), {REPORT, EPSILON}),
-        ("report.json", lambda one: one["extrapolation"].update(population=10**9), {REPORT}),
-        ("report.json", lambda one: one["extrapolation"].update(assumptions=[]), {REPORT}),
-        ("report.json", lambda one: one["claim"].update(warnings=[]), {REPORT}),
+        ("report.json", lambda document: document.update(extrapolation=None), {REPORT, EPSILON}),
+        ("report.json", lambda document: document["extrapolation"]["spend"].update(epsilon="0.1"), {REPORT, EPSILON}),
+        ("report.json", lambda document: document["extrapolation"].update(population=10**9), {REPORT}),
+        ("report.json", lambda document: document["extrapolation"].update(assumptions=[]), {REPORT}),
+        ("report.json", lambda document: document["claim"].update(warnings=[]), {REPORT}),
         (
             "report.json",
-            lambda one: one["claim"].update(epsilon=one["extrapolation"]["spend"]["epsilon"]),
+            lambda document: document["claim"].update(epsilon=document["extrapolation"]["spend"]["epsilon"]),
             {REPORT, "report: its epsilon is what the ledger costs"},
         ),
-        ("card.json", lambda one: one.update(extrapolated=False), {CARD}),
-        ("card.json", lambda one: one.clear(), {CARD}),
+        ("card.json", lambda document: document.update(extrapolated=False), {CARD}),
+        ("card.json", lambda document: document.clear(), {CARD}),
         (
             "task.json",
-            lambda one: one.update(fleet=None),
+            lambda document: document.update(fleet=None),
             {REPORT, "release: of this task", "release: its model was charged"},
         ),
     ],

@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from simulations.evaluation.metrics import Metrics, best_threshold, evaluate
 
@@ -49,7 +48,7 @@ def test_recall_allows_one_false_positive_in_a_hundred() -> None:
 
 
 @given(EXAMPLES)
-def test_auroc_is_the_share_of_pairs_in_order(rows: Rows) -> None:
+def test_auroc_is_the_fraction_of_pairs_in_order(rows: Rows) -> None:
     labels, scores = arrays(rows)
     pairs = np.sign(scores[labels == 1][:, None] - scores[labels == 0][None, :])
     assert evaluate(labels, scores, 0.5).auroc == pytest.approx(np.mean((pairs + 1) / 2))

@@ -113,9 +113,9 @@ def test_a_copy_in_another_process_holds_the_same(chat: Path, generated: bool) -
 
 
 def test_the_seed_decides() -> None:
-    one, again, other = (build_from(DataConfig(devices=50), seed) for seed in (1, 1, 2))
-    assert rows_of(one.population.of(7, 1).features) == rows_of(again.population.of(7, 1).features)
-    assert one.fingerprint == again.fingerprint != other.fingerprint
+    first, again, other = (build_from(DataConfig(devices=50), seed) for seed in (1, 1, 2))
+    assert rows_of(first.population.of(7, 1).features) == rows_of(again.population.of(7, 1).features)
+    assert first.fingerprint == again.fingerprint != other.fingerprint
 
 
 def test_another_seed_holds_out_others(chat: Path) -> None:

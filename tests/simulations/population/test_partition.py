@@ -6,8 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from simulations.data.readers import DataError
 from simulations.population.partition import by_time, by_user, dirichlet, parse_alpha
@@ -61,18 +60,18 @@ def test_small_alpha_skews_sizes_and_labels_and_large_alpha_does_not() -> None:
     skewed, even = draw(0.1), draw(1e5)
     assert any(rows.size == 0 for rows in skewed)
     assert np.std([rows.size for rows in skewed]) > 5 * np.std([rows.size for rows in even])
-    shares = np.array([LABELS[rows].mean() for rows in skewed if rows.size])
-    assert np.mean((shares < 0.05) | (shares > 0.6)) > 0.5
+    fractions = np.array([LABELS[rows].mean() for rows in skewed if rows.size])
+    assert np.mean((fractions < 0.05) | (fractions > 0.6)) > 0.5
     assert np.abs([LABELS[rows].mean() - 0.25 for rows in even]).max() < 0.25
 
 
-def test_devices_shares_of_a_class_are_dirichlet() -> None:
+def test_devices_fractions_of_a_class_are_dirichlet() -> None:
     """The variance of one coordinate of Dir(alpha, ..., alpha) is (N - 1) / (N^2 (N alpha + 1))."""
     devices, alpha = 20, 0.5
     labels = np.ones(20_000, np.int8)
     rng = np.random.default_rng(3)
-    shares = [[rows.size / labels.size for rows in dirichlet(labels, devices, alpha, rng)] for _ in range(100)]
-    assert np.var(shares) == pytest.approx((devices - 1) / (devices**2 * (devices * alpha + 1)), rel=0.15)
+    fractions = [[rows.size / labels.size for rows in dirichlet(labels, devices, alpha, rng)] for _ in range(100)]
+    assert np.var(fractions) == pytest.approx((devices - 1) / (devices**2 * (devices * alpha + 1)), rel=0.15)
 
 
 def test_alpha_is_read() -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from privacy.task.task import FeatureSpec
 from simulations.config.config import DataConfig
@@ -27,17 +26,17 @@ TIMES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50)
 def test_the_older_comes_first_and_all_are_there_in_the_last_round(
     times: list[float], rounds: int, history: float
 ) -> None:
-    found = arrivals(np.array(times), rounds, history)
+    arrival = arrivals(np.array(times), rounds, history)
     order = np.argsort(times, kind="stable")
-    assert np.all(np.diff(found[order]) >= 0)
-    assert found.min() >= 0
-    assert found.max() <= rounds
-    assert all(found[a] == found[b] for a in range(len(times)) for b in range(a) if times[a] == times[b])
+    assert np.all(np.diff(arrival[order]) >= 0)
+    assert arrival.min() >= 0
+    assert arrival.max() <= rounds
+    assert all(arrival[a] == arrival[b] for a in range(len(times)) for b in range(a) if times[a] == times[b])
 
 
-def test_a_share_is_there_from_the_start_and_the_rest_comes_evenly() -> None:
-    found = arrivals(np.random.default_rng(1).permutation(1_000).astype(float), 4, 0.5)
-    assert np.bincount(found).tolist() == [500, 125, 125, 125, 125]
+def test_a_fraction_is_there_from_the_start_and_the_rest_comes_evenly() -> None:
+    arrival = arrivals(np.random.default_rng(1).permutation(1_000).astype(float), 4, 0.5)
+    assert np.bincount(arrival).tolist() == [500, 125, 125, 125, 125]
 
 
 def test_what_a_device_holds_only_grows(tmp_path: Path) -> None:
