@@ -25,13 +25,14 @@ from simulations.runs.artifacts import finite
 from simulations.runs.run import Prepared, prepare
 
 NODE_WAIT_TIMEOUT_S = 120.0
-_STAGE_TIMEOUT = 600.0
+"""Seconds until as many nodes as devices have to be there."""
+_STAGE_TIMEOUT_S = 600.0
 _MEMORY = struct.Struct("<qq")
-"""Last round and number of participations, before the round's own state."""
+"""Layout of a device's last round and number of participations, which come before its state of the round."""
 
 
 class SimulatedDevice:
-    """Device `partition_id` of the population, as its last message left it."""
+    """A device of the population, number `partition_id`, as its last message left it."""
 
     def __init__(self, context: NodeContext) -> None:
         prepared = _prepared(str(context.run_config["config"]))
@@ -45,10 +46,11 @@ class SimulatedDevice:
             self._restore(context.state)
 
     def handle(self, stage: str, request: bytes) -> bytes:
+        """Answer a request of a stage."""
         return self._device.handle(stage, request)
 
     def snapshot(self) -> bytes:
-        """What it remembers, then the round's state; the secrets of a simulation, in the clear."""
+        """Return what the device remembers, then its state of the round; the secrets of a simulation, in the clear."""
         records = self._records
         memory = _MEMORY.pack(records.last_round[self._index], records.participations[self._index])
         return memory + self._device.snapshot()
@@ -91,7 +93,7 @@ def _check_size(devices: int, nodes: int) -> None:
 
 @lru_cache(maxsize=1)
 def _prepared(config: str) -> Prepared:
-    """Once a process: reading and hashing the data costs more than a round."""
+    """Prepare a run, once a process: reading and hashing the data costs more than a round."""
     return prepare(load_config(Path(config) if config else None, {}))
 
 
@@ -100,7 +102,7 @@ def _provision(directory: ServerDirectory, prepared: Prepared) -> None:
     settings = Settings(
         learning_rate=server.learning_rate,
         momentum=server.momentum,
-        stage_timeout=_STAGE_TIMEOUT,
+        stage_timeout=_STAGE_TIMEOUT_S,
         devices=prepared.data.population.devices,
         node_wait_timeout=NODE_WAIT_TIMEOUT_S,
     )

@@ -46,7 +46,7 @@ class Devices:
 
 
 class Workers(Protocol):
-    """Where the devices' work is done."""
+    """Processes in which devices work, or this one alone."""
 
     def answers(self, stage: str, requests: Mapping[NodeId, Request]) -> Iterator[Answer]:
         """Yield one answer for every request, in any order."""
@@ -109,7 +109,16 @@ class InProcessTransport:
         return range(self._records.last_round.size)
 
     def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
-        """Yield the devices' replies, and keep what each remembers after its own."""
+        """Yield the devices' replies, and keep what each remembers after its own.
+
+        Args:
+            stage: the value of a `Stage`.
+            requests: what to send, by device.
+            timeout: not used.
+
+        Raises:
+            WorkerDied: when a process is gone.
+        """
         for reply, record in self._workers.answers(stage, requests):
             self._records.last_round[reply.node] = record.last_round
             self._records.participations[reply.node] = record.participations

@@ -1,4 +1,4 @@
-"""What a finished run leaves behind: a published model, its report, curves and a summary."""
+"""The outputs of a finished run: a published model, its report, curves and a summary."""
 
 from __future__ import annotations
 
@@ -33,12 +33,19 @@ from simulations.runs.rundir import RunDirectory
 
 _PACKAGES = ("havenfl", "torch", "opacus", "flwr", "numpy", "cryptography", "dp-accounting")
 _MESSAGE_TRIALS = 500
-"""Local trainings with the canary, and without: seconds."""
+"""How many local trainings an audit does with the canary, and as many without; they take seconds."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files of one run, written anew each time: they depend on the run alone."""
+    """The files of one run, written anew each time: they depend on the run alone.
+
+    Attributes:
+        config: what the run was told to do.
+        task: what its devices were asked to do.
+        data: its population, its test users and its calibration users.
+        directory: where the files go.
+    """
 
     config: RunConfig
     task: TaskSpec
@@ -46,7 +53,17 @@ class Outputs:
     directory: RunDirectory
 
     def write(self, result: Result, ledger: Ledger, operator: Signer, scorer: Scorer) -> dict[str, Any]:
-        """Publish, then report, draw and sum up; returns the summary."""
+        """Publish the model, then write report, curves and summary.
+
+        Args:
+            result: the model, and how the run ended.
+            ledger: what the run was charged.
+            operator: signs the release.
+            scorer: evaluates the model.
+
+        Returns:
+            The summary, as in `summary.json`.
+        """
         weights, lines = result.state.weights, self.directory.metrics()
         calibration = scorer.scores(weights, self.data.calibration.features)
         threshold = best_threshold(self.data.calibration.labels, calibration)
@@ -88,7 +105,7 @@ class Outputs:
         return SeedTree.root(self.config.seed or 0).child("audit")
 
     def _message_audits(self) -> tuple[AuditPart, ...]:
-        """Of the first device that has messages, one of them the canary; nothing where none is protected."""
+        """Audit the first device that has messages, one of them the canary; nothing where none is protected."""
         population, last = self.data.population, self.task.rounds
         if not self.task.training.message_noise or population.empty_devices == population.devices:
             return ()
@@ -106,13 +123,13 @@ class Outputs:
         }
 
     def _quality(self, threshold: float, scores: NDArray[np.float64]) -> dict[str, Any]:
-        """On test users, whom training never saw; `novel`: on texts that training never saw either."""
+        """Evaluate scores of test users, whom training never saw; `novel`, on texts that it never saw either."""
         labels, novel = self.data.test.labels, self.data.novel
         unseen = evaluate(labels[novel], scores[novel], threshold)
         return {**asdict(evaluate(labels, scores, threshold)), "novel": asdict(unseen), "threshold": threshold}
 
     def _privacy(self, report: EpsilonReport) -> dict[str, Any]:
-        """The two guarantees, apart; None stands for no bound."""
+        """Return the two guarantees, apart; None stands for no bound."""
         return {
             "device_epsilon": finite(report.spend.device.epsilon),
             "message_epsilon": finite(report.spend.message.all_participations),
@@ -123,23 +140,23 @@ class Outputs:
 
 
 def _fleet(report: EpsilonReport) -> dict[str, Any]:
-    """Of the fleet that the run stands for, if it does; never to be taken for `device_epsilon`."""
-    stated = report.extrapolation
-    if stated is None:
+    """Return the figures of the fleet that the run stands for, if it does; none is `device_epsilon`."""
+    extrapolation = report.extrapolation
+    if extrapolation is None:
         return {"extrapolated": False}
     return {
         "extrapolated": True,
-        "extrapolation": stated.statement,
-        "fleet_epsilon": finite(stated.spend.epsilon),
-        "fleet_population": stated.population,
-        "fleet_cohort": round(float(stated.cohort)),
-        "fleet_shards": stated.shards,
-        "fleet_noise_multiplier": float(stated.noise_multiplier),
+        "extrapolation": extrapolation.statement,
+        "fleet_epsilon": finite(extrapolation.spend.epsilon),
+        "fleet_population": extrapolation.population,
+        "fleet_cohort": round(float(extrapolation.cohort)),
+        "fleet_shards": extrapolation.shards,
+        "fleet_noise_multiplier": float(extrapolation.noise_multiplier),
     }
 
 
 def finite(number: str) -> float | None:
-    """None stands for no guarantee: JSON has no infinity."""
+    """Return a report's number for JSON, which has no infinity: None stands for no guarantee."""
     value = float(number)
     return value if math.isfinite(value) else None
 
@@ -149,17 +166,21 @@ _ACCENT = "#c8553d"
 
 
 def draw_curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec, path: Path) -> None:
-    """Loss, AUROC and epsilon by round, as a PNG; of a run that stands for a fleet, the fleet's, marked all over.
+    """Write the figure of `curves` as a PNG.
 
     Args:
         lines: of `metrics.jsonl`.
-        task: its budget, if there is one, is drawn as a line over epsilon.
+        task: what the run's devices were asked to do.
+        path: of the file.
     """
     curves(lines, task).savefig(path)
 
 
 def curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec) -> Figure:
-    """What `draw_curves` writes."""
+    """Draw loss, AUROC and epsilon by round; of a run that stands for a fleet, the fleet's epsilon, marked all over.
+
+    `lines` are those of `metrics.jsonl`. The task's budget, if it has one, is drawn as a line over epsilon.
+    """
     fleet = task.simulation.fleet
     budget = task.budget.epsilon if fleet is None else fleet.epsilon
     attacked = any("attack_success" in line for line in lines)

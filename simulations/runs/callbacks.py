@@ -1,4 +1,4 @@
-"""Watches a run: evaluates each model, writes the round's line, and tells the terminal."""
+"""Callbacks of a run: evaluate each model, write the round's line, and show it on the terminal."""
 
 from __future__ import annotations
 
@@ -22,12 +22,22 @@ from simulations.terminal.console import Progress, Spent, figures
 from strategies.fedavg import ModelState
 
 _MIDDLE = 0.5
-"""Threshold of the curves; the published model's is chosen on the calibration users."""
+"""Threshold of the curves; that of the published model is chosen on the calibration users."""
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run is watched with."""
+    """The parts of a run that its callbacks need.
+
+    Attributes:
+        task: what the devices are asked to do.
+        data: the population, its test users among it.
+        scorer: evaluates models.
+        records: what the devices remember.
+        directory: where the round's line goes.
+        progress: is told of each round.
+        log: of the run.
+    """
 
     task: TaskSpec
     data: FederationData
@@ -39,31 +49,34 @@ class RunContext:
 
 
 class RunCallbacks:
-    """Implements `fl_server.training.coordinator.Callbacks` for a run directory."""
+    """Callbacks that keep a run directory; implements `fl_server.training.coordinator.Callbacks`."""
 
-    def __init__(self, watch: RunContext) -> None:
-        self._watch = watch
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
         self._since = time.perf_counter()
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:
-        """One line in `metrics.jsonl`, one in the log, and the bar."""
+        """Write a line to `metrics.jsonl` and one to the log, and move the bar on."""
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
-        watch, test = self._watch, self._watch.data.test
-        metrics = evaluate(test.labels, watch.scorer.scores(state.weights, test.features), _MIDDLE)
-        attacked = success(watch.data, watch.scorer, state.weights)
-        spent = _spent(watch.task, report)
-        watch.directory.append_metrics({**_line(report, metrics, seconds), **spent.fields(), **attacked})
-        watch.log.info("%s", _sentence(report, metrics, spent))
-        watch.progress.round_ended(report.round, figures(metrics, spent, report.facts.invited / seconds))
+        context, test = self._context, self._context.data.test
+        metrics = evaluate(test.labels, context.scorer.scores(state.weights, test.features), _MIDDLE)
+        attacked = success(context.data, context.scorer, state.weights)
+        spent = _spent(context.task, report)
+        context.directory.append_metrics({**_line(report, metrics, seconds), **spent.fields(), **attacked})
+        context.log.info("%s", _sentence(report, metrics, spent))
+        context.progress.round_ended(report.round, figures(metrics, spent, report.facts.invited / seconds))
 
     def extra_state(self) -> dict[str, NDArray[np.int64]]:
-        """What devices remember, so that a resumed run has the same devices."""
-        return self._watch.records.arrays()
+        """Return what devices remember, so that a resumed run has the same devices."""
+        return self._context.records.arrays()
 
 
 def _spent(task: TaskSpec, report: RoundReport) -> Spent:
-    """A fleet's epsilon is that of all rounds so far: which of them were charged, the report counts in the end."""
+    """Return the epsilon so far.
+
+    A fleet's is that of all rounds so far: which of them were charged, the report counts in the end.
+    """
     if task.simulation.fleet is None:
         return Spent(report.epsilon, task.budget.epsilon)
     return Spent(report.epsilon, task.simulation.fleet.epsilon, fleet_epsilon(task, report.round))

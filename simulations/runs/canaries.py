@@ -1,6 +1,6 @@
 """Audit of local training: what an update tells about one message, for whoever sees the device's own updates.
 
-The shipped trainer is run many times on a device's messages, and as many times without one of them. An observer who
+The shipped trainer is run many times on a device's messages, and as many times without one of them. An attacker who
 knows the model, all other messages and the canary scores an update along the canary's own, noise-free effect. With
 full batches a training is a sum of Gaussian mechanisms, so the Gaussian bound holds; sampled batches get the bound for
 any mechanism, which needs many more runs to come as close.
@@ -23,6 +23,7 @@ from privacy.task.task import LocalSgd, LocalTraining, TaskSpec
 from simulations.randomness import SeedTree
 
 Floats = NDArray[np.float64]
+"""Scores, or a direction in the space of models."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,10 @@ class MessageCanary:
     """A device's messages, and which of them is the canary.
 
     Attributes:
+        task: what the device is asked to do.
         weights: float32[d], where training starts.
+        messages: what the device holds.
+        canary: the place of the canary among them.
     """
 
     task: TaskSpec = field(repr=False)
@@ -40,12 +44,12 @@ class MessageCanary:
 
     @property
     def others(self) -> Examples:
-        """The messages without the canary."""
+        """All messages but the canary."""
         kept = np.delete(np.arange(len(self.messages)), self.canary)
         return Examples(self.messages.features.rows(kept), self.messages.labels[kept])
 
     def direction(self) -> Floats:
-        """float64[d] of norm 1: how the canary moves the update when nothing is random.
+        """Return float64[d] of norm 1: how the canary moves the update when nothing is random.
 
         Raises:
             ValueError: when it does not move it.
@@ -60,10 +64,19 @@ class MessageCanary:
         return along
 
     def scores(self, trials: int, seed: SeedTree, trainer: LocalTrainer | None = None) -> tuple[Floats, Floats]:
-        """Two float64[trials]: of trainings with the canary, and without; by `trainer`, or one of the task's own."""
-        chosen, along, others = trainer or LocalTrainer(self.task), self.direction(), self.others
+        """Train many times, and measure each update along the direction of the canary.
+
+        Args:
+            trials: how many trainings, with the canary and without.
+            seed: decides their randomness.
+            trainer: what is audited; by default a trainer of the task's own.
+
+        Returns:
+            Two float64[trials]: of trainings with the canary, and without.
+        """
+        audited, along, others = trainer or LocalTrainer(self.task), self.direction(), self.others
         present, absent = (
-            np.array([self._update(chosen, data, seed.child(name, run).stream()) @ along for run in range(trials)])
+            np.array([self._update(audited, data, seed.child(name, run).stream()) @ along for run in range(trials)])
             for name, data in (("present", self.messages), ("absent", others))
         )
         return present, absent
@@ -73,7 +86,7 @@ class MessageCanary:
 
 
 def _claiming(task: TaskSpec) -> LocalTraining:
-    """The training of a task that claims something for a message."""
+    """Return the training of a task, which has to claim something for a message."""
     if isinstance(task.training, LocalSgd) or not task.training.message_noise:
         raise ValueError("message_noise: expected more than 0, got 0; without noise there is nothing to audit")
     return task.training
@@ -87,7 +100,14 @@ def audit_message(
     confidence: float = 0.95,
     trainer: LocalTrainer | None = None,
 ) -> AuditResult:
-    """Train `trials` times with the canary and as often without, and hold the bound against `message_level_epsilon`.
+    """Train with the canary and without, and hold the bound on epsilon against `message_level_epsilon`.
+
+    Args:
+        canary: the device's messages.
+        trials: how many trainings with the canary, and as many without; at least 20.
+        seed: decides their randomness.
+        confidence: with which the bound holds, in (0, 1).
+        trainer: what is audited; by default a trainer of the task's own.
 
     Raises:
         ValueError: when the task has no message noise, so that nothing is claimed; with fewer than 20 trials; or when

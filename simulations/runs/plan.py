@@ -1,4 +1,4 @@
-"""From configuration and data to the task that devices will be asked to do."""
+"""The task that a configuration asks devices to do on given data."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ from strategies.factorisation import best_correlation
 
 _DEFAULT_EPSILON = 8.0
 _MOST_BITS = 32
+"""Bits a coordinate that are tried first; fewer follow once the noise is known."""
 _OF_A_FLEET = "; the noise of a fleet is small, and smaller the larger fleet.cohort is over server.cohort"
 
 
 def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
-    """The task of this configuration on this data, its noise calibrated if a budget was given.
+    """Return the task of a configuration on given data, its noise calibrated if a budget was given.
 
     Args:
+        config: what the run is told to do.
         devices: the population's size.
         fingerprint: hex digest of the data; it names the population, so that no other data continues this run.
 
@@ -107,29 +109,29 @@ def _training(config: TrainingConfig) -> Training:
 
 
 def warnings_about(config: RunConfig, devices: int) -> list[str]:
-    """What a run may do, but a reader should know."""
+    """Return what a run may do, but its reader should know: a line each, for a population of so many devices."""
     fleet, delta = config.fleet, config.privacy.delta
-    found = []
+    warnings = []
     if fleet.given:
-        found.append(
+        warnings.append(
             f"EXTRAPOLATED: rounds of {config.server.cohort} devices get the noise of cohorts of {fleet.cohort:,} of "
             f"{fleet.population:,}; the epsilon of that fleet is charged to nobody and protects no device of this run"
         )
     lost, withstood = config.faults.drop_out.before_the_sum, config.server.dropout_fraction
     if lost > withstood:
-        found.append(
+        warnings.append(
             f"faults.drop_out loses {lost:.0%} of a cohort before its sum on average, and server.dropout_fraction "
             f"allows for {withstood:.0%}: most rounds will release nothing; raise server.dropout_fraction"
         )
     if config.server.aggregation == "central":
-        found.append(f"aggregation central: {TRUSTED_AGGREGATOR}")
+        warnings.append(f"aggregation central: {TRUSTED_AGGREGATOR}")
     protected = fleet.population or devices
     if delta > 1 / protected:
-        found.append(
+        warnings.append(
             f"delta {delta:g} is larger than 1/devices ({1 / protected:.2g}): it would allow one device in the "
             "population to be given away"
         )
-    return found
+    return warnings
 
 
 def _participation(config: RunConfig, devices: int) -> Participation:
@@ -150,18 +152,18 @@ def _participation(config: RunConfig, devices: int) -> Participation:
 
 
 def _fleet(config: RunConfig, correlation: Correlation | None) -> Fleet | None:
-    """The fleet that the run stands for, with the noise that its budget asks for."""
-    given = config.fleet
-    if given.cohort is None or given.population is None:
+    """Return the fleet that the run stands for, if it does, with the noise that its budget asks for."""
+    fleet = config.fleet
+    if fleet.cohort is None or fleet.population is None:
         return None
-    participation = _fleet_participation(config, given.population, given.cohort)
-    shards = given.shards or shards_for(given.cohort)
+    participation = _fleet_participation(config, fleet.population, fleet.cohort)
+    shards = fleet.shards or shards_for(fleet.cohort)
     aggregation = _aggregation(config).model_copy(
-        update={"shards": shards, "min_survivors": max(2, given.cohort // shards // 4)}
+        update={"shards": shards, "min_survivors": max(2, fleet.cohort // shards // 4)}
     )
     try:
         return Fleet(
-            population=given.population,
+            population=fleet.population,
             participation=participation,
             aggregation=aggregation,
             noise_multiplier=_noise_multiplier(config, participation, aggregation, correlation),
@@ -184,7 +186,7 @@ def _fleet_participation(config: RunConfig, population: int, cohort: int) -> Par
 
 
 def _fleet_limits(config: RunConfig) -> tuple[int, int]:
-    """Most participations and least separation that the claim counts on."""
+    """Return the most participations and the least separation that the claim counts on."""
     fleet, own = config.fleet, config.privacy
     return fleet.max_participations or own.max_participations, fleet.min_separation or own.min_separation
 
@@ -198,7 +200,7 @@ def _statistics(config: RunConfig) -> tuple[Statistic, ...]:
 
 
 def _aggregation(config: RunConfig) -> AggregationPolicy:
-    """In as many bits as there are; fewer follow once the noise is known."""
+    """Return the policy of secure aggregation, in as many bits as there are."""
     return AggregationPolicy(
         corrupt_fraction=config.server.corrupt_fraction,
         dropout_fraction=config.server.dropout_fraction,
@@ -217,13 +219,13 @@ def _correlation(config: RunConfig) -> Correlation | None:
     if limits.clip_quantile is not None or config.server.statistics:
         raise ConfigError("privacy.noise: correlated noise goes with neither clip_quantile nor statistics")
     most, apart = _fleet_limits(config)
-    found = best_correlation(rounds, apart, most, momentum=config.server.momentum)
-    if found is None:
+    correlation = best_correlation(rounds, apart, most, momentum=config.server.momentum)
+    if correlation is None:
         raise ConfigError(
             f"privacy.noise: with {most} participations {apart} rounds apart, in "
             f"{rounds} rounds, no correlation does better than independent noise; raise min_separation"
         )
-    return found
+    return correlation
 
 
 def _noise_multiplier(
@@ -257,7 +259,7 @@ def _window(config: RunConfig) -> Window | None:
 
 
 def _budget(config: RunConfig) -> float | None:
-    """No budget where only the noise was given: epsilon is then reported, not limited."""
+    """Return the budget in epsilon; None where only the noise was given, and epsilon is reported, not limited."""
     if config.privacy.epsilon is None and config.privacy.noise_multiplier is None:
         return _DEFAULT_EPSILON
     return config.privacy.epsilon

@@ -1,4 +1,4 @@
-"""One run: from a configuration to a run directory with a published model in it."""
+"""A run, from a configuration to a run directory with a published model in it: started, resumed, supervised."""
 
 from __future__ import annotations
 
@@ -62,23 +62,38 @@ _FAILURES = (
 
 
 class RunError(RuntimeError):
-    """A run that failed on its way; its last complete round is kept and can be resumed."""
+    """A run failed on its way; its last complete round is kept and can be resumed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run; `summary` is None when it was stopped before its end."""
+    """What became of a run.
+
+    Attributes:
+        directory: its files.
+        summary: as in `summary.json`; None when the run was stopped before its end.
+    """
 
     directory: RunDirectory
     summary: dict[str, Any] | None
 
 
 DataSource = Callable[[DataConfig, InputSpec, SeedTree, Poison, int], FederationData]
+"""A way to build a population, as `simulations.population.build` does."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that is checked and computed before work starts."""
+    """Everything of a run that is checked and computed before work starts.
+
+    Attributes:
+        config: what the run is told to do.
+        seeds: the root of its randomness.
+        data: its population, its test users and its calibration users.
+        scenario: what goes wrong with the devices.
+        task: what the devices are asked to do.
+        engine: what trains them, and why it was chosen.
+    """
 
     config: RunConfig
     seeds: SeedTree
@@ -89,10 +104,16 @@ class Prepared:
 
 
 def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> Outcome:
-    """A new run in a new directory.
+    """Do a new run in a new directory.
+
+    Args:
+        config: what to do; without a seed, one is drawn.
+        out: the directory.
+        force: whether an earlier run in it is replaced.
+        workers: as in `Supervision`.
 
     Raises:
-        ConfigError, DataError, OutputDirectoryError: bad input, before anything is written.
+        ConfigError, DataError, OutputDirectoryError: when the input is bad, before anything is written.
         RunError: when the run fails on its way.
     """
     RunDirectory.check(out, force=force)
@@ -105,6 +126,11 @@ def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> 
 
 def resume(path: Path, *, workers: int | None, ray_address: str | None = None) -> Outcome:
     """Go on with a run after its last complete round; a run that is complete is only summed up again.
+
+    Args:
+        path: the run's directory.
+        workers: as in `Supervision`.
+        ray_address: in place of the run's; None to keep it.
 
     Raises:
         ConfigError, DataError, OutputDirectoryError: when there is no run, its data have changed, or no cluster
@@ -120,7 +146,8 @@ def prepare(config: RunConfig, data_of: DataSource = build) -> Prepared:
     """Read the data and calibrate the noise.
 
     Args:
-        data_of: `build`, or what remembers its results.
+        config: what the run is told to do.
+        data_of: builds the population; `build`, or what remembers its results.
 
     Raises:
         ConfigError, DataError, EngineError: when this cannot be run.
@@ -135,11 +162,12 @@ def prepare(config: RunConfig, data_of: DataSource = build) -> Prepared:
 
 @dataclass(frozen=True)
 class Supervision:
-    """How a run is worked on, and who watches it.
+    """How a run is worked on, and who is told of it.
 
     Attributes:
-        workers: processes, 1 being this one alone; None for one a core, or as many as a Ray cluster has CPUs.
-        stop_requested: asked between rounds.
+        workers: how many processes, 1 being this one alone; None for one a core, or as many as a Ray cluster has CPUs.
+        progress: is told of each round.
+        stop_requested: is asked between rounds whether to stop.
     """
 
     workers: int | None
@@ -148,7 +176,12 @@ class Supervision:
 
 
 def execute(prepared: Prepared, directory: RunDirectory, by: Supervision) -> Outcome:
-    """Every round that is left, then the outputs.
+    """Do every round that is left, then write the outputs.
+
+    Args:
+        prepared: the run.
+        directory: its files, which may hold complete rounds already.
+        by: how it is worked on.
 
     Raises:
         OutputDirectoryError: when another process is in the directory.
@@ -171,7 +204,7 @@ def _check_cluster(config: RunConfig) -> None:
 
 
 def _watched(prepared: Prepared, directory: RunDirectory, workers: int | None) -> Outcome:
-    """On a terminal, until Ctrl-C."""
+    """Do a run with a bar on the terminal, until Ctrl-C."""
     with RunProgress(prepared.task.rounds) as progress, StopAfterRound(progress.note) as stop:
         return execute(prepared, directory, Supervision(workers, progress, stop.requested))
 
@@ -191,9 +224,9 @@ def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logg
     for warning in warnings_about(prepared.config, prepared.data.population.devices):
         tell(f"warning: {warning}")
     by.progress.resumed_at(last.round if last else 0)
-    watch = RunContext(prepared.task, prepared.data, scorer, records, directory, by.progress, log)
+    context = RunContext(prepared.task, prepared.data, scorer, records, directory, by.progress, log)
     with _rounds(prepared, records, by.workers, tell) as rounds:
-        coordinator = _coordinator(prepared, rounds, ledger, directory, RunCallbacks(watch))
+        coordinator = _coordinator(prepared, rounds, ledger, directory, RunCallbacks(context))
         result = coordinator.run(start_weights(prepared), by.stop_requested)
     log.info("%s after round %d", result.ended, result.round)
     if result.ended is Ended.STOPPED:
@@ -232,14 +265,14 @@ def _ledger(prepared: Prepared, directory: RunDirectory) -> Ledger:
 
 
 def start_weights(prepared: Prepared) -> NDArray[np.float32]:
-    """The model before the first round: float32[d]."""
+    """Return float32[d], the model before the first round."""
     task = prepared.task
     return initial_weights(task.model.architecture, task.features, prepared.seeds.child("model").integer())
 
 
 @contextmanager
 def _rounds(prepared: Prepared, records: Records, workers: int | None, tell: Callable[[str], None]) -> Iterator[Rounds]:
-    """Real rounds of simulated devices, or ideal ones."""
+    """Yield the run's rounds: of the protocol, or of its sum; their workers end with the context."""
     config, task, seeds, scenario = prepared.config, prepared.task, prepared.seeds, prepared.scenario
     examples_of = prepared.data.population.of
     if config.server.aggregation == "secure":

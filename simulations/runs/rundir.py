@@ -1,4 +1,4 @@
-"""A run's directory: what is in it, who may write to it, and how it is made, resumed or replaced."""
+"""The directory of a run: what is in it, who may write to it, and how it is made, resumed or replaced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DIRECTORY = ManagedDirectory("fl-sim", _CONFIG, "go on with `--resume {path}`, 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """One run's files."""
+    """The files of one run, below `path`."""
 
     path: Path
 
@@ -34,17 +34,22 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, *, force: bool) -> RunDirectory:
-        """A new directory with its configuration in it.
+        """Make a directory with the run's configuration in it.
+
+        Args:
+            path: of the directory.
+            config: what the run is told to do.
+            force: whether an earlier run there is replaced.
 
         Raises:
-            OutputDirectoryError: as `check`, or when it cannot be written.
+            OutputDirectoryError: where `check` raises it, or when the directory cannot be written.
         """
         _DIRECTORY.create(path, config.to_toml(), force=force)
         return cls(path)
 
     @classmethod
     def reopen(cls, path: Path, overrides: Mapping[str, Any]) -> tuple[RunDirectory, RunConfig]:
-        """An earlier run's directory, and its configuration with `overrides` that do not change its outcome.
+        """Return an earlier run's directory, and its configuration with `overrides` that do not change its outcome.
 
         Raises:
             OutputDirectoryError: when there is no run in it.
@@ -57,41 +62,50 @@ class RunDirectory:
             raise OutputDirectoryError(f"--resume: {error}") from error
 
     def locked(self) -> AbstractContextManager[None]:
-        """Keep other processes out of this directory; raises OutputDirectoryError when another one is in it."""
+        """Keep other processes out of this directory for the time of a context.
+
+        Raises:
+            OutputDirectoryError: on entering, when another process is in it.
+        """
         return exclusive(self.path)
 
     @property
     def checkpoint(self) -> Path:
+        """File of the last complete round: the model, and what devices remember."""
         return self.path / "checkpoint.safetensors"
 
     @property
     def ledger(self) -> Path:
+        """File of the run's own ledger."""
         return self.path / "ledger.db"
 
     @property
     def rounds(self) -> Path:
-        """What each round leaves for a reviewer."""
+        """File of what each round leaves for a reviewer."""
         return self.path / "rounds.jsonl"
 
     @property
     def release(self) -> Path:
+        """Directory of published models."""
         return self.path / "release"
 
     @property
     def log(self) -> Path:
+        """File of the run's log."""
         return self.path / "run.log"
 
     @property
     def curves(self) -> Path:
+        """File of the curves, a PNG."""
         return self.path / "curves.png"
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
-        """One more round in `metrics.jsonl`, on disk before the round's checkpoint."""
+        """Add a round to `metrics.jsonl`, on disk before the round's checkpoint."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The complete lines of `metrics.jsonl`; a last line that a crash cut short is left out."""
+        """Return the complete lines of `metrics.jsonl`; a last line that a crash cut short is left out."""
         path = self.path / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
         return [json.loads(line) for line in lines]
@@ -103,9 +117,9 @@ class RunDirectory:
         write_atomically(self.path / "metrics.jsonl", text.encode())
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        """Replace one JSON file atomically."""
+        """Replace a JSON file of the directory atomically."""
         self.write(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
     def write(self, name: str, text: str) -> None:
-        """Replace one file atomically."""
+        """Replace a file of the directory atomically."""
         write_atomically(self.path / name, text.encode())

@@ -1,4 +1,4 @@
-"""Runs the cells of a sweep, one a core: each an ordinary run in a directory of its own."""
+"""Running the cells of a sweep, one a core: each an ordinary run in a directory of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ from simulations.terminal.console import Bar, StopAfterRound
 
 @dataclass(frozen=True)
 class CellResult:
-    """What became of a cell: a summary, or why there is none; neither when the sweep was stopped before its end."""
+    """What became of a cell; neither summary nor error when the sweep was stopped before its end.
+
+    Attributes:
+        cell: the cell.
+        summary: as in its `summary.json`.
+        error: why there is no summary, for people.
+    """
 
     cell: Cell
     summary: dict[str, Any] | None = None
@@ -29,7 +35,14 @@ class CellResult:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """Cells and results are in the grid's order."""
+    """What became of a sweep.
+
+    Attributes:
+        directory: its files.
+        grid: what was swept.
+        cells: its cells, in the grid's order.
+        results: what became of them, in the same order.
+    """
 
     directory: SweepDirectory
     grid: Grid
@@ -38,19 +51,26 @@ class SweepResult:
 
     @property
     def failed(self) -> list[CellResult]:
-        return [one for one in self.results if one.error]
+        """Results of the cells that failed."""
+        return [result for result in self.results if result.error]
 
     @property
     def stopped(self) -> bool:
-        """By Ctrl-C, with cells left to run."""
-        return any(one.summary is None and not one.error for one in self.results)
+        """Whether the sweep was stopped by Ctrl-C, with cells left to run."""
+        return any(result.summary is None and not result.error for result in self.results)
 
 
 def start(grid: Grid, out: Path, *, force: bool, workers: int | None) -> SweepResult:
-    """A new sweep in a new directory.
+    """Do a new sweep in a new directory.
+
+    Args:
+        grid: what to sweep.
+        out: the directory.
+        force: whether an earlier sweep in it is replaced.
+        workers: how many processes; None for one a core.
 
     Raises:
-        ConfigError, OutputDirectoryError: bad input, before anything is written.
+        ConfigError, OutputDirectoryError: when the input is bad, before anything is written.
     """
     SweepDirectory.check(out, force=force)
     cells = prepare_all(grid.cells())
@@ -69,10 +89,12 @@ def resume(path: Path, *, workers: int | None) -> SweepResult:
 
 def _run(directory: SweepDirectory, grid: Grid, cells: Sequence[PreparedCell], workers: int | None) -> SweepResult:
     with directory.locked():
-        results = {one.cell.number: CellResult(one.cell, directory.summary(one)) for one in cells}
-        left = sorted((one for one in cells if not results[one.cell.number].summary), key=lambda one: one.accounting)
-        jobs: list[Job] = [functools.partial(_run_cell, directory, one) for one in left]
-        rounds = sum(one.prepared.task.rounds for one in left)
+        results = {cell.cell.number: CellResult(cell.cell, directory.summary(cell)) for cell in cells}
+        left = sorted(
+            (cell for cell in cells if not results[cell.cell.number].summary), key=lambda cell: cell.accounting
+        )
+        jobs: list[Job] = [functools.partial(_run_cell, directory, cell) for cell in left]
+        rounds = sum(cell.prepared.task.rounds for cell in left)
         with (
             JobPool(jobs, workers or cores(), directory.log) as pool,
             Bar("sweep", rounds) as bar,
@@ -80,44 +102,46 @@ def _run(directory: SweepDirectory, grid: Grid, cells: Sequence[PreparedCell], w
         ):
             for result in _results(pool, left, stop.requested, bar):
                 results[result.cell.number] = result
-    return SweepResult(directory, grid, tuple(cells), tuple(results[one.cell.number] for one in cells))
+    return SweepResult(directory, grid, tuple(cells), tuple(results[cell.cell.number] for cell in cells))
 
 
 def _results(
     pool: JobPool, left: Sequence[PreparedCell], stop_requested: Callable[[], bool], bar: Bar
 ) -> Iterator[CellResult]:
-    """As cells end, showing how far they are."""
+    """Yield results as cells end, and show how far they are."""
     done, ended = Counter[int](), 0
-    for said in pool.run(stop_requested):
-        cell = left[said.job].cell
-        if isinstance(said, Done):
+    for message in pool.run(stop_requested):
+        cell = left[message.job].cell
+        if isinstance(message, Done):
             ended += 1
-            if said.error:
-                bar.note(f"failed: {cell.label}: {said.error}")
-            done[said.job] = left[said.job].prepared.task.rounds
-            yield CellResult(cell, said.result, said.error)
+            if message.error:
+                bar.note(f"failed: {cell.label}: {message.error}")
+            done[message.job] = left[message.job].prepared.task.rounds
+            yield CellResult(cell, message.result, message.error)
         else:
-            done[said.job] = said.done
+            done[message.job] = message.done
         bar.show(done.total(), f"{ended} of {len(left)} cells  {cell.label}")
 
 
-def _run_cell(directory: SweepDirectory, one: PreparedCell, line: JobContext) -> dict[str, Any] | None:
-    """The job of a worker; None when it was stopped."""
-    supervision = Supervision(workers=1, progress=_Silent(line), stop_requested=line.stop_requested)
-    return execute(one.prepared, directory.open_cell(one.cell), supervision).summary
+def _run_cell(directory: SweepDirectory, cell: PreparedCell, context: JobContext) -> dict[str, Any] | None:
+    """Run a cell in a worker and return its summary; None when it was stopped."""
+    supervision = Supervision(workers=1, progress=_Silent(context), stop_requested=context.stop_requested)
+    return execute(cell.prepared, directory.open_cell(cell.cell), supervision).summary
 
 
 @dataclass(frozen=True)
 class _Silent:
-    """Implements `Progress` for a worker: the bar is its parent's, notes are in the run's log."""
+    """The progress of a worker, whose parent has the bar and whose notes are in a log; implements `Progress`."""
 
-    line: JobContext
+    context: JobContext
 
     def resumed_at(self, round_number: int) -> None:
-        self.line.tell(round_number)
+        """Report the last round that was complete before."""
+        self.context.tell(round_number)
 
     def round_ended(self, round_number: int, figures: str) -> None:  # noqa: ARG002 - of no use here
-        self.line.tell(round_number)
+        """Report a round."""
+        self.context.tell(round_number)
 
     def note(self, text: str) -> None:
-        """Not shown."""
+        """Show nothing."""

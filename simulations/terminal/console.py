@@ -1,6 +1,6 @@
-"""What people see of work on a terminal: how far it is, what came of it, and how to stop it between two rounds.
+"""The terminal of a run: a bar that shows how far it is, a few lines on what came of it, and Ctrl-C between rounds.
 
-Where there is no terminal, only notes.
+Where there is no terminal, only notes are written.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Spent:
     """Epsilon after a round.
 
     Attributes:
-        own: of the devices of this run, as charged.
-        budget: of the fleet, if the run stands for one; None where nothing limits it.
-        fleet: what the same rounds would cost a device of that fleet.
+        own: epsilon of the devices of this run, as charged.
+        budget: the most epsilon, of the fleet if the run stands for one; None where nothing limits it.
+        fleet: what the same rounds would cost a device of that fleet; None without one.
     """
 
     own: float
@@ -37,30 +37,36 @@ class Spent:
     fleet: float | None = None
 
     def fields(self) -> dict[str, Any]:
-        """For the round's line, which has its own epsilon already; an unbounded one is null."""
+        """Return what to add to the round's line, which has its own epsilon already; an unbounded one is None."""
         if self.fleet is None:
             return {}
         return {"extrapolated": True, "fleet_epsilon": self.fleet if math.isfinite(self.fleet) else None}
 
     def in_words(self) -> str:
-        """For the log."""
+        """Return the epsilon as the log has it."""
         own = f"epsilon {self.own:.10g}"
         return own if self.fleet is None else f"{own}, EXTRAPOLATED to a fleet {self.fleet:.10g}"
 
     def for_the_bar(self) -> str:
-        """Of its budget."""
+        """Return the epsilon as the bar has it: spent, of its budget."""
         shown, mark = (self.own, "") if self.fleet is None else (self.fleet, "EXTRAPOLATED ")
         return f"{mark}ε {rounded_up(shown)}" + ("" if self.budget is None else f"/{self.budget:g}")
 
 
 def figures(metrics: Metrics, spent: Spent, devices_per_second: float) -> str:
-    """The bar's text."""
+    """Return the bar's text on a round.
+
+    Args:
+        metrics: of the model, on test users.
+        spent: epsilon after the round.
+        devices_per_second: how many devices took part, over the time that the round took.
+    """
     quality = f"loss {metrics.loss or 0:.3f}  AUROC {metrics.auroc or 0:.3f}"
     return f"{quality}  {spent.for_the_bar()}  {devices_per_second:.0f} devices/s"
 
 
 def describe(summary: Mapping[str, Any], path: Path) -> str:
-    """A finished run in a few lines."""
+    """Return a few lines on a finished run: its summary, and the path of its directory."""
     central = summary["aggregation"] == "central"
     novel, channel = summary["novel"], "extrapolated" if summary["extrapolated"] else "stable"
     return "\n".join(
@@ -98,7 +104,7 @@ def _show(value: float | None) -> str:
 
 
 def rounded_up(epsilon: float) -> str:
-    """An epsilon in two decimals: what is read is never less than what is claimed."""
+    """Return an epsilon in two decimals, rounded up: what is read is never less than what is claimed."""
     if not math.isfinite(epsilon):
         return "∞"
     return str(Decimal(str(epsilon)).quantize(Decimal("0.01"), ROUND_CEILING))
@@ -109,25 +115,25 @@ def _bound(epsilon: float | None) -> str:
 
 
 class Progress(Protocol):
-    """Whom a run tells how far it is."""
+    """A listener that a run tells how far it is."""
 
     def resumed_at(self, round_number: int) -> None:
-        """The workers are there, and so many rounds were complete before."""
+        """Take note that the run begins, and that so many rounds were complete before."""
         ...
 
     def round_ended(self, round_number: int, figures: str) -> None:
-        """One more round, and what there is to say of it."""
+        """Take note of a round, and of what there is to say of it."""
         ...
 
     def note(self, text: str) -> None:
-        """A line for people."""
+        """Take note of a line for people."""
         ...
 
 
 class RunProgress:
-    """Implements `Progress` on standard error.
+    """A bar on standard error; implements `Progress`.
 
-    Shows round, loss, AUROC, epsilon spent of its budget, devices a second, time left.
+    It shows round, loss, AUROC, epsilon spent of its budget, devices a second, and time left.
     """
 
     def __init__(self, rounds: int) -> None:
@@ -154,18 +160,20 @@ class RunProgress:
         self._progress.stop()
 
     def resumed_at(self, round_number: int) -> None:
+        """Move the bar to the last round that was complete before."""
         self._progress.update(self._task, completed=round_number, figures="")
 
     def round_ended(self, round_number: int, figures: str) -> None:
+        """Move the bar to a round, and show its figures."""
         self._progress.update(self._task, completed=round_number, figures=figures)
 
     def note(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
 
 class Bar:
-    """One bar with a line about what is going on."""
+    """A bar on standard error with a line about what is going on."""
 
     def __init__(self, title: str, total: int) -> None:
         console = Console(stderr=True)
@@ -189,16 +197,16 @@ class Bar:
         self._progress.stop()
 
     def show(self, done: int, line: str) -> None:
-        """So much of the total, and a few words."""
+        """Move the bar to so much of the total, and show a few words."""
         self._progress.update(self._task, completed=done, line=line)
 
     def note(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
 
 class StopAfterRound:
-    """While active, turns the first SIGINT or SIGTERM into a request to stop after the round in progress.
+    """Turns the first SIGINT or SIGTERM, while active, into a request to stop after the round in progress.
 
     The second one stops now; the last complete round survives. Only the main thread may set handlers.
     """
@@ -209,6 +217,7 @@ class StopAfterRound:
         self._previous: dict[int, object] = {}
 
     def requested(self) -> bool:
+        """Return whether a signal has asked for the run to stop."""
         return self._requested
 
     def __enter__(self) -> StopAfterRound:

@@ -1,4 +1,4 @@
-"""Pages for people: self-contained HTML, without scripts or outside references."""
+"""Self-contained HTML pages for people, without scripts or outside references."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simulations.terminal.console import rounded_up
 
 
 def render(template: str, **values: Any) -> str:
-    """A template of this package, with `values` in it; every text is escaped."""
+    """Return the HTML of a template of this package with `values` in it; every text is escaped."""
     environment = Environment(
         loader=PackageLoader("simulations", "."),
         autoescape=True,
@@ -25,12 +25,12 @@ def render(template: str, **values: Any) -> str:
 
 
 def bound(epsilon: float | None) -> str:
-    """An epsilon for people; None is no bound."""
+    """Return an epsilon for people; None is no bound."""
     return "∞" if epsilon is None else rounded_up(epsilon)
 
 
 def svg(figure: Figure) -> str:
-    """For a page: without the XML prologue, as wide as there is room."""
+    """Return a figure as SVG for a page: without the XML prologue, as wide as there is room."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     whole = buffer.getvalue()
