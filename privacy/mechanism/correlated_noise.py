@@ -18,27 +18,35 @@ from privacy.task.correlation import BandedToeplitz, BufferedLinearToeplitz, Cor
 
 Vector = NDArray[np.float64]
 Normals = Callable[[], Vector]
-"""Independent standard normals, float64[d], anew at every call."""
+"""Gives independent standard normals, float64[d], fresh ones at every call."""
 
 
 class NoiseStream:
-    """Noise of unit z: to be scaled by its standard deviation.
+    """Noise C^{-1} z for a z of unit variance, round by round: to be scaled by z's standard deviation.
 
-    Banded Toeplitz holds its last bands - 1 vectors; a BLT one a buffer; a tree one a level.
+    In memory, banded Toeplitz holds its last bands - 1 vectors, a BLT a vector a buffer, a tree a vector a level
+    (Kairouz et al. 2021; Choquette-Choo et al. 2023; Dvijotham et al. 2024).
+
+    Attributes:
+        drawn: rounds whose noise was drawn.
     """
 
     def __init__(self, correlation: Correlation, dimension: int) -> None:
         self.drawn = 0
-        """Rounds whose noise was drawn."""
         self._correlation, self._dimension = correlation, dimension
         self._memory = np.zeros((_rows(correlation, 0), dimension))
 
     @classmethod
     def restored(cls, correlation: Correlation, drawn: int, memory: Vector) -> NoiseStream:
-        """One that goes on after `drawn` rounds, from `memory()` as it was then.
+        """Make a stream that goes on after `drawn` rounds.
+
+        Args:
+            correlation: of the stream that was interrupted.
+            drawn: rounds whose noise that stream had drawn.
+            memory: what its `memory()` was then, float64[rows, d].
 
         Raises:
-            ValueError: when the memory is not one of so many rounds.
+            ValueError: when the memory is not that of so many rounds.
         """
         stream = cls(correlation, memory.shape[-1])
         if drawn < 0:
@@ -56,11 +64,11 @@ class NoiseStream:
         return f"NoiseStream({self._correlation.kind}, {self.drawn} rounds)"
 
     def memory(self) -> Vector:
-        """float64[rows, d], for a checkpoint; as secret as the noise."""
+        """Return what the stream remembers, float64[rows, d], for a checkpoint; it is as secret as the noise."""
         return self._memory.copy()
 
     def next(self, normals: Normals) -> Vector:
-        """The noise that the next round's sum gets, float64[d].
+        """Draw the noise that the next round's sum gets, float64[d].
 
         Raises:
             ValueError: when `normals` gives anything but d numbers, which could spread one number over all places.
@@ -81,20 +89,20 @@ class NoiseStream:
         return drawn
 
     def _banded(self, correlation: BandedToeplitz, fresh: Vector) -> Vector:
-        """n_t = z_t - sum_i c_i n_{t-i}; row i - 1 holds n_{t-i}."""
+        """Return n_t = z_t - sum_i c_i n_{t-i}; row i - 1 of the memory holds n_{t-i}."""
         noise = fresh - np.asarray(correlation.coefficients[1:]) @ self._memory
         if len(self._memory):
             self._memory = np.concatenate([noise[None], self._memory[:-1]])
         return noise
 
     def _buffered(self, correlation: BufferedLinearToeplitz, fresh: Vector) -> Vector:
-        """The same sum through buffers s_b <- decay_b s_b + n_t (Dvijotham et al. 2024)."""
+        """Return n_t = z_t - sum_b scale_b s_b for buffers s_b <- decay_b s_b + n_t (Dvijotham et al. 2024)."""
         noise = fresh - np.asarray(correlation.scales) @ self._memory
         self._memory = np.asarray(correlation.decays)[:, None] * self._memory + noise
         return noise
 
     def _tree(self, normals: Normals) -> Vector:
-        """The difference of two prefix sums, each from the nodes that make it up.
+        """Return the difference of two prefix sums, each from the nodes that make it up.
 
         A node is estimated from its own noise and its children's estimates, weighted by precision (Honaker 2015). The
         rows are the estimates of the nodes that the binary digits of `drawn` stand for, lowest digit first.
@@ -112,9 +120,10 @@ class NoiseStream:
 
 
 def secure_normals(rng: Randomness, dimension: int) -> Normals:
-    """From `rng`, by inversion: a sign and a tail probability in odd multiples of 2^-65.
+    """Return a source of standard normals, float64[dimension] a call, drawn from `rng` by inversion.
 
-    At most 9.2 deviations out; what is cut off has probability below 2^-64 a number.
+    A number takes a sign and a tail probability in odd multiples of 2^-65. None lies more than 9.2 deviations out; what
+    is cut off has probability below 2^-64 a number.
     """
 
     def draw() -> Vector:
@@ -127,10 +136,13 @@ def secure_normals(rng: Randomness, dimension: int) -> Normals:
 
 
 def tree_prefix_variances(rounds: int, momentum: float = 0.0) -> Vector:
-    """Variance of a tree's noise in the sum of the first 1, 2, ... rounds, for z of unit variance: float64[rounds].
+    """Return the variance of a tree's noise in the sum of the first 1, 2, ... rounds, for z of unit variance.
 
-    With momentum, of theta_t = momentum * theta_{t-1} + prefix_t: where momentum SGD stands after round t. The nodes
-    in a prefix are independent of one another, so theta's variance follows from its covariance with each.
+    With momentum it is that of theta_t = momentum * theta_{t-1} + prefix_t, where momentum SGD stands after round t.
+    The nodes in a prefix are independent of each other, so theta's variance follows from its covariance with each.
+
+    Returns:
+        float64[rounds].
     """
     variances, squared = np.zeros(rounds), 0.0
     covariances: list[float] = []  # of theta with the nodes in the prefix, lowest first
@@ -143,14 +155,14 @@ def tree_prefix_variances(rounds: int, momentum: float = 0.0) -> Vector:
         heights = [height for height in range((drawn + 1).bit_length()) if drawn + 1 >> height & 1]
         own = [_node_variance(height) for height in heights]
         squared = momentum**2 * squared + 2 * momentum * sum(covariances) + sum(own)
-        covariances = [momentum * shared + alone for shared, alone in zip(covariances, own, strict=True)]
+        covariances = [momentum * kept + alone for kept, alone in zip(covariances, own, strict=True)]
         variances[drawn] = squared
     return variances
 
 
 @cache
 def _node_variance(height: int) -> float:
-    """Of a node's estimate: 1 / (1 / 1 + 1 / (2 v)) with v that of a child."""
+    """Return the variance of a node's estimate: 1 / (1 / 1 + 1 / (2 v)) with v that of a child."""
     variance = 1.0
     for _ in range(height):
         variance = 2 * variance / (1 + 2 * variance)

@@ -24,7 +24,7 @@ _CELLS = 1 << _LANE
 _COIN_BITS = 176
 _REST_BITS = _COIN_BITS - _LANE
 _CELL_MASS = 1 << _COIN_BITS
-"""Every cell's share of the total mass 2^192."""
+"""What each cell holds of the total mass 2^192."""
 _CHUNK = 1 << 15
 """Draws at a time, so that they stay in the processor's cache."""
 _DIGITS = 90
@@ -37,7 +37,7 @@ _SMOOTH = 7
 """Y's variance over stretch^2: X's grid vanishes under it but for a factor within 1 +- 2^-169, see `_split`."""
 _MAX_STRETCH = 512
 MAX_VARIANCE = ONE_TABLE * _MAX_STRETCH**2
-"""A sigma of 932,000."""
+"""The largest variance that two tables reach: a sigma of 932,000."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,22 @@ class _Table:
     lowest: int
     thresholds: tuple[int, ...]
     packed: NDArray[np.uint32]
-    """Leading 16 bits of a cell's threshold, then its alias, laid out like a draw's word."""
+    """Leading 16 bits of each cell's threshold, then its alias, laid out like a draw's word."""
 
 
 def sample(variance: int, size: int, rng: Randomness) -> NDArray[np.int64]:
-    """`size` independent draws with parameter sigma^2 = `variance`: int64[size].
+    """Draw from the discrete Gaussian of parameter sigma^2 = `variance` (Canonne, Kamath and Steinke 2020).
+
+    Formal guarantee: a draw is within 2^-160 of the definition in total variation. Above ONE_TABLE it is the sum of two
+    such draws, and probabilities change by another factor within 1 +- 2^-169 (Peikert 2010, Theorem 3.1).
+
+    Args:
+        variance: sigma^2, 1 to MAX_VARIANCE.
+        size: how many independent draws.
+        rng: source of the bits.
+
+    Returns:
+        int64[size].
 
     Raises:
         ValueError: when the variance is not a positive integer up to MAX_VARIANCE, or the size is negative.
@@ -70,7 +81,7 @@ def sample(variance: int, size: int, rng: Randomness) -> NDArray[np.int64]:
 
 
 def _split(variance: int) -> tuple[int, int, int]:
-    """Stretch and the variances of X and Y with stretch^2 * X's + Y's = variance.
+    """Return stretch and the variances of X and Y, with stretch^2 * X's + Y's = variance.
 
     The sum has the right distribution up to the factor rho(stretch * Z + c) / rho(stretch * Z) for a Gaussian rho of
     variance s^2 = Y's * (1 - Y's / variance), which is within 1 +- 4 exp(-2 pi^2 s^2 / stretch^2) for any c (Micciancio
@@ -99,7 +110,7 @@ def _fill(draws: NDArray[np.int64], table: _Table, rng: Randomness) -> None:
 
 
 def _settle(table: _Table, word: int, rng: Randomness) -> int:
-    """The value of a draw whose coin equals the threshold in its leading bits, one in 2^16, by the other 160 bits."""
+    """Decide a draw whose coin equals the threshold in its leading bits, one in 2^16, by the other 160 bits."""
     cell = word % _CELLS
     coin = (word >> _LANE) << _REST_BITS | int.from_bytes(rng.token(_REST_BITS // 8), "little")
     return cell if coin < table.thresholds[cell] else int(table.packed[cell]) % _CELLS
@@ -114,7 +125,7 @@ def _table(variance: int) -> _Table:
 
 
 def _alias(masses: list[int]) -> tuple[list[int], list[int]]:
-    """Thresholds and aliases of cells for masses that sum to 2^192: fill each light cell up from a heavy one."""
+    """Return cells' thresholds and aliases for masses that sum to 2^192: light cells are filled up from heavy ones."""
     left, aliases = list(masses), list(range(_CELLS))
     light = [i for i, mass in enumerate(masses) if mass < _CELL_MASS]
     heavy = [i for i, mass in enumerate(masses) if mass > _CELL_MASS]
@@ -131,7 +142,7 @@ def _alias(masses: list[int]) -> tuple[list[int], list[int]]:
 
 
 def _masses(variance: int, tail: int) -> list[int]:
-    """2^192 * P[X = i - tail] for every cell i, rounded down; what rounding left over goes to the mode."""
+    """Return 2^192 * P[X = i - tail] for every cell i, rounded down; what rounding left over goes to the mode."""
     half = _weights(variance, tail)
     weights = half[:0:-1] + half
     whole, total = sum(weights), _CELLS * _CELL_MASS
@@ -141,7 +152,7 @@ def _masses(variance: int, tail: int) -> list[int]:
 
 
 def _weights(variance: int, tail: int) -> list[int]:
-    """2^256 * exp(-x^2 / (2 variance)) for x = 0 to tail, by w(x+1) / w(x) = exp(-(2x + 1) / (2 variance))."""
+    """Return 2^256 * exp(-x^2 / (2 variance)) for x = 0 to tail, by w(x+1) = w(x) * exp(-(2x + 1) / (2 variance))."""
     with localcontext(Context(prec=_DIGITS)):
         ratio = (Decimal(-1) / (2 * variance)).exp()
         squared = ratio * ratio
@@ -153,5 +164,5 @@ def _weights(variance: int, tail: int) -> list[int]:
 
 
 def standard_tail(bits: int, draws: int) -> float:
-    """How many sigmas a Gaussian-tailed value stays within, `draws` times, but for probability 2^-bits."""
+    """Return how many sigmas a Gaussian-tailed value stays within, `draws` times, but for probability 2^-bits."""
     return math.sqrt(2 * math.log(2 * max(draws, 1)) + 2 * bits * math.log(2))

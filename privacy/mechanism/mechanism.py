@@ -2,10 +2,10 @@
 
 Formal guarantee. Adjacency: one device's contribution replaced by zero. The integer vector that a device contributes
 has L2 norm at most `norm_bound`, enforced after rotation and rounding in exact integer arithmetic, so `norm_bound` is
-the sensitivity of the sum. Each device adds a discrete Gaussian per coordinate, of a variance that lets the share of
-devices assumed honest and present reach noise_multiplier * norm_bound alone. Their sum is within
-10 h exp(-pi^2 sigma^2) of one discrete Gaussian per coordinate (Kairouz, Liu and Steinke 2021, Theorem 1): below
-2^-3000 for sigma >= 16. Leaving the modulus costs accuracy, never privacy.
+the sensitivity of the sum. Each device adds a discrete Gaussian per coordinate, of a variance that lets the devices
+assumed honest and present reach noise_multiplier * norm_bound alone. Their sum is within 10 h exp(-pi^2 sigma^2) of one
+discrete Gaussian per coordinate (Kairouz, Liu and Steinke 2021, Theorem 1): below 2^-3000 for sigma >= 16. Leaving the
+modulus costs accuracy, never privacy.
 
 The grid and the noise of the sum do not depend on how many devices came: a Poisson cohort's size stays hidden in a
 release, as its amplification requires. Only drop-outs add to the noise that is left out of the account.
@@ -37,9 +37,9 @@ _WRAP_BITS = 40
 _UNNOISED_STEPS = 1 << 20
 """At most so many integer steps per bound when no noise limits them."""
 _ROUNDING_ATTEMPTS = 64
-"""Each is accepted with probability above 0.39, so all fail with probability below 2^-45."""
+"""Each attempt is accepted with probability above 0.39, so all fail with probability below 2^-45."""
 _WIDTHS = (8, 10, 12, 16, 21, 32)
-"""Widths that leave next to nothing of a 64-bit word unused."""
+"""Bits a coordinate that leave next to nothing of a 64-bit word unused."""
 _ROUNDING_COST = 1.01
 """What rounding may add to the sensitivity when the modulus is chosen automatically."""
 
@@ -56,7 +56,7 @@ class Mechanism:
         task: whose clip, statistics and noise these are.
         scale: integer steps per unit of the model's weights; the same in every round of a task.
         norm_bound: L2 bound of an encoded contribution before noise, in integer steps; likewise.
-        variance: of a device's discrete Gaussian, in integer steps; 0 for no noise.
+        variance: that of a device's discrete Gaussian, in integer steps; 0 for no noise.
         honest: how many devices' noise is counted on, a real number so that the sum's noise is the same for any cohort.
     """
 
@@ -68,7 +68,7 @@ class Mechanism:
 
     @classmethod
     def for_cohort(cls, task: TaskSpec, cohort: int) -> Mechanism:
-        """Size the rounding for the task, and each device's noise for `cohort` devices.
+        """Size the rounding for the task, and each device's noise for a cohort of `cohort` devices.
 
         Raises:
             MechanismError: when rounding would dominate the clip, the sum could leave the modulus, or the noise of
@@ -87,6 +87,17 @@ class Mechanism:
     def encode(self, update: Update, rotation: bytes, rng: Randomness) -> Encoded:
         """Clip, rotate, round and noise one device's update and statistics.
 
+        Formal guarantee: before noise, the integers have an L2 norm of at most `norm_bound`, whatever the update
+        (Kairouz, Liu and Steinke 2021, Algorithm 1).
+
+        Args:
+            update: what the device learnt, float32[d], and its statistics.
+            rotation: public 32-byte seed of the round's rotation.
+            rng: source of rounding and noise; the guarantee rests on its secrecy.
+
+        Returns:
+            int64[length], to be masked.
+
         Raises:
             MechanismError: when the update is not finite or has another length, or a statistic is missing.
         """
@@ -98,7 +109,14 @@ class Mechanism:
         return Encoded(self._round(rotate(contribution, rotation), rng) + noise)
 
     def reported(self, statistics: Mapping[str, float], *, within: bool) -> NDArray[np.float64]:
-        """What a device contributes behind its update: its statistics, and the clip's bit if it adapts; scaled.
+        """Return what a device contributes behind its update: its statistics, and the clip's bit if it adapts.
+
+        Args:
+            statistics: the device's figures by name; each is cut to 0 to its bound.
+            within: whether the update was within the clip.
+
+        Returns:
+            float64, scaled to the fractions of the clip that the task grants.
 
         Raises:
             MechanismError: when a statistic is missing.
@@ -106,7 +124,7 @@ class Mechanism:
         return np.concatenate([self._statistics(statistics), self._bit(within)])
 
     def decode(self, total: Total) -> NDArray[np.float64]:
-        """The sum in the units of the model's weights: float64[length]."""
+        """Return the sum in the units of the model's weights: float64[length]."""
         summed = total.sums.astype(np.float64)
         if total.rotation is not None:
             summed = unrotate(summed, total.rotation)
@@ -114,7 +132,7 @@ class Mechanism:
         return summed
 
     def with_server_noise(self, total: Total, noise: NDArray[np.float64]) -> Total:
-        """The sum and a round's correlated noise, given as float64[length] before scaling.
+        """Add a round's correlated noise, given as float64[length] before scaling, to the sum.
 
         Both lie on the integer grid before anything is computed from their sum, so that its low-order bits tell nothing
         of the one or the other (Mironov 2012).
@@ -136,11 +154,11 @@ class Mechanism:
 
     @property
     def rounding_cost(self) -> float:
-        """By which factor rounding widens the sensitivity."""
+        """Factor, 1 or more, by which rounding widens the sensitivity."""
         return self.norm_bound / (self.scale * self.task.contribution_bound)
 
     def _clipped(self, delta: NDArray[np.float32]) -> tuple[bool, NDArray[np.float64]]:
-        """Whether the update was within the clip, and the update within it."""
+        """Return whether the update was within the clip, and the update cut to it."""
         dimension = self.task.model.dimension
         if delta.shape != (dimension,) or delta.dtype != np.float32:
             raise MechanismError(f"update: expected float32[{dimension}], got {delta.dtype} of shape {delta.shape}")
@@ -156,21 +174,22 @@ class Mechanism:
         missing = [statistic.name for statistic in wanted if not math.isfinite(given.get(statistic.name, math.nan))]
         if missing:
             raise MechanismError(f"statistics: expected a finite {', '.join(missing)}, got none")
-        parts = [min(max(given[one.name], 0.0), one.bound) / one.bound * one.sensitivity_fraction for one in wanted]
+        parts = [
+            min(max(given[statistic.name], 0.0), statistic.bound) / statistic.bound * statistic.sensitivity_fraction
+            for statistic in wanted
+        ]
         return np.array(parts, np.float64) * self.task.mechanism.clip
 
     def _bit(self, within: bool) -> NDArray[np.float64]:
-        """Plus or minus its share of the clip; nothing where the clip does not adapt."""
+        """Return plus or minus the bit's fraction of the clip; nothing where the clip does not adapt."""
         adaptive = self.task.mechanism.adaptive
         if adaptive is None:
             return np.empty(0)
-        return (
-            np.array([adaptive.sensitivity_fraction if within else -adaptive.sensitivity_fraction])
-            * self.task.mechanism.clip
-        )
+        fraction = adaptive.sensitivity_fraction
+        return np.array([fraction if within else -fraction]) * self.task.mechanism.clip
 
     def _round(self, rotated: NDArray[np.float64], rng: Randomness) -> NDArray[np.int64]:
-        """Conditional stochastic rounding (Kairouz, Liu and Steinke 2021, Algorithm 1)."""
+        """Round at random until the norm bound holds (Kairouz, Liu and Steinke 2021, Algorithm 1)."""
         scaled = rotated * self.scale
         most = self.norm_bound**2
         for _ in range(_ROUNDING_ATTEMPTS):
@@ -185,7 +204,10 @@ class Mechanism:
 
 
 def smallest_modulus(task: TaskSpec) -> int:
-    """The fewest bits a coordinate at which rounding adds at most 1% to the sensitivity and no sum leaves the modulus.
+    """Return the fewest bits a coordinate at which rounding adds at most 1% to the sensitivity and every sum fits.
+
+    Returns:
+        8, 10, 12, 16, 21 or 32.
 
     Raises:
         MechanismError: when 32 bits are not enough.
@@ -202,13 +224,13 @@ def smallest_modulus(task: TaskSpec) -> int:
 
 
 def with_modulus(task: TaskSpec, bits: int) -> TaskSpec:
-    """The same task, its sums counted modulo 2^bits."""
+    """Return the task with its sums counted modulo 2^bits."""
     aggregation = task.aggregation.model_copy(update={"modulus_bits": bits})
     return task.model_copy(update={"aggregation": aggregation})
 
 
 def _device_noise(task: TaskSpec) -> float:
-    """The noise multiplier that devices reach together; none where the server adds the noise."""
+    """Return the noise multiplier that devices reach together; 0 where the server adds the noise."""
     return 0.0 if task.mechanism.correlation else task.mechanism.noise_multiplier
 
 
@@ -217,7 +239,7 @@ def _honest_fraction(task: TaskSpec) -> float:
 
 
 def _norm_bound(task: TaskSpec) -> float:
-    """The finest grid on which the sum of the largest shard fits the modulus and the noise can be sampled."""
+    """Return the norm bound on the finest grid where the largest shard's sum fits and the noise can be sampled."""
     noise = _device_noise(task)
     fits = (_half_modulus(task) - _tail(task) * math.sqrt(task.largest_shard)) / _reach(task)
     if noise == 0:
@@ -227,7 +249,7 @@ def _norm_bound(task: TaskSpec) -> float:
 
 
 def _reach(task: TaskSpec) -> float:
-    """How far a coordinate of the sum gets but for probability 2^-40, over the norm bound.
+    """Return how far a coordinate of the sum gets but for probability 2^-40, over the norm bound.
 
     The rotation makes a coordinate of the summed contributions, of norm at most n times the bound, sub-Gaussian with
     parameter n / sqrt(p) of it; no coordinate exceeds n of it in any case.
@@ -273,9 +295,9 @@ def _check_modulus(bound: float, variance: int, cohort: int, task: TaskSpec) -> 
 
 
 def _clip_steps(bound: float, length: int) -> float:
-    """The clip, in steps, whose rounding stays within `bound` with probability above 1 - exp(-1/2).
+    """Return the clip, in steps, whose rounding stays within `bound` with probability above 1 - exp(-1/2).
 
-    Inverts bound^2 = c^2 + d/4 + c + sqrt(d)/2, the Delta_2 of Kairouz, Liu and Steinke 2021 with beta = exp(-1/2).
+    It inverts bound^2 = c^2 + d/4 + c + sqrt(d)/2, the Delta_2 of Kairouz, Liu and Steinke 2021 with beta = exp(-1/2).
     """
     room = bound * bound - length / 4 - math.sqrt(length) / 2
     if room <= 1:

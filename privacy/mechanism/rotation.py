@@ -17,6 +17,7 @@ from privacy.base.canonical import sha256
 from privacy.base.randomness import SEED_BYTES, Keystream
 
 ROTATION_SEED_BYTES = 32
+"""Length of a rotation's seed."""
 _LABEL = b"havenfl/rotation/1/"
 _RADIX_BITS = 4
 """Levels of the transform in one matrix product; at a million coordinates 3 is as fast and 5 to 10 are slower."""
@@ -30,16 +31,16 @@ def _sylvester(bits: int) -> NDArray[np.float64]:
 
 
 _MATRIX = _sylvester(_RADIX_BITS)
-"""Its leading 2^k x 2^k block is the Walsh-Hadamard matrix of that size."""
+"""A matrix whose leading 2^k x 2^k block is the Walsh-Hadamard matrix of that size."""
 
 
 def spread(dimension: int) -> int:
-    """p, the largest power of two up to `dimension`: rotated, each coordinate is sub-Gaussian in norm / sqrt(p).
+    """Return p, the largest power of two up to `dimension`: rotated, each coordinate is sub-Gaussian in norm / sqrt(p).
 
-    Over a uniform seed, a coordinate that a window wrote last is a sum of +-x_j / sqrt(p) over the window's entries
-    with independent signs, hence sub-Gaussian with the entries' norm over sqrt(p) (Hoeffding). The entries of the
-    second window depend on the first signs alone, so this holds given those, and their norm is at most the vector's.
-    With probability 1 - b, then, all d coordinates stay within norm * sqrt(2 ln(2 d / b) / p).
+    Formal guarantee. Over a uniform seed, a coordinate that a window wrote last is a sum of +-x_j / sqrt(p) over the
+    window's entries with independent signs, hence sub-Gaussian with the entries' norm over sqrt(p) (Hoeffding). The
+    entries of the second window depend on the first signs alone, so this holds given those, and their norm is at most
+    the vector's. With probability 1 - b, then, all d coordinates stay within norm * sqrt(2 ln(2 d / b) / p).
 
     Raises:
         ValueError: when the dimension is not positive.
@@ -50,7 +51,10 @@ def spread(dimension: int) -> int:
 
 
 def rotate(vector: NDArray[np.float64], seed: bytes) -> NDArray[np.float64]:
-    """The rotation that the public 32-byte `seed` names, of float64[d]; norms hold within about 1e-15 of themselves.
+    """Apply the rotation that the public 32-byte `seed` names; the norm is kept within about 1e-15 of itself.
+
+    Returns:
+        float64[d], a copy.
 
     Raises:
         ValueError: when the vector is not float64[d] with d >= 1, or the seed not 32 bytes.
@@ -62,7 +66,14 @@ def rotate(vector: NDArray[np.float64], seed: bytes) -> NDArray[np.float64]:
 
 
 def unrotate(vector: NDArray[np.float64], seed: bytes) -> NDArray[np.float64]:
-    """The inverse of `rotate` with the same seed, under the same conditions."""
+    """Undo `rotate` with its seed.
+
+    Returns:
+        float64[d], a copy.
+
+    Raises:
+        ValueError: when the vector is not float64[d] with d >= 1, or the seed not 32 bytes.
+    """
     restored = _checked_copy(vector)
     for window, signs in reversed(_passes(restored, seed)):
         window[:] = _transform(window) * signs
@@ -76,7 +87,7 @@ def _checked_copy(vector: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _passes(vector: NDArray[np.float64], seed: bytes) -> list[tuple[NDArray[np.float64], NDArray[np.int8]]]:
-    """The one or two windows of `vector`, as views, each with its signs."""
+    """Return the one or two windows of `vector`, as views, each with its signs."""
     if len(seed) != ROTATION_SEED_BYTES:
         raise ValueError(f"seed: expected {ROTATION_SEED_BYTES} bytes, got {len(seed)}")
     size = spread(vector.size)
@@ -90,7 +101,7 @@ def _signs(stream: Keystream, size: int) -> NDArray[np.int8]:
 
 
 def _transform(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The orthonormal Walsh-Hadamard transform of 2^k values; float32 would be faster, but err by 3e-7 of the norm."""
+    """Return the orthonormal Walsh-Hadamard transform of 2^k values; float32 would be faster, but err by 3e-7."""
     scale, bits = 1 / math.sqrt(values.size), values.size.bit_length() - 1
     while bits:
         step = min(bits, _RADIX_BITS)

@@ -27,8 +27,8 @@ def test_the_noise_is_the_inverse_applied(correlation: Correlation) -> None:
     draw = normals(1)
     fresh = np.stack([draw() for _ in range(ROUNDS)])
     stream, given = NoiseStream(correlation, DIMENSION), normals(1)
-    found = np.stack([stream.next(given) for _ in range(ROUNDS)])
-    np.testing.assert_allclose(found, np.linalg.solve(dense(correlation, ROUNDS), fresh), atol=1e-12)
+    noise = np.stack([stream.next(given) for _ in range(ROUNDS)])
+    np.testing.assert_allclose(noise, np.linalg.solve(dense(correlation, ROUNDS), fresh), atol=1e-12)
 
 
 @pytest.mark.parametrize("correlation", ALL)

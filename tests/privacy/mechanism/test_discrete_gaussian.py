@@ -3,8 +3,7 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -122,11 +121,11 @@ def test_the_sum_of_two_tables_has_the_right_probability(variance: int, value: i
     stretch, coarse, fine = dgauss._split(variance)
     reach = int(20 * fine**0.5) // stretch + 1
     with mpmath.workdps(70):
-        found = mpmath.fsum(
+        probability = mpmath.fsum(
             exact_probability(coarse, x) * exact_probability(fine, value - stretch * x)
             for x in range(value // stretch - reach, value // stretch + reach + 2)
         )
-        assert abs(found / exact_probability(variance, value) - 1) < mpmath.mpf(2) ** -160
+        assert abs(probability / exact_probability(variance, value) - 1) < mpmath.mpf(2) ** -160
 
 
 def tied_draw(table: dgauss._Table, cell: int, rest: int) -> int:

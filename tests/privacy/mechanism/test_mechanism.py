@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 from numpy.typing import NDArray
 
 from privacy.base.randomness import SystemRandomness
@@ -35,7 +34,8 @@ from tests.support.tasks import make_task
 TRANSCRIPT, OTHER = "ab" * 32, "cd" * 32
 ROTATION = bytes(range(32))
 HUNDRED = PoissonParticipation(population=1_000, sampling_rate=0.1)
-COUNT, LOSS = Statistic(name="examples", bound=50.0, share=0.2), Statistic(name="loss", bound=4.0, share=0.1)
+COUNT = Statistic(name="examples", bound=50.0, sensitivity_fraction=0.2)
+LOSS = Statistic(name="loss", bound=4.0, sensitivity_fraction=0.1)
 
 
 def task_of(
@@ -75,7 +75,7 @@ def receipt(transcript: str = TRANSCRIPT) -> Receipt:
 
 
 def total(encoded: Sequence[Encoded], transcript: str = TRANSCRIPT, rotation: bytes = ROTATION) -> Total:
-    sums = np.sum([one.integers for one in encoded], axis=0)
+    sums = np.sum([contribution.integers for contribution in encoded], axis=0)
     return Total(sums, len(encoded), len(encoded), rotation, transcript)
 
 
@@ -144,16 +144,16 @@ def test_a_clip_that_no_grid_resolves_is_refused(clip: float) -> None:
 def test_update_and_statistics_share_the_bound(statistics: tuple[Statistic, ...]) -> None:
     """At the clip and at their bounds they reach it to a hundredth, so none of them is left out of it."""
     task = task_of(statistics=statistics)
-    update = Update(unit(1, length=7.0), {one.name: 2 * one.bound for one in statistics})
+    update = Update(unit(1, length=7.0), {statistic.name: 2 * statistic.bound for statistic in statistics})
     with without_noise():
         integers = mechanism(task).encode(update, ROTATION, SystemRandomness()).integers
-    expected = math.sqrt(1 + sum(one.share**2 for one in statistics))
+    expected = math.sqrt(1 + sum(statistic.sensitivity_fraction**2 for statistic in statistics))
     assert task.contribution_bound == pytest.approx(expected)
     assert np.linalg.norm(integers) / mechanism(task).scale == pytest.approx(expected, rel=0.01)
     assert np.linalg.norm(integers) >= 0.98 * mechanism(task).norm_bound
 
 
-def test_statistics_widen_the_sensitivity_by_their_shares_and_cost_noise() -> None:
+def test_statistics_widen_the_sensitivity_by_their_fractions_and_cost_noise() -> None:
     bare, more = mechanism(), mechanism(task_of(statistics=(COUNT, LOSS)))
     assert more.noise_std / bare.noise_std == pytest.approx(math.sqrt(1 + 0.2**2 + 0.1**2), rel=0.01)
 
@@ -186,11 +186,11 @@ def test_no_more_devices_are_counted_on_than_the_protocol_leaves(cohort: int, co
 
 
 @given(st.integers(8, 400), st.integers(8, 400), st.sampled_from([21, 32]))
-def test_a_release_does_not_tell_how_many_devices_came(one: int, other: int, bits: int) -> None:
+def test_a_release_does_not_tell_how_many_devices_came(cohort: int, other: int, bits: int) -> None:
     """Same grid, same sensitivity, same noise in the sum, but for a device's variance being an integer."""
     task = task_of(participation=HUNDRED, modulus_bits=bits, min_survivors=8)
     largest = task.participation.largest_cohort
-    few, many = mechanism(task, min(one, largest)), mechanism(task, min(other, largest))
+    few, many = mechanism(task, min(cohort, largest)), mechanism(task, min(other, largest))
     assert (few.scale, few.norm_bound) == (many.scale, many.norm_bound)
     integral = 1 / min(few.variance, many.variance)
     assert few.noise_std**2 == pytest.approx(many.noise_std**2, rel=1.1 * integral)
@@ -224,16 +224,19 @@ def test_a_zero_update_is_nothing_but_noise() -> None:
 def test_without_noise_the_release_is_the_plain_sum(dimension: int, statistics: tuple[Statistic, ...]) -> None:
     """To the rounding of 5 devices, whatever the round's rotation."""
     task = task_of(5, noise=0.0, dimension=dimension, statistics=statistics)
-    figures = [{one.name: (0.1 + 0.15 * device) * one.bound for one in statistics} for device in range(5)]
+    figures = [
+        {statistic.name: (0.1 + 0.15 * device) * statistic.bound for statistic in statistics} for device in range(5)
+    ]
     updates = [Update(unit(device, dimension), figures[device]) for device in range(5)]
     plain = np.sum([update.delta.astype(np.float64) for update in updates], axis=0)
     rounding = 5 * math.sqrt(task.length) / mechanism(task, 5).scale
     for rotation in (ROTATION, bytes(32)):
         released = release(task, [summed(task, updates, rotation)], [TRANSCRIPT], receipt())
         np.testing.assert_allclose(released.values, plain, rtol=2e-7, atol=rounding)
-        for one in statistics:
-            expected = sum(figure[one.name] for figure in figures)
-            assert released.statistics[one.name] == pytest.approx(expected, abs=rounding * one.bound / one.share)
+        for statistic in statistics:
+            expected = sum(figure[statistic.name] for figure in figures)
+            allowed = rounding * statistic.bound / statistic.sensitivity_fraction
+            assert released.statistics[statistic.name] == pytest.approx(expected, abs=allowed)
 
 
 def test_devices_that_rotate_by_another_seed_are_not_summed() -> None:
@@ -250,7 +253,7 @@ def test_a_statistic_is_cut_to_its_bound(seed: int, value: float) -> None:
     task = task_of(2, noise=0.0, statistics=(COUNT,))
     chosen, quiet = mechanism(task, 2), np.zeros(64, np.float32)
     rng = SeedTree.root(seed).stream()
-    encoded = [chosen.encode(Update(quiet, {"examples": one}), ROTATION, rng) for one in (value, 7.0)]
+    encoded = [chosen.encode(Update(quiet, {"examples": count}), ROTATION, rng) for count in (value, 7.0)]
     released = release(task, [total(encoded)], [TRANSCRIPT], receipt())
     expected = min(max(value, 0.0), 50.0) + 7.0
     assert released.statistics["examples"] == pytest.approx(expected, abs=2 * 8.1 / chosen.scale * 50 / 0.2)
@@ -315,20 +318,20 @@ def sharded() -> tuple[TaskSpec, list[Total], list[str]]:
     transcripts = [f"{number:064x}" for number in range(3)]
     totals = []
     for size, transcript in zip((4, 5, 6), transcripts, strict=True):
-        one = summed(task, [Update(unit(size), {"examples": 10.0})] * size)
-        totals.append(Total(one.sums, one.cohort, one.survivors, one.rotation, transcript))
+        shard = summed(task, [Update(unit(size), {"examples": 10.0})] * size)
+        totals.append(Total(shard.sums, shard.cohort, shard.survivors, shard.rotation, transcript))
     return task, totals, transcripts
 
 
 def test_a_release_needs_the_receipt_of_this_very_sum() -> None:
     task = task_of(5)
-    [one] = [summed(task, [Update(unit(1))] * 5)]
+    own = summed(task, [Update(unit(1))] * 5)
     for charged, paid in (([TRANSCRIPT], OTHER), ([OTHER], TRANSCRIPT), ([OTHER], OTHER), ([], TRANSCRIPT)):
         with pytest.raises(MechanismError, match="receipt: expected one for this very sum"):
-            release(task, [one], charged, receipt(paid))
+            release(task, [own], charged, receipt(paid))
     with pytest.raises(MechanismError, match="receipt"):
         release(task, [], [TRANSCRIPT], receipt())
-    assert release(task, [one], [TRANSCRIPT], receipt()).survivors == 5
+    assert release(task, [own], [TRANSCRIPT], receipt()).survivors == 5
 
 
 def test_shards_are_summed_under_one_receipt_for_all_of_them() -> None:
@@ -338,12 +341,12 @@ def test_shards_are_summed_under_one_receipt_for_all_of_them() -> None:
     spread = released.noise_std / math.sqrt(0.8)
     assert np.abs(released.values - expected).max() < 6 * spread
     assert released.statistics["examples"] == pytest.approx(150, abs=6 * spread * 50 / 0.2)
-    clip, bound, share = task.mechanism.clip, COUNT.bound, COUNT.share
-    assert released.statistics_noise_std == {"examples": pytest.approx(released.noise_std * bound / (share * clip))}
+    clip, bound, fraction = task.mechanism.clip, COUNT.bound, COUNT.sensitivity_fraction
+    assert released.statistics_noise_std == {"examples": pytest.approx(released.noise_std * bound / (fraction * clip))}
     assert (released.survivors, released.cohort) == (15, 15)
     shards = [mechanism(task, size) for size in (4, 5, 6)]
-    assert released.noise_std == pytest.approx(math.sqrt(sum(one.noise_std**2 for one in shards)))
-    assert released.noise_multiplier == min(one.noise_multiplier for one in shards) >= 0.5
+    assert released.noise_std == pytest.approx(math.sqrt(sum(shard.noise_std**2 for shard in shards)))
+    assert released.noise_multiplier == min(shard.noise_multiplier for shard in shards) >= 0.5
 
 
 def test_each_shard_carries_all_its_noise_by_itself() -> None:
@@ -372,9 +375,9 @@ def test_a_shard_that_was_not_charged_is_not_released() -> None:
 
 def test_the_joint_transcript_tells_order_and_number_of_shards_apart() -> None:
     parts = [TRANSCRIPT, OTHER]
-    found = [joint_transcript(one) for one in (parts, parts[::-1], [*parts, TRANSCRIPT], parts[:1])]
-    assert len(set(found)) == 4
-    assert found[-1] == TRANSCRIPT
+    joint = [joint_transcript(shards) for shards in (parts, parts[::-1], [*parts, TRANSCRIPT], parts[:1])]
+    assert len(set(joint)) == 4
+    assert joint[-1] == TRANSCRIPT
 
 
 def test_receipt_cannot_be_made_up() -> None:
@@ -397,7 +400,7 @@ def test_aligned_updates_of_the_largest_cohort_stay_in_the_modulus(dimension: in
         encoded = [chosen.encode(update, rotation, rng).integers for _ in range(8)]
         exact = np.sum(encoded, axis=0)
         reached = max(reached, int(np.abs(exact).max()))
-        words = np.add.reduce([pack(one, bits) for one in encoded], axis=0, dtype=word_type(bits))
+        words = np.add.reduce([pack(integers, bits) for integers in encoded], axis=0, dtype=word_type(bits))
         np.testing.assert_array_equal(unpack(words, bits, exact.size), exact)
     assert 0.2 * half < reached < half
 
