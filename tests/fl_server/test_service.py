@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -22,12 +23,17 @@ from fl_server.cli import app
 from fl_server.dev.provision import Scale, enrol_device, provision_server
 from fl_server.enrolment.pki import make_loopback_tls
 from fl_server.flower.fab import write_app
+from fl_server.publishing import publish
+from fl_server.publishing.publish import Publication
 from fl_server.publishing.registry import STABLE, open_release
 from fl_server.service import ServerDirectory, ServiceError, train
 from fl_server.training.transport import NodeId, Reply
+from privacy.audit import audit_release
+from privacy.base.randomness import Randomness
+from privacy.report.model import AuditPart
 from privacy.secagg import Request
 from privacy.secagg.server.record import open_record
-from privacy.task.task import SimulationOnly
+from privacy.task.task import SimulationOnly, TaskSpec
 from tests.support.tasks import make_extrapolated_task, make_task
 
 
@@ -45,23 +51,52 @@ class LocalTransport:
             yield Reply(node, self.devices[node].handle(stage, request.body))
 
 
-@pytest.fixture
-def federation(tmp_path: Path) -> tuple[ServerDirectory, LocalTransport]:
-    server = ServerDirectory(tmp_path / "server")
+@pytest.fixture(scope="module", autouse=True)
+def _each_task_is_audited_once() -> Iterator[None]:
+    """The audit of a release costs more than all the rest."""
+    audits: dict[str, tuple[AuditPart, ...]] = {}
+
+    def audited(task: TaskSpec, rng: Randomness) -> tuple[AuditPart, ...]:
+        if task.id not in audits:
+            audits[task.id] = audit_release(task, rng)
+        return audits[task.id]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "audit_release", audited)
+        yield
+
+
+def provisioned(path: Path) -> tuple[ServerDirectory, LocalTransport]:
+    server = ServerDirectory(path / "server")
     authority = provision_server(server, Scale(3, 2, 30.0))
     devices = []
     for number in range(3):
-        directory = DeviceDirectory.create(tmp_path / f"device{number}")
+        directory = DeviceDirectory.create(path / f"device{number}")
         enrol_device(directory.path, server, authority)
         devices.append(open_device(directory))
     return server, LocalTransport(devices)
 
 
-def test_a_task_is_trained_published_and_told_round_by_round(
-    federation: tuple[ServerDirectory, LocalTransport],
-) -> None:
-    server, transport = federation
-    publication = train(server, transport)
+@pytest.fixture
+def federation(tmp_path: Path) -> tuple[ServerDirectory, LocalTransport]:
+    return provisioned(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[ServerDirectory, Publication]:
+    """A task after its end; only to be read."""
+    server, transport = provisioned(tmp_path_factory.mktemp("trained"))
+    return server, train(server, transport)
+
+
+@pytest.fixture
+def finished(trained: tuple[ServerDirectory, Publication], tmp_path: Path) -> ServerDirectory:
+    """A copy of its directory."""
+    return ServerDirectory(shutil.copytree(trained[0].path, tmp_path / "server", symlinks=True))
+
+
+def test_a_task_is_trained_published_and_told_round_by_round(trained: tuple[ServerDirectory, Publication]) -> None:
+    server, publication = trained
     assert [(line["round"], line["survivors"]) for line in server.lines()] == [(1, 3), (2, 3)]
     assert [line["epsilon"] for line in server.lines()] == sorted(line["epsilon"] for line in server.lines())
     assert all(line["noise_multiplier"] >= server.read_task().mechanism.noise_multiplier for line in server.lines())
@@ -73,13 +108,11 @@ def test_a_task_is_trained_published_and_told_round_by_round(
 
 
 def test_started_again_after_its_end_it_asks_nobody_and_publishes_the_same(
-    federation: tuple[ServerDirectory, LocalTransport],
+    trained: tuple[ServerDirectory, Publication], finished: ServerDirectory
 ) -> None:
-    server, transport = federation
-    first = train(server, transport)
-    again = train(server, LocalTransport([]))
-    np.testing.assert_array_equal(again.version.weights, first.version.weights)
-    assert len(server.lines()) == len(server.records.read_bytes().splitlines()) == 2
+    again = train(finished, LocalTransport([]))
+    np.testing.assert_array_equal(again.version.weights, trained[1].version.weights)
+    assert len(finished.lines()) == len(finished.records.read_bytes().splitlines()) == 2
 
 
 @pytest.mark.parametrize("name", ["settings.json", "task.json", "operator.key", "authority.pub", "revocations.bin"])
@@ -141,12 +174,9 @@ def declare(server: ServerDirectory, purpose: str = "tuning") -> Result:
     return CliRunner().invoke(app, ["declare-uncharged", str(server.path), *arguments])
 
 
-def test_uses_that_are_not_charged_are_named_in_every_later_report(
-    federation: tuple[ServerDirectory, LocalTransport],
-) -> None:
-    server, transport = federation
-    assert [declare(server).exit_code for _ in range(2)] == [0, 0]
-    [use] = train(server, transport).report.composition.uncharged
+def test_uses_that_are_not_charged_are_named_in_every_later_report(finished: ServerDirectory) -> None:
+    assert [declare(finished).exit_code for _ in range(2)] == [0, 0]
+    [use] = train(finished, LocalTransport([])).report.composition.uncharged
     assert (use.purpose, use.what, use.why) == ("tuning", "12 runs on public data", "no device took part")
-    assert declare(server, "fun").exit_code == 2
-    assert declare(ServerDirectory(server.path / "nowhere")).exit_code == 2
+    assert declare(finished, "fun").exit_code == 2
+    assert declare(ServerDirectory(finished.path / "nowhere")).exit_code == 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from fl_server.flower import processes as module
 from fl_server.flower.processes import ProcessError, Processes
+from tests.support.eventually import eventually
 from tests.support.leftovers import leftovers
 
 STUBBORN = (
@@ -39,8 +39,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def test_children_of_children_end_too(tmp_path: Path) -> None:
     with Processes(tmp_path / "logs") as processes:
         processes.start("parent", python(PARENT), environment(tmp_path))
-        time.sleep(0.5)
-        assert len(leftovers(tmp_path, timeout=0)) == 2
+        eventually(lambda: len(leftovers(tmp_path, timeout=0)) == 2)
     assert leftovers(tmp_path) == []
 
 
@@ -48,7 +47,7 @@ def test_one_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(module, "TERM_TIMEOUT_S", 0.2)
     with Processes(tmp_path / "logs") as processes:
         processes.start("stubborn", python(STUBBORN), environment(tmp_path))
-        processes.wait_until(lambda: "deaf" in processes.log("stubborn").read_text(), "a word", 10)
+        processes.wait_until(lambda: "deaf" in processes.log("stubborn").read_text(), "a word", 60)
     assert leftovers(tmp_path) == []
 
 
@@ -84,12 +83,12 @@ def test_an_impatient_second_interrupt_leaves_none_behind(tmp_path: Path, monkey
 def test_an_early_end_is_an_error_with_its_last_words(running: Processes) -> None:
     running.start("brief", python("print('last words'); raise SystemExit(3)"), os.environ)
     with pytest.raises(ProcessError, match=r"brief: ended with exit code 3\n(.|\n)*last words"):
-        running.wait_until(lambda: False, "anything", 10)
+        running.wait_until(lambda: False, "anything", 60)
 
 
 def test_an_end_that_is_allowed_is_none(running: Processes) -> None:
     running.start("brief", python("pass"), os.environ, may_end=True)
-    running.wait_until(lambda: running.ended("brief"), "its end", 10)
+    running.wait_until(lambda: running.ended("brief"), "its end", 60)
     running.check()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from privacy.ledger.entries import Charged
 from privacy.ledger.ledger import BudgetExhausted, Charge, Ledger, LedgerTransaction, verify
 from privacy.task.task import Budget
 from privacy.verification.evidence import read_ledger
+from tests.support.eventually import eventually
 from tests.support.ledger_rounds import SIGNER, TASK, charge_of, open_ledger, verified
 from tests.support.postgres import PASSWORD, Cluster
 
@@ -143,7 +143,7 @@ def test_a_server_that_does_not_write_to_disk_is_refused(postgres: Cluster, data
     postgres.sql("ALTER SYSTEM SET fsync = off")
     postgres.sql("SELECT pg_reload_conf()")
     try:
-        time.sleep(0.5)
+        eventually(lambda: postgres.sql("SHOW fsync") == [("off",)])
         with pytest.raises(LedgerStoreError, match="expected fsync to be on"):
             open_ledger_store(database)
     finally:

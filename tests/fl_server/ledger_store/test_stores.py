@@ -1,78 +1,36 @@
 from __future__ import annotations
 
 import itertools
-import os
 import resource
 import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore, export_ledger
-from privacy.accounting.events import BoundedGaussian
-from privacy.base.signing import Signer
-from privacy.ledger.ledger import Charge, Ledger, LedgerTransaction, verify
-from privacy.task.task import Budget
-from tests.support.paths import ROOT
-
-TASK = "ab" * 32
-SIGNER = Signer.from_seed(b"\x07" * 32)
-
-_WRITER = """
-import sys
-from pathlib import Path
-sys.path[:0] = sys.argv[3:]
-from test_stores import charge, ledger
-mine = ledger(Path(sys.argv[1]))
-print("ready", flush=True)
-for number in range(int(sys.argv[2]), int(sys.argv[2]) + 10_000):
-    receipt = mine.reserve(charge(number))
-    print(number, receipt.entry_hash, flush=True)
-"""
+from privacy.ledger.ledger import Ledger, LedgerTransaction, verify
+from tests.support.ledger_rounds import SIGNER, charge_of, open_ledger
+from tests.support.ledger_writers import Writer
 
 
 def ledger(path: Path) -> Ledger:
-    return Ledger(SqliteLedgerStore(path), SIGNER, "demo", Budget(delta=1e-6), lambda: 0)
-
-
-def charge(number: int) -> Charge:
-    event = BoundedGaussian(task=TASK, noise_multiplier=4.0, max_participations=3)
-    return Charge(
-        task=TASK, population="demo", purpose="training", round=number, event=event, transcript=f"{number:064x}"
-    )
-
-
-def writer(path: Path, first: int) -> subprocess.Popen[str]:
-    arguments = [str(path), str(first), str(ROOT), str(Path(__file__).parent)]
-    process = subprocess.Popen([sys.executable, "-c", _WRITER, *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def killed(process: subprocess.Popen[str]) -> list[str]:
-    """The receipts that the process had in hand when it died."""
-    os.kill(process.pid, signal.SIGKILL)
-    output, _ = process.communicate()
-    return [line.split()[1] for line in output.split("\n")[:-1] if len(line.split()) == 2]
+    return open_ledger(SqliteLedgerStore(path))
 
 
 def check(path: Path) -> set[str]:
     """Leaf hashes of all charges of a ledger that verifies."""
     mine = ledger(path)
     entries = verify(mine.entries(), mine.head(), SIGNER.public)
-    return {after.previous for after in entries[2:]} | {mine.reserve(charge(entries[-1].body.charge.round)).entry_hash}
+    last = mine.reserve(entries[-1].body.charge)
+    return {after.previous for after in entries[2:]} | {last.entry_hash}
 
 
 def test_entries_outlive_the_store(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     first = ledger(path)
-    receipt = first.reserve(charge(1))
-    assert ledger(path).reserve(charge(1)) == receipt
+    receipt = first.reserve(charge_of(1))
+    assert ledger(path).reserve(charge_of(1)) == receipt
     assert ledger(path).entries() == first.entries()
     assert ledger(path).head() == first.head()
 
@@ -80,31 +38,28 @@ def test_entries_outlive_the_store(tmp_path: Path) -> None:
 def test_every_receipt_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     receipts: list[str] = []
-    for attempt, wait in enumerate((0.05, 0.2, 0.11)):
-        process = writer(path, 1 + attempt * 10_000)
-        time.sleep(wait)
-        receipts += killed(process)
-    assert receipts
+    for attempt, count in enumerate((1, 20, 7)):
+        writer = Writer(path, 1 + attempt * 10_000)
+        receipts += writer.receipts(count) + writer.kill()
     assert set(receipts) <= check(path)
 
 
 def test_two_processes_that_race_never_share_a_number(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    racers = [writer(path, 1), writer(path, 20_000)]
-    time.sleep(1)
-    receipts = [killed(racer) for racer in racers]
-    assert all(receipts)
+    racers = [Writer(path, 1), Writer(path, 20_000)]
+    receipts = [racer.receipts(count) for count in (1, 20) for racer in racers]
+    receipts += [racer.kill() for racer in racers]
     assert set(itertools.chain(*receipts)) <= check(path)
 
 
 def test_a_charge_neither_makes_nor_removes_the_log(tmp_path: Path) -> None:
     """Both cost more than the charge itself."""
     store = SqliteLedgerStore(tmp_path / "ledger.db")
-    mine = Ledger(store, SIGNER, "demo", Budget(delta=1e-6), lambda: 0)
+    mine = open_ledger(store)
     log = tmp_path / "ledger.db-wal"
     before = log.stat().st_ino
     for number in (1, 2):
-        mine.reserve(charge(number))
+        mine.reserve(charge_of(number))
         assert log.stat().st_ino == before
     store.close()
     assert not log.exists()
@@ -114,7 +69,7 @@ def test_a_charge_neither_makes_nor_removes_the_log(tmp_path: Path) -> None:
 def test_a_store_that_is_forgotten_is_closed(tmp_path: Path) -> None:
     """So that a copy of the one file is whole once a run has ended."""
     path = tmp_path / "ledger.db"
-    ledger(path).reserve(charge(1))
+    ledger(path).reserve(charge_of(1))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ledger.db"]
 
 
@@ -167,19 +122,19 @@ def test_an_unusable_path_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_loses_no_committed_entry(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     mine = ledger(path)
-    mine.reserve(charge(1))
+    mine.reserve(charge_of(1))
     before = mine.entries()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
     try:
         with pytest.raises(LedgerStoreError, match="free space"):
-            mine.reserve(charge(2))
+            mine.reserve(charge_of(2))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, old)
     assert mine.entries() == before
-    mine.reserve(charge(2))
+    mine.reserve(charge_of(2))
     assert len(mine.entries()) == 3
 
 
