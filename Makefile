@@ -1,20 +1,29 @@
-# Two commands: `make demo` runs a whole federation, `make test` checks everything. Both set up .venv by themselves.
+# `make demo` runs a whole federation, `make test` checks everything, `make check` what is quick. All set up .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
+# A fast core: formats, protocol, ledger and configuration.
+CORE := tests/formats tests/layout tests/privacy/base tests/privacy/command tests/privacy/ledger tests/privacy/task \
+	tests/privacy/secagg/membership tests/privacy/secagg/primitives tests/privacy/secagg/test_protocol.py \
+	tests/simulations/config tests/simulations/data tests/strategies tests/fl_client/device
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test check lint docs clean
 
 demo: $(STAMP)
 	$(BIN)/fl-sim run --out runs/demo --force --seed 1
 
 test: lint
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest $(WORKERS)
+
+check: lint
+	$(BIN)/pytest $(WORKERS) $(CORE)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -22,11 +31,14 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-$(STAMP): pyproject.toml
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
+$(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from privacy.cli.output import Json, check_writable, show_json
-from privacy.cli.secrets import new_key, read_key
 from privacy.cli.verifying import Ledger, Operator
 from privacy.command.exits import EXIT_FAILED, fail
 
@@ -41,6 +40,7 @@ def witness(
     Exit codes: 0 cosigned, 1 refused: the ledger was cut, rewritten or is another's, 2 bad input.
     """
     from privacy.base.files import write_atomically
+    from privacy.cli.secrets import read_key
     from privacy.ledger.ledger import SignedHead
     from privacy.ledger.witness import WitnessError, cosign
     from privacy.verification.evidence import EvidenceError, read_checkpoint, read_ledger, read_public_key
@@ -77,6 +77,7 @@ def new_command(
     Examples:
     [bold]fl-privacy keys new witness.key[/bold]
     """
+    from privacy.cli.secrets import new_key
     from privacy.verification.evidence import EvidenceError
 
     try:
