@@ -6,57 +6,25 @@ import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from pydantic import Field, ValidationError
-
-from fl_client.device.store import STORE_KEY_BYTES
-from privacy.base.canonical import Frozen
-from privacy.base.errors import what_is_wrong
 from privacy.base.files import write_secret
-from privacy.base.randomness import KEY_BYTES
-from privacy.base.signing import PUBLIC_KEY_BYTES
-from privacy.secagg.membership.identity import CERTIFICATE_BYTES, Certificate, DevicePolicy, EnrolmentRequest, Trust
-from privacy.secagg.primitives.keys import DeviceKeys
+
+if TYPE_CHECKING:
+    from fl_client.device.enrolment import Enrolment
+    from privacy.secagg.primitives.keys import DeviceKeys
+
+# Each method imports what it needs: a host application that only looks where a device is should not pay for the rest.
 
 _IDENTITY, _REQUEST, _ENROLMENT = "identity.key", "enrolment-request.bin", "enrolment.json"
 _NODE_KEY, _NODE_PUBLIC = "node.key", "node.key.pub"
 _STORE_KEY, _MEMORY, _MESSAGES = "store.key", "memory.bin", "messages.csv"
+_KEY_BYTES = 32
+"""Length of the seed of a device's identity, and of the key of its memory."""
 
 
 class DeviceFilesError(ValueError):
     """A device directory that is incomplete or damaged; the message names the file and says what to do."""
-
-
-_Key = Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * PUBLIC_KEY_BYTES}}}$")]
-
-
-class Enrolment(Frozen):
-    """What the enrolment authority gives a device: `enrolment.json`.
-
-    Attributes:
-        certificate: of the device's two public keys, hex.
-        operator: the Ed25519 public key whose tasks the device accepts, hex.
-        authority: the Ed25519 public key of the enrolment authority, hex.
-        policy: the least protection under which the device takes part.
-    """
-
-    certificate: Annotated[str, Field(pattern=f"^[0-9a-f]{{{2 * CERTIFICATE_BYTES}}}$")]
-    operator: _Key
-    authority: _Key
-    policy: DevicePolicy
-
-    @property
-    def issued(self) -> Certificate:
-        """The certificate, decoded."""
-        return Certificate.decode(bytes.fromhex(self.certificate))
-
-    @property
-    def trust(self) -> Trust:
-        """The keys and the policy by which the device judges requests."""
-        return Trust(bytes.fromhex(self.operator), bytes.fromhex(self.authority), self.policy)
 
 
 @dataclass(frozen=True)
@@ -74,14 +42,20 @@ class DeviceDirectory:
         Raises:
             DeviceFilesError: when the directory exists.
         """
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+        from privacy.secagg.membership.identity import EnrolmentRequest
+        from privacy.secagg.primitives.keys import DeviceKeys
+
         try:
             path.mkdir(parents=True)
         except OSError as error:
             raise DeviceFilesError(f"{path}: expected a new path: {error.strerror or error}") from error
-        seed = os.urandom(KEY_BYTES)
+        seed = os.urandom(_KEY_BYTES)
         write_secret(path / _IDENTITY, seed)
         (path / _REQUEST).write_bytes(EnrolmentRequest.by(DeviceKeys.from_seed(seed)).encode())
-        write_secret(path / _STORE_KEY, os.urandom(STORE_KEY_BYTES))
+        write_secret(path / _STORE_KEY, os.urandom(_KEY_BYTES))
         node = ec.generate_private_key(ec.SECP384R1())
         write_secret(path / _NODE_KEY, node.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
         public = node.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
@@ -99,7 +73,9 @@ class DeviceDirectory:
         Raises:
             DeviceFilesError: when their seed is missing or damaged.
         """
-        return DeviceKeys.from_seed(self._read(_IDENTITY, KEY_BYTES))
+        from privacy.secagg.primitives.keys import DeviceKeys
+
+        return DeviceKeys.from_seed(self._read(_IDENTITY, _KEY_BYTES))
 
     def store_key(self) -> bytes:
         """Read the key that encrypts the device's memory, 32 bytes.
@@ -109,7 +85,7 @@ class DeviceDirectory:
         Raises:
             DeviceFilesError: when it is missing or damaged.
         """
-        return self._read(_STORE_KEY, STORE_KEY_BYTES)
+        return self._read(_STORE_KEY, _KEY_BYTES)
 
     def enrolment(self) -> Enrolment:
         """Read what the enrolment authority answered.
@@ -117,6 +93,11 @@ class DeviceDirectory:
         Raises:
             DeviceFilesError: when it is missing, damaged or another device's.
         """
+        from pydantic import ValidationError
+
+        from fl_client.device.enrolment import Enrolment
+        from privacy.base.errors import what_is_wrong
+
         data, keys = self._read(_ENROLMENT), self.keys()
         try:
             enrolment = Enrolment.model_validate_json(data)
