@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_without_noise_it_clips_every_example_by_itself(architecture: str) -> No
 def test_no_message_moves_the_sum_by_more_than_the_clip(
     architecture: str, rows: list[list[int]], labels: list[int], scale: float, clip: float
 ) -> None:
-    task = learning_task(architecture, message_clip=clip)
+    task = _clipping_task(architecture, clip)
     dense = scale * np.array(rows)
     assert _largest_move(task, examples(dense, labels[: len(rows)])) <= clip * (1 + 1e-4) + 1e-6
 
@@ -167,9 +168,17 @@ def _accept_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "check_behaviour", lambda make, _: make())
 
 
+@cache
+def _clipping_task(architecture: str, clip: float) -> TaskSpec:
+    return learning_task(architecture, message_clip=clip)
+
+
+_trainer, _start_of = cache(LocalTrainer), cache(start_of)
+
+
 def _largest_move(task: TaskSpec, data: Examples) -> float:
     """How far the update is from the one without an example, at most, over the examples."""
-    trainer, start, everyone = LocalTrainer(task), start_of(task), np.arange(len(data))
+    trainer, start, everyone = _trainer(task), _start_of(task), np.arange(len(data))
     full = trainer.train(start, data, stream()).delta.astype(np.float64)
     moves = []
     for left_out in everyone:
