@@ -1,4 +1,4 @@
-"""What the baselines of one seed have in common with its federation: messages, start weights and judges."""
+"""What the baselines of a seed have in common with its federation: messages, start weights and held-out users."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ from sklearn.metrics import roc_auc_score
 
 from fl_client.training.training import Examples
 from privacy.task.task import TaskSpec
-from simulations.compare.methods import METRICS
 from simulations.compare.pooling import held
 from simulations.compare.preparing import PreparedSeed
 from simulations.compare.training import Weights
-from simulations.evaluation.metrics import Scorer, best_threshold, evaluate
+from simulations.evaluation.metrics import HEADLINE_METRICS, Scorer, best_threshold, evaluate
 from simulations.randomness import SeedTree
 from simulations.runs.run import start_weights
 
 Figures = dict[str, float | None]
-"""By the names of `METRICS`."""
+"""A model's metrics on test users, by the names of `HEADLINE_METRICS`; None where a number means nothing."""
 
 
 @dataclass(frozen=True)
 class BaselineContext:
-    """Attributes:
-    start: float32[d], where the federation starts too.
-    held: the messages of each device that has some, after the last round.
+    """A seed's task, messages and held-out users, which all of its baselines are trained and evaluated with.
+
+    Attributes:
+        task: the federation's task.
+        start: float32[d], where the federation starts too.
+        held: the messages of each device that has some, after the last round.
+        calibration: the examples that choose settings and thresholds.
+        test: the examples that models are compared on.
+        seed: the baselines' part of the seed tree.
+        scorer: the task's.
     """
 
     task: TaskSpec
@@ -40,6 +46,7 @@ class BaselineContext:
 
     @classmethod
     def of(cls, prepared: PreparedSeed) -> BaselineContext:
+        """Collect what the baselines need of a prepared seed."""
         task, data = prepared.task, prepared.data
         return cls(
             task=task,
@@ -52,16 +59,16 @@ class BaselineContext:
         )
 
     def calibrated(self, models: Sequence[Weights]) -> float:
-        """Mean AUROC on the calibration users; NaN where a score is no number."""
-        scores = self.scorer.scores_of(models, self.calibration.features)
-        if not np.isfinite(scores).all():
+        """Return the models' mean AUROC on the calibration users; NaN where a score is no number."""
+        calibration = self.scorer.scores_of(models, self.calibration.features)
+        if not np.isfinite(calibration).all():
             return math.nan
-        return float(np.mean([roc_auc_score(self.calibration.labels, one) for one in scores]))
+        return float(np.mean([roc_auc_score(self.calibration.labels, scores) for scores in calibration]))
 
-    def evaluate_models(self, models: Sequence[Weights]) -> list[Figures]:
-        """On the test users, each model with the threshold that is best on the calibration users."""
-        choosing = self.scorer.scores_of(models, self.calibration.features)
-        scores = self.scorer.scores_of(models, self.test.features)
-        thresholds = [best_threshold(self.calibration.labels, one) for one in choosing]
-        found = [asdict(evaluate(self.test.labels, *one)) for one in zip(scores, thresholds, strict=True)]
-        return [{name: one[name] for name in METRICS} for one in found]
+    def evaluate(self, models: Sequence[Weights]) -> list[Figures]:
+        """Evaluate models on the test users, each with the threshold that is best on the calibration users."""
+        calibration = self.scorer.scores_of(models, self.calibration.features)
+        test = self.scorer.scores_of(models, self.test.features)
+        thresholds = [best_threshold(self.calibration.labels, scores) for scores in calibration]
+        metrics = [asdict(evaluate(self.test.labels, *pair)) for pair in zip(test, thresholds, strict=True)]
+        return [{name: figures[name] for name in HEADLINE_METRICS} for figures in metrics]

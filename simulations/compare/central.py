@@ -9,32 +9,39 @@ from fl_client.training.training import Examples, TrainingError
 from privacy.accounting.accountant import message_level_epsilon
 from privacy.task.task import LocalTraining
 from simulations.compare.baseline_context import BaselineContext
-from simulations.compare.grids import DP_RATES, EPOCHS, RATES, Judged, at_edge, best, in_words
+from simulations.compare.grids import DP_RATES, EPOCHS, RATES, Candidate, at_edge, best, in_words
 from simulations.compare.methods import CENTRAL, CENTRAL_DP, Trial
 from simulations.compare.training import Weights, course, dp_sgd
 
 Tick = Callable[[str], None]
-"""Told when a piece of work begins, with a few words about it."""
+"""What is called when a piece of work begins, with a few words about it."""
 
 
-def central(ground: BaselineContext, messages: Examples, seed: int, tick: Tick) -> Trial:
-    """Plain SGD, a tick for each of `RATES`.
+def central(context: BaselineContext, messages: Examples, seed: int, tick: Tick) -> Trial:
+    """Train by plain SGD on pooled messages, at the best setting of the grid.
+
+    Args:
+        context: the seed's task and held-out users.
+        messages: all of them.
+        seed: the number of the seed.
+        tick: called for each of `RATES`.
 
     Raises:
         NothingTrained: when every setting diverges.
     """
-    since, found = time.perf_counter(), dict[Judged, tuple[Weights, float]]()
+    since, trained = time.perf_counter(), dict[Candidate, tuple[Weights, float]]()
     for rate in RATES:
         tick(f"central, rate {rate:g}")
-        trained = _timed(course(ground.task, ground.start, messages, rate, ground.seed.child("central", str(rate))))
-        for epochs, (weights, seconds) in zip(EPOCHS, trained, strict=False):
-            found[Judged(rate, epochs, ground.calibrated([weights]))] = weights, seconds
-    chosen = best(list(found))
-    weights, seconds = found[chosen]
+        subtree = context.seed.child("central", str(rate))
+        models = _timed(course(context.task, context.start, messages, rate, subtree))
+        for epochs, (weights, seconds) in zip(EPOCHS, models, strict=False):
+            trained[Candidate(rate, epochs, context.calibrated([weights]))] = weights, seconds
+    chosen = best(list(trained))
+    weights, seconds = trained[chosen]
     return Trial(
         method=CENTRAL,
         seed=seed,
-        metrics=ground.evaluate_models([weights])[0],
+        metrics=context.evaluate([weights])[0],
         epsilon=None,
         seconds=seconds,
         setting=in_words(chosen),
@@ -44,38 +51,40 @@ def central(ground: BaselineContext, messages: Examples, seed: int, tick: Tick) 
 
 
 def central_dp(
-    ground: BaselineContext, messages: Examples, schedules: Sequence[LocalTraining], seed: int, tick: Tick
+    context: BaselineContext, messages: Examples, schedules: Sequence[LocalTraining], seed: int, tick: Tick
 ) -> Trial:
-    """DP-SGD, a tick for each schedule and each of `DP_RATES`.
+    """Train by DP-SGD on pooled messages, at the best setting of the grid.
 
     Args:
-        schedules: their noise calibrated; rate and batch are set here.
+        context: the seed's task and held-out users.
+        messages: all of them.
+        schedules: their noise is calibrated; rate and batch are set here.
+        seed: the number of the seed.
+        tick: called for each schedule and each of `DP_RATES`.
 
     Raises:
         NothingTrained: when every setting diverges.
     """
-    since, found = time.perf_counter(), dict[Judged, tuple[LocalTraining, Weights, float]]()
+    since, trained = time.perf_counter(), dict[Candidate, tuple[LocalTraining, Weights, float]]()
     for place, schedule in enumerate(schedules):
         for rate in DP_RATES:
             tick(f"central, DP-SGD, {schedule.steps} steps, rate {rate:g}")
             batch = schedule.sampling_rate * len(messages)
             training = schedule.model_copy(update={"learning_rate": rate, "expected_batch": batch})
-            started = time.perf_counter()
+            subtree, started = context.seed.child("dp-sgd", place, str(rate)), time.perf_counter()
             try:
-                weights = dp_sgd(
-                    ground.task, ground.start, messages, training, ground.seed.child("dp-sgd", place, str(rate))
-                )
+                weights = dp_sgd(context.task, context.start, messages, training, subtree)
             except TrainingError:
                 continue
             seconds = time.perf_counter() - started
-            found[Judged(rate, place, ground.calibrated([weights]))] = training, weights, seconds
-    chosen = best(list(found))
-    training, weights, seconds = found[chosen]
+            trained[Candidate(rate, place, context.calibrated([weights]))] = training, weights, seconds
+    chosen = best(list(trained))
+    training, weights, seconds = trained[chosen]
     return Trial(
         method=CENTRAL_DP,
         seed=seed,
-        metrics=ground.evaluate_models([weights])[0],
-        epsilon=message_level_epsilon(training, 1, ground.task.budget.delta),
+        metrics=context.evaluate([weights])[0],
+        epsilon=message_level_epsilon(training, 1, context.task.budget.delta),
         seconds=seconds,
         setting=_in_words(training),
         tuning_seconds=time.perf_counter() - since,
@@ -84,7 +93,7 @@ def central_dp(
 
 
 def _timed(models: Iterator[Weights]) -> Iterator[tuple[Weights, float]]:
-    """Each with the seconds that it took to make it, all earlier ones included."""
+    """Yield each model with the seconds that it took to make it, all earlier models included."""
     spent, since = 0.0, time.perf_counter()
     for weights in models:
         spent += time.perf_counter() - since

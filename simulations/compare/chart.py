@@ -1,4 +1,4 @@
-"""Utility of every contender, as bars."""
+"""The chart of a comparison: every method's utility, as bars."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from simulations.compare.methods import FEDERATED, METRICS
+from simulations.compare.methods import FEDERATED
 from simulations.compare.table import Row
+from simulations.evaluation.metrics import HEADLINE_METRICS
 from simulations.terminal.page import svg
 
 _OURS, _OTHERS, _SOFT = "#17627a", "#b4c3ca", "#5b656c"
 
 
 def draw(rows: Sequence[Row]) -> str:
-    """An SVG: a panel a metric, a bar a contender; error bars are one standard deviation over seeds, of devices alone
-    the quartiles over devices.
+    """Draw a panel for each metric, with a bar for each method.
+
+    Error bars are one standard deviation over seeds; of devices alone, the quartiles over devices.
+
+    Returns:
+        An SVG.
     """
     with mpl.rc_context(
         {"font.size": 9.5, "axes.edgecolor": "#aab3b8", "xtick.color": _SOFT, "svg.hashsalt": "havenfl"}
     ):
         figure = Figure(figsize=(10, 3.2), layout="constrained")
-        panels: Sequence[Axes] = figure.subplots(1, len(METRICS), sharey=True)
-        for axes, (metric, title) in zip(panels, METRICS.items(), strict=True):
+        panels: Sequence[Axes] = figure.subplots(1, len(HEADLINE_METRICS), sharey=True)
+        for axes, (metric, title) in zip(panels, HEADLINE_METRICS.items(), strict=True):
             _panel(axes, rows, metric)
             axes.set_title(title, loc="left", fontsize=11, color="#1d2327")
         return svg(figure)
@@ -51,7 +56,7 @@ def _panel(axes: Axes, rows: Sequence[Row], metric: str) -> None:
 
 
 def _error(row: Row, metric: str) -> tuple[float, float]:
-    """How far the bar's error reaches down and up."""
+    """Return how far the bar's error reaches down and up."""
     if metric not in row.metrics:
         return 0.0, 0.0
     mean, quartiles = row.metrics[metric], row.quartiles.get(metric)

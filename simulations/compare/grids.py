@@ -1,6 +1,6 @@
-"""What the baselines are tuned over: each takes the best of its grid by AUROC on the calibration users.
+"""The grids that baselines are tuned over: each takes the best setting by AUROC on the calibration users.
 
-Wide enough that on chat the best lies inside; where it lies at an edge, the results say so.
+They are wide enough that on chat the best lies inside; where it lies at an edge, the results say so.
 """
 
 from __future__ import annotations
@@ -13,33 +13,39 @@ import numpy as np
 RATES = (0.125, 0.5, 2.0, 8.0, 32.0)
 """Learning rates of plain SGD."""
 EPOCHS = (1, 2, 4, 8, 16, 32, 64)
-"""Of plain SGD, ascending: all are stops of one training."""
+"""Epochs of plain SGD, ascending: all are stops of the same training."""
 BATCH = 16
-"""Messages a step of plain SGD."""
+"""Messages in a step of plain SGD."""
 DP_RATES = (0.125, 0.5, 2.0, 8.0, 32.0, 128.0)
 """Learning rates of DP-SGD, for the mean gradient of an expected batch."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Of DP-SGD; its noise follows from the budget."""
+    """A schedule of DP-SGD; its noise follows from the budget."""
 
     sampling_rate: float
     steps: int
 
 
 SCHEDULES = (Schedule(1 / 16, 128), Schedule(1 / 16, 512), Schedule(1 / 4, 512))
-"""8, 32 and 128 expected epochs."""
+"""Schedules of 8, 32 and 128 expected epochs."""
 
 MOST_DEVICES = 100
-"""Whose models are judged, drawn at random from those with messages."""
+"""How many devices' own models are evaluated at most, drawn at random from those with messages."""
 TUNING_DEVICES = 25
-"""The first of them, on whose mean AUROC the settings of a device alone are chosen."""
+"""How many of them, the first, choose the setting of all by their mean AUROC."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A setting and what the calibration users think of it; `auroc` is NaN where training diverged."""
+class Candidate:
+    """A setting of a grid that was tried.
+
+    Attributes:
+        rate: its learning rate.
+        length: its epochs, or the place of its schedule.
+        auroc: on the calibration users; NaN where training diverged.
+    """
 
     rate: float
     length: int
@@ -50,23 +56,29 @@ class NothingTrained(RuntimeError):
     """Every setting of a grid diverged."""
 
 
-def best(evaluate_models: Sequence[Judged]) -> Judged:
-    """Of equals the first.
+def best(candidates: Sequence[Candidate]) -> Candidate:
+    """Choose the candidate with the largest AUROC; of equals the first.
 
     Raises:
         NothingTrained: when none has a figure.
     """
-    found = [one for one in evaluate_models if not np.isnan(one.auroc)]
-    if not found:
+    trained = [candidate for candidate in candidates if not np.isnan(candidate.auroc)]
+    if not trained:
         raise NothingTrained("every setting of the grid diverged; scale the model's inputs or its start weights down")
-    return max(found, key=lambda one: one.auroc)
+    return max(trained, key=lambda candidate: candidate.auroc)
 
 
-def at_edge(chosen: Judged, rates: Sequence[float], longest: int) -> bool:
-    """Whether a better setting may lie beyond the grid: the outermost rate, or the longest training."""
+def at_edge(chosen: Candidate, rates: Sequence[float], longest: int) -> bool:
+    """Tell whether a better setting may lie beyond the grid.
+
+    Args:
+        chosen: the best of the grid.
+        rates: the grid's rates, ascending; the outermost are edges.
+        longest: the grid's longest training, which is an edge too.
+    """
     return chosen.rate in (rates[0], rates[-1]) or chosen.length == longest
 
 
-def in_words(chosen: Judged) -> str:
-    """Of plain SGD."""
+def in_words(chosen: Candidate) -> str:
+    """Describe a setting of plain SGD."""
     return f"SGD, rate {chosen.rate:g}, {chosen.length} epoch{'s' if chosen.length > 1 else ''} of batches of {BATCH}"

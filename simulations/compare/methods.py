@@ -1,19 +1,18 @@
-"""What is compared, and what is known of each."""
+"""The methods that are compared, and a method's result with one seed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-METRICS = {"auroc": "AUROC", "macro_f1": "macro-F1", "recall_at_fpr_1pct": "recall at 1% FPR"}
-"""On test users; what people call them."""
-
 
 @dataclass(frozen=True)
 class Method:
-    """One way to a model.
+    """A way to a model.
 
     Attributes:
+        key: its name in files for machines.
+        label: its name for people.
         unit: what its epsilon protects, or why it has none.
         sees: who gets to see messages.
     """
@@ -31,12 +30,12 @@ CENTRAL_DP = Method("central_dp_sgd", "central, DP-SGD", "one message", "the ser
 LOCAL_ONLY = Method("alone", "each device alone", "nothing is released", "nobody")
 
 METHODS = (FEDERATED, NOISELESS, CENTRAL, CENTRAL_DP, LOCAL_ONLY)
-"""In the order in which they are shown."""
+"""All methods, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
 class Quartiles:
-    """Of a metric over devices."""
+    """Quartiles of a metric over devices."""
 
     lower: float
     median: float
@@ -45,17 +44,19 @@ class Quartiles:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of a contender with one seed.
+    """A method's result with one seed.
 
     Attributes:
-        metrics: by the names of `METRICS`; of devices alone, their means. None where a number means nothing.
-        epsilon: at the configuration's delta, for the contender's unit; None where there is none.
-        seconds: of training, at the chosen setting.
+        method: the method.
+        seed: the seed.
+        metrics: by the names of `HEADLINE_METRICS`; of devices alone, their means. None where a number means nothing.
+        epsilon: at the configuration's delta, for the method's unit; None where there is none.
+        seconds: how long training took at the chosen setting.
         setting: how it was trained.
-        tuning_seconds: of training and judging every setting of the grid.
-        at_edge: whether the best of the grid lies at its edge, so that a better one may lie beyond.
-        quartiles: of devices alone, by the names of `METRICS`.
-        devices: how many models, where there is more than one.
+        tuning_seconds: how long it took to train and evaluate every setting of the grid.
+        at_edge: whether the best of the grid lies at its edge, so that a better setting may lie beyond.
+        quartiles: of devices alone, by the names of `HEADLINE_METRICS`.
+        devices: how many models there are.
     """
 
     method: Method

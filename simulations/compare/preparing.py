@@ -18,17 +18,19 @@ from simulations.population import FederationData, build
 from simulations.runs.run import Prepared, prepare
 
 _MOST_DEVICES = 100_000
-"""Of a generated population: the messages of all of them are pooled, and have to be made first."""
+"""The largest generated population: the messages of all its devices are pooled, and have to be made first."""
 _MOST_DENSE = 1 << 31
-"""Bytes of pooled n-grams as a module without a kernel reads them."""
+"""The most bytes of pooled n-grams as a module without a kernel reads them."""
 
 
 @dataclass(frozen=True)
 class PreparedSeed:
-    """One seed's federations, on the same devices and held-out users.
+    """The federations of one seed, on the same devices and held-out users.
 
     Attributes:
-        schedules: of central DP-SGD, their noise calibrated.
+        federated: the federation as configured.
+        noiseless: the federation without noise.
+        schedules: those of central DP-SGD, with their noise calibrated.
     """
 
     federated: Prepared = field(repr=False)
@@ -37,14 +39,17 @@ class PreparedSeed:
 
     @property
     def seed(self) -> int:
+        """The seed."""
         return self.federated.config.seed or 0
 
     @property
     def task(self) -> TaskSpec:
+        """The task of the federation as configured."""
         return self.federated.task
 
     @property
     def data(self) -> FederationData:
+        """The devices and held-out users of all methods."""
         return self.federated.data
 
 
@@ -52,10 +57,13 @@ def prepare_all(base: RunConfig, seeds: int) -> list[PreparedSeed]:
     """Read the data and calibrate all noise.
 
     Args:
-        base: with a seed, from which the others count.
+        base: the federation's configuration, with a seed, from which the others count.
+        seeds: how many there are.
 
     Raises:
-        ConfigError, DataError, EngineError: when this cannot be compared.
+        ConfigError: when the configuration cannot be compared.
+        DataError: when the data cannot be used.
+        EngineError: when no engine can train the task.
     """
     _check(base)
     data_of = functools.cache(build)
@@ -70,7 +78,7 @@ def prepare_all(base: RunConfig, seeds: int) -> list[PreparedSeed]:
 
 
 def without_noise(config: RunConfig) -> RunConfig:
-    """The same federation with no noise on its sums, and so no budget."""
+    """Return the configuration without noise on its sums, and so without a budget."""
     values = config.model_dump(mode="json", exclude_unset=True)
     privacy = values.get("privacy", {})
     kept = {key: value for key, value in privacy.items() if key not in ("epsilon", "window_epsilon", "window_days")}
@@ -78,18 +86,18 @@ def without_noise(config: RunConfig) -> RunConfig:
 
 
 def epsilon_target(task: TaskSpec) -> float:
-    """The budget; where only the noise was given, what it comes to.
+    """Return the task's budget; where only the noise was given, the epsilon that it comes to.
 
     Raises:
-        ConfigError: when it bounds nothing.
+        ConfigError: when the noise bounds nothing.
     """
     if task.budget.epsilon is not None:
         return task.budget.epsilon
     events = Counter(round_event(task, number) for number in range(1, task.rounds + 1))
-    found = spend(events, task.budget.delta).epsilon
-    if math.isinf(found):
+    epsilon = spend(events, task.budget.delta).epsilon
+    if math.isinf(epsilon):
         raise ConfigError("privacy.noise_multiplier: expected enough for a finite epsilon, got none to compare with")
-    return found
+    return epsilon
 
 
 def _check(config: RunConfig) -> None:
@@ -122,11 +130,11 @@ def _check_size(prepared: Prepared) -> None:
 
 
 def _calibrated(task: TaskSpec, epsilon: float) -> tuple[LocalTraining, ...]:
-    return tuple(_schedule(task, one, _noise(one, epsilon, task.budget.delta)) for one in SCHEDULES)
+    return tuple(_training(task, schedule, _noise(schedule, epsilon, task.budget.delta)) for schedule in SCHEDULES)
 
 
-def _schedule(task: TaskSpec, schedule: Schedule, noise: float) -> LocalTraining:
-    """With a rate and a batch that are yet to be set."""
+def _training(task: TaskSpec, schedule: Schedule, noise: float) -> LocalTraining:
+    """Return the training of a schedule, with a rate and a batch that are yet to be set."""
     clip = task.training.message_clip if isinstance(task.training, LocalTraining) else 1.0
     return LocalTraining(
         steps=schedule.steps,

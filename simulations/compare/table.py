@@ -1,4 +1,4 @@
-"""A comparison's results as tables: a row a trial for machines, and a row a contender over its seeds."""
+"""A comparison's results as tables: a row for each trial for machines, and a row for each method over its seeds."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from simulations.compare.methods import METHODS, METRICS, Method, Quartiles, Trial
+from simulations.compare.methods import METHODS, Method, Quartiles, Trial
 from simulations.evaluation.mean_std import Spread
+from simulations.evaluation.metrics import HEADLINE_METRICS
 
 
 @dataclass(frozen=True)
 class Row:
-    """A contender over its seeds.
+    """A method over its seeds.
 
     Attributes:
-        metrics: on test users, by the names of `METRICS`; those that no seed has are missing.
-        quartiles: of devices alone: the mean over seeds of each.
+        method: the method.
+        metrics: on test users, by the names of `HEADLINE_METRICS`; those that no seed has are missing.
+        quartiles: of devices alone, the mean of each over seeds.
         epsilon: the largest of its seeds'; None where there is none.
+        seconds: of training at the chosen setting.
+        tuning_seconds: of training and evaluating the grid; None where nothing was tuned.
         settings: how it was trained, without repetitions.
-        edges: seeds whose best setting lies at the edge of the grid.
+        edges: how many seeds' best setting lies at the edge of the grid.
+        devices: how many models there are in a seed.
     """
 
     method: Method
@@ -37,16 +42,16 @@ class Row:
 
 
 def rows_of(trials: Sequence[Trial]) -> list[Row]:
-    """In the order of `METHODS`."""
-    return [_row(one, [trial for trial in trials if trial.method == one]) for one in METHODS]
+    """Put trials together over their seeds, a row for each method in the order of `METHODS`."""
+    return [_row(method, [trial for trial in trials if trial.method == method]) for method in METHODS]
 
 
 def row_fields(row: Row) -> dict[str, Any]:
-    """For JSON; an epsilon of None is none at all, and `unit` says why."""
+    """Return a row for JSON; an epsilon of None is none at all, and `unit` says why."""
     return {
         "contender": row.method.key,
         **{name: vars(spread) for name, spread in row.metrics.items()},
-        "quartiles": {name: vars(one) for name, one in row.quartiles.items()},
+        "quartiles": {name: vars(quartiles) for name, quartiles in row.quartiles.items()},
         "epsilon": row.epsilon,
         "unit": row.method.unit,
         "sees_messages": row.method.sees,
@@ -59,8 +64,8 @@ def row_fields(row: Row) -> dict[str, Any]:
 
 
 def write_csv(trials: Sequence[Trial], path: Path) -> None:
-    """A row a trial; empty where it has no such figure."""
-    rows = [_trial_fields(one) for one in trials]
+    """Write a row for each trial; cells are empty where it has no such figure."""
+    rows = [_trial_fields(trial) for trial in trials]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -70,7 +75,7 @@ def write_csv(trials: Sequence[Trial], path: Path) -> None:
 def _trial_fields(trial: Trial) -> dict[str, Any]:
     quartiles = {
         f"{name}_{part.name}_quartile" if part.name != "median" else f"{name}_median": _part(trial, name, part.name)
-        for name in METRICS
+        for name in HEADLINE_METRICS
         for part in fields(Quartiles)
     }
     return {
@@ -89,32 +94,32 @@ def _trial_fields(trial: Trial) -> dict[str, Any]:
 
 
 def _part(trial: Trial, name: str, part: str) -> float | None:
-    held = trial.quartiles.get(name)
-    return None if held is None else getattr(held, part)
+    quartiles = trial.quartiles.get(name)
+    return None if quartiles is None else getattr(quartiles, part)
 
 
 def _row(method: Method, trials: Sequence[Trial]) -> Row:
-    spreads = {name: Spread.of(one.metrics[name] for one in trials) for name in METRICS}
-    epsilons = [one.epsilon for one in trials]
+    spreads = {name: Spread.of(trial.metrics[name] for trial in trials) for name in HEADLINE_METRICS}
+    epsilons = [trial.epsilon for trial in trials]
     return Row(
         method=method,
         metrics={name: spread for name, spread in spreads.items() if spread is not None},
-        quartiles=_quartiles([one.quartiles for one in trials]),
-        epsilon=None if None in epsilons else max(one for one in epsilons if one is not None),
-        seconds=Spread.of(one.seconds for one in trials),
-        tuning_seconds=Spread.of(one.tuning_seconds for one in trials if one.tuning_seconds),
-        settings=tuple(dict.fromkeys(one.setting for one in trials)),
-        edges=sum(one.at_edge for one in trials),
-        devices=max(one.devices for one in trials),
+        quartiles=_quartiles([trial.quartiles for trial in trials]),
+        epsilon=None if None in epsilons else max(epsilon for epsilon in epsilons if epsilon is not None),
+        seconds=Spread.of(trial.seconds for trial in trials),
+        tuning_seconds=Spread.of(trial.tuning_seconds for trial in trials if trial.tuning_seconds),
+        settings=tuple(dict.fromkeys(trial.setting for trial in trials)),
+        edges=sum(trial.at_edge for trial in trials),
+        devices=max(trial.devices for trial in trials),
     )
 
 
 def _quartiles(seeds: Sequence[Mapping[str, Quartiles]]) -> dict[str, Quartiles]:
-    found = {name: [one[name] for one in seeds if name in one] for name in METRICS}
-    return {name: _mean(ones) for name, ones in found.items() if ones}
+    by_name = {name: [seed[name] for seed in seeds if name in seed] for name in HEADLINE_METRICS}
+    return {name: _mean(quartiles) for name, quartiles in by_name.items() if quartiles}
 
 
-def _mean(ones: Iterable[Quartiles]) -> Quartiles:
-    parts = zip(*((one.lower, one.median, one.upper) for one in ones), strict=True)
+def _mean(seeds: Iterable[Quartiles]) -> Quartiles:
+    parts = zip(*((quartiles.lower, quartiles.median, quartiles.upper) for quartiles in seeds), strict=True)
     lower, median, upper = (statistics.fmean(part) for part in parts)
     return Quartiles(lower, median, upper)

@@ -1,4 +1,4 @@
-"""Training on one heap of messages, by the engine that trains a federation's devices: a heap is one large device."""
+"""Training on pooled messages, by the engine that trains a federation's devices: a pool is one large device."""
 
 from __future__ import annotations
 
@@ -21,16 +21,24 @@ from simulations.training.kernels import KERNELS
 Weights = NDArray[np.float32]
 
 _DRAWN = 1 << 24
-"""Numbers drawn ahead at a time, coins of a step or coordinates of its noise."""
+"""How many numbers are drawn ahead at a time: coins of a step, or coordinates of its noise."""
 
 
 def has_kernel(task: TaskSpec) -> bool:
-    """Whether sparse rows are trained on as they are; else all are made dense, by the client's own trainer."""
+    """Tell whether a kernel trains on sparse rows as they are; else the client's own trainer makes all dense."""
     return task.model.architecture in KERNELS
 
 
 def course(task: TaskSpec, start: Weights, examples: Examples, rate: float, seed: SeedTree) -> Iterator[Weights]:
-    """Plain SGD from `start`: the model after each of `EPOCHS`; ends early when training diverges."""
+    """Train by plain SGD, and yield the model, float32[d], after each of `EPOCHS`; ends early when training diverges.
+
+    Args:
+        task: the model's architecture and inputs; its training is left aside.
+        start: float32[d], where training starts.
+        examples: all of them.
+        rate: the learning rate.
+        seed: what order and batches follow from.
+    """
     weights = start
     for before, after in pairwise((0, *EPOCHS)):
         training = LocalSgd(epochs=after - before, batch_size=BATCH, learning_rate=rate)
@@ -42,10 +50,20 @@ def course(task: TaskSpec, start: Weights, examples: Examples, rate: float, seed
 
 
 def dp_sgd(task: TaskSpec, start: Weights, examples: Examples, training: LocalTraining, seed: SeedTree) -> Weights:
-    """DP-SGD from `start`, as a device does it (see `fl_client.training`).
+    """Train by DP-SGD, as a device does it (see `fl_client.training`).
 
     Steps have no memory but the model, so a long training is several short ones with randomness of their own; the
     guarantee is `message_level_epsilon` of all its steps.
+
+    Args:
+        task: the model's architecture and inputs; its training is left aside.
+        start: float32[d], where training starts.
+        examples: all of them.
+        training: steps, rate, clip and noise.
+        seed: what batches and noise follow from.
+
+    Returns:
+        The model after the last step, float32[d].
 
     Raises:
         TrainingError: when training diverges.

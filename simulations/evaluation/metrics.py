@@ -15,6 +15,9 @@ from fl_client.training.features import Inputs
 from fl_client.training.models import build, load_flat
 from privacy.task.task import TaskSpec
 
+HEADLINE_METRICS = {"auroc": "AUROC", "macro_f1": "macro-F1", "recall_at_fpr_1pct": "recall at 1% FPR"}
+"""The metrics that tables and charts show: their names in `Metrics` and `summary.json`, and what people call them."""
+
 _MAX_FPR = 0.01
 
 

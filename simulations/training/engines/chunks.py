@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -60,10 +60,11 @@ class Chunk:
             randomness: what each of them draws.
             device: where the steps are computed.
         """
-        inputs = _joined([participant.examples.features for participant in participants])
+        inputs = joined([participant.examples.features for participant in participants])
+        padded = replace(inputs, starts=np.append(inputs.starts, inputs.starts[-1]))
         labels = [participant.examples.labels for participant in participants]
         first = np.cumsum([0, *map(len, labels)], dtype=np.int64)
-        return cls(participants, randomness, device, inputs, np.concatenate([*labels, np.zeros(1, np.float32)]), first)
+        return cls(participants, randomness, device, padded, np.concatenate([*labels, np.zeros(1, np.float32)]), first)
 
     def batches(self) -> Iterator[Batch]:
         """Yield each step's batch, of the devices that still have a step."""
@@ -89,14 +90,22 @@ class Chunk:
         return Batch(shaped, *(torch.from_numpy(array).to(self.device) for array in others))
 
 
-def _joined(pieces: Sequence[Inputs]) -> Inputs:
-    """Join the pieces, one after the other, and an empty row."""
-    last = np.cumsum([0, *(int(piece.starts[-1]) for piece in pieces)])
-    begun = [piece.starts[:-1] + before for piece, before in zip(pieces, last, strict=False)]
-    starts = np.concatenate([*begun, [last[-1]] * 2]).astype(np.int64)
-    rows = [piece for piece in pieces if isinstance(piece, Features)]
-    if rows:
-        columns, values = (np.concatenate([getattr(row, name) for row in rows]) for name in ("columns", "values"))
+def joined(parts: Sequence[Inputs]) -> Inputs:
+    """Join packed inputs, one part after the other; there is at least one.
+
+    Raises:
+        TypeError: when some are n-grams and some sequences.
+    """
+    sizes = np.concatenate([np.diff(part.starts) for part in parts])
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    rows = [part for part in parts if isinstance(part, Features)]
+    if len(rows) == len(parts):
+        columns, values = (
+            np.concatenate([part.columns for part in rows]),
+            np.concatenate([part.values for part in rows]),
+        )
         return Features(rows[0].buckets, starts, columns, values)
-    texts = [piece for piece in pieces if isinstance(piece, Sequences)]
-    return Sequences(texts[0].length, starts, np.concatenate([text.numbers for text in texts]))
+    texts = [part for part in parts if isinstance(part, Sequences)]
+    if len(texts) == len(parts):
+        return Sequences(texts[0].length, starts, np.concatenate([part.numbers for part in texts]))
+    raise TypeError("parts: expected all n-grams or all sequences, got both")

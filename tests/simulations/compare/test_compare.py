@@ -16,17 +16,15 @@ from privacy.accounting.accountant import message_level_epsilon, spend
 from privacy.accounting.events import round_event
 from privacy.task.task import LocalTraining, TaskSpec
 from simulations.cli import app
-from simulations.compare import central, preparing, running
-from simulations.compare import local_only as alone
+from simulations.compare import central, local_only, preparing, running
 from simulations.compare.baseline_context import BaselineContext
 from simulations.compare.cli import _base
 from simulations.compare.grids import EPOCHS, Schedule
-from simulations.compare.methods import METRICS
 from simulations.compare.pooling import pooled
 from simulations.compare.preparing import epsilon_target, prepare_all, without_noise
 from simulations.compare.training import Weights
 from simulations.config.config import load_config
-from simulations.evaluation.metrics import best_threshold, evaluate
+from simulations.evaluation.metrics import HEADLINE_METRICS, best_threshold, evaluate
 from simulations.randomness import SeedTree
 from simulations.runs.run import start
 from tests.support.runs import model_bytes, small_config
@@ -34,10 +32,10 @@ from tests.support.runs import model_bytes, small_config
 
 @pytest.fixture(autouse=True)
 def small_grids(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One calibration of noise, few rates."""
+    """A single calibration of noise, few rates."""
     monkeypatch.setattr(preparing, "SCHEDULES", (Schedule(1 / 4, 32),))
     monkeypatch.setattr(central, "DP_RATES", (0.5, 2.0, 8.0))
-    for module in (alone, central):
+    for module in (local_only, central):
         monkeypatch.setattr(module, "RATES", (0.5, 2.0, 8.0))
 
 
@@ -45,7 +43,7 @@ def compare(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, ["compare", *(str(argument) for argument in arguments)])
 
 
-def test_every_contender_is_run_and_told(tmp_path: Path) -> None:
+def test_every_method_is_run_and_told(tmp_path: Path) -> None:
     config, out = small_config(tmp_path, rounds=2), tmp_path / "out"
     done = compare(config, "--seeds", "2", "--out", out, "--json")
     assert done.exit_code == 0, done.output
@@ -62,7 +60,9 @@ def test_every_contender_is_run_and_told(tmp_path: Path) -> None:
     assert rows["central"]["auroc"]["mean"] > rows["alone"]["auroc"]["mean"]
     assert rows["alone"]["models"] == 40
     assert all(
-        row[name]["count"] == 2 and row[name]["deviation"] is not None for row in rows.values() for name in METRICS
+        row[name]["count"] == 2 and row[name]["deviation"] is not None
+        for row in rows.values()
+        for name in HEADLINE_METRICS
     )
     lines = list(csv.DictReader((out / "compare.csv").open()))
     assert [(line["contender"], line["seed"]) for line in lines] == [
@@ -81,41 +81,43 @@ def test_every_contender_is_run_and_told(tmp_path: Path) -> None:
 def test_the_federation_is_an_ordinary_run_and_all_of_it_can_be_had_again(tmp_path: Path) -> None:
     config = _base(load_config(small_config(tmp_path, rounds=2), {}))
     first, second = (running.start(config, 1, tmp_path / name, force=False) for name in ("first", "second"))
-    start(config, tmp_path / "alone", force=False, workers=1)
-    assert model_bytes(first.path / "federated-11") == model_bytes(tmp_path / "alone")
-    for one, other in zip(first.trials, second.trials, strict=True):
-        assert (one.metrics, one.setting, one.epsilon) == (other.metrics, other.setting, other.epsilon)
+    start(config, tmp_path / "single", force=False, workers=1)
+    assert model_bytes(first.path / "federated-11") == model_bytes(tmp_path / "single")
+    for trial, again in zip(first.trials, second.trials, strict=True):
+        assert (trial.metrics, trial.setting, trial.epsilon) == (again.metrics, again.setting, again.epsilon)
 
 
-def test_all_are_judged_by_the_same_users(tmp_path: Path) -> None:
+def test_all_are_evaluated_on_the_same_users(tmp_path: Path) -> None:
     prepared = prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0]
-    ground = BaselineContext.of(prepared)
+    context = BaselineContext.of(prepared)
     for data in (prepared.federated.data, prepared.noiseless.data):
-        assert (data.test, data.calibration) == (ground.test, ground.calibration)
+        assert (data.test, data.calibration) == (context.test, context.calibration)
 
 
-def test_calibration_users_choose_and_test_users_judge(tmp_path: Path) -> None:
-    ground = BaselineContext.of(prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0])
-    weights = np.random.default_rng(2).normal(size=ground.start.size).astype(np.float32)
-    chosen, evaluate_models = (ground.scorer.scores(weights, one.features) for one in (ground.calibration, ground.test))
-    positive, negative = (chosen[ground.calibration.labels == label][:, None] for label in (1, 0))
+def test_calibration_users_choose_and_test_users_evaluate(tmp_path: Path) -> None:
+    context = context_of(small_config(tmp_path))
+    weights = np.random.default_rng(2).normal(size=context.start.size).astype(np.float32)
+    calibration, test = (context.scorer.scores(weights, part.features) for part in (context.calibration, context.test))
+    positive, negative = (calibration[context.calibration.labels == label][:, None] for label in (1, 0))
     pairs = (positive > negative.T).mean() + (positive == negative.T).mean() / 2
-    assert ground.calibrated([weights]) == pytest.approx(pairs)
-    threshold = best_threshold(ground.calibration.labels, chosen)
-    assert (
-        ground.evaluate_models([weights])[0]["macro_f1"]
-        == evaluate(ground.test.labels, evaluate_models, threshold).macro_f1
-    )
-    assert np.isnan(ground.calibrated([np.full_like(weights, np.nan)]))
+    assert context.calibrated([weights]) == pytest.approx(pairs)
+    threshold = best_threshold(context.calibration.labels, calibration)
+    expected = evaluate(context.test.labels, test, threshold).macro_f1
+    assert context.evaluate([weights])[0]["macro_f1"] == expected
+    assert np.isnan(context.calibrated([np.full_like(weights, np.nan)]))
 
 
-def test_several_models_score_as_each_alone(tmp_path: Path) -> None:
-    ground = BaselineContext.of(prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0])
-    features, source = ground.test.features, np.random.default_rng(1)
-    models = [source.normal(size=ground.start.size).astype(np.float32) for _ in range(3)]
-    together = ground.scorer.scores_of(models, features)
+def context_of(config: Path) -> BaselineContext:
+    return BaselineContext.of(prepare_all(_base(load_config(config, {})), 1)[0])
+
+
+def test_several_models_score_as_each_by_itself(tmp_path: Path) -> None:
+    context = context_of(small_config(tmp_path))
+    features, source = context.test.features, np.random.default_rng(1)
+    models = [source.normal(size=context.start.size).astype(np.float32) for _ in range(3)]
+    together = context.scorer.scores_of(models, features)
     for weights, scores in zip(models, together, strict=True):
-        np.testing.assert_array_equal(scores, ground.scorer.scores(weights, features))
+        np.testing.assert_array_equal(scores, context.scorer.scores(weights, features))
     dense = features.dense().astype(np.float64)
     by_hand = 1 / (1 + np.exp(-(dense @ models[0][:-1] + models[0][-1])))
     np.testing.assert_allclose(together[0], by_hand, atol=1e-5)
@@ -154,37 +156,37 @@ def test_central_dp_sgd_steps_along_the_mean_of_its_expected_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0]
-    ground, asked = BaselineContext.of(prepared), list[LocalTraining]()
+    context, asked = BaselineContext.of(prepared), list[LocalTraining]()
 
     def untrained(task: TaskSpec, start: Weights, messages: Examples, given: LocalTraining, seed: SeedTree) -> Weights:  # noqa: ARG001
         asked.append(given)
         return start
 
     monkeypatch.setattr(central, "dp_sgd", untrained)
-    messages = pooled(ground.held)
-    central.central_dp(ground, messages, prepared.schedules, 11, lambda _: None)
-    assert [one.learning_rate for one in asked] == [0.5, 2.0, 8.0]
-    assert {one.expected_batch for one in asked} == {len(messages) / 4}
-    assert {one.message_noise for one in asked} == {prepared.schedules[0].message_noise}
+    messages = pooled(context.held)
+    central.central_dp(context, messages, prepared.schedules, 11, lambda _: None)
+    assert [training.learning_rate for training in asked] == [0.5, 2.0, 8.0]
+    assert {training.expected_batch for training in asked} == {len(messages) / 4}
+    assert {training.message_noise for training in asked} == {prepared.schedules[0].message_noise}
 
 
 def test_a_device_alone_sees_its_own_messages_and_no_device_is_drawn_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ground = BaselineContext.of(prepare_all(_base(load_config(small_config(tmp_path), {})), 1)[0])
+    context = context_of(small_config(tmp_path))
     seen: list[Examples] = []
 
     def untrained(task: TaskSpec, start: Weights, own: Examples, rate: float, seed: SeedTree) -> list[Weights]:  # noqa: ARG001
         seen.append(own)
         return [start] * len(EPOCHS)
 
-    monkeypatch.setattr(alone, "course", untrained)
-    monkeypatch.setattr(alone, "MOST_DEVICES", 30)
-    trial = alone.alone(ground, 11, lambda _: None)
-    evaluate_models = seen[-30:]
+    monkeypatch.setattr(local_only, "course", untrained)
+    monkeypatch.setattr(local_only, "MOST_DEVICES", 30)
+    trial = local_only.local_only(context, 11, lambda _: None)
+    sample = set(map(id, seen[-30:]))
     assert trial.devices == 30
-    assert len({id(one) for one in evaluate_models}) == 30
-    assert {id(one) for one in seen} == {id(one) for one in evaluate_models} <= {id(one) for one in ground.held}
+    assert len(sample) == 30
+    assert set(map(id, seen)) == sample <= set(map(id, context.held))
 
 
 def test_without_noise_nothing_else_changes(tmp_path: Path) -> None:
@@ -200,7 +202,7 @@ def test_without_noise_nothing_else_changes(tmp_path: Path) -> None:
     ("extra", "named"),
     [
         ("[fleet]\npopulation = 10_000_000\ncohort = 5_000\n", "fleet: expected none"),
-        ("[poison]\nshare = 0.1\n", "poison.fraction: expected 0"),
+        ("[poison]\nfraction = 0.1\n", "poison.fraction: expected 0"),
         ("[availability]\nhorus = 1\n", "availability.horus"),
     ],
 )

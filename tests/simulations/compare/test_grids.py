@@ -6,13 +6,15 @@ import math
 
 import pytest
 
-from simulations.compare.grids import Judged, NothingTrained, at_edge, best
+from simulations.compare.grids import Candidate, NothingTrained, at_edge, best
 
 
 def test_what_diverged_is_not_the_best() -> None:
-    assert best([Judged(1, 1, math.nan), Judged(2, 1, 0.6), Judged(4, 1, 0.7), Judged(8, 1, 0.7)]) == Judged(4, 1, 0.7)
+    assert best(
+        [Candidate(1, 1, math.nan), Candidate(2, 1, 0.6), Candidate(4, 1, 0.7), Candidate(8, 1, 0.7)]
+    ) == Candidate(4, 1, 0.7)
     with pytest.raises(NothingTrained):
-        best([Judged(1, 1, math.nan)])
+        best([Candidate(1, 1, math.nan)])
     with pytest.raises(NothingTrained):
         best([])
 
@@ -21,4 +23,4 @@ def test_what_diverged_is_not_the_best() -> None:
     ("rate", "length", "expected"), [(1, 4, True), (2, 4, False), (4, 4, True), (2, 8, True), (2, 1, False)]
 )
 def test_the_edge_of_a_grid(rate: float, length: int, expected: bool) -> None:
-    assert at_edge(Judged(rate, length, 0.9), (1, 2, 4), 8) is expected
+    assert at_edge(Candidate(rate, length, 0.9), (1, 2, 4), 8) is expected

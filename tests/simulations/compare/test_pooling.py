@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from fl_client.training.training import Examples
 from simulations.compare.pooling import held, pooled
@@ -30,15 +29,15 @@ def test_rows_come_in_the_order_of_devices(sizes: list[int], seed: int) -> None:
     source = np.random.default_rng(seed)
     dense = [source.random((size, BUCKETS)) * source.integers(2, size=(size, BUCKETS)) for size in sizes]
     parts = [examples(rows, source.integers(2, size=len(rows))) for rows in dense]
-    found = pooled(held(Population(parts), 3))
-    np.testing.assert_array_equal(found.features.dense(), np.vstack(dense).astype(np.float32))
-    np.testing.assert_array_equal(found.labels, np.concatenate([one.labels for one in parts]))
+    pool = pooled(held(Population(parts), 3))
+    np.testing.assert_array_equal(pool.features.dense(), np.vstack(dense).astype(np.float32))
+    np.testing.assert_array_equal(pool.labels, np.concatenate([part.labels for part in parts]))
 
 
 def test_sequences_are_pooled_too() -> None:
     parts = readers(CHARACTERS, [3, 0, 2])
-    found = pooled(held(Population(parts), 3))
-    np.testing.assert_array_equal(found.features.dense(), np.vstack([one.features.dense() for one in parts]))
+    pool = pooled(held(Population(parts), 3))
+    np.testing.assert_array_equal(pool.features.dense(), np.vstack([part.features.dense() for part in parts]))
 
 
 def test_both_kinds_do_not_go_together() -> None:

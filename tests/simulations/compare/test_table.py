@@ -8,14 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from simulations.compare.methods import CENTRAL_DP, LOCAL_ONLY, METHODS, METRICS, Quartiles, Trial
+from simulations.compare.methods import CENTRAL_DP, LOCAL_ONLY, METHODS, Quartiles, Trial
 from simulations.compare.table import row_fields, rows_of, write_csv
 from simulations.evaluation.mean_std import Spread
+from simulations.evaluation.metrics import HEADLINE_METRICS
 
 TRIALS = [
-    Trial(one, seed, dict.fromkeys(METRICS, 0.5 + 0.2 * seed), epsilon=None, seconds=seed, setting=f"seed {seed}")
+    Trial(
+        method,
+        seed,
+        dict.fromkeys(HEADLINE_METRICS, 0.5 + 0.2 * seed),
+        epsilon=None,
+        seconds=seed,
+        setting=f"seed {seed}",
+    )
     for seed in (0, 1)
-    for one in METHODS
+    for method in METHODS
 ]
 
 
@@ -28,30 +36,34 @@ def test_a_row_is_mean_and_spread_over_seeds() -> None:
 
 
 def test_epsilon_is_the_largest_and_none_where_a_seed_has_none() -> None:
-    with_epsilon = [replace(one, epsilon=2.0 + one.seed) if one.method == CENTRAL_DP else one for one in TRIALS]
-    found = {row.method: row.epsilon for row in rows_of(with_epsilon)}
-    assert found == {**dict.fromkeys(METHODS), CENTRAL_DP: 3.0}
-    half = [replace(one, epsilon=None if one.seed else one.epsilon) for one in with_epsilon]
+    with_epsilon = [
+        replace(trial, epsilon=2.0 + trial.seed) if trial.method == CENTRAL_DP else trial for trial in TRIALS
+    ]
+    epsilons = {row.method: row.epsilon for row in rows_of(with_epsilon)}
+    assert epsilons == {**dict.fromkeys(METHODS), CENTRAL_DP: 3.0}
+    half = [replace(trial, epsilon=None if trial.seed else trial.epsilon) for trial in with_epsilon]
     assert {row.epsilon for row in rows_of(half)} == {None}
 
 
 def test_quartiles_and_missing_metrics(tmp_path: Path) -> None:
     trials = [
         replace(
-            one, quartiles={"auroc": Quartiles(0.1 + one.seed, 0.2, 0.3)}, metrics={**one.metrics, "macro_f1": None}
+            trial,
+            quartiles={"auroc": Quartiles(0.1 + trial.seed, 0.2, 0.3)},
+            metrics={**trial.metrics, "macro_f1": None},
         )
-        if one.method == LOCAL_ONLY
-        else one
-        for one in TRIALS
+        if trial.method == LOCAL_ONLY
+        else trial
+        for trial in TRIALS
     ]
-    row = next(one for one in rows_of(trials) if one.method == LOCAL_ONLY)
+    row = next(row for row in rows_of(trials) if row.method == LOCAL_ONLY)
     assert row.quartiles == {"auroc": Quartiles(pytest.approx(0.6), 0.2, 0.3)}  # type: ignore[arg-type]
     assert "macro_f1" not in row.metrics
     assert row_fields(row)["quartiles"]["auroc"]["median"] == 0.2
     write_csv(trials, tmp_path / "table.csv")
     lines = list(csv.DictReader((tmp_path / "table.csv").open()))
     assert len(lines) == len(TRIALS)
-    assert [(one["auroc_lower_quartile"], one["macro_f1"]) for one in lines if one["contender"] == "alone"] == [
+    assert [(line["auroc_lower_quartile"], line["macro_f1"]) for line in lines if line["contender"] == "alone"] == [
         ("0.1", ""),
         ("1.1", ""),
     ]

@@ -1,4 +1,4 @@
-"""Training on one heap of messages is plain SGD and DP-SGD, however it is cut into parts."""
+"""Training on pooled messages is plain SGD and DP-SGD, however it is cut into parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TASK = learning_task()
 START = np.zeros(BUCKETS + 1, np.float32)
 
 
-def heap(size: int, seed: int = 3) -> tuple[NDArray[np.float64], NDArray[np.int64], Examples]:
+def pool(size: int, seed: int = 3) -> tuple[NDArray[np.float64], NDArray[np.int64], Examples]:
     source = np.random.default_rng(seed)
     rows, labels = source.random((size, BUCKETS)) / 4, source.integers(2, size=size)
     return rows, labels, examples(rows, labels)
@@ -41,7 +41,7 @@ def descended(rows: NDArray[np.float64], labels: NDArray[np.int64], rate: float,
 
 
 def test_where_a_batch_holds_all_messages_a_course_is_gradient_descent() -> None:
-    rows, labels, messages = heap(12)
+    rows, labels, messages = pool(12)
     models_of_course = list(course(TASK, START, messages, 2.0, SEED))
     assert len(models_of_course) == len(EPOCHS)
     for epochs, weights in zip(EPOCHS, models_of_course, strict=True):
@@ -49,13 +49,13 @@ def test_where_a_batch_holds_all_messages_a_course_is_gradient_descent() -> None
 
 
 def test_a_course_that_diverges_ends() -> None:
-    _, _, messages = heap(12)
+    _, _, messages = pool(12)
     assert len(list(course(TASK, START, messages, 1e60, SEED))) < len(EPOCHS)
 
 
 @pytest.mark.parametrize("most", [1, 3, 100])
 def test_dp_sgd_takes_every_step_once_in_however_many_parts(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    rows, labels, messages = heap(12)
+    rows, labels, messages = pool(12)
     monkeypatch.setattr(training, "_DRAWN", most * (BUCKETS + 1))
     weights = dp_sgd(TASK, START, messages, dp(7, 0.0), SEED)
     np.testing.assert_allclose(weights, descended(rows, labels, 2.0, 7), atol=1e-5)
@@ -76,13 +76,13 @@ def test_the_noise_of_dp_sgd_is_that_of_all_its_steps_and_never_the_same_twice(
 
 
 def test_dp_sgd_that_diverges_is_an_error() -> None:
-    _, _, messages = heap(12)
+    _, _, messages = pool(12)
     with pytest.raises(TrainingError):
         dp_sgd(TASK, START, messages, dp(7, 0.0).model_copy(update={"learning_rate": 1e60}), SEED)
 
 
 def test_a_model_without_a_kernel_is_trained_by_the_clients_trainer() -> None:
-    _, _, messages = heap(40)
+    _, _, messages = pool(40)
     with registry_of_its_own():
         models.register("mlp", mlp)
         task = learning_task("mlp")
