@@ -1,6 +1,6 @@
 """A battery of checks for the faults that a mechanism can have, each with a name.
 
-Every check but the exact one is a test at its share of the allowed probability of a false alarm (Bonferroni), so a
+Every check but the exact one is a test at its part of the allowed probability of a false alarm (Bonferroni), so a
 correct mechanism fails the battery with at most 1 - confidence. Sums of discrete Gaussians are Gaussian here to
 within far less than any test can see.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +27,13 @@ from privacy.task.states import Total, Update
 Floats = NDArray[np.float64]
 
 _FAR = 1000
-"""How many clips long an update is that must be clipped."""
+"""The length of an update that must be clipped, in clips."""
 _ROUNDINGS = tuple(range(8, 256, 16))
 """Bytes for `Constant`: each rounds another way, and the mechanism refuses the few that leave its bound."""
 _PAIRINGS = 2
 _TESTS = 3 + 4 + 2 * (_PAIRINGS + 1)
-"""One a canary, one a world, and of two domains one for each way to pair neighbouring rounds, and for all pairs."""
+"""The number of tests: one a canary, one a world, and of two domains one for each way to pair neighbouring rounds, and
+for all pairs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,16 @@ class World:
 def run_battery(
     audited: Audited, rng: Randomness, *, trials: int = 300, confidence: float = 0.999, pipeline: Pipeline | None = None
 ) -> Battery:
-    """Run `trials` rounds without a canary and with each of a few adversarial ones, and check what is claimed.
+    """Run rounds without a canary and with each of a few adversarial ones, and check what is claimed.
+
+    A mechanism that is as claimed passes all checks with probability `confidence` or more.
+
+    Args:
+        audited: the round, and what is claimed about it.
+        rng: source of the rounds' randomness.
+        trials: rounds of each kind, at least 20.
+        confidence: between 0 and 1.
+        pipeline: what to run instead of the shipped round.
 
     Raises:
         ValueError: with fewer than 20 trials, or a confidence that is not between 0 and 1.
@@ -69,13 +80,13 @@ def run_battery(
         _distinguishing(audited, name, _scores(audited, update, present[name], absent), chance)
         for name, update in canaries.items()
     ]
-    checks += [_variance(audited, name, one, chance) for name, one in {"no canary": absent, **present}.items()]
+    checks += [_variance(audited, name, world, chance) for name, world in {"no canary": absent, **present}.items()]
     checks += [_independence(absent, chance), _sensitivity(audited, canaries, run)]
     return Battery(confidence=confidence, trials=trials, checks=tuple(checks))
 
 
 def adversarial_updates(audited: Audited) -> dict[str, Update]:
-    """By name: as long as the clip, a thousand times as long, and as long as the clip in every layer."""
+    """Return canaries by name: as long as the clip, a thousand times as long, and as long as the clip in each layer."""
     clipped, layers = at_the_clip(audited), audited.task.model.parameters
     starts = np.cumsum([0, *(layer.size for layer in layers[:-1])])
     spread = np.zeros_like(clipped.delta)
@@ -98,17 +109,17 @@ def _scores(audited: Audited, update: Update, present: World, absent: World) -> 
 
 
 def _distinguishing(audited: Audited, name: str, scores: tuple[Floats, Floats], chance: float) -> Check:
-    """Whether the sums tell the canary from zeros better than the claim lets them."""
-    found = certified_gaussian(*scores, audited.task.budget.delta, 1 - chance)
+    """Check that the sums tell the canary from zeros no better than the claim lets them."""
+    certified = certified_gaussian(*scores, audited.task.budget.delta, 1 - chance)
     return Check(
         name=f"distinguishing: {name}",
-        passed=found.mu <= audited.claimed_mu,
-        line=f"mu is at least {found.mu:.3f}; claimed is at most {audited.claimed_mu:.3f}",
+        passed=certified.mu <= audited.claimed_mu,
+        line=f"mu is at least {certified.mu:.3f}; claimed is at most {audited.claimed_mu:.3f}",
     )
 
 
 def _variance(audited: Audited, name: str, world: World, chance: float) -> Check:
-    """Whether the noise's standard deviation is surely below the claim: a chi-square test about the rounds' mean."""
+    """Check that the noise's standard deviation is not below the claim: a chi-square test about the rounds' mean."""
     noise = audited.task.mechanism.noise_multiplier
     residuals = world.decoded - world.decoded.mean(axis=0)
     freedom = residuals.size - residuals.shape[1]
@@ -122,7 +133,7 @@ def _variance(audited: Audited, name: str, world: World, chance: float) -> Check
 
 
 def _independence(absent: World, chance: float) -> Check:
-    """Whether rounds have correlated noise, as the devices added it or as it is decoded.
+    """Check that rounds have no correlated noise, as the devices added it or as it is decoded.
 
     Neighbours are looked at together, for a little correlation; all pairs one by one, for noise that was used before.
     """
@@ -131,8 +142,8 @@ def _independence(absent: World, chance: float) -> Check:
         for values in (absent.sums, absent.decoded)
         for first in range(_PAIRINGS)
     ]
-    found = [*neighbours, *(_most_alike(values) for values in (absent.sums, absent.decoded))]
-    correlation, p_value = min(found, key=lambda one: one[1])
+    correlations = [*neighbours, *(_most_alike(values) for values in (absent.sums, absent.decoded))]
+    correlation, p_value = min(correlations, key=itemgetter(1))
     return Check(
         name="noise: two rounds",
         passed=p_value >= chance,
@@ -141,7 +152,7 @@ def _independence(absent: World, chance: float) -> Check:
 
 
 def _most_alike(values: Floats) -> tuple[float, float]:
-    """The largest correlation of all pairs of rounds, and its p-value as the largest of so many."""
+    """Return the largest correlation of all pairs of rounds, and its p-value as the largest of so many."""
     count, size = values.shape
     directions = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     pairs = (directions @ directions.T)[np.triu_indices(count, 1)]
@@ -149,20 +160,20 @@ def _most_alike(values: Floats) -> tuple[float, float]:
     return largest, min(1.0, pairs.size * _p_value(largest, size))
 
 
-def _correlation(one: Floats, other: Floats) -> tuple[float, float]:
-    """About zero, and its two-sided p-value."""
-    norms = float(np.linalg.norm(one) * np.linalg.norm(other))
-    correlation = float(np.sum(one * other)) / norms if norms else 0.0
-    return correlation, _p_value(correlation, one.size)
+def _correlation(first: Floats, second: Floats) -> tuple[float, float]:
+    """Return the correlation about zero of two arrays, and its two-sided p-value."""
+    norms = float(np.linalg.norm(first) * np.linalg.norm(second))
+    correlation = float(np.sum(first * second)) / norms if norms else 0.0
+    return correlation, _p_value(correlation, first.size)
 
 
 def _p_value(correlation: float, size: int) -> float:
-    """About a known mean of zero, the square of the correlation of n independent pairs is Beta(1/2, (n - 1) / 2)."""
+    """Return the p-value of a correlation: about a known mean of zero, its square is Beta(1/2, (size - 1) / 2)."""
     return float(betainc((size - 1) / 2, 0.5, max(0.0, 1 - correlation**2)))
 
 
 def _sensitivity(audited: Audited, canaries: Mapping[str, Update], run: Pipeline) -> Check:
-    """Whether a contribution, rounded but without its noise, is within the norm bound: exactly, in integers."""
+    """Check that a contribution, rounded but without its noise, is within the norm bound: exactly, in integers."""
     bound = audited.mechanism.norm_bound
     largest = max(_squared_norm(audited, update, run) for update in canaries.values())
     return Check(
@@ -173,15 +184,15 @@ def _sensitivity(audited: Audited, canaries: Mapping[str, Update], run: Pipeline
 
 
 def _squared_norm(audited: Audited, update: Update, run: Pipeline) -> int:
-    """The largest over the ways to round."""
-    rest, found = [audited.silent] * (audited.devices - 1), []
+    """Return the squared norm of an update's contribution, the largest over the ways to round."""
+    rest, squares = [audited.silent] * (audited.devices - 1), []
     for byte in _ROUNDINGS:
         rng = Constant(byte)
         try:
             moved = run([update, *rest], 0, rng).sums - run([audited.silent, *rest], 0, rng).sums
         except MechanismError:
             continue
-        found.append(sum(int(value) ** 2 for value in moved))
-    if not found:
+        squares.append(sum(int(value) ** 2 for value in moved))
+    if not squares:
         raise MechanismError("update: no rounding of an update of the clip is within the norm bound")
-    return max(found)
+    return max(squares)

@@ -34,9 +34,12 @@ from privacy.accounting.composition import epsilon_bracket
 Floats = NDArray[np.float64]
 
 _HELD_OUT = 0.1
-"""Share of the runs that choose the threshold. Limits at the best of many thresholds would hold for each, but not for
-the best: the bound must come from other runs. A tenth finds a threshold about as good as a half would, since the bound
-is flat around the best one, and leaves nearly all runs to the limits, which shrink with their number."""
+"""The fraction of the runs that choose the threshold.
+
+Limits at the best of many thresholds would hold for each, but not for the best: the bound must come from other runs. A
+tenth finds a threshold about as good as a half would, since the bound is flat around the best threshold, and leaves
+nearly all runs to the limits, which shrink with their number.
+"""
 _FEWEST = 20
 _CANDIDATES = 401
 
@@ -45,8 +48,9 @@ class Certified(NamedTuple):
     """Lower bounds, each at the confidence asked for, from scores above `threshold` being guessed to have the canary.
 
     Attributes:
-        mu: of Gaussian differential privacy; 0 when the bound is for any mechanism.
-        epsilon: at the delta asked for.
+        mu: lower bound of mu of Gaussian differential privacy; 0 when the bound is for any mechanism.
+        epsilon: lower bound of epsilon at the delta asked for.
+        threshold: from which score on a run is guessed to have the canary.
     """
 
     mu: float
@@ -62,11 +66,15 @@ class Rates(NamedTuple):
 
 
 def certified_gaussian(present: Floats, absent: Floats, delta: float, confidence: float = 0.95) -> Certified:
-    """Bound of mu for any mechanism, and of epsilon at delta for Gaussian ones.
+    """Bound mu from below for any mechanism, and epsilon at delta for Gaussian mechanisms.
+
+    Dong, Roth and Su 2022, Definition 2.6, at rates limited as Clopper and Pearson 1934 do.
 
     Args:
         present: float64[n], scores of independent runs with the canary; larger ones speak for it.
-        absent: float64[n], of runs without.
+        absent: float64[n], scores of independent runs without it.
+        delta: between 0 and 1.
+        confidence: probability with which the bound of mu holds, between 0 and 1.
 
     Raises:
         ValueError: with fewer than 20 scores a side, of different numbers or not finite, or a confidence or delta that
@@ -79,9 +87,19 @@ def certified_gaussian(present: Floats, absent: Floats, delta: float, confidence
 
 
 def certified_any(present: Floats, absent: Floats, delta: float, confidence: float = 0.95) -> Certified:
-    """Bound of epsilon at delta for any mechanism; otherwise like `certified_gaussian`.
+    """Bound epsilon at delta from below for any mechanism (Kairouz, Oh and Viswanath 2015, Theorem 2.1).
 
     However large epsilon is, n scores a side certify no more than about log(n / 4) at 95%.
+
+    Args:
+        present: float64[n], scores of independent runs with the canary; larger ones speak for it.
+        absent: float64[n], scores of independent runs without it.
+        delta: between 0 and 1.
+        confidence: probability with which the bound holds, between 0 and 1.
+
+    Raises:
+        ValueError: with fewer than 20 scores a side, of different numbers or not finite, or a confidence or delta that
+            is not between 0 and 1.
     """
     check_fraction("delta", delta)
 
@@ -93,7 +111,7 @@ def certified_any(present: Floats, absent: Floats, delta: float, confidence: flo
 
 
 def estimated_mu(present: Floats, absent: Floats) -> float | None:
-    """An estimate, not a bound: the means' difference over the common standard deviation; None without spread."""
+    """Estimate mu as the means' difference over the common standard deviation: no bound; None without spread."""
     if min(present.size, absent.size) < 2:
         return None
     spread = float(np.sqrt((present.var(ddof=1) + absent.var(ddof=1)) / 2))
@@ -101,7 +119,16 @@ def estimated_mu(present: Floats, absent: Floats) -> float | None:
 
 
 def upper_limit(hits: NDArray[np.number], trials: int, confidence: float) -> Floats:
-    """Clopper and Pearson's upper confidence limit of a rate of which `hits` of `trials` were seen."""
+    """Return the upper confidence limit of a rate (Clopper and Pearson 1934).
+
+    Args:
+        hits: how often the event was seen, of any shape.
+        trials: how often it could have been seen.
+        confidence: probability with which the rate is within the limit.
+
+    Returns:
+        float64 of the shape of `hits`, 0 to 1.
+    """
     seen = np.asarray(hits, np.float64)
     misses = trials - seen
     limits = beta.ppf(confidence, seen + 1, np.where(misses > 0, misses, 1.0))
@@ -109,13 +136,17 @@ def upper_limit(hits: NDArray[np.number], trials: int, confidence: float) -> Flo
 
 
 def check_fraction(name: str, value: float) -> None:
-    """Raises: ValueError, when the value is not between 0 and 1."""
+    """Require that a value is between 0 and 1.
+
+    Raises:
+        ValueError: when it is not; the message names it.
+    """
     if not 0 < value < 1:
         raise ValueError(f"{name}: expected more than 0 and less than 1, got {value}")
 
 
 def _rates(present: Floats, absent: Floats, confidence: float, worth: Callable[[Rates], Floats]) -> tuple[float, Rates]:
-    """The threshold that the held-out scores promise most for, and the other scores' limits there."""
+    """Return the threshold that the held-out scores promise most for, and the other scores' limits there."""
     check_fraction("confidence", confidence)
     _check_scores(present, absent)
     cut = max(_FEWEST // 2, round(_HELD_OUT * present.size))
@@ -130,7 +161,10 @@ def _rates(present: Floats, absent: Floats, confidence: float, worth: Callable[[
 
 
 def _threshold(present: Floats, absent: Floats, promised: Callable[[Floats, Floats], Floats]) -> float:
-    """Best for normals of these means and their common spread; the best for the scores themselves would be a fluke."""
+    """Return the best threshold for normals of the scores' means and common spread.
+
+    The best for the scores themselves would be a fluke.
+    """
     both = np.concatenate([present, absent])
     candidates = np.linspace(both.min(), both.max(), _CANDIDATES)
     spread = float(np.sqrt((present.var() + absent.var()) / 2)) or 1.0
@@ -157,19 +191,26 @@ def _mu(rates: Rates) -> Floats:
 
 
 def _epsilon(rates: Rates, delta: float) -> Floats:
-    one, other = rates
-    return np.log(np.maximum(1.0, np.maximum((1 - delta - other) / one, (1 - delta - one) / other)))
+    positive, negative = rates
+    return np.log(np.maximum(1.0, np.maximum((1 - delta - negative) / positive, (1 - delta - positive) / negative)))
 
 
 _LARGEST = 64.0
-"""Bounds above are cut here; no number of guesses that fits a machine certifies more."""
+"""The largest bound that is looked for; no number of guesses that fits a machine certifies more."""
 _BISECTIONS = 30
 _FRACTIONS = (1.0, 0.5, 0.25, 0.15, 0.1, 0.05, 0.03, 0.02, 0.01)
-"""Of the canaries that are guessed: the likelier a guess is right, the fewer such guesses there are."""
+"""Fractions of the canaries that may be guessed: the likelier a guess is right, the fewer such guesses there are."""
 
 
 def any_epsilon(canaries: int, guesses: int, correct: int, delta: float, confidence: float = 0.95) -> float:
-    """Bound of epsilon at delta for any mechanism (Steinke, Nasr and Jagielski 2023, Theorem 5.2).
+    """Bound epsilon at delta from below for any mechanism (Steinke, Nasr and Jagielski 2023, Theorem 5.2).
+
+    Args:
+        canaries: how many took part or not, each by its own fair coin.
+        guesses: how many coins were guessed.
+        correct: how many guesses were right.
+        delta: between 0 and 1.
+        confidence: probability with which the bound holds, between 0 and 1.
 
     Raises:
         ValueError: when not 0 <= correct <= guesses <= canaries, or delta or the confidence not between 0 and 1.
@@ -184,7 +225,13 @@ def any_epsilon(canaries: int, guesses: int, correct: int, delta: float, confide
 
 
 def gaussian_mu(canaries: int, guesses: int, correct: int, confidence: float = 0.95) -> float:
-    """Bound of mu for any mechanism that is Gaussian differentially private: the largest that `refutes` refutes.
+    """Bound mu from below for any Gaussian differentially private mechanism: the largest that `refutes` refutes.
+
+    Args:
+        canaries: how many took part or not, each by its own fair coin.
+        guesses: how many coins were guessed.
+        correct: how many guesses were right.
+        confidence: probability with which the bound holds, between 0 and 1.
 
     Raises:
         ValueError: when not 0 <= correct <= guesses <= canaries, or the confidence is not between 0 and 1.
@@ -194,10 +241,17 @@ def gaussian_mu(canaries: int, guesses: int, correct: int, confidence: float = 0
 
 
 def chance_of(canaries: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
-    """Upper bound of the probability of so many correct guesses about an (epsilon, delta)-DP mechanism.
+    """Bound the probability of so many correct guesses about an (epsilon, delta)-DP mechanism from above.
 
     beta + alpha * m * delta, with W ~ Binomial(r, 1 / (1 + exp(-epsilon))), beta = P[W >= v] and alpha the largest over
     i of 2 / i * P[v > W >= v - i] (Steinke, Nasr and Jagielski 2023, Theorem 5.2).
+
+    Args:
+        canaries: m, how many took part or not, each by its own fair coin.
+        guesses: r, how many coins were guessed.
+        correct: v, how many guesses were right.
+        epsilon: at least 0.
+        delta: between 0 and 1.
     """
     right = 1 / (1 + np.exp(-epsilon))
     steps = np.arange(1, correct + 1)
@@ -221,6 +275,13 @@ def refutes(canaries: int, guesses: int, correct: int, mu: float, chance: float)
 
     so lower bounds of P_i and Q_i give such of P_{i-1} and Q_{i-1}. Starting from P_v = `chance` and Q_v = 0, a P_i
     above 1 is a contradiction.
+
+    Args:
+        canaries: m, how many took part or not, each by its own fair coin.
+        guesses: r, how many coins were guessed.
+        correct: v, how many guesses were right.
+        mu: at least 0.
+        chance: the probability, between 0 and 1.
     """
     tail, excess = chance, 0.0
     for count in range(correct, 0, -1):
@@ -236,44 +297,47 @@ def refutes(canaries: int, guesses: int, correct: int, mu: float, chance: float)
 
 
 def guesses_for(canaries: int, mu: float, certify: Callable[[int, int], float]) -> int:
-    """How many guesses certify most when canaries are orthogonal and each is mu from its absence in Gaussian noise.
+    """Return how many guesses certify most when canaries are orthogonal and each is mu from its absence.
 
-    Chosen before the run, from the claim: the best number in hindsight would void the confidence.
+    It is chosen before the run, from the claim: the best number in hindsight would void the confidence.
 
     Args:
+        canaries: how many there are.
+        mu: what is claimed.
         certify: from guesses and right guesses to the bound.
     """
 
     def worth(guesses: int) -> float:
         return certify(guesses, int(guesses * _accuracy(guesses / canaries, mu)))
 
-    return max((max(2, int(canaries * share)) for share in _FRACTIONS), key=worth)
+    return max((max(2, int(canaries * fraction)) for fraction in _FRACTIONS), key=worth)
 
 
 def correct_guesses(scores: NDArray[np.float64], coins: NDArray[np.bool_], guesses: int) -> int:
-    """How many of `guesses` are right: the upper half of them is for the largest scores, the lower for the smallest.
+    """Return how many guesses are right when half of them is for the largest scores and half for the smallest.
 
     Args:
-        scores: float64[m], one a canary; larger ones speak for it.
+        scores: float64[m], a score for each canary; larger ones speak for it.
         coins: bool[m], whether it took part.
+        guesses: how many coins are guessed, at most m.
     """
     order, above = np.argsort(scores), guesses // 2
     right = np.count_nonzero(~coins[order[: guesses - above]])
     return int(right + np.count_nonzero(coins[order[scores.size - above :]]))
 
 
-def _accuracy(share: float, mu: float) -> float:
-    """The share of correct guesses when those furthest from the middle, `share` of all, are guessed."""
+def _accuracy(fraction: float, mu: float) -> float:
+    """Return the fraction of correct guesses when those furthest from the middle, `fraction` of all, are guessed."""
 
     def beyond(cut: float) -> float:
         return float(ndtr(mu / 2 - cut) + ndtr(-mu / 2 - cut))
 
-    cut = brentq(lambda at: beyond(at) - share, 0.0, mu + 40.0) if share < 1 else 0.0
+    cut = brentq(lambda at: beyond(at) - fraction, 0.0, mu + 40.0) if fraction < 1 else 0.0
     return float(ndtr(mu / 2 - cut)) / beyond(cut)
 
 
 def _largest_refuted(refuted: Callable[[float], bool]) -> float:
-    """By bisection; what is returned was refuted itself, and with it all below, whose mechanisms are more private."""
+    """Return the largest refuted value, by bisection; all below are refuted with it: they are more private."""
     if not refuted(0.0):
         return 0.0
     low, high = 0.0, _LARGEST

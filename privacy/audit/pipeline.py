@@ -1,4 +1,4 @@
-"""What is audited: from the updates of a round's devices to the sum that the server decodes.
+"""What the audits run: from the updates of a round's devices to the sum that the server decodes.
 
 The shipped pipeline is the code that devices and server run, but for the masks of secure aggregation, which cancel
 exactly. It is run as the account's worst case: drop-outs are missing, and devices assumed corrupt add no noise.
@@ -23,16 +23,29 @@ from privacy.task.task import TaskSpec
 
 
 class Pipeline(Protocol):
-    """A round. All that is random in it, but for the public rotation, must come from `rng`."""
+    """A round; all that is random in it, but for the public rotation, must come from the randomness it is given."""
 
     def __call__(self, updates: Sequence[Update], number: int, rng: Randomness) -> Total:
-        """The sum of these honest devices' updates, in round `number`."""
+        """Run a round.
+
+        Args:
+            updates: those of the devices in the sum, all honest.
+            number: the round's number, from which its public rotation follows.
+            rng: source of rounding and noise.
+
+        Returns:
+            The sum as the server gets it.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Audited:
-    """A task's round of `cohort` devices, and what is claimed about it.
+    """A task's round, and what is claimed about it.
+
+    Attributes:
+        task: the task.
+        cohort: devices in the round, with those that drop out and those that are corrupt.
 
     Raises:
         ValueError: when the task adds no noise, so that nothing is claimed.
@@ -52,23 +65,23 @@ class Audited:
 
     @property
     def counted(self) -> float:
-        """How many devices' noise the account counts on."""
+        """The number of devices whose noise the account counts on, which need not be whole."""
         policy = self.task.aggregation
         return self.cohort * (1 - policy.corrupt_fraction - policy.dropout_fraction)
 
     @property
     def devices(self) -> int:
-        """Devices in the sum, all honest: as many as are counted on, rounded up."""
-        return math.ceil(self.counted - 1e-9)  # a share of 0.3 leaves 7.000000000000001 of 10
+        """The number of devices in the sum, all honest: as many as are counted on, rounded up."""
+        return math.ceil(self.counted - 1e-9)  # a fraction of 0.3 leaves 7.000000000000001 of 10
 
     @property
     def surplus(self) -> float:
-        """Variance of the sum's noise over that which is accounted."""
+        """The variance of the sum's noise over the one that is accounted, at least 1."""
         return self.devices / self.counted
 
     @property
     def claimed_mu(self) -> float:
-        """Of one round, for a device that is surely in it: amplification by sampling is not part of a round."""
+        """The mu of one round for a device that is surely in it: amplification by sampling is not part of a round."""
         return 1 / self.task.mechanism.noise_multiplier
 
     @property
@@ -77,27 +90,36 @@ class Audited:
         return self.update(np.zeros(self.task.model.dimension, np.float32))
 
     def update(self, delta: NDArray[np.float32], statistics: float = 0.0) -> Update:
-        """An update, every statistic at this share of its bound."""
-        return Update(delta, {one.name: statistics * one.bound for one in self.task.statistics})
+        """Return an update of this delta, every statistic at this fraction of its bound."""
+        return Update(delta, {statistic.name: statistics * statistic.bound for statistic in self.task.statistics})
 
     def decoded(self, total: Total) -> NDArray[np.float64]:
-        """float64[length], in units of the sensitivity: a device counts for at most 1, noise for the multiplier."""
+        """Decode a sum: float64[length], in units of the sensitivity.
+
+        A device then counts for at most 1, and noise has the multiplier as its standard deviation.
+        """
         return Mechanism.for_cohort(self.task, total.cohort).decode(total) / self.task.contribution_bound
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """The pipeline of this package; `mechanism` encodes, others than `for_cohort`'s own are for tests of the audit."""
+    """The pipeline of this package.
+
+    Attributes:
+        mechanism: encodes the updates; others than `for_cohort`'s own are for tests of the audit.
+        cohort: devices in the round.
+    """
 
     mechanism: Mechanism
     cohort: int
 
     @classmethod
     def of(cls, audited: Audited) -> Shipped:
-        """What is run when nothing else is given."""
+        """Return the pipeline that the audits run unless they are given another."""
         return cls(audited.mechanism, audited.cohort)
 
     def __call__(self, updates: Sequence[Update], number: int, rng: Randomness) -> Total:
+        """Run a round: encode every update, and add the encodings up modulo the task's modulus."""
         rotation = round_rotation(number)
         sums = np.zeros(self.mechanism.task.length, np.int64)
         for update in updates:
@@ -106,7 +128,15 @@ class Shipped:
 
 
 def total(task: TaskSpec, sums: NDArray[np.int64], cohort: int, survivors: int, number: int) -> Total:
-    """The sums int64[length] as the server gets them: reduced to the words that devices send."""
+    """Return a sum as the server gets it: reduced to the words that devices send.
+
+    Args:
+        task: the task, for the modulus.
+        sums: int64[length], the exact sum of the encodings.
+        cohort: devices in the round.
+        survivors: devices in the sum.
+        number: the round's number.
+    """
     bits = task.aggregation.modulus_bits
     reduced = unpack(pack(sums, bits), bits, sums.size)
     transcript = sha256(b"havenfl/audit/transcript/1", str(number).encode()).hex()
@@ -114,13 +144,13 @@ def total(task: TaskSpec, sums: NDArray[np.int64], cohort: int, survivors: int, 
 
 
 def round_rotation(number: int) -> bytes:
-    """A public rotation of its own for each round."""
+    """Return the seed of a round's public rotation, 32 bytes, another one for each number."""
     return sha256(b"havenfl/audit/rotation/1", str(number).encode())
 
 
 @dataclass(frozen=True)
 class Constant:
-    """Every byte the same: noise takes one value, and rounding one direction, whatever is encoded.
+    """A source whose bytes are all the same: noise takes one value, and rounding one direction, whatever is encoded.
 
     The difference of two encodings is then exactly that of their rounded contributions.
     """
@@ -129,4 +159,5 @@ class Constant:
     origin: Origin = "seeded"
 
     def token(self, size: int) -> bytes:
+        """Return `size` times the byte."""
         return bytes([self.byte]) * size

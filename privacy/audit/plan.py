@@ -1,4 +1,4 @@
-"""How much an audit of a task does, apart from the audit so that a command can state it in its help."""
+"""How long the audits of a task look: a module of its own, so that a command's help does not load the audits."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class AuditPlan:
-    """How long to look.
+    """How long the audits of a task look.
 
     Attributes:
-        trials: rounds with a canary, and as many without.
-        battery: likewise, of each kind.
-        canaries: of the audit in one run.
+        trials: rounds with a canary, and as many without, at least 20.
+        battery: rounds of each kind for the battery, at least 20.
+        canaries: devices in the audit by one run.
     """
 
     trials: int = 20_000

@@ -1,4 +1,4 @@
-"""What an audit found."""
+"""The results of audits, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ class AuditResult(Frozen):
         kind: what was run.
         method: `gaussian` when the bound counts on a Gaussian curve, `any` when it holds for any mechanism.
         trials: runs with the canary, and as many without; of one run, the canaries.
-        confidence: with which both bounds hold.
+        confidence: the probability with which both bounds hold, between 0 and 1.
         mu_bound: lower bound of the Gaussian differential privacy; None with method `any`.
         epsilon_bound: lower bound of epsilon at delta.
-        epsilon_bound_any: likewise, and with either method for any mechanism.
+        epsilon_bound_any: lower bound of epsilon at delta that holds for any mechanism, with either method.
+        delta: the delta of all epsilons, between 0 and 1.
         epsilon_claimed: what the account counts for the same runs.
-        epsilon_estimate: from the scores' means and spread; an estimate, not a bound. None where there is no spread.
-        passed: the claim is at least either bound.
+        epsilon_estimate: an estimate from the scores' means and spread, not a bound; None where there is no spread.
+        passed: whether the claim is at least either bound.
     """
 
     kind: Kind
@@ -39,8 +40,8 @@ class AuditResult(Frozen):
     passed: bool
 
     @property
-    def share(self) -> float:
-        """How much of the claim is certified; above 1 the claim is wrong."""
+    def certified_fraction(self) -> float:
+        """The certified bound over the claim; above 1 the claim is wrong."""
         return self.epsilon_bound / self.epsilon_claimed
 
     @property
@@ -55,13 +56,13 @@ class AuditResult(Frozen):
 
     @property
     def basis(self) -> str:
-        """What the bound rests on."""
+        """The source that the bound rests on."""
         one_run = self.kind == "mechanism-one-run"
         return _GAUSSIAN[one_run] if self.method == "gaussian" else _ANY[one_run]
 
     @property
     def basis_any(self) -> str:
-        """What the bound for any mechanism rests on."""
+        """The source that the bound for any mechanism rests on."""
         return _ANY[self.kind == "mechanism-one-run"]
 
 
@@ -106,7 +107,7 @@ _ANY = (
     "from limits of both rates of error: Kairouz, Oh and Viswanath 2015, Theorem 2.1",
     "from right guesses: Steinke, Nasr and Jagielski 2023, Theorem 5.2",
 )
-"""For many runs, and for one."""
+"""The sources, first for many runs, then for a single one."""
 
 _WORDS: dict[Kind, str] = {
     "mechanism-many-runs": "{trials:,} rounds with and {trials:,} without one device's largest update",

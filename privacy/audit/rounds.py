@@ -39,12 +39,17 @@ def audit_rounds(
     confidence: float = 0.95,
     pipeline: Pipeline | None = None,
 ) -> AuditResult:
-    """Run `trials` rounds with the canary and as many without, and bound epsilon from below.
+    """Run rounds with the canary and as many without, and bound epsilon from below (Nasr et al. 2023).
 
     Args:
-        audited: without assumed drop-outs and corrupt devices, or with shares that leave a whole number of devices,
-            the sums have no more noise than is claimed, and the bound can come close to the claim.
-        delta: the task's own unless given.
+        audited: the round, and what is claimed about it. Without assumed drop-outs and corrupt devices, or with
+            fractions that leave a whole number of devices, the sums have no more noise than is claimed, and the bound
+            can come close to the claim.
+        trials: rounds of either kind, at least 20.
+        rng: source of the rounds' randomness.
+        delta: between 0 and 1; the task's own unless given.
+        confidence: probability with which the bounds hold, between 0 and 1.
+        pipeline: what to run instead of the shipped round.
 
     Raises:
         ValueError: with fewer than 20 trials, or a delta or confidence that is not between 0 and 1.
@@ -75,6 +80,15 @@ def audit_one_round(
     pipeline: Pipeline | None = None,
 ) -> AuditResult:
     """Run one round in which every device is a canary in a direction of its own, present by a fair coin.
+
+    Steinke, Nasr and Jagielski 2023 for any mechanism, Mahloujifar, Melis and Chaudhuri 2024 for Gaussian noise.
+
+    Args:
+        audited: the round, and what is claimed about it.
+        rng: source of the coins and of the round's randomness.
+        delta: between 0 and 1; the task's own unless given.
+        confidence: probability with which the bounds hold, between 0 and 1.
+        pipeline: what to run instead of the shipped round.
 
     Raises:
         ValueError: when the model has fewer coordinates than there are devices, or a delta or confidence is not
@@ -121,7 +135,18 @@ def gaussian_result(
     claimed_mu: float,
     estimate: float | None,
 ) -> AuditResult:
-    """A certified mu against a claimed one, both as epsilon at delta."""
+    """Hold a certified mu against a claimed one, both as epsilon at delta.
+
+    Args:
+        kind: what was run.
+        trials: runs of either kind; of one run, the canaries.
+        confidence: probability with which the bounds hold.
+        delta: between 0 and 1.
+        mu: certified lower bound.
+        any_bound: certified lower bound of epsilon for any mechanism.
+        claimed_mu: what the account counts.
+        estimate: an estimate of mu, not a bound; None without one.
+    """
     bound, claimed = epsilon_bracket(mu, delta)[0], epsilon_bracket(claimed_mu, delta)[1]
     return AuditResult(
         kind=kind,
@@ -139,30 +164,44 @@ def gaussian_result(
 
 
 def decoded_rounds(audited: Audited, run: Pipeline, update: Update, numbers: Sequence[int], rng: Randomness) -> Floats:
-    """float64[n, length], in units of the sensitivity: rounds in which one device has `update` and the others zeros."""
+    """Run rounds in which one device has an update and the others zeros.
+
+    Args:
+        audited: the round, and what is claimed about it.
+        run: the pipeline.
+        update: that of the one device.
+        numbers: the rounds' numbers.
+        rng: source of the rounds' randomness.
+
+    Returns:
+        The decoded sums, float64[len(numbers), length], in units of the sensitivity.
+    """
     updates = [update] + [audited.silent] * (audited.devices - 1)
     return np.array([audited.decoded(run(updates, number, rng)) for number in numbers])
 
 
 def at_the_clip(audited: Audited) -> Update:
-    """The largest contribution: an update whose norm is the clip, in one coordinate, and every statistic's bound."""
+    """Return the largest contribution: an update as long as the clip, in one coordinate, statistics at their bounds."""
     delta = np.zeros(audited.task.model.dimension, np.float32)
     delta[0] = audited.task.mechanism.clip
     return audited.update(delta, 1.0)
 
 
 def contribution(audited: Audited, update: Update) -> Floats:
-    """float64[length] of norm 1: along what a device contributes with this update, if it is not zero."""
+    """Return the direction of what a device contributes with an update that is not zero: float64[length] of norm 1."""
     task, exact = audited.task, update.delta.astype(np.float64)
     exact *= task.mechanism.clip / max(float(np.linalg.norm(exact)), task.mechanism.clip)
-    shares = [one.sensitivity_fraction * update.statistics[one.name] / one.bound for one in task.statistics]
-    whole = np.concatenate([exact, np.array(shares) * task.mechanism.clip])
+    statistics = [
+        statistic.sensitivity_fraction * update.statistics[statistic.name] / statistic.bound
+        for statistic in task.statistics
+    ]
+    whole = np.concatenate([exact, np.array(statistics) * task.mechanism.clip])
     along: Floats = whole / np.linalg.norm(whole)
     return along
 
 
 def orthogonal_updates(audited: Audited, count: int) -> list[Update]:
-    """`count` updates, each as long as the clip in a coordinate of its own; they share memory.
+    """Return `count` updates, each as long as the clip in a coordinate of its own; they are views of one array.
 
     Raises:
         ValueError: when the model has fewer coordinates.

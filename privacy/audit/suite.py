@@ -24,20 +24,21 @@ from privacy.report.model import AuditPart
 from privacy.task.task import BoundedParticipation, ParameterSpec, TaskSpec
 
 RELEASE_CANARIES = 8000
-"""Of the audit in one run of a release. Fewer certify less, and more cost their square: these take about a second."""
+"""Canaries of the audit that a release reports: fewer certify less, and more cost their square; about a second."""
 _LAYERS = (4, 4, 4, 4)
-"""Of the model in audits with one canary: a clip by layer would be seen."""
+"""Sizes of the model's layers in audits with one canary: a clip by layer would be seen."""
 _SMALL_COHORTS = range(2, 101)
 _SURPLUS = 1.01
-"""Noise beyond what is accounted that an audit puts up with, as a ratio of variances: it loosens the bound."""
+"""The noise beyond what is accounted that an audit puts up with, as a ratio of variances: it loosens the bound."""
 _MODULUS_BITS = 32
 
 
 class TaskAudits(Frozen):
-    """What was found about one task, for its report.
+    """The audits of one task, for its report.
 
     Attributes:
-        task: its digest.
+        task: the task's digest.
+        audits: their results.
     """
 
     task: Digest
@@ -49,7 +50,11 @@ class NothingToAudit(ValueError):
 
 
 def auditable(task: TaskSpec) -> None:
-    """Raises: NothingToAudit."""
+    """Require that these audits can test a task's claim.
+
+    Raises:
+        NothingToAudit: when they cannot; the text says why.
+    """
     if not task.mechanism.noise_multiplier:
         raise NothingToAudit("noise_multiplier: expected more than 0, got 0; nothing is claimed without noise")
     if task.mechanism.adaptive is not None:
@@ -61,7 +66,7 @@ def auditable(task: TaskSpec) -> None:
 
 
 def audit_release(task: TaskSpec, rng: Randomness) -> tuple[AuditPart, ...]:
-    """What each release reports: the audit in one run, within seconds; nothing where `auditable` says so."""
+    """Run what each release reports: the audit in one run, within seconds; nothing where `auditable` refuses."""
     try:
         auditable(task)
     except NothingToAudit:
@@ -70,7 +75,12 @@ def audit_release(task: TaskSpec, rng: Randomness) -> tuple[AuditPart, ...]:
 
 
 def audit_task(task: TaskSpec, plan: AuditPlan, rng: Randomness) -> Iterator[AuditPart]:
-    """The battery, many rounds with one canary, and one round with many canaries, each as it is done.
+    """Run the battery, many rounds with one canary, and one round with many canaries; yield each result as it is done.
+
+    Args:
+        task: the task whose claim is tested.
+        plan: how long to look.
+        rng: source of all randomness.
 
     Raises:
         NothingToAudit: before anything is run.
@@ -84,39 +94,44 @@ def audit_task(task: TaskSpec, plan: AuditPlan, rng: Randomness) -> Iterator[Aud
     yield audit_part(audit_one_round(_with_canaries(task, plan.canaries), rng))
 
 
-def audit_part(found: AuditResult) -> AuditPart:
-    """The result as a report has it."""
+def audit_part(result: AuditResult) -> AuditPart:
+    """Return a result as a report has it: bounds rounded down and claims up, to four decimals."""
     return AuditPart(
-        name=found.kind,
-        statement=found.statement,
-        trials=found.trials,
-        confidence=repr(found.confidence),
-        basis=found.basis,
-        epsilon_bound=_rounded(found.epsilon_bound, math.floor),
-        basis_any=found.basis_any,
-        epsilon_bound_any=_rounded(found.epsilon_bound_any, math.floor),
-        epsilon_estimate=None if found.epsilon_estimate is None else _rounded(found.epsilon_estimate, round),
-        epsilon_claimed=_rounded(found.epsilon_claimed, math.ceil),
-        delta=repr(found.delta),
-        passed=found.passed,
+        name=result.kind,
+        statement=result.statement,
+        trials=result.trials,
+        confidence=repr(result.confidence),
+        basis=result.basis,
+        epsilon_bound=_rounded(result.epsilon_bound, math.floor),
+        basis_any=result.basis_any,
+        epsilon_bound_any=_rounded(result.epsilon_bound_any, math.floor),
+        epsilon_estimate=None if result.epsilon_estimate is None else _rounded(result.epsilon_estimate, round),
+        epsilon_claimed=_rounded(result.epsilon_claimed, math.ceil),
+        delta=repr(result.delta),
+        passed=result.passed,
     )
 
 
 def claimed_epsilon(task: TaskSpec, name: str) -> str:
-    """What the account counts, at the task's delta, for what the audit of this name runs; as a report has it."""
+    """Return the epsilon, at the task's delta, that the account counts for what an audit runs, as a report has it.
+
+    Args:
+        task: the task.
+        name: the audit's, as in `AuditPart.name`.
+    """
     if name == "message-many-runs":
         return _rounded(message_level_epsilon(task.training, 1, task.budget.delta), math.ceil)
     noise = task.mechanism.noise_multiplier
     return _rounded(epsilon_bracket(1 / noise if noise else math.inf, task.budget.delta)[1], math.ceil)
 
 
-def battery_part(task: TaskSpec, found: Battery) -> AuditPart:
-    """The battery as a report has it: it bounds no epsilon."""
+def battery_part(task: TaskSpec, battery: Battery) -> AuditPart:
+    """Return the battery as a report has it: it bounds no epsilon."""
     return AuditPart(
         name="battery",
-        statement=found.statement,
-        trials=found.trials,
-        confidence=repr(found.confidence),
+        statement=battery.statement,
+        trials=battery.trials,
+        confidence=repr(battery.confidence),
         basis=None,
         epsilon_bound=None,
         basis_any=None,
@@ -124,18 +139,18 @@ def battery_part(task: TaskSpec, found: Battery) -> AuditPart:
         epsilon_estimate=None,
         epsilon_claimed=claimed_epsilon(task, "battery"),
         delta=repr(task.budget.delta),
-        passed=found.passed,
+        passed=battery.passed,
     )
 
 
 def _at_full_noise(task: TaskSpec) -> Audited:
-    """Of the smallest cohort in which the devices that are counted on are nearly a whole number."""
+    """Return a round of the smallest cohort in which the devices that are counted on are nearly a whole number."""
     rounds = [_audited(task, _LAYERS, cohort) for cohort in _SMALL_COHORTS]
-    return next((one for one in rounds if one.surplus <= _SURPLUS), rounds[-1])
+    return next((audited for audited in rounds if audited.surplus <= _SURPLUS), rounds[-1])
 
 
 def _with_canaries(task: TaskSpec, count: int) -> Audited:
-    """Of a cohort with so many devices that are counted on."""
+    """Return a round of a cohort in which so many devices are counted on."""
     return _audited(task, (count,), math.floor(count / _audited(task, _LAYERS, 1).counted))
 
 
@@ -151,5 +166,5 @@ def _audited(task: TaskSpec, layers: Sequence[int], cohort: int) -> Audited:
 
 
 def _rounded(value: float, towards: Callable[[float], int]) -> str:
-    """To four decimals: a certified bound down, a claim up."""
+    """Return a number to four decimals, rounded by `towards`."""
     return repr(towards(value * 1e4) / 1e4) if math.isfinite(value) else "inf"

@@ -1,4 +1,4 @@
-"""What a reviewer's check found, one line each."""
+"""The result of one check, as a reviewer reads it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ class Check:
     """One claim, checked.
 
     Attributes:
-        passed: None when it could not be verified; `detail` says why.
+        name: the claim.
+        passed: whether it holds; None when it could not be verified, and `detail` says why.
         detail: what was compared or, after a failure, what was expected and what came.
     """
 

@@ -22,17 +22,25 @@ from privacy.task.task import TaskSpec
 
 
 class EvidenceError(ValueError):
-    """A file or a key that cannot be read at all; what is in it was not judged."""
+    """A file or a key that cannot be read at all; what is in it has not been judged."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """What there is to verify.
+    """What there is to verify; what may be missing is None.
 
     Attributes:
-        entries, heads: of the ledger, in order; a head is stored with each entry.
-        lines: of the round log; None when there is none to check.
+        operator: the operator's Ed25519 public key.
+        entries: the ledger's entries, in order.
+        heads: the signed head that is stored with each of them.
+        task: the task whose charges, report, release and rounds are checked.
+        authority: the enrolment authority's Ed25519 public key.
+        lines: lines of the round log, without their line breaks.
+        report: the epsilon report.
+        report_bytes: the file that it was read from.
         release: every file of a release directory, by name.
+        checkpoint: the last head that a witness cosigned.
+        witness: the witness's Ed25519 public key.
     """
 
     operator: bytes
@@ -49,7 +57,7 @@ class Files:
 
     @property
     def head(self) -> SignedHead | None:
-        """The last one; None when it cannot be parsed."""
+        """The ledger's last signed head; None when it cannot be parsed."""
         try:
             return SignedHead.model_validate_json(self.heads[-1])
         except (IndexError, ValidationError):
@@ -58,7 +66,10 @@ class Files:
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the files are, by the name of their option; all but ledger and operator's key may be missing."""
+    """Where the files are, by the name of their option; keys are given in hex or as a file of it.
+
+    All but ledger and operator's key may be missing.
+    """
 
     ledger: Path
     operator: str
@@ -72,10 +83,10 @@ class Paths:
 
 
 def read_evidence(paths: Paths) -> Files:
-    """Read every file. A release brings its own task and report, unless others are given.
+    """Read every file; a release brings its own task and report, unless others are given.
 
     Raises:
-        EvidenceError: naming the option.
+        EvidenceError: when a file cannot be read or another is missing beside it; the message names the option.
     """
     release = None if paths.release is None else _read_release(paths.release)
     task_bytes = _optional("--task", paths.task, release, TASK_FILE)
@@ -101,30 +112,51 @@ def read_evidence(paths: Paths) -> Files:
 
 
 def read_report(option: str, path: Path) -> EpsilonReport:
-    """Raises: EvidenceError, naming the option."""
+    """Read an epsilon report.
+
+    Raises:
+        EvidenceError: when the file holds none; the message names the option.
+    """
     return _parse(option, EpsilonReport, _read(option, path))
 
 
 def read_task(option: str, path: Path) -> TaskSpec:
-    """Raises: EvidenceError, naming the option."""
+    """Read a task.
+
+    Raises:
+        EvidenceError: when the file holds none; the message names the option.
+    """
     return _parse(option, TaskSpec, _read(option, path))
 
 
 def read_audits(option: str, path: Path, task: TaskSpec) -> tuple[AuditPart, ...]:
-    """Raises: EvidenceError, naming the option; also when they are of another task."""
-    found = _parse(option, TaskAudits, _read(option, path))
-    if found.task != task.id:
-        raise EvidenceError(f"{option}: expected audits of task {task.id}, got those of {found.task}")
-    return found.audits
+    """Read what `fl-privacy audit --out` wrote about a task.
+
+    Args:
+        option: the option's name, for messages.
+        path: the file.
+        task: the task that the audits must be of.
+
+    Raises:
+        EvidenceError: when the file holds no audits, or those of another task; the message names the option.
+    """
+    audits = _parse(option, TaskAudits, _read(option, path))
+    if audits.task != task.id:
+        raise EvidenceError(f"{option}: expected audits of task {task.id}, got those of {audits.task}")
+    return audits.audits
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Raises: EvidenceError."""
+    """Read a witness's checkpoint.
+
+    Raises:
+        EvidenceError: when the file holds none.
+    """
     return _parse("--checkpoint", Checkpoint, _read("--checkpoint", path))
 
 
 def read_ledger(path: Path) -> tuple[list[bytes], list[bytes]]:
-    """Entries and heads, in order, without writing anything.
+    """Read a ledger in SQLite without writing anything: its entries, and the signed head stored with each, in order.
 
     Raises:
         EvidenceError: when there is no ledger.
@@ -142,20 +174,20 @@ def read_ledger(path: Path) -> tuple[list[bytes], list[bytes]]:
 
 
 def _read_only(path: Path) -> str:
-    """The ledger is never written, so that a reviewer cannot change the evidence.
+    """Return the URI that opens a ledger without ever writing it, so that a reviewer cannot change the evidence.
 
     Without a write-ahead log beside it, SQLite would make one, and fail where it may not: unless the file is said to be
     immutable (https://www.sqlite.org/wal.html#read_only_databases).
     """
-    alone = not path.with_name(f"{path.name}-wal").exists()
-    return f"{path.as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+    has_log = path.with_name(f"{path.name}-wal").exists()
+    return f"{path.as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"
 
 
 def read_public_key(option: str, given: str) -> bytes:
-    """Hex, or a file that holds it.
+    """Read an Ed25519 public key, given in hex or as the path of a file that holds it.
 
     Raises:
-        EvidenceError: naming the option.
+        EvidenceError: when it is neither; the message names the option.
     """
     text = given
     if not _is_key(given):
@@ -194,11 +226,11 @@ def _read_release(path: Path) -> dict[str, bytes]:
     if missing:
         hint = f"; try {path / 'stable'}" if (path / "stable").is_dir() else ""
         raise EvidenceError(f"--release: expected a release directory, but {path} has no {missing[0]}{hint}")
-    return {one.name: one.read_bytes() for one in sorted(path.iterdir()) if one.is_file()}
+    return {file.name: file.read_bytes() for file in sorted(path.iterdir()) if file.is_file()}
 
 
 def _lines(path: Path) -> list[bytes]:
-    """Without the line breaks; what follows the last of them is a line that was never finished."""
+    """Return a log's lines without their line breaks, and without what follows the last break, which is unfinished."""
     return _read("--log", path).split(b"\n")[:-1]
 
 

@@ -1,4 +1,4 @@
-"""A run that stands for a fleet: that everything says so, and the fleet's epsilon once more."""
+"""Checks of a run that stands for a larger fleet: everything must say so, and the fleet's epsilon is recomputed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,14 @@ _CARD = "extrapolated: the model card says so"
 def check_fleet(
     task: TaskSpec | None, ledger_state: LedgerState, report: EpsilonReport | None, release: Mapping[str, bytes] | None
 ) -> list[Check]:
-    """Nothing for a task that stands for itself; that its report does too, is checked where it is built anew."""
+    """Check that report and model card say that a run stands for a fleet, and recompute the fleet's epsilon.
+
+    Args:
+        task: the task; one that stands for itself gives no checks, and its report is checked where it is built anew.
+        ledger_state: the verified ledger.
+        report: the epsilon report, if there is one.
+        release: the release's files by name, if there is one.
+    """
     if task is None or task.simulation.fleet is None:
         return []
     checks = [] if report is None else [_epsilon(task, ledger_state, report)]
@@ -33,17 +40,19 @@ def _epsilon(task: TaskSpec, ledger_state: LedgerState, report: EpsilonReport) -
         return Check(_EPSILON, False, "expected one that says that its run stands for a fleet, got none of it")
     size = report.provenance.ledger_head.size
     rounds = [
-        one.charge.round for one in ledger_state.accounts.values() if one.charge.task == task.id and one.seq < size
+        account.charge.round
+        for account in ledger_state.accounts.values()
+        if account.charge.task == task.id and account.seq < size
     ]
     try:
-        found = confirmed_spend(fleet_events(task, rounds), task.budget.delta)
+        spent = confirmed_spend(fleet_events(task, rounds), task.budget.delta)
     except AccountantsDisagree as error:
         return Check(_EPSILON, False, str(error))
-    if (float(stated.spend.epsilon), float(stated.spend.delta)) != (found.epsilon, found.delta):
-        return Check(_EPSILON, False, f"expected {found.epsilon} at {found.delta:g}, got {stated.spend.epsilon}")
+    if (float(stated.spend.epsilon), float(stated.spend.delta)) != (spent.epsilon, spent.delta):
+        return Check(_EPSILON, False, f"expected {spent.epsilon} at {spent.delta:g}, got {stated.spend.epsilon}")
     sizes = f"cohorts of {float(stated.cohort):,.0f} of {stated.population:,} devices that were never asked"
     own = f"this run's own devices: {report.claim.epsilon}"
-    return Check(_EPSILON, True, f"{found.epsilon} at {found.delta:g} in {sizes}; {own}")
+    return Check(_EPSILON, True, f"{spent.epsilon} at {spent.delta:g} in {sizes}; {own}")
 
 
 def _card(release: Mapping[str, bytes]) -> Check:

@@ -1,4 +1,4 @@
-"""A reviewer's checks of a round log, offline: against the task, the authority's key and the ledger's charges."""
+"""Checks of a round log, offline: against the task, the authority's key and the ledger's charges."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from privacy.verification.checks import Check
 _T = TypeVar("_T")
 
 _CLOSE = 1e-9
-"""What floating point may make of a noise multiplier."""
+"""The relative error that floating point may make in a noise multiplier."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,10 @@ class Evidence:
     """What a log is held against.
 
     Attributes:
-        charges: of the ledger, by leaf hash; verified before.
+        task: the task whose rounds are checked.
+        operator_public: the operator's Ed25519 public key.
+        authority_public: the enrolment authority's Ed25519 public key.
+        charges: the ledger's charges by leaf hash, verified before.
         released: digests of released models by the leaf hash of their charge.
     """
 
@@ -42,7 +45,12 @@ class Evidence:
 
 
 def check_log(lines: Sequence[bytes], evidence: Evidence) -> list[Check]:
-    """A check per claim; each names the first round that fails it."""
+    """Return a check for each claim about a log; each names the first round that fails it.
+
+    Args:
+        lines: the log's lines, without their line breaks.
+        evidence: what the log is held against.
+    """
     records = []
     for number, line in enumerate(lines, 1):
         try:
@@ -54,27 +62,29 @@ def check_log(lines: Sequence[bytes], evidence: Evidence) -> list[Check]:
     return [
         Check("round log: signed by the operator", True, f"{len(records)} rounds"),
         _chain(lines, records),
-        _each("round log: of this task", records, lambda one: _of_task(one, evidence.task)),
+        _each("round log: of this task", records, lambda record: _of_task(record, evidence.task)),
         _each("round log: every charged sum is the one that was agreed on", own, _transcript),
-        _each("round log: every charged sum is in the ledger", own, lambda one: _charged(one, evidence.charges)),
+        _each("round log: every charged sum is in the ledger", own, lambda record: _charged(record, evidence.charges)),
         _unrecorded(own, evidence),
-        _each("secure aggregation: thresholds follow from the policy", shards, lambda one: _thresholds(*one, evidence)),
-        _each("secure aggregation: enough survivors", shards, lambda one: _survivors(*one)),
-        _each("secure aggregation: survivor sets signed by a quorum", shards, lambda one: _quorum(*one, evidence)),
+        _each(
+            "secure aggregation: thresholds follow from the policy", shards, lambda shard: _thresholds(*shard, evidence)
+        ),
+        _each("secure aggregation: enough survivors", shards, lambda shard: _survivors(*shard)),
+        _each("secure aggregation: survivor sets signed by a quorum", shards, lambda shard: _quorum(*shard, evidence)),
         _noise_of_all(shards, evidence),
-        _each("models: each round trained the one released before it", _successions(own, evidence), lambda one: one),
+        _each("models: each round trained the one released before it", _successions(own, evidence), str),
     ]
 
 
 def _each(name: str, items: Sequence[_T], problem: Callable[[_T], str]) -> Check:
-    """Passed when `problem` is empty for every item; otherwise the first one is told."""
-    found = next((text for item in items if (text := problem(item))), "")
-    return Check(name, not found, found or f"{len(items)} checked")
+    """Return a check that passes when `problem` is empty for every item, and otherwise tells the first problem."""
+    first = next((text for item in items if (text := problem(item))), "")
+    return Check(name, not first, first or f"{len(items)} checked")
 
 
 def _chain(lines: Sequence[bytes], records: Sequence[RoundRecord]) -> Check:
     expected = [FIRST, *map(line_digest, lines)]
-    broken = [one.round for one, previous in zip(records, expected, strict=False) if one.previous != previous]
+    broken = [record.round for record, line in zip(records, expected, strict=False) if record.previous != line]
     disordered = [after.round for before, after in pairwise(records) if after.round <= before.round]
     problem = ""
     if broken:
@@ -91,8 +101,8 @@ def _of_task(record: RoundRecord, task: TaskSpec) -> str:
 def _transcript(record: RoundRecord) -> str:
     if record.transcript is None:
         return f"round {record.round}: has sums but no charge" if record.shards else ""
-    found = joint_transcript([_shard_transcript(shard) for shard in record.shards])
-    return "" if found == record.transcript else f"round {record.round}: expected {record.transcript}, got {found}"
+    joint = joint_transcript([_shard_transcript(shard) for shard in record.shards])
+    return "" if joint == record.transcript else f"round {record.round}: expected {record.transcript}, got {joint}"
 
 
 def _shard_transcript(shard: ShardRecord) -> str:
@@ -110,12 +120,12 @@ def _charged(record: RoundRecord, charges: Mapping[str, Charge]) -> str:
     charge = charges.get(record.entry or "")
     if charge is None:
         return f"round {record.round}: the ledger has no entry {record.entry}"
-    expected, found = (record.task, record.round, record.transcript), (charge.task, charge.round, charge.transcript)
-    return "" if expected == found else f"round {record.round}: its ledger entry charges something else"
+    same = (record.task, record.round, record.transcript) == (charge.task, charge.round, charge.transcript)
+    return "" if same else f"round {record.round}: its ledger entry charges something else"
 
 
 def _unrecorded(records: Sequence[RoundRecord], evidence: Evidence) -> Check:
-    """A round that a crash cut off leaves a charge without a record; a release must have one."""
+    """Check for charges without a record: a round that a crash cut off may leave one, a release never."""
     name = "round log: every charge has its record"
     known = {record.entry for record in records}
     missing = [
@@ -145,7 +155,7 @@ def _thresholds(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> 
 
 def _survivors(record: RoundRecord, shard: ShardRecord) -> str:
     places = shard.survivors
-    if any(one >= following for one, following in pairwise(places)) or (places and places[-1] >= shard.cohort):
+    if any(place >= following for place, following in pairwise(places)) or (places and places[-1] >= shard.cohort):
         return f"round {record.round}: expected distinct members of the cohort in ascending order"
     if len(places) < shard.survivors_required:
         return f"round {record.round}: expected at least {shard.survivors_required} survivors, got {len(places)}"
@@ -177,7 +187,7 @@ def _noise_of_all(shards: Sequence[tuple[RoundRecord, ShardRecord]], evidence: E
     name = "noise: at least what was charged"
     if evidence.task.mechanism.correlation is not None:
         return Check(name, None, "the server adds it, and nobody else can see whether it did")
-    return _each(name, shards, lambda one: _noise(*one, evidence))
+    return _each(name, shards, lambda shard: _noise(*shard, evidence))
 
 
 def _noise(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
@@ -192,7 +202,7 @@ def _noise(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
 
 
 def _successions(records: Sequence[RoundRecord], evidence: Evidence) -> list[str]:
-    """A problem, or nothing, for each round after the first."""
+    """Return a problem, or an empty text, for each round."""
     problems, current = [], ""
     for record in records:
         if current and record.model != current:

@@ -1,4 +1,4 @@
-"""A release directory against the operator's key and the ledger that paid for it."""
+"""Checks of a release directory against the operator's key and the ledger that paid for it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ _SIGNED = "release: signed by the operator, every file whole"
 def check_release(
     files: Mapping[str, bytes], operator: bytes, task: TaskSpec, entries: Sequence[bytes], ledger_state: LedgerState
 ) -> list[Check]:
-    """Statement, digests, the ledger's head in it, and that exactly this model was paid for.
+    """Check a release's statement, its digests, the ledger's head in it, and that exactly this model was paid for.
 
     Args:
-        files: all of the release directory, by name.
+        files: all files of the release directory, by name.
+        operator: the operator's Ed25519 public key.
+        task: the task that the release is to be of.
+        entries: the ledger's entries, in order.
+        ledger_state: the same ledger, verified.
     """
     try:
         digests, predicate = open_statement(files[STATEMENT_FILE], operator)
@@ -40,8 +44,9 @@ def check_release(
 
 
 def _damaged(files: Mapping[str, bytes], digests: Mapping[str, str]) -> str | None:
-    found = {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name != STATEMENT_FILE}
-    return next((name for name in sorted({*digests, *found}) if digests.get(name) != found.get(name)), None)
+    """Return the first file, by name, whose bytes are not what the statement says; None when all are."""
+    actual = {name: hashlib.sha256(data).hexdigest() for name, data in files.items() if name != STATEMENT_FILE}
+    return next((name for name in sorted({*digests, *actual}) if digests.get(name) != actual.get(name)), None)
 
 
 def _task(predicate: dict[str, Any], task: TaskSpec) -> Check:

@@ -1,4 +1,4 @@
-"""An epsilon report against the ledger it claims to come from: recomputed, then compared part by part."""
+"""Checks of an epsilon report against the ledger it claims to come from: recomputed, then compared part by part."""
 
 from __future__ import annotations
 
@@ -29,7 +29,15 @@ def check_report(
     ledger_state: LedgerState,
     spent: Spend | None,
 ) -> list[Check]:
-    """All that can be said of a report; without its task, only the figures that the ledger alone gives."""
+    """Check a report; without its task, only the figures that the ledger alone gives.
+
+    Args:
+        report: the report.
+        task: the task that it is to be of.
+        entries: the ledger's entries, in order.
+        ledger_state: the same ledger, verified.
+        spent: what the ledger costs; None when the accountants disagree.
+    """
     about = _is_about(report, entries, ledger_state)
     checks = [about, _budget(report, ledger_state)]
     if about.passed is False:
@@ -42,7 +50,7 @@ def check_report(
 
 
 def _is_about(report: EpsilonReport, entries: Sequence[bytes], ledger_state: LedgerState) -> Check:
-    """The ledger may have grown since."""
+    """Check that the report names this ledger's key and a head in its past: the ledger may have grown since."""
     name, stated = "report: is about this ledger", report.provenance
     key = ledger_state.opened.public_key if ledger_state.opened else ""
     size = stated.ledger_head.size
@@ -69,30 +77,30 @@ def _budget(report: EpsilonReport, ledger_state: LedgerState) -> Check:
 
 
 def _epsilon(report: EpsilonReport, spent: Spend | None) -> Check:
-    """In the headline and in the figures below it, at the ledger's own delta."""
+    """Check epsilon in the headline and in the figures below it, at the ledger's own delta."""
     name = "report: its epsilon is what the ledger costs"
     if spent is None:
         return Check(name, None, "the accountants disagree")
     expected = (spent.epsilon, spent.delta)
     stated = [(float(part.epsilon), float(part.delta)) for part in (report.claim, report.spend.device)]
     wrong = [f"{epsilon} at delta {delta:g}" for epsilon, delta in stated if (epsilon, delta) != expected]
-    found = f"{spent.epsilon} at delta {spent.delta:g}"
-    return Check(name, not wrong, f"expected {found}, got {wrong[0]}" if wrong else found)
+    right = f"{spent.epsilon} at delta {spent.delta:g}"
+    return Check(name, not wrong, f"expected {right}, got {wrong[0]}" if wrong else right)
 
 
 def _events(report: EpsilonReport, ledger_state: LedgerState) -> Check:
     claimed = Counter[Event]()
-    for one in report.composition.events:
-        claimed[one.event] += one.times
+    for counted in report.composition.events:
+        claimed[counted.event] += counted.times
     missing, foreign = ledger_state.counts - claimed, claimed - ledger_state.counts
-    found = ledger_state.counts.total()
-    wrong = f"expected {found} charges, got {missing.total()} of them missing and {foreign.total()} others"
+    charges = ledger_state.counts.total()
+    wrong = f"expected {charges} charges, got {missing.total()} of them missing and {foreign.total()} others"
     same = not missing and not foreign
-    return Check("report: composes every charge of the ledger", same, f"{found} charges" if same else wrong)
+    return Check("report: composes every charge of the ledger", same, f"{charges} charges" if same else wrong)
 
 
 def _recomputed(report: EpsilonReport, task: TaskSpec, entries: Sequence[bytes]) -> list[Check]:
-    """Against a report built anew from the task and the ledger as it was."""
+    """Compare the report with one that is built anew from the task and the ledger as it was."""
     name, head = "report: every part recomputed", report.provenance.ledger_head
     try:
         again = build_report(
@@ -112,7 +120,7 @@ _WORD = "only the server knows these; the round log has the counts it signed"
 
 
 def _facts(report: EpsilonReport) -> RunFacts:
-    """What cannot be recomputed is taken over, so that everything else can be compared."""
+    """Take over what cannot be recomputed, so that everything else can be compared."""
     realised = report.mechanism.noise_multiplier_realised
     return RunFacts(
         rounds=report.participation.realised or (),
@@ -123,7 +131,7 @@ def _facts(report: EpsilonReport) -> RunFacts:
 
 
 def _same_spend(again: DeviceSpend, stated: DeviceSpend) -> bool:
-    """Exactly, but for what depends on the second accountant's version."""
+    """Compare two spends exactly, but for what depends on the second accountant's version."""
     varying = {"accountant", "second_accountant", "second_epsilon", "discrepancy"}
     exact = again.model_dump(exclude=varying) == stated.model_dump(exclude=varying)
     return exact and math.isclose(float(again.second_epsilon), float(stated.second_epsilon), rel_tol=_CLOSE)
@@ -137,24 +145,24 @@ def _same_extrapolation(again: ExtrapolationPart | None, stated: ExtrapolationPa
 
 
 def _audits(report: EpsilonReport, task: TaskSpec) -> list[Check]:
-    """What an attack found is the server's word; what it was held against is not."""
+    """Check the audits: what an attack found is the server's word, what it was held against is not."""
     if not report.audit:
         return [Check("report: audit", None, "no attack was run for it")]
-    refuted = [one.name for one in report.audit if not one.passed or _refutes(one)]
+    refuted = [audit.name for audit in report.audit if not audit.passed or _refutes(audit)]
     detail = f"refuted by: {', '.join(refuted)}" if refuted else f"{len(report.audit)} attacks, by the server's word"
     return [_held_against(report, task), Check("report: no attack refutes it", not refuted, detail)]
 
 
 def _held_against(report: EpsilonReport, task: TaskSpec) -> Check:
     name, delta = "report: attacks were held against the task's own claim", repr(task.budget.delta)
-    for one in report.audit:
-        expected = claimed_epsilon(task, one.name)
-        if (one.epsilon_claimed, one.delta) != (expected, delta):
-            stated = f"{one.epsilon_claimed} at delta {one.delta}"
-            return Check(name, False, f"{one.name}: expected {expected} at delta {delta}, got {stated}")
+    for audit in report.audit:
+        expected = claimed_epsilon(task, audit.name)
+        if (audit.epsilon_claimed, audit.delta) != (expected, delta):
+            stated = f"{audit.epsilon_claimed} at delta {audit.delta}"
+            return Check(name, False, f"{audit.name}: expected {expected} at delta {delta}, got {stated}")
     return Check(name, True, "for one round, of a device that is surely in it")
 
 
-def _refutes(one: AuditPart) -> bool:
-    bounds = [bound for bound in (one.epsilon_bound, one.epsilon_bound_any) if bound is not None]
-    return any(float(bound) > float(one.epsilon_claimed) for bound in bounds)
+def _refutes(audit: AuditPart) -> bool:
+    bounds = [bound for bound in (audit.epsilon_bound, audit.epsilon_bound_any) if bound is not None]
+    return any(float(bound) > float(audit.epsilon_claimed) for bound in bounds)

@@ -1,4 +1,4 @@
-"""All checks that the files at hand allow."""
+"""All checks that the files at hand allow, in the order in which a reviewer reads them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WITNESS = "ledger: continues what a witness saw"
 
 
 def verify_all(files: Files) -> list[Check]:
-    """A ledger that fails ends it: nothing else would mean anything."""
+    """Return every check that the files allow; after a ledger that fails, no others, since they would mean nothing."""
     ledger, ledger_state = _ledger(files)
     witness = _witness(files)
     if ledger_state is None:
@@ -62,15 +62,15 @@ def _witness(files: Files) -> Check:
 
 
 def _spent(ledger_state: LedgerState) -> tuple[Check, Spend | None]:
-    """At the delta of the ledger's own budget, which no report can choose."""
+    """Recompute what the ledger costs at the delta of its own budget, which no report can choose."""
     if ledger_state.opened is None:
         return Check(_ACCOUNTANTS, None, "the ledger is empty"), None
     try:
-        found = confirmed_spend(ledger_state.counts, ledger_state.opened.budget.delta)
+        spent = confirmed_spend(ledger_state.counts, ledger_state.opened.budget.delta)
     except AccountantsDisagree as error:
         return Check(_ACCOUNTANTS, False, str(error)), None
-    first = f"{found.epsilon} at {found.delta:g} by {found.accountant}"
-    return Check(_ACCOUNTANTS, True, f"{first}; at most {found.second_epsilon:.4f} by {found.second_accountant}"), found
+    first = f"{spent.epsilon} at {spent.delta:g} by {spent.accountant}"
+    return Check(_ACCOUNTANTS, True, f"{first}; at most {spent.second_epsilon:.4f} by {spent.second_accountant}"), spent
 
 
 def _charged_as_planned(task: TaskSpec | None, ledger_state: LedgerState) -> Check:
@@ -105,7 +105,7 @@ def _report(files: Files, ledger_state: LedgerState, spent: Spend | None) -> lis
 
 
 def _published(files: Files) -> list[Check]:
-    """So that nothing in a report is anybody's word but the one that the operator signed."""
+    """Check that the report is the release's own, so that it is nobody's word but the one that the operator signed."""
     if files.release is None:
         return []
     same = files.report_bytes == files.release[REPORT_FILE]
@@ -122,5 +122,9 @@ def _log(files: Files, ledger_state: LedgerState) -> list[Check]:
     if files.lines is None or files.task is None or files.authority is None:
         return [Check("round log", None, "no --log was given")]
     charges = {name: account.charge for name, account in ledger_state.accounts.items()}
-    released = {name: one.model_digest for name, one in ledger_state.accounts.items() if one.model_digest is not None}
+    released = {
+        name: account.model_digest
+        for name, account in ledger_state.accounts.items()
+        if account.model_digest is not None
+    }
     return check_log(files.lines, Evidence(files.task, files.operator, files.authority, charges, released))

@@ -91,14 +91,14 @@ class Replayed:
         return self.shipped(updates, number, SEED.child("replayed", self.other(number)).stream())
 
 
-def weaker(round_: Audited, share: float) -> Pipeline:
-    """The shipped round whose noise has only this share of its standard deviation."""
+def weaker(round_: Audited, fraction: float) -> Pipeline:
+    """The shipped round whose noise has only this fraction of its standard deviation."""
     mechanism = round_.mechanism
-    return Shipped(replace(mechanism, variance=round(mechanism.variance * share**2)), round_.cohort)
+    return Shipped(replace(mechanism, variance=round(mechanism.variance * fraction**2)), round_.cohort)
 
 
 def sized_for_all(round_: Audited) -> Pipeline:
-    """Each device adds its share of the noise as if nobody dropped out."""
+    """Each device adds its part of the noise as if nobody dropped out."""
     policy = round_.task.aggregation.model_copy(update={"dropout_fraction": 0.0})
     everyone = round_.task.model_copy(update={"aggregation": policy})
     steps = Mechanism.for_cohort(everyone, round_.cohort)

@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
@@ -47,9 +46,9 @@ def test_bounds_exceed_the_truth_in_at_most_one_run_of_twenty(mu: float) -> None
 def test_twenty_thousand_pairs_certify_most_of_the_truth() -> None:
     """At mu 1; a bound that needs no Gaussian curve is capped at log(n / 4) and far lower."""
     truth = epsilon_bracket(1.0, DELTA)[0]
-    found = [certified_gaussian(*gaussian(1.0, 20_000, seed), DELTA).epsilon / truth for seed in range(20)]
-    assert np.median(found) > 0.95
-    assert min(found) > 0.9
+    ratios = [certified_gaussian(*gaussian(1.0, 20_000, seed), DELTA).epsilon / truth for seed in range(20)]
+    assert np.median(ratios) > 0.95
+    assert min(ratios) > 0.9
     assert certified_any(*gaussian(1.0, 20_000, 1), DELTA).epsilon > 0.35 * truth
 
 
@@ -71,15 +70,15 @@ def test_what_is_told_apart_always_is_bounded_by_the_number_of_runs(runs: int) -
 @settings(max_examples=30)
 def test_bounds_do_not_depend_on_the_scale_of_the_scores(shift: float, scale: float, seed: int) -> None:
     present, absent = gaussian(1.5, 200, seed)
-    one = certified_gaussian(present, absent, DELTA)
+    estimate = certified_gaussian(present, absent, DELTA)
     other = certified_gaussian(present * scale + shift, absent * scale + shift, DELTA)
-    assert other.mu == pytest.approx(one.mu, abs=0.2)
+    assert other.mu == pytest.approx(estimate.mu, abs=0.2)
 
 
 def test_guessing_the_wrong_way_round_certifies_nothing() -> None:
     absent, present = gaussian(1.0, 1000, 5)
-    found = certified_gaussian(present, absent, DELTA)
-    assert (found.mu, found.epsilon) == (0.0, 0.0)
+    certified = certified_gaussian(present, absent, DELTA)
+    assert (certified.mu, certified.epsilon) == (0.0, 0.0)
 
 
 def test_the_estimate_is_the_truth_but_for_chance() -> None:

@@ -36,10 +36,10 @@ def canary_of(task: TaskSpec) -> MessageCanary:
     return MessageCanary(task, models.initial_weights(task.model.architecture, task.features, seed=5), messages(), 0)
 
 
-def with_noise(task: TaskSpec, share: float) -> LocalTrainer:
-    """A trainer whose optimiser adds this share of the noise that the task asks for."""
+def with_noise(task: TaskSpec, fraction: float) -> LocalTrainer:
+    """A trainer whose optimiser adds this fraction of the noise that the task asks for."""
     trainer = LocalTrainer(task)
-    trainer._method._optimizer.noise_multiplier = share * task.training.message_noise
+    trainer._method._optimizer.noise_multiplier = fraction * task.training.message_noise
     return trainer
 
 
@@ -47,29 +47,29 @@ def with_noise(task: TaskSpec, share: float) -> LocalTrainer:
 def test_the_bound_comes_close_to_the_claim_from_below(steps: int, noise: float) -> None:
     """Both are mu = sqrt(steps) / noise = 1: a canary that every step clips loses all that the account counts."""
     task = learning_task("hashed-linear", steps=steps, message_noise=noise, learning_rate=0.01, message_clip=0.5)
-    found = audit_message(canary_of(task), MANY_TRIALS, SEED.child("right", steps))
-    assert found.passed
-    assert found.method == "gaussian"
-    assert 0.6 * found.epsilon_claimed < found.epsilon_bound <= found.epsilon_claimed
-    assert found.epsilon_estimate == pytest.approx(found.epsilon_claimed, rel=0.2)
+    audit = audit_message(canary_of(task), MANY_TRIALS, SEED.child("right", steps))
+    assert audit.passed
+    assert audit.method == "gaussian"
+    assert 0.6 * audit.epsilon_claimed < audit.epsilon_bound <= audit.epsilon_claimed
+    assert audit.epsilon_estimate == pytest.approx(audit.epsilon_claimed, rel=0.2)
 
 
 @pytest.mark.parametrize("steps", [1, 4])
 def test_half_of_the_noise_is_found_out(steps: int) -> None:
     task = learning_task("hashed-linear", steps=steps, message_noise=1.0, learning_rate=0.01, message_clip=0.5)
-    found = audit_message(canary_of(task), TRIALS, SEED.child("half", steps), trainer=with_noise(task, 0.5))
-    assert not found.passed
-    assert "REFUTED" in found.statement
+    audit = audit_message(canary_of(task), TRIALS, SEED.child("half", steps), trainer=with_noise(task, 0.5))
+    assert not audit.passed
+    assert "REFUTED" in audit.statement
 
 
-@pytest.mark.parametrize(("share", "passes"), [(1.0, True), (0.1, False)])
-def test_sampled_batches_get_the_bound_for_any_mechanism(share: float, passes: bool) -> None:
+@pytest.mark.parametrize(("fraction", "passes"), [(1.0, True), (0.1, False)])
+def test_sampled_batches_get_the_bound_for_any_mechanism(fraction: float, passes: bool) -> None:
     """It says less: half of the noise would pass in so few runs, a tenth does not."""
     task = learning_task("hashed-linear", sampling_rate=0.9, message_noise=3.0, learning_rate=0.01, message_clip=0.5)
-    found = audit_message(canary_of(task), TRIALS, SEED.child("sampled"), trainer=with_noise(task, share))
-    assert found.method == "any"
-    assert found.mu_bound is None
-    assert found.passed == passes
+    audit = audit_message(canary_of(task), TRIALS, SEED.child("sampled"), trainer=with_noise(task, fraction))
+    assert audit.method == "any"
+    assert audit.mu_bound is None
+    assert audit.passed == passes
 
 
 def test_without_noise_there_is_nothing_to_audit() -> None:
@@ -89,10 +89,10 @@ def test_a_message_of_repeated_tokens_moves_the_update_by_the_clip(repeats: int)
     """A token's gradients add up where it repeats, before the clip: neither is one lost nor is it exceeded."""
     task = learning_task("tokens", message_clip=1e-2)
     tokens = np.repeat(np.arange(BUCKETS // repeats), repeats)[:BUCKETS]
-    one, nobody = examples([np.resize(tokens, BUCKETS)], [1]), examples([], [])
+    message, nobody = examples([np.resize(tokens, BUCKETS)], [1]), examples([], [])
     start = models.initial_weights("tokens", task.features, seed=5)
     trainer = LocalTrainer(task)
-    moved = trainer.train(start, one, SEED.stream()).delta - trainer.train(start, nobody, SEED.stream()).delta
+    moved = trainer.train(start, message, SEED.stream()).delta - trainer.train(start, nobody, SEED.stream()).delta
     assert np.linalg.norm(moved.astype(np.float64)) == pytest.approx(1e-2, rel=1e-3)
 
 

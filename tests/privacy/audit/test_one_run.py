@@ -5,8 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from privacy.accounting.composition import epsilon_bracket
 from privacy.audit.bounds import any_epsilon, chance_of, correct_guesses, gaussian_mu, guesses_for, refutes
@@ -27,7 +26,7 @@ def test_the_chance_is_the_theorem_s_by_enumeration(guesses: int, correct: int, 
     right = math.exp(epsilon) / (1 + math.exp(epsilon))
     mass = [0.0] * (guesses + 1)
     for outcome in product((0, 1), repeat=guesses):
-        mass[sum(outcome)] += math.prod(right if one else 1 - right for one in outcome)
+        mass[sum(outcome)] += math.prod(right if hit else 1 - right for hit in outcome)
     beta = sum(mass[correct:])
     alpha = max((2 / i * sum(mass[correct - i : correct]) for i in range(1, correct + 1)), default=0.0)
     expected = min(1.0, beta + 10 * delta * alpha)
@@ -62,8 +61,8 @@ def test_the_truth_is_refuted_in_at_most_one_run_of_twenty(mu: float, canaries: 
 @given(st.integers(2, 300).flatmap(lambda r: st.tuples(st.just(r), st.integers(0, r - 1))), st.integers(0, 500))
 def test_one_more_right_guess_never_certifies_less(counts: tuple[int, int], more: int) -> None:
     guesses, correct = counts
-    one, two = (gaussian_mu(guesses + more, guesses, right) for right in (correct, correct + 1))
-    assert one <= two + 1e-6
+    lower, higher = (gaussian_mu(guesses + more, guesses, right) for right in (correct, correct + 1))
+    assert lower <= higher + 1e-6
 
 
 def test_the_gaussian_bound_says_more_than_that_for_any_mechanism() -> None:

@@ -24,10 +24,10 @@ SHORT = ("--trials", "300", "--battery", "40", "--canaries", "300")
 def test_a_task_is_audited_with_its_own_noise_and_assumptions() -> None:
     """The claim is of the task's noise; the cohort leaves at most a hundredth more noise than is counted."""
     task = audited(10, noise=1.0, dropout=0.1, corrupt=0.05).task
-    found = {one.name: one for one in audit_task(task, AuditPlan(2000, 60, 1000), SEED.stream())}
-    assert list(found) == ["battery", "mechanism-many-runs", "mechanism-one-run"]
-    assert all(one.passed for one in found.values())
-    many = found["mechanism-many-runs"]
+    parts = {part.name: part for part in audit_task(task, AuditPlan(2000, 60, 1000), SEED.stream())}
+    assert list(parts) == ["battery", "mechanism-many-runs", "mechanism-one-run"]
+    assert all(part.passed for part in parts.values())
+    many = parts["mechanism-many-runs"]
     assert float(many.epsilon_claimed) == pytest.approx(4.3772, abs=1e-3)
     assert many.epsilon_bound is not None
     assert 0.7 * float(many.epsilon_claimed) < float(many.epsilon_bound) <= float(many.epsilon_claimed)
@@ -37,15 +37,15 @@ def test_a_task_is_audited_with_its_own_noise_and_assumptions() -> None:
 @pytest.mark.parametrize("noise", [0.3, 20.0])
 def test_tasks_of_any_size_can_be_audited(cohort: int, noise: float) -> None:
     task = audited(cohort, noise=noise, dropout=0.2).task
-    found = list(audit_task(task, AuditPlan(40, 40, 300), SEED.child(cohort).stream()))
-    assert all(one.passed for one in found)
-    assert [one.passed for one in audit_release(task, SEED.stream())] == [True]
+    parts = list(audit_task(task, AuditPlan(40, 40, 300), SEED.child(cohort).stream()))
+    assert all(part.passed for part in parts)
+    assert [part.passed for part in audit_release(task, SEED.stream())] == [True]
 
 
 def test_figures_are_rounded_against_the_claim() -> None:
-    (found,) = audit_release(audited().task, SEED.stream())
-    assert found.epsilon_bound is not None
-    assert all(len(number.partition(".")[2]) <= 4 for number in (found.epsilon_bound, found.epsilon_claimed))
+    (part,) = audit_release(audited().task, SEED.stream())
+    assert part.epsilon_bound is not None
+    assert all(len(number.partition(".")[2]) <= 4 for number in (part.epsilon_bound, part.epsilon_claimed))
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_bad_input_ends_with_2(tmp_path: Path, task: TaskSpec | None, arguments:
 
 def test_every_release_reports_its_audit(run: Path) -> None:
     report = EpsilonReport.model_validate_json((run / "release/stable/report.json").read_bytes())
-    assert [one.name for one in report.audit] == ["mechanism-one-run"]
-    assert all(one.passed for one in report.audit)
+    assert [audit.name for audit in report.audit] == ["mechanism-one-run"]
+    assert all(audit.passed for audit in report.audit)
     assert "not refuted" in (run / "report.html").read_text()
 
 
@@ -129,7 +129,7 @@ def test_messages_that_noise_protects_are_audited_too(tmp_path: Path) -> None:
     config = load_config(small_config(tmp_path, rounds=1), {"training": {"message_noise": 1.0}})
     start(config, tmp_path / "run", force=False, workers=1)
     report = EpsilonReport.model_validate_json((tmp_path / "run/report.json").read_bytes())
-    assert [one.name for one in report.audit] == ["message-many-runs", "mechanism-one-run"]
+    assert [audit.name for audit in report.audit] == ["message-many-runs", "mechanism-one-run"]
     assert report.spend.message.one_participation == report.audit[0].epsilon_claimed
 
 

@@ -46,18 +46,18 @@ def verify(run: Path, *more: str) -> Result:
 def failed(run: Path) -> list[str]:
     result = verify(run, "--json")
     assert result.exit_code == 1
-    found = json.loads(result.stdout)
-    assert found["passed"] is False
-    return [check["name"] for check in found["checks"] if check["passed"] is False]
+    verdict = json.loads(result.stdout)
+    assert verdict["passed"] is False
+    return [check["name"] for check in verdict["checks"] if check["passed"] is False]
 
 
 def test_an_honest_run_passes(run: Path) -> None:
     result = verify(run, "--json")
     assert result.exit_code == 0
-    found = json.loads(result.stdout)
-    assert found["passed"] is True
-    assert len(found["checks"]) == 30
-    unverified = {check["name"] for check in found["checks"] if check["passed"] is None}
+    verdict = json.loads(result.stdout)
+    assert verdict["passed"] is True
+    assert len(verdict["checks"]) == 30
+    unverified = {check["name"] for check in verdict["checks"] if check["passed"] is None}
     assert unverified == {
         "ledger: continues what a witness saw",
         "noise: real",
@@ -183,7 +183,7 @@ def test_plan_compares_cohorts() -> None:
     arguments = ["plan", "--cohort", "64", "--cohort", "200", "--population", "10000", "--rounds", "5", "--json"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0
-    assert [one["cohort"] for one in json.loads(result.stdout)["plans"]] == [64, 200]
+    assert [plan["cohort"] for plan in json.loads(result.stdout)["plans"]] == [64, 200]
 
 
 def test_plan_says_what_to_change() -> None:
@@ -285,9 +285,9 @@ def test_a_diff_names_every_change_and_only_those(run: Path) -> None:
     report["spend"]["device"]["by_charge"].append("9")
     report["composition"]["uncharged"] = [{"purpose": "tuning", "what": "x", "why": "y"}]
     (run / "other.json").write_text(json.dumps(report))
-    found = invoke("diff", run / "report.json", run / "other.json", "--json")
-    assert found.exit_code == 1
-    changes = {change["place"]: change for change in json.loads(found.stdout)["changes"]}
+    result = invoke("diff", run / "report.json", run / "other.json", "--json")
+    assert result.exit_code == 1
+    changes = {change["place"]: change for change in json.loads(result.stdout)["changes"]}
     assert set(changes) == {
         "claim.epsilon",
         "spend.device.by_charge",
@@ -361,7 +361,7 @@ def test_a_witness_needs_a_key_a_ledger_and_its_own_memory(run: Path) -> None:
     ],
 )
 def test_places_that_cannot_be_written_to_are_named_before_work_starts(run: Path, arguments: tuple[str, ...]) -> None:
-    files = [str(run / one) if (run / one).exists() else one for one in arguments]
+    files = [str(run / argument) if (run / argument).exists() else argument for argument in arguments]
     for place in (run / "nowhere" / "file", run):
         result = CliRunner().invoke(app, [*files, str(place)])
         assert result.exit_code == 2

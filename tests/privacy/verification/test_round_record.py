@@ -48,7 +48,7 @@ class Log:
         return lines
 
     def change(self, number: int, **fields: object) -> Log:
-        changed = [one.model_copy(update=fields) if one.round == number else one for one in self.records]
+        changed = [record.model_copy(update=fields) if record.round == number else record for record in self.records]
         return replace(self, records=tuple(changed))
 
     def checks_from_a_lost_place(self) -> tuple[ConsistencyCheck, ...]:
@@ -90,9 +90,12 @@ def record_of(number: int) -> tuple[RoundRecord, Charge, Federation]:
 
 @pytest.fixture(scope="module")
 def log() -> Log:
-    found = [record_of(number) for number in (1, 2)]
-    records, charges = tuple(record for record, _, _ in found), {one.entry or "": charge for one, charge, _ in found}
-    federation = found[0][2]
+    rounds = [record_of(number) for number in (1, 2)]
+    records, charges = (
+        tuple(record for record, _, _ in rounds),
+        {record.entry or "": charge for record, charge, _ in rounds},
+    )
+    federation = rounds[0][2]
     evidence = Evidence(
         task=TASK,
         operator_public=federation.operator.public,
@@ -151,9 +154,9 @@ def test_lines_removed_reordered_or_repeated(log: Log, tamper: Callable[[list[by
 
 def test_the_last_line_cut_off(log: Log) -> None:
     cut = log.lines()[:1]
-    found = {check.name: check.passed for check in failures(cut, log.evidence)}
-    assert found == {"round log: every charge has its record": None}
-    released = replace(log.evidence, released={one.entry or "": one.model for one in log.records})
+    passed = {check.name: check.passed for check in failures(cut, log.evidence)}
+    assert passed == {"round log: every charge has its record": None}
+    released = replace(log.evidence, released={record.entry or "": record.model for record in log.records})
     assert {check.name: check.passed for check in failures(cut, released)} == {
         "round log: every charge has its record": False
     }
@@ -198,9 +201,9 @@ SURVIVORS = "secure aggregation: enough survivors"
     ],
 )
 def test_lies_that_the_operator_signed(log: Log, change: Callable[[Log], Log], name: str) -> None:
-    found = failures(change(log).lines(), log.evidence)
-    assert name in [check.name for check in found]
-    assert all(check.detail for check in found)
+    failed = failures(change(log).lines(), log.evidence)
+    assert name in [check.name for check in failed]
+    assert all(check.detail for check in failed)
 
 
 def test_devices_that_nobody_enrolled(log: Log) -> None:

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from safetensors.numpy import load, save
 from typer.testing import CliRunner
 
@@ -409,7 +408,7 @@ def test_a_tuning_run_left_out(case: Case) -> None:
 def test_a_report_on_an_older_ledger_says_so(case: Case) -> None:
     bodies = case.numbered()
     case.rebuild([*bodies, {"kind": "uncharged", "purpose": "evaluation", "what": "x", "why": "y"}])
-    found = {check["name"]: check for check in json.loads(case.verify().stdout)["checks"]}
+    checks = {check["name"]: check for check in json.loads(case.verify().stdout)["checks"]}
     assert case.failed() == []
-    assert "the ledger has 1 more" in found[ABOUT]["detail"]
-    assert "1 later ones are the signer's word alone" in found[WITNESS]["detail"]
+    assert "the ledger has 1 more" in checks[ABOUT]["detail"]
+    assert "1 later ones are the signer's word alone" in checks[WITNESS]["detail"]
