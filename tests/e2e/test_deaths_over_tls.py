@@ -10,12 +10,13 @@ from fl_server.dev.provision import Scale
 from fl_server.flower.processes import Processes
 from privacy.secagg import Stage
 from privacy.secagg.server.record import open_record
+from tests.support.leaping import GENEROUS_S
 from tests.support.leftovers import leftovers
 from tests.support.tls import TlsFederation
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
-SCALE = Scale(devices=12, rounds=2, stage_timeout=8.0)
+SCALE = Scale(devices=12, rounds=2, stage_timeout=GENEROUS_S)
 DEATHS = {number: (stage, 2) for number, stage in enumerate(Stage)}
 
 
@@ -30,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsFederation]:
 
 
 def test_the_round_goes_on_with_whoever_is_left(run: TlsFederation) -> None:
-    """Lost at advertise: not in the cohort. At share or input: not in the sum. At echo or unmask: in the sum."""
+    """Lost at advertise: not in the cohort. At share or input: not in the sum. At consistency or unmask: in the sum."""
     first, second = run.server.lines()
     assert (first["cohort"], first["survivors"], first["refusals"]) == (12, 12, {})
     assert (second["cohort"], second["survivors"]) == (11, 9)

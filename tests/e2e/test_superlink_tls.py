@@ -13,11 +13,12 @@ from privacy.base.canonical import sha256
 from privacy.ledger.entries import Released
 from privacy.ledger.ledger import SignedHead
 from privacy.secagg import Stage
+from tests.support.leaping import GENEROUS_S
 from tests.support.ledgers import kinds, read_ledger, verified_entries
 from tests.support.leftovers import leftovers
 from tests.support.tls import TlsFederation
 
-SCALE = Scale(devices=3, rounds=2, stage_timeout=8.0)
+SCALE = Scale(devices=3, rounds=2, stage_timeout=GENEROUS_S)
 
 
 @pytest.fixture(scope="module")

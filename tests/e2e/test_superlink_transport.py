@@ -6,7 +6,6 @@ This also is the contract test of the private flwr API that `fl_client.connectio
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,8 +20,10 @@ from fl_server.enrolment.pki import make_loopback_tls
 from fl_server.flower.fab import write_app
 from fl_server.flower.processes import ProcessError, Processes
 from fl_server.flower.superlink import LocalSuperLink
-from privacy.secagg import Refused
+from privacy.secagg import Refused, Stage
 from tests.support.echo_app import SIZES
+from tests.support.eventually import eventually
+from tests.support.leaping import GENEROUS_S, run_config
 
 DEVICES = 3
 
@@ -54,10 +55,11 @@ class Federation:
         self.handlers = [Echo(victim=device == 0) for device in range(DEVICES)]
         self.nodes = [self._node(key, handler) for key, handler in zip(self.keys, self.handlers, strict=True)]
         out = directory / "found.json"
-        app = write_app(directory / "app", "tests.support.echo_app:app", {"devices": DEVICES, "out": str(out)})
+        config = {"devices": DEVICES, "out": str(out), **run_config([(Stage.UNMASK, 1)])}
+        app = write_app(directory / "app", "tests.support.echo_app:app", config)
         run = self.superlink.cli.submit(app, {}, {})
         processes.start("app", self.superlink.cli.log_command(run), self.superlink.cli.environment, may_end=True)
-        processes.wait_until(lambda: processes.ended("app"), "a server app that ends", timeout=80)
+        processes.wait_until(lambda: processes.ended("app"), "a server app that ends", timeout=200)
         assert self.superlink.cli.outcome(run) == "completed", processes.tail("app")
         self.found: dict[str, Any] = json.loads(out.read_text())
 
@@ -82,7 +84,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 def federation(tmp_path_factory: pytest.TempPathFactory, processes: Processes) -> Iterator[Federation]:
     running = Federation(tmp_path_factory.mktemp("federation"), processes)
     yield running
-    assert all(node.stop(10) for node in running.nodes)
+    assert all(node.stop(30) for node in running.nodes)
 
 
 def test_bodies_of_every_size_come_back_from_every_device(federation: Federation) -> None:
@@ -102,7 +104,7 @@ def test_a_device_that_the_superlink_does_not_know_is_reported_at_once(federatio
 def test_a_killed_device_costs_the_stage_its_timeout_and_nobody_else_their_reply(federation: Federation) -> None:
     killed = federation.found["killed"]
     assert len(killed["replies"]) == DEVICES - 1
-    assert 4 <= killed["seconds"] < 6
+    assert GENEROUS_S <= killed["seconds"] < GENEROUS_S + 30
 
 
 def test_one_handler_served_the_whole_run(federation: Federation) -> None:
@@ -117,12 +119,13 @@ def test_the_killed_node_is_gone_and_the_others_are_well(federation: Federation)
 
 
 def test_a_successor_is_let_in_once_the_predecessor_signed_off(federation: Federation) -> None:
-    assert federation.nodes[2].stop(10)
-    successor = EmbeddedNode(federation.connect(federation.keys[2]), Echo(victim=False), poll_interval=0.2)
+    assert federation.nodes[2].stop(30)
+    connection = federation.connect(federation.keys[2])
+    successor = EmbeddedNode(connection, Echo(victim=False), poll_interval=0.2)
     successor.start()
-    time.sleep(1)
+    eventually(lambda: bool(connection._node.node_id) or not successor.alive)
     assert (successor.alive, successor.error) == (True, None)
-    assert successor.stop(10)
+    assert successor.stop(30)
 
 
 def test_an_unregistered_key_is_not_let_in(federation: Federation, tmp_path: Path) -> None:
@@ -159,9 +162,7 @@ def test_a_killed_nodes_successor_is_let_in_once_it_counts_as_offline(federation
     connection = federation.connect(federation.keys[0])
     successor = EmbeddedNode(connection, Echo(victim=False), poll_interval=0.2)
     successor.start()
-    deadline = time.monotonic() + 90
-    while not connection._node.node_id and time.monotonic() < deadline:
-        time.sleep(0.5)
+    eventually(lambda: bool(connection._node.node_id) or not successor.alive, timeout=90)
     assert connection._node.node_id in federation.found["nodes"]
     assert (successor.alive, successor.error) == (True, None)
-    assert successor.stop(10)
+    assert successor.stop(30)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
-from fl_server.flower.grid_transport import GridTransport, RunConfig, server_app
+from fl_server.flower.grid_transport import GridTransport, RunConfig
 from privacy.secagg import Request
+from tests.support.leaping import GENEROUS_S, LeapingTransport, leaping_app
 
 SIZES = (0, 1, 70_000, 6_000_000)
 """Bytes; flwr splits arrays at 5 MiB, and records not at all."""
 NO, KILL = Request(b"no", b""), Request(b"", b"kill")
 
 
-def main(transport: GridTransport, config: RunConfig) -> None:
-    transport.wait_for_nodes(int(config["devices"]), timeout=60)
+def main(transport: LeapingTransport, config: RunConfig) -> None:
+    transport.wait_for_nodes(int(config["devices"]), timeout=GENEROUS_S)
     nodes = transport.nodes()
     found = {
         "nodes": nodes,
         "echoed": [_echoes(transport, size) for size in SIZES],
-        "refused": {reply.node: reply.error for reply in transport.exchange("echo", dict.fromkeys(nodes, NO), 30)},
-        "unknown": [(r.node, r.body, r.error) for r in transport.exchange("share", {12345: NO}, 30)],
+        "refused": {
+            reply.node: reply.error for reply in transport.exchange("echo", dict.fromkeys(nodes, NO), GENEROUS_S)
+        },
+        "unknown": [(r.node, r.body, r.error) for r in transport.exchange("share", {12345: NO}, GENEROUS_S)],
         "killed": _killed(transport),
     }
     Path(str(config["out"])).write_text(json.dumps(found))
@@ -31,15 +33,15 @@ def _echoes(transport: GridTransport, size: int) -> list[int]:
     """The devices that sent back what they were sent."""
     common = b"\xff" * size
     requests = {node: Request(f"{node}".encode(), common) for node in transport.nodes()}
-    replies = transport.exchange("input", requests, 60)
+    replies = transport.exchange("input", requests, GENEROUS_S)
     return [reply.node for reply in replies if reply.body == b"input" + requests[reply.node].body]
 
 
-def _killed(transport: GridTransport) -> dict[str, object]:
+def _killed(transport: LeapingTransport) -> dict[str, object]:
     """An exchange in which one device falls silent."""
-    started = time.monotonic()
-    replies = list(transport.exchange("unmask", dict.fromkeys(transport.nodes(), KILL), 4.0))
-    return {"replies": [reply.node for reply in replies], "seconds": time.monotonic() - started}
+    started = transport.clock()
+    replies = list(transport.exchange("unmask", dict.fromkeys(transport.nodes(), KILL), GENEROUS_S))
+    return {"replies": [reply.node for reply in replies], "seconds": transport.clock() - started}
 
 
-app = server_app(main)
+app = leaping_app(main)

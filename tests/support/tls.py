@@ -19,9 +19,7 @@ from fl_server.flower.superlink import LocalSuperLink
 from fl_server.publishing.registry import STABLE, ModelVersion, open_release
 from fl_server.service import ServerDirectory
 from privacy.secagg import Stage
-
-Death = tuple[Stage, int]
-"""Which stage, the how manyth time."""
+from tests.support.leaping import Death, run_config
 
 
 class Mortal:
@@ -59,10 +57,11 @@ class TlsFederation:
             enrol_device(directory.path, self.server, authority)
             superlink.cli.register(directory.path / "node.key.pub")
             self.devices.append(_started(directory, superlink, deaths.get(number)))
-        app = write_app(path / "app", "fl_server.flower.app:app", {"directory": str(self.server.path)})
+        config = {"directory": str(self.server.path), **run_config(deaths.values())}
+        app = write_app(path / "app", "tests.support.mortal_app:app", config)
         run = superlink.cli.submit(app, {}, {})
         processes.start("app", superlink.cli.log_command(run), superlink.cli.environment, may_end=True)
-        processes.wait_until(lambda: processes.ended("app"), "the end of the run", timeout=240)
+        processes.wait_until(lambda: processes.ended("app"), "the end of the run", timeout=350)
         assert superlink.cli.outcome(run) == "completed", processes.tail("app")
         self.log = processes.log("app").read_text()
 
@@ -73,7 +72,7 @@ class TlsFederation:
     def stop(self) -> None:
         for device in self.devices:
             assert device.node is not None
-            assert device.node.stop(10)
+            assert device.node.stop(30)
 
 
 def _started(directory: DeviceDirectory, superlink: LocalSuperLink, death: Death | None) -> Mortal:
