@@ -71,7 +71,7 @@ Measure = Callable[[int], list[Row]]
 def run(description: str, measure: Measure) -> None:
     """A benchmark's command line: measure(runs), then print the rows."""
     arguments = _parser(description).parse_args()
-    _print(measure(arguments.runs), arguments.json)
+    show(measure(arguments.runs), as_json=arguments.json)
 
 
 def run_chosen(description: str, groups: Mapping[str, Measure], default: Sequence[str]) -> None:
@@ -82,7 +82,7 @@ def run_chosen(description: str, groups: Mapping[str, Measure], default: Sequenc
     )
     arguments = parser.parse_args()
     rows = [row for group in arguments.rows for row in groups[group](arguments.runs)]
-    _print(rows, arguments.json)
+    show(rows, as_json=arguments.json)
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -92,7 +92,8 @@ def _parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _print(rows: Sequence[Row], as_json: bool) -> None:
+def show(rows: Sequence[Row], *, as_json: bool) -> None:
+    """Print the rows as one JSON object or as a table."""
     print(json.dumps({"rows": rows, "machine": machine()}) if as_json else _table(rows))
 
 
