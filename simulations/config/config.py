@@ -12,19 +12,13 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from privacy.secagg.membership.params import default_min_survivors, default_shards
 from privacy.task.task import Purpose
 from simulations.config.sections import AvailabilityConfig, FaultsConfig, FleetConfig, PoisonConfig, Section
 
 MAX_SEED = 2**63 - 1
 LOCAL_RAY = "local"
 """The address that stands for a Ray of the run's own, on this machine."""
-_ONE_SHARD, _SHARD = 750, 400
-"""Devices in the largest cohort of one shard, which leaves room for a larger draw, and in a shard of larger ones."""
-
-
-def shards_for(cohort: int) -> int:
-    """Return how many shards a cohort is split into by default: one up to 750 devices, else such of about 400."""
-    return 1 if cohort <= _ONE_SHARD else -(-cohort // _SHARD)
 
 
 class ConfigError(ValueError):
@@ -160,7 +154,9 @@ class ServerConfig(Section):
     @property
     def fewest_survivors(self) -> int:
         """The fewest survivors of a shard at which its sum is revealed."""
-        return self.min_survivors if self.min_survivors is not None else max(2, self.shard_size // 4)
+        if self.min_survivors is not None:
+            return self.min_survivors
+        return default_min_survivors(self.cohort, self.shard_count)
 
     @property
     def shard_size(self) -> int:
@@ -170,7 +166,7 @@ class ServerConfig(Section):
     @property
     def shard_count(self) -> int:
         """The number of sums that a cohort is split into."""
-        return self.shards if self.shards is not None else shards_for(self.cohort)
+        return self.shards if self.shards is not None else default_shards(self.cohort)
 
 
 class RunConfig(Section):

@@ -8,7 +8,7 @@ from fl_client.training.models import UnknownArchitecture, model_spec
 from privacy.accounting.calibration import noise_multiplier_for
 from privacy.mechanism.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
 from privacy.report.words import TRUSTED_AGGREGATOR
-from privacy.secagg.membership.params import ParameterError, parameters
+from privacy.secagg.membership.params import ParameterError, default_min_survivors, default_shards, parameters
 from privacy.task.correlation import Correlation
 from privacy.task.task import (
     AdaptiveClip,
@@ -30,7 +30,7 @@ from privacy.task.task import (
     Window,
 )
 from simulations.config.architectures import input_spec, make_known
-from simulations.config.config import ConfigError, RunConfig, ServerConfig, TrainingConfig, shards_for
+from simulations.config.config import ConfigError, RunConfig, ServerConfig, TrainingConfig
 from strategies.factorisation import best_correlation
 
 _DEFAULT_EPSILON = 8.0
@@ -157,9 +157,9 @@ def _fleet(config: RunConfig, correlation: Correlation | None) -> Fleet | None:
     if fleet.cohort is None or fleet.population is None:
         return None
     participation = _fleet_participation(config, fleet.population, fleet.cohort)
-    shards = fleet.shards or shards_for(fleet.cohort)
+    shards = fleet.shards or default_shards(fleet.cohort)
     aggregation = _aggregation(config).model_copy(
-        update={"shards": shards, "min_survivors": max(2, fleet.cohort // shards // 4)}
+        update={"shards": shards, "min_survivors": default_min_survivors(fleet.cohort, shards)}
     )
     try:
         return Fleet(
