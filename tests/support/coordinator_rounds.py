@@ -26,7 +26,7 @@ START = np.zeros(8, np.float32)
 
 
 @dataclass
-class Watched(FaultyTransport):
+class UnmaskingNoted(FaultyTransport):
     """Leaves a file when devices are asked to unmask: from then on the sum may be known."""
 
     directory: Path = Path()
@@ -39,14 +39,14 @@ class Watched(FaultyTransport):
 
 
 def run_rounds(directory: Path, attempt: int) -> None:
-    """All that are left. Attempts lose different devices, so that what one of them sums no other does."""
+    """All that are left. Attempts lose different devices, so that none sums what another does."""
 
     def lose(stage: str, node: NodeId) -> None:
         if attempt and stage == Stage.INPUT and node == attempt:
             raise ConnectionError("gone")
 
     bench = Bench(directory, _fleet())
-    transport = Watched(bench.fleet, lose, directory=directory, attempt=attempt)
+    transport = UnmaskingNoted(bench.fleet, lose, directory=directory, attempt=attempt)
     coordinator = bench.coordinator(transport=transport)
     assert coordinator.run(START).ended is Ended.COMPLETE
 
@@ -70,9 +70,8 @@ def check_finished(directory: Path, before: tuple[bytes, ...]) -> None:
     assert check(directory)[: len(before)] == before
     assert _done(directory).round == ROUNDS
     ledger_state = _verified(directory)[1]
-    assert sorted(one.charge.round for one in ledger_state.accounts.values() if one.model_digest) == [
-        *range(1, ROUNDS + 1)
-    ]
+    released = [account.charge.round for account in ledger_state.accounts.values() if account.model_digest]
+    assert sorted(released) == [*range(1, ROUNDS + 1)]
     assert [record.round for record in Bench(directory, _fleet()).log()] == [*range(1, ROUNDS + 1)]
 
 
@@ -87,8 +86,8 @@ def _fleet() -> Fleet:
 
 def _done(directory: Path) -> Checkpoint:
     task = _fleet().task
-    found = CheckpointFile(directory / "checkpoint", task.id).load()
-    return found or Checkpoint(0, ModelState.start(START, task.mechanism.clip))
+    last = CheckpointFile(directory / "checkpoint", task.id).load()
+    return last or Checkpoint(0, ModelState.start(START, task.mechanism.clip))
 
 
 def _verified(directory: Path) -> tuple[tuple[bytes, ...], LedgerState]:

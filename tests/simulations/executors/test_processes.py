@@ -31,12 +31,12 @@ def test_whoever_dies_is_replaced_and_the_sums_are_the_same(worker: Worker, tmp_
     """One process ends in the middle of a round, the other between rounds; a device takes too much memory once."""
     trap = Trap(Trap(worker.examples_of, 4, "exit", tmp_path / "exit"), 7, "memory", tmp_path / "memory")
     told: list[str] = []
-    with ProcessWorkers(replace(worker, examples_of=trap), 2) as team:
-        executor = RetryingExecutor(team, worker.task, told.append)
+    with ProcessWorkers(replace(worker, examples_of=trap), 2) as processes:
+        executor = RetryingExecutor(processes, worker.task, told.append)
         for number in (1, 2):
             job = job_of(worker, number, DEVICES)
             assert total(executor.partial_sums(job)) == total(LocalExecutor(worker).partial_sums(job))
-            (survivor,) = team.idle()
+            (survivor,) = processes.idle()
             os.kill(survivor.pid or 0, signal.SIGKILL)
     assert all(any(words in text for text in told) for words in ("exit code 7", "out of memory", "SIGKILL"))
 
@@ -44,8 +44,8 @@ def test_whoever_dies_is_replaced_and_the_sums_are_the_same(worker: Worker, tmp_
 def test_what_cannot_be_replayed(worker: Worker) -> None:
     """A device that nobody can train is named at last; a bug ends the run at once, and is shown."""
     trap = Trap(Trap(worker.examples_of, 5, "memory"), 12, "bug")
-    with ProcessWorkers(replace(worker, examples_of=trap), 1) as team:
-        executor = RetryingExecutor(team, worker.task, lambda _: None)
+    with ProcessWorkers(replace(worker, examples_of=trap), 1) as processes:
+        executor = RetryingExecutor(processes, worker.task, lambda _: None)
         with pytest.raises(WorkerDied, match=r"device 5: .*memory.* lower training\.buckets"):
             list(executor.partial_sums(job_of(worker, 1, DEVICES)))
         with pytest.raises(WorkerDied, match="AttributeError: a bug") as caught:

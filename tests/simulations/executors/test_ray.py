@@ -34,10 +34,10 @@ def test_a_ray_of_its_own(config: RunConfig, worker: Worker, tmp_path: Path, mon
     monkeypatch.setenv("MARK", str(tmp_path))
     trap = Trap(Trap(worker.examples_of, 4, "exit", tmp_path / "exit"), 7, "memory", tmp_path / "memory")
     told: list[str] = []
-    with executor(config, replace(worker, examples_of=trap), 2, told.append) as found:
+    with executor(config, replace(worker, examples_of=trap), 2, told.append) as ray_executor:
         for number in (1, 2):
             job = job_of(worker, number, DEVICES)
-            assert total(found.partial_sums(job)) == total(LocalExecutor(worker).partial_sums(job))
+            assert total(ray_executor.partial_sums(job)) == total(LocalExecutor(worker).partial_sums(job))
     assert told[0] == "Ray: workers 2, nodes 1"
     assert any("is gone" in text for text in told)
     assert any("memory" in text for text in told)

@@ -37,9 +37,9 @@ def nodes() -> Iterator[Any]:
     cluster.settle()
     from ray.cluster_utils import Cluster  # noqa: PLC0415 - after the settings
 
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    yield found
-    found.shutdown()
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield started
+    started.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def test_a_node_joins_and_dies_in_the_middle_of_a_round(
     told: list[str] = []
     with executor(
         config, replace(worker, examples_of=Doomed(worker.examples_of, tmp_path)), None, told.append
-    ) as found:
-        rounds = (_round(found, worker, number) for number in itertools.count(1))
+    ) as ray_executor:
+        rounds = (_round(ray_executor, worker, number) for number in itertools.count(1))
         next(rounds)
         assert told == ["Ray: workers 1, nodes 1"]
         doomed = nodes.add_node(num_cpus=1)
@@ -99,19 +99,19 @@ def test_a_run_on_a_cluster_is_stopped_and_goes_on_elsewhere(nodes: Any, tmp_pat
     assert process.returncode == 0, stderr
     assert json.loads(stdout)["rounds"] == 12
     assert leftovers(tmp_path) == []
-    start(load_config(Path(config[1]), {"server.aggregation": "ideal"}), tmp_path / "one", force=False, workers=1)
-    assert model_bytes(out) == model_bytes(tmp_path / "one")
+    start(load_config(Path(config[1]), {"server.aggregation": "ideal"}), tmp_path / "local", force=False, workers=1)
+    assert model_bytes(out) == model_bytes(tmp_path / "local")
 
 
 @pytest.mark.long
 def test_other_versions_are_left_out(config: RunConfig, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    with executor(config, worker, None, told.append) as found:
+    with executor(config, worker, None, told.append) as ray_executor:
         from simulations.executors import actors  # noqa: PLC0415 - imports Ray
 
         monkeypatch.setattr(actors, "version", lambda name: f"not the {name} of the others")
         with pytest.raises(WorkerDied, match=r"expected .*not the torch.* got "):
-            _round(found, worker, 1)
+            _round(ray_executor, worker, 1)
     assert "is left out: expected" in told[0]
 
 
@@ -127,10 +127,10 @@ def _fl_sim(*arguments: str, mark: Path) -> subprocess.Popen[str]:
     )
 
 
-def _round(found: Executor, worker: Worker, number: int) -> None:
+def _round(ray_executor: Executor, worker: Worker, number: int) -> None:
     """One more, with the sum of one process alone."""
     job = job_of(worker, number, DEVICES)
-    assert total(found.partial_sums(job)) == total(LocalExecutor(worker).partial_sums(job))
+    assert total(ray_executor.partial_sums(job)) == total(LocalExecutor(worker).partial_sums(job))
 
 
 def _kill(nodes: Any, doomed: Any, mark: Path) -> None:

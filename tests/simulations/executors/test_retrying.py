@@ -9,8 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from fl_client.training.training import Examples
 from privacy.secagg.primitives.masking import pack, unpack
@@ -26,7 +25,7 @@ from tests.support.traps import job_of, worker_of
 TASK: TaskSpec = make_task()
 
 
-def share_of(devices: Sequence[int]) -> PartialSum:
+def sum_of(devices: Sequence[int]) -> PartialSum:
     """Coordinate j counts the devices that leave the remainder j."""
     return PartialSum(
         np.bincount([device % TASK.length for device in devices], minlength=TASK.length), list(devices), {}
@@ -34,7 +33,7 @@ def share_of(devices: Sequence[int]) -> PartialSum:
 
 
 class Paper:
-    """A team of numbers; `fates` say of every part in turn whether it is done, undone, or the end of who has it."""
+    """Workers that are numbers; `fates` say of each part in turn whether it is done, undone, or its worker's end."""
 
     def __init__(self, workers: int, fates: Sequence[str]) -> None:
         self.size = workers
@@ -64,7 +63,7 @@ class Paper:
         fate = self.fates.popleft() if self.fates else "done"
         if fate == "dies":
             self.living.remove(worker)
-        yield worker, PackedPartialSum.of(share_of(devices), TASK) if fate == "done" else Unfinished(fate)
+        yield worker, PackedPartialSum.of(sum_of(devices), TASK) if fate == "done" else Unfinished(fate)
 
 
 def job(devices: Sequence[int]) -> Job:
@@ -85,7 +84,7 @@ def test_every_device_is_in_the_sum_once(devices: set[int], workers: int, fates:
         assert 3 in Counter(part[0] for _, part in workers.given if len(part) == 1).values()
         return
     assert sorted(device for partial_sum in partial_sums for device in partial_sum.survivors) == sorted(devices)
-    assert np.array_equal(sum(partial_sum.sums for partial_sum in partial_sums), share_of(sorted(devices)).sums)
+    assert np.array_equal(sum(partial_sum.sums for partial_sum in partial_sums), sum_of(sorted(devices)).sums)
 
 
 def test_parts_get_smaller_down_to_one_device_which_is_named() -> None:
@@ -117,12 +116,12 @@ def test_parts_are_equal_and_devices_stay_where_they_were(devices: set[int], wor
 
 
 @given(st.lists(st.integers(-(2**40), 2**40), min_size=TASK.length, max_size=TASK.length), st.integers(8, 32))
-def test_a_packed_share_is_the_share_modulo_m(sums: list[int], bits: int) -> None:
+def test_a_packed_sum_is_the_sum_modulo_m(sums: list[int], bits: int) -> None:
     task = make_task(aggregation=TASK.aggregation.model_copy(update={"modulus_bits": bits}))
-    one = np.array(sums, np.int64)
-    opened = PackedPartialSum.of(PartialSum(one, [3, 1], {"late": 2}), task).open(task)
+    added = np.array(sums, np.int64)
+    opened = PackedPartialSum.of(PartialSum(added, [3, 1], {"late": 2}), task).open(task)
     assert (opened.survivors, opened.lost) == ([3, 1], {"late": 2})
-    whole, halves = (unpack(pack(summed, bits), bits, task.length) for summed in (2 * one, opened.sums + one))
+    whole, halves = (unpack(pack(summed, bits), bits, task.length) for summed in (2 * added, opened.sums + added))
     assert np.array_equal(whole, halves)
 
 

@@ -11,39 +11,40 @@ def pairs(*seeds: int) -> list[NeighbourPair]:
 
 
 def test_both_ends_agree_on_what_x25519_gives() -> None:
-    one, other, third = pairs(1, 2, 3)
-    expected = KeyPair(one.secret).agree(other.public)
-    assert one.agree(other.public) == other.agree(one.public) == expected
-    assert one.agree(third.public) == KeyPair(third.secret).agree(one.public)
+    first, other, third = pairs(1, 2, 3)
+    expected = KeyPair(first.secret).agree(other.public)
+    assert first.agree(other.public) == other.agree(first.public) == expected
+    assert first.agree(third.public) == KeyPair(third.secret).agree(first.public)
 
 
 def test_an_end_that_asks_again_gets_the_same() -> None:
-    one, other = pairs(4, 5)
-    first = one.agree(other.public)
-    assert [one.agree(other.public), one.agree(other.public), other.agree(one.public)] == [first] * 3
+    first, other = pairs(4, 5)
+    secret = first.agree(other.public)
+    assert [first.agree(other.public), first.agree(other.public), other.agree(first.public)] == [secret] * 3
 
 
 def test_another_encoding_of_a_key_is_taken_for_what_it_is() -> None:
-    one, other = pairs(6, 7)
+    first, other = pairs(6, 7)
     alias = other.public[:-1] + bytes([other.public[-1] | 0x80])  # RFC 7748: the top bit is ignored
-    assert one.agree(alias) == other.agree(one.public)
+    assert first.agree(alias) == other.agree(first.public)
 
 
 def test_a_key_of_low_order_is_refused_every_time() -> None:
-    [one] = pairs(8)
+    [first] = pairs(8)
     for _ in range(2):
         with pytest.raises(LowOrderKey):
-            one.agree(bytes(32))
+            first.agree(bytes(32))
 
 
 def test_what_nobody_asks_for_does_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simulations.federation.cached_keys._WAITING", 2)
     monkeypatch.setattr(NeighbourPair, "_waiting", {})
-    one, *others = pairs(9, 10, 11, 12, 13)
+    first, *others = pairs(9, 10, 11, 12, 13)
     for other in others:
-        one.agree(other.public)
+        first.agree(other.public)
         assert len(NeighbourPair._waiting) <= 2
-    assert [other.agree(one.public) for other in others] == [KeyPair(one.secret).agree(two.public) for two in others]
+    expected = [KeyPair(first.secret).agree(other.public) for other in others]
+    assert [other.agree(first.public) for other in others] == expected
 
 
 def test_a_simulated_devices_keys_are_those_of_a_real_one() -> None:

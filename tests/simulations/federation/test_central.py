@@ -48,7 +48,7 @@ def trained(path: Path, aggregation: str, workers: int = 1, **more: object) -> P
 NO_NOISE = {"privacy.noise_multiplier": 0.0, "server.statistics": ("examples", "correct")}
 SERVERS_NOISE = {
     "privacy.noise": "correlated",
-    "privacy.task.participation": "bounded",
+    "privacy.participation": "bounded",
     "privacy.max_participations": 2,
     "privacy.min_separation": 2,
     "server.cohort": 15,
@@ -160,12 +160,12 @@ def test_every_engine_adds_what_the_clients_trainer_learns_within_the_clip(archi
     start = np.random.default_rng(2).normal(size=task.model.dimension).astype(np.float32)
     sums, norms = [], []
     for engine in engines:
-        own = readers(SHIPPED[architecture], [5, 0, 9, 1])
-        participants = [Participant(place, one, SEED.child(place).stream()) for place, one in enumerate(own)]
+        held = readers(SHIPPED[architecture], [5, 0, 9, 1])
+        participants = [Participant(place, examples, SEED.child(place).stream()) for place, examples in enumerate(held)]
         into = np.zeros(task.model.dimension, np.int64)
         norms.append([done.norm for done in engine.add(start, participants, Scale(0.05, STEPS), into)])  # type: ignore[union-attr]
         sums.append(into / STEPS)
-    for other, found in zip(sums[1:], norms[1:], strict=True):
-        assert found == pytest.approx(norms[0], abs=1e-5)
+    for other, own_norms in zip(sums[1:], norms[1:], strict=True):
+        assert own_norms == pytest.approx(norms[0], abs=1e-5)
         assert np.abs(other - sums[0]).max() < 1e-5
     assert np.linalg.norm(sums[0]) <= 4 * 0.05 + 1e-6

@@ -38,12 +38,12 @@ def test_the_model_is_that_of_secure_aggregation_to_the_bit(tmp_path: Path, more
 
 
 def test_engines_differ_by_rounding_alone(tmp_path: Path) -> None:
-    one, other = (
+    sequential, vectorised = (
         json.loads((trained(tmp_path / engine, "ideal", engine=engine) / "summary.json").read_text())
         for engine in ("sequential", "vectorised")
     )
-    assert other["auroc"] == pytest.approx(one["auroc"], abs=5e-3)
-    assert other["device_epsilon"] == one["device_epsilon"]
+    assert vectorised["auroc"] == pytest.approx(sequential["auroc"], abs=5e-3)
+    assert vectorised["device_epsilon"] == sequential["device_epsilon"]
 
 
 def test_the_model_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_everything_is_charged_before_it_is_released(tmp_path: Path) -> None:
 
 
 def test_limits_of_participation_hold(tmp_path: Path) -> None:
-    more = {"privacy.task.participation": "bounded", "privacy.max_participations": 1, "server.rounds": 2}
+    more = {"privacy.participation": "bounded", "privacy.max_participations": 1, "server.rounds": 2}
     secure = trained(tmp_path / "secure", "secure", **more)
     ideal = trained(tmp_path / "ideal", "ideal", engine="sequential", **more)
     assert model_bytes(secure) == model_bytes(ideal)

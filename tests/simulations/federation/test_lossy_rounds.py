@@ -29,7 +29,7 @@ input = 0.02
 echo = 0.1
 unmask = 0.2
 [poison]
-share = 0.2
+fraction = 0.2
 attack = "backdoor"
 boost = 3.0
 """
@@ -63,13 +63,13 @@ def test_the_protocol_and_its_sum_lose_the_same_devices_and_give_the_same_model(
 
 @pytest.mark.parametrize("workers", [3])
 def test_the_model_does_not_depend_on_the_number_of_workers(tmp_path: Path, ideal: Path, workers: int) -> None:
-    run = trained(tmp_path / "crew", "ideal", workers, engine="sequential")
+    run = trained(tmp_path / "workers", "ideal", workers, engine="sequential")
     assert model_bytes(run) == model_bytes(ideal)
     assert figures(run) == figures(ideal)
 
 
 def test_a_round_that_loses_too_many_reveals_nothing_under_either(tmp_path: Path) -> None:
-    """At the echo nothing is charged yet; at the last stage the charge stands."""
+    """At the consistency check nothing is charged yet; at the last stage the charge stands."""
     for stage in ("echo", "unmask"):
         trouble = f"[faults.drop_out]\n{stage} = 0.6\n"
         runs = [trained(tmp_path / f"{stage}-{kind}", kind, trouble=trouble) for kind in ("secure", "ideal")]

@@ -47,10 +47,12 @@ def test_min_survivors_are_those_of_a_shard() -> None:
 
 
 def test_statistics_are_named_bounded_and_paid_for() -> None:
-    chosen = config(server__statistics=["loss", "examples"], server__statistics_bound=32, server__statistics_share=0.2)
+    chosen = config(
+        server__statistics=["loss", "examples"], server__statistics_bound=32, server__statistics_fraction=0.2
+    )
     task = plan_task(chosen, 1_000, DATA)
-    found = [(one.name, one.bound, one.share) for one in task.statistics]
-    assert found == [("loss", 32.0, 0.2), ("examples", 32.0, 0.2)]
+    statistics = [(stat.name, stat.bound, stat.sensitivity_fraction) for stat in task.statistics]
+    assert statistics == [("loss", 32.0, 0.2), ("examples", 32.0, 0.2)]
     assert task.contribution_bound == pytest.approx(0.5 * (1 + 2 * 0.2**2) ** 0.5)
     with pytest.raises(ConfigError, match=r"server\.statistics: expected each statistic once"):
         config(server__statistics=["loss", "loss"])
@@ -77,8 +79,8 @@ def test_check_ins_amplify_nothing() -> None:
         PoissonParticipation(population=100, sampling_rate=0.1, drawn_by="devices")
 
 
-@pytest.mark.parametrize(("share", "warned"), [(0.05, False), (0.06, True)])
-def test_more_lost_devices_than_a_round_withstands_are_warned_of(share: float, warned: bool) -> None:
+@pytest.mark.parametrize(("probability", "warned"), [(0.05, False), (0.06, True)])
+def test_more_lost_devices_than_a_round_withstands_are_warned_of(probability: float, warned: bool) -> None:
     """Two stages of .05 lose .0975 of a cohort, of .06 lose .1164; .1 is allowed for."""
-    lossy = config(faults__drop_out__share=share, faults__drop_out__input=share)
+    lossy = config(faults__drop_out__share=probability, faults__drop_out__input=probability)
     assert any("raise server.dropout_fraction" in line for line in warnings_about(lossy, 1_000)) is warned

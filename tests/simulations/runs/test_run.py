@@ -93,9 +93,10 @@ def test_the_log_of_rounds_stands_up_to_a_reviewer(finished: tuple[Path, dict[st
     with SqliteLedgerStore(run / "ledger.db").transaction() as transaction:
         raw, head = transaction.entries(0), SignedHead.model_validate_json(transaction.head() or b"")
     entries = verify(raw, head, OPERATOR.public)
-    hashes = [leaf_hash(one).hex() for one in raw]
-    charges = {at: one.body.charge for at, one in zip(hashes, entries, strict=True) if isinstance(one.body, Charged)}
-    released = {one.body.charge_hash: one.body.model_digest for one in entries if isinstance(one.body, Released)}
+    hashes = [leaf_hash(entry).hex() for entry in raw]
+    bodies = [entry.body for entry in entries]
+    charges = {at: body.charge for at, body in zip(hashes, bodies, strict=True) if isinstance(body, Charged)}
+    released = {body.charge_hash: body.model_digest for body in bodies if isinstance(body, Released)}
     evidence = Evidence(task, OPERATOR.public, Authorities(SeedTree.root(11)).authority.public, charges, released)
     assert [check for check in check_log(lines, evidence) if not check.passed] == []
     forged = check_log([lines[0], *lines[2:]], evidence)
@@ -158,7 +159,7 @@ def test_ctrl_c_stops_after_the_round_and_can_be_resumed(tmp_path: Path) -> None
 def test_bounded_participation_charges_the_worst_device(tmp_path: Path) -> None:
     config = load_config(
         small_config(tmp_path, rounds=6),
-        {"privacy.task.participation": "bounded", "privacy.max_participations": 2, "server.cohort": 10},
+        {"privacy.participation": "bounded", "privacy.max_participations": 2, "server.cohort": 10},
     )
     outcome = start(config, tmp_path / "run", force=False, workers=1)
     assert outcome.summary is not None
@@ -174,12 +175,12 @@ def test_a_sharded_cohort_reports_its_statistics(tmp_path: Path) -> None:
     outcome = start(config, tmp_path / "run", force=False, workers=2)
     assert outcome.summary is not None
     for line in [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]:
-        found = line["statistics"]
-        assert found["examples"] == pytest.approx(round(found["examples"]), abs=0.02)
-        assert line["cohort"] <= found["examples"]
-        assert 0 <= found["correct"] <= found["examples"] + 0.02
+        statistics = line["statistics"]
+        assert statistics["examples"] == pytest.approx(round(statistics["examples"]), abs=0.02)
+        assert line["cohort"] <= statistics["examples"]
+        assert 0 <= statistics["correct"] <= statistics["examples"] + 0.02
         if line["round"] == 1:  # of the untrained model, which says 1/2 to everything
-            assert found["loss"] == pytest.approx(found["examples"] * np.log(2), rel=1e-3)
+            assert statistics["loss"] == pytest.approx(statistics["examples"] * np.log(2), rel=1e-3)
     records = [json.loads(line)["record"] for line in (tmp_path / "run" / "rounds.jsonl").open()]
     assert [len(record["shards"]) for record in records] == [2, 2]
 
@@ -305,7 +306,7 @@ def test_the_clip_adapts_and_is_kept(tmp_path: Path) -> None:
 def test_correlated_noise_end_to_end(tmp_path: Path) -> None:
     changes = {
         "privacy.noise": "correlated",
-        "privacy.task.participation": "bounded",
+        "privacy.participation": "bounded",
         "privacy.max_participations": 2,
         "privacy.min_separation": 2,
         "server.cohort": 15,
