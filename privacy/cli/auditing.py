@@ -32,7 +32,7 @@ def audit(
     canaries: Annotated[
         int, typer.Option(min=_FEWEST, max=_MOST_CANARIES, help="Devices in the audit by one run.")
     ] = _DEFAULT.canaries,
-    out: Annotated[Path | None, typer.Option(help="Write what was found here, for `fl-privacy report`.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the results here, for `fl-privacy report`.")] = None,
     as_json: Json = False,
 ) -> None:
     """Attack the mechanism under a task's parameters, and hold what an attacker learns against what is claimed.
@@ -54,8 +54,8 @@ def audit(
     check_writable("--out", out)
     try:
         spec = read_task("--task", task)
-        found = audit_task(spec, AuditPlan(trials, battery, canaries), SystemRandomness())
-        parts = tuple(_shown(found))
+        running = audit_task(spec, AuditPlan(trials, battery, canaries), SystemRandomness())
+        parts = tuple(_with_progress(running))
     except (EvidenceError, NothingToAudit, MechanismError) as error:
         fail(str(error))
     audits = TaskAudits(task=spec.id, audits=parts)
@@ -69,6 +69,6 @@ def audit(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _shown(found: Iterable[AuditPart]) -> Iterable[AuditPart]:
+def _with_progress(parts: Iterable[AuditPart]) -> Iterable[AuditPart]:
     console = Console(stderr=True)
-    return track(found, "attacking", _STAGES, console=console, transient=True, disable=not console.is_terminal)
+    return track(parts, "attacking", _STAGES, console=console, transient=True, disable=not console.is_terminal)

@@ -1,4 +1,4 @@
-"""`fl-privacy plan`."""
+"""`fl-privacy plan`: what a cohort costs, before anything runs."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def plan_command(
     participation: Annotated[Kind, typer.Option(help="Drawn in secret, or nothing random claimed.")] = Kind.POISSON,
     population: Annotated[int | None, typer.Option(help="Devices to draw from, under poisson.")] = None,
     max_participations: Annotated[int, typer.Option(min=1, help="Of one device, under bounded.")] = 1,
-    corrupt_fraction: Annotated[float, typer.Option(help="Share of a cohort that may work with the server.")] = 0.05,
-    dropout_fraction: Annotated[float, typer.Option(help="Share of a cohort that may vanish.")] = 0.1,
+    corrupt_fraction: Annotated[float, typer.Option(help="Fraction of a cohort that may work with the server.")] = 0.05,
+    dropout_fraction: Annotated[float, typer.Option(help="Fraction of a cohort that may vanish.")] = 0.1,
     min_survivors: Annotated[int | None, typer.Option(min=2, help="In a shard. Default: a quarter of it.")] = None,
     shards: Annotated[
         int | None, typer.Option(min=1, help="Default: one up to 750 devices, then of about 400.")
@@ -43,7 +43,7 @@ def plan_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What a cohort costs before anything runs: noise, bits, thresholds, bytes and expected error.
+    """Compute what a cohort costs before anything runs: noise, bits, thresholds, bytes and expected error.
 
     Examples:
     [bold]fl-privacy plan --cohort 200 --population 100000 --epsilon 8[/bold]
@@ -83,13 +83,13 @@ def plan_command(
     except ValueError as error:
         fail(_by_option(error))
     if as_json:
-        show_json({"plans": [plan_fields(one) for one in plans]})
+        show_json({"plans": [plan_fields(figures) for figures in plans]})
     else:
         show(plans_table(plans))
 
 
 def _by_option(error: ValueError) -> str:
-    """The message with the option's name for the field's."""
+    """Return an error's message with the option's name for the field's."""
     from pydantic import ValidationError
 
     from privacy.planning import Goal
@@ -100,5 +100,5 @@ def _by_option(error: ValueError) -> str:
         message = f"{first['loc'][0]}: {first['msg']}, got {first['input']}"
     field, _, rest = message.partition(": ")
     name = "bits" if field == "modulus_bits" else field
-    known = {one.name for one in fields(Goal)}
+    known = {goal_field.name for goal_field in fields(Goal)}
     return f"--{name.replace('_', '-')}: {rest}" if name in known else message

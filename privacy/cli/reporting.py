@@ -1,4 +1,4 @@
-"""`fl-privacy report`, `diff` and `budget`: the figures, drawn, compared and looked ahead."""
+"""`fl-privacy report`, `diff` and `budget`: figures drawn, compared, and looked ahead."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def report(
     curator: Annotated[str | None, typer.Option(help="Who answers for the data, for --registry.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the JSON here instead of to standard output.")] = None,
 ) -> None:
-    """The epsilon report: recomputed from a ledger, or drawn from a report's JSON.
+    """Write the epsilon report: recomputed from a ledger, or drawn from a report's JSON.
 
     Recomputed, it holds what the ledger proves and nothing that only the server knows: cohorts' sizes, realised noise.
 
@@ -52,20 +52,20 @@ def report(
     for option, path in (("--html", html), ("--registry", registry), ("--out", out)):
         check_writable(option, path)
     try:
-        found = read_report("--report", source) if source else _build(ledger, operator, task, audits)
-        entry = None if registry is None else registry_entry(found, curator)
+        epsilon_report = read_report("--report", source) if source else _build(ledger, operator, task, audits)
+        entry = None if registry is None else registry_entry(epsilon_report, curator)
     except EvidenceError as error:
         fail(str(error))
     except NoDeployment as error:
         fail(f"--registry: {error}")
     if html is not None:
-        write("--html", html, render_html(found))
+        write("--html", html, render_html(epsilon_report))
     if registry is not None:
         write("--registry", registry, json.dumps(entry, indent=2, ensure_ascii=False) + "\n")
     if out is not None:
-        write("--out", out, found.canonical())
+        write("--out", out, epsilon_report.canonical())
     elif html is None and registry is None:
-        typer.echo(found.canonical().decode())
+        typer.echo(epsilon_report.canonical().decode())
 
 
 def _build(ledger: Path | None, operator: str | None, task: Path | None, audits: Path | None) -> EpsilonReport:
@@ -92,7 +92,7 @@ def diff(
     *,
     as_json: Json = False,
 ) -> None:
-    """What changed from one report to another.
+    """Show what changed from one report to another.
 
     Examples:
     [bold]fl-privacy diff monday/report.json friday/report.json[/bold]
@@ -123,7 +123,7 @@ def budget(
     task: Annotated[Path | None, typer.Option(help="Whose rounds to count. Default: the last charged.")] = None,
     as_json: Json = False,
 ) -> None:
-    """What a population has spent, what is left, and how many more rounds that is.
+    """Show what a population has spent, what is left, and how many more rounds that is.
 
     Examples:
     [bold]fl-privacy budget --ledger runs/demo/ledger.db --operator runs/demo/operator.pub[/bold]
@@ -158,7 +158,7 @@ def _replayed(files: Files, head: SignedHead | None) -> LedgerState:
 
 
 def _budget_rows(files: Files, ledger_state: LedgerState) -> list[dict[str, object]]:
-    """A row a limit. A window is looked at as of the ledger's last entry."""
+    """Return a row for each limit; a window is looked at as of the ledger's last entry."""
     from privacy.accounting.accountant import rounds_left, spend
     from privacy.accounting.events import round_event
     from privacy.ledger.limits import limits

@@ -16,7 +16,7 @@ _SEED_BYTES = 32
 
 
 def new_key(path: Path) -> Signer:
-    """Make a key and its `.pub` beside it; an existing file is never overwritten.
+    """Make a key, and write it with its `.pub` beside it; an existing file is never overwritten.
 
     Raises:
         EvidenceError: when a file is there already, or cannot be written.
@@ -42,7 +42,11 @@ def new_key(path: Path) -> Signer:
 
 
 def read_key(option: str, path: Path) -> Signer:
-    """Raises: EvidenceError, naming the option and never the content."""
+    """Read a key that `new_key` wrote.
+
+    Raises:
+        EvidenceError: when the file holds none; the message names the option and never the content.
+    """
     from privacy.base.signing import Signer
     from privacy.verification.evidence import EvidenceError
 

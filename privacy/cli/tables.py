@@ -1,4 +1,4 @@
-"""What the terminal shows."""
+"""Tables that the terminal shows."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ if TYPE_CHECKING:
 
 
 _ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
-    ("noise multiplier", lambda one: f"{one.noise_multiplier:g}"),
-    ("epsilon of all rounds", lambda one: f"{one.epsilon:.10g} at delta {one.delta:g}"),
-    ("shards", lambda one: f"{one.shards} of {one.shard_cohort} devices"),
-    ("bits a coordinate", lambda one: str(one.bits)),
-    ("half the modulus, in deviations of the sum", lambda one: f"{one.headroom:.1f}"),
-    ("rounding adds to the sensitivity", lambda one: f"{one.rounding_cost - 1:.2%}"),
-    ("holders of a device's shares, k", lambda one: str(one.holders)),
-    ("threshold, t", lambda one: str(one.threshold)),
-    ("quorum of echoes", lambda one: str(one.quorum)),
-    ("survivors required in a shard", lambda one: str(one.survivors_required)),
-    ("a device is betrayed, in a round", lambda one: _chance(one.security_bits)),
-    ("drop-outs as assumed spoil a round", lambda one: _chance(one.failure_bits)),
-    ("masks a device", lambda one: str(one.masks)),
-    ("noise a device, in steps of the grid", lambda one: f"{one.noise_steps:.1f}"),
-    ("noise a device, in weights", lambda one: f"{one.noise_device:.3g}"),
-    ("noise in the sum, in weights", lambda one: f"{one.noise_sum:.3g}"),
-    ("noise in the mean, in weights", lambda one: f"{one.noise_mean:.3g}"),
-    ("expected error of the mean, in clips", lambda one: f"{one.error_over_clip:.3g}"),
-    ("upload a device and round", lambda one: _bytes(one.upload)),
-    ("download a device and round", lambda one: _bytes(one.download)),
-    ("corrupt share to assume of a shard", lambda one: _share(one.shard_corrupt_fraction)),
+    ("noise multiplier", lambda plan: f"{plan.noise_multiplier:g}"),
+    ("epsilon of all rounds", lambda plan: f"{plan.epsilon:.10g} at delta {plan.delta:g}"),
+    ("shards", lambda plan: f"{plan.shards} of {plan.shard_cohort} devices"),
+    ("bits a coordinate", lambda plan: str(plan.bits)),
+    ("half the modulus, in deviations of the sum", lambda plan: f"{plan.headroom:.1f}"),
+    ("rounding adds to the sensitivity", lambda plan: f"{plan.rounding_cost - 1:.2%}"),
+    ("holders of a device's shares, k", lambda plan: str(plan.holders)),
+    ("threshold, t", lambda plan: str(plan.threshold)),
+    ("quorum of signatures", lambda plan: str(plan.quorum)),
+    ("survivors required in a shard", lambda plan: str(plan.survivors_required)),
+    ("a device is betrayed, in a round", lambda plan: _chance(plan.security_bits)),
+    ("drop-outs as assumed spoil a round", lambda plan: _chance(plan.failure_bits)),
+    ("masks a device", lambda plan: str(plan.masks)),
+    ("noise a device, in steps of the grid", lambda plan: f"{plan.noise_steps:.1f}"),
+    ("noise a device, in weights", lambda plan: f"{plan.noise_device:.3g}"),
+    ("noise in the sum, in weights", lambda plan: f"{plan.noise_sum:.3g}"),
+    ("noise in the mean, in weights", lambda plan: f"{plan.noise_mean:.3g}"),
+    ("expected error of the mean, in clips", lambda plan: f"{plan.error_over_clip:.3g}"),
+    ("upload a device and round", lambda plan: _bytes(plan.upload)),
+    ("download a device and round", lambda plan: _bytes(plan.download)),
+    ("corrupt fraction to assume of a shard", lambda plan: _fraction(plan.shard_corrupt_fraction)),
 )
 _MARKS = {True: "[green]ok[/green]", False: "[red]FAILED[/red]", None: "[yellow]not verified[/yellow]"}
 
 
 def plans_table(plans: Sequence[Plan]) -> Table:
-    """A column a plan."""
-    table = Table("", *(f"cohort {one.cohort}" for one in plans))
+    """Draw plans side by side, a column for each."""
+    table = Table("", *(f"cohort {plan.cohort}" for plan in plans))
     for name, show in _ROWS:
         table.add_row(name, *map(show, plans))
     return table
 
 
-def plan_fields(one: Plan) -> dict[str, object]:
-    """The plan for JSON, which has no infinity: an epsilon of null promises nothing."""
-    return {**asdict(one), "epsilon": one.epsilon if math.isfinite(one.epsilon) else None}
+def plan_fields(plan: Plan) -> dict[str, object]:
+    """Return a plan for JSON, which has no infinity: an epsilon of null promises nothing."""
+    return {**asdict(plan), "epsilon": plan.epsilon if math.isfinite(plan.epsilon) else None}
 
 
 def audits_table(audits: Sequence[AuditPart]) -> Table:
-    """A line an audit."""
+    """Draw audits, a line for each."""
     table = Table("", "audit", "certified", "of any mechanism", "estimate", "claimed", "found")
-    for one in audits:
-        figures = (one.epsilon_bound, one.epsilon_bound_any, one.epsilon_estimate)
+    for audit in audits:
+        figures = (audit.epsilon_bound, audit.epsilon_bound_any, audit.epsilon_estimate)
         shown = [figure or "-" for figure in figures]
-        table.add_row(_MARKS[one.passed], one.name, *shown, one.epsilon_claimed, one.statement)
+        table.add_row(_MARKS[audit.passed], audit.name, *shown, audit.epsilon_claimed, audit.statement)
     return table
 
 
 def checks_table(checks: Sequence[Check]) -> Table:
-    """A line a check."""
+    """Draw checks, a line for each."""
     table = Table("", "check", "found")
     for check in checks:
         table.add_row(_MARKS[check.passed], check.name, check.detail)
@@ -74,7 +74,7 @@ def checks_table(checks: Sequence[Check]) -> Table:
 
 
 def budget_table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """A line a limit."""
+    """Draw what is left of a budget, a line for each limit."""
     table = Table("population", "over", "spent", "limit", "charges", "rounds left")
     for row in rows:
         spent, limit, left = row["spent"], row["limit"], row["rounds_left"]
@@ -90,7 +90,7 @@ def budget_table(rows: Sequence[Mapping[str, object]]) -> Table:
 
 
 def changes_table(changes: Sequence[Change]) -> Table:
-    """A line a change."""
+    """Draw changes between two reports, a line for each."""
     table = Table("where", "before", "after")
     for change in changes:
         table.add_row(change.place, change.before or "-", change.after or "-")
@@ -105,5 +105,5 @@ def _chance(bits: int | None) -> str:
     return "never" if bits is None else f"at most 2^-{bits}"
 
 
-def _share(share: float | None) -> str:
-    return "as given" if share is None else f"{share:.3f}"
+def _fraction(fraction: float | None) -> str:
+    return "as given" if fraction is None else f"{fraction:.3f}"

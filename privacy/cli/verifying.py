@@ -1,4 +1,4 @@
-"""`fl-privacy verify`."""
+"""`fl-privacy verify`: every check that the files at hand allow."""
 
 from __future__ import annotations
 

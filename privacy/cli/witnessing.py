@@ -72,7 +72,7 @@ def witness(
 def new_command(
     path: Annotated[Path, typer.Argument(help="Where the secret key goes; the public one gets .pub beside it.")],
 ) -> None:
-    """Make a key pair. The secret file is readable by its owner alone and is never overwritten.
+    """Make a key pair; the secret file is readable by its owner alone and is never overwritten.
 
     Examples:
     [bold]fl-privacy keys new witness.key[/bold]
@@ -91,7 +91,7 @@ def new_command(
 def show_command(
     key: Annotated[str, typer.Argument(help="A public key: hex, or a file of it.")], *, as_json: Json = False
 ) -> None:
-    """A public key in hex, with the short name that messages and statements use.
+    """Show a public key in hex, with the short name that messages and statements use.
 
     Examples:
     [bold]fl-privacy keys show operator.pub[/bold]
@@ -110,7 +110,11 @@ def show_command(
 
 
 def _proof(last: Checkpoint | None, entries: list[bytes], head: SignedHead) -> list[bytes]:
-    """From the entries themselves."""
+    """Prove from the entries themselves that the ledger continues what the witness saw last.
+
+    Raises:
+        WitnessError: when the head is not the root of the entries.
+    """
     from privacy.ledger.merkle import consistency_proof, leaf_hash, root_of
     from privacy.ledger.witness import WitnessError
 

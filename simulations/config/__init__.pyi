@@ -6,7 +6,6 @@ from .config import (
     ServerConfig as ServerConfig,
     TrainingConfig as TrainingConfig,
     load_config as load_config,
-    shards_for as shards_for,
     with_settings as with_settings,
 )
 from .keys import full_key as full_key, value_at as value_at
