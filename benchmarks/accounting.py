@@ -78,9 +78,9 @@ def _gates(runs: int) -> Iterator[Row]:
 def _dp_accounting(event: Event, rounds: int) -> float:
     gaussian = dp_event.GaussianDpEvent(event.noise_multiplier)
     once = dp_event.PoissonSampledDpEvent(event.sampling_rate, gaussian) if event is _POISSON else gaussian
-    found = PLDAccountant()
-    found.compose(dp_event.SelfComposedDpEvent(once, rounds))
-    return float(found.get_epsilon(_DELTA))
+    accountant = PLDAccountant()
+    accountant.compose(dp_event.SelfComposedDpEvent(once, rounds))
+    return float(accountant.get_epsilon(_DELTA))
 
 
 def _forget() -> None:

@@ -39,7 +39,7 @@ class Charged:
         self._number = 0
 
     def round(self, cohort: Sequence[int]) -> float:
-        """CPU seconds of one more.
+        """Run one more round, and return its CPU seconds.
 
         Raises:
             RuntimeError: when a device is not in the sum.
@@ -63,7 +63,7 @@ def charged(flags: Mapping[str, object], rounds_of: Callable[[Prepared], Rounds]
 
 
 def secure(prepared: Prepared) -> Rounds:
-    """The whole protocol, devices and server."""
+    """Run the whole protocol, devices and server."""
     records, seeds, task = Records.fresh(prepared.data.population.devices), prepared.seeds, prepared.task
     host = DeviceHost(seeds, task, prepared.data.population.of, prepared.scenario, records)
     round_authority = Authorities(seeds).round_authority(task.population)
@@ -72,7 +72,7 @@ def secure(prepared: Prepared) -> Rounds:
 
 
 def ideal(prepared: Prepared) -> Rounds:
-    """Its sum alone, exact or with a trusted aggregator."""
+    """Run the protocol's sum alone, exact or with a trusted aggregator."""
     population, seeds, task = prepared.data.population, prepared.seeds, prepared.task
     worker = Worker(seeds, task, population.of, prepared.scenario, prepared.engine)
     records, central = Records.fresh(population.devices), prepared.config.server.aggregation == "central"

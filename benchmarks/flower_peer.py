@@ -34,9 +34,9 @@ _ONE_CORE: dict[str, dict[str, Any]] = {
     "client_resources": {"num_cpus": 1, "num_gpus": 0},
     "init_args": {"num_cpus": 1, "_node_ip_address": "127.0.0.1", "log_to_driver": False},
 }
-_PATIENCE = 900.0
+_TIMEOUT_S = 900.0
 """Seconds for all nodes to join, and for a round."""
-_FAREWELL = 30.0
+_EXIT_TIMEOUT_S = 30.0
 _TASK = task_of("T", SGD)
 
 
@@ -59,7 +59,7 @@ class FlowerPeer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._line.close()
-        self._process.join(_FAREWELL)
+        self._process.join(_EXIT_TIMEOUT_S)
         self._process.kill()
 
     def round(self) -> float:
@@ -98,14 +98,14 @@ def _serve(line: Connection, nodes: int, cohort: int, grid: Grid, context: Conte
     while _asked(line):
         chosen, model = source.choice(nodes, cohort, replace=False), _record(weights)
         asked = [Message(model, present[place], "train") for place in chosen]
-        replies = grid.send_and_receive(asked, timeout=_PATIENCE)
+        replies = grid.send_and_receive(asked, timeout=_TIMEOUT_S)
         weights = weights + _noised_sum(weights, replies, cohort) / cohort
         line.send(None)
 
 
 def _joined(grid: Grid, nodes: int) -> list[int]:
     """The numbers of all nodes, which join while the simulation starts."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT_S
     while len(present := sorted(grid.get_node_ids())) < nodes:
         if time.monotonic() > deadline:
             raise RuntimeError(f"expected {nodes} nodes, got {len(present)}")
@@ -151,9 +151,9 @@ def _train(message: Message, context: Context) -> Message:
 
 @lru_cache(maxsize=1)
 def _examples(nodes: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Of every node, as tensors; once a process."""
+    """Make every node's examples as tensors, once a process."""
     devices = devices_of("T", 20, 60, nodes)
-    return [(torch.from_numpy(one.features.dense()), torch.from_numpy(one.labels)) for one in devices]
+    return [(torch.from_numpy(device.features.dense()), torch.from_numpy(device.labels)) for device in devices]
 
 
 @lru_cache(maxsize=1)

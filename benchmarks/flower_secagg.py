@@ -34,8 +34,7 @@ from flwr.common.secure_aggregation.crypto.symmetric_encryption import encrypt
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key
 from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen, share_keys_plaintext_concat
 from flwr.server.compat.legacy_context import LegacyContext
-from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD
-from flwr.server.workflow.constant import Key as WorkflowKey
+from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, Key as WorkflowKey
 from flwr.serverapp.grid import Grid
 from flwr.supercore.task_identity import TaskIdentity
 from measure import cpu

@@ -45,9 +45,9 @@ class Ghost:
     def round(self) -> float:
         """CPU seconds."""
         started = time.process_time()
-        for one in self._devices:
+        for examples in self._devices:
             load_flat(self._module, self._start)
-            inputs, labels = torch.from_numpy(one.features.dense()), torch.from_numpy(one.labels)
+            inputs, labels = torch.from_numpy(examples.features.dense()), torch.from_numpy(examples.labels)
             if inputs.is_floating_point():
                 inputs.requires_grad_()
             for step in range(self._training.steps):

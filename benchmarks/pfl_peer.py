@@ -65,7 +65,9 @@ class PflPeer:
         if not isinstance(training, LocalSgd):
             raise TypeError("training: expected plain SGD")
         # Made once: what a user's data cost to make is left out on both sides.
-        tensors = [(torch.from_numpy(one.features.dense()), torch.from_numpy(one.labels)) for one in devices]
+        tensors = [
+            (torch.from_numpy(examples.features.dense()), torch.from_numpy(examples.labels)) for examples in devices
+        ]
         users = itertools.cycle(range(len(devices)))
         data = FederatedDataset(
             lambda user: PyTorchTensorDataset(tensors[user], train_kwargs={"is_eval": False}), lambda: next(users)

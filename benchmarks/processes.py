@@ -29,12 +29,12 @@ def tree_seconds(root: int) -> float:
 
 
 def resident_from_now_on() -> int:
-    """Bytes of this process in memory; `most_resident` forgets what was more before."""
+    """Return the bytes of this process in memory; `most_resident` forgets what was more before."""
     Path("/proc/self/clear_refs").write_text("5")
     return most_resident()
 
 
 def most_resident() -> int:
-    """Bytes at the peak, by Linux's own count: `ru_maxrss` would be the parent's at least, also in a fresh process."""
-    [line] = [one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM:")]
+    """Return the bytes at the peak by Linux's own count: `ru_maxrss` is the parent's at least, also when fresh."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) * 1024

@@ -8,7 +8,8 @@ this one. CPU seconds on one core. Flower's server is measured on eight of its m
 extrapolated; its drop-outs and modulus are ours. `ratio` is ours over the peer's: below 1 is better. Devices check
 every certificate and signature anew, except where a row says warm: there certificates and static agreements are known
 from an earlier round. The cost of a neighbour is the difference between 100 and 50 devices; its handshake is all that
-comes before the echo, its echo all from there on. Memory is Linux's count of the peak.
+comes before the consistency check, and what it adds to that check all from there on. Memory is Linux's count of the
+peak.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Setting:
 
     @property
     def quorum(self) -> int:
-        """Echoes that a device verifies."""
+        """Signatures of the survivor set that a device verifies."""
         return parameters(self.devices, self.task.aggregation).quorum
 
     @property
@@ -106,22 +107,22 @@ class Spent:
     """CPU seconds and bytes of one round."""
 
     device: float = 0.0
-    """Median over the survivors, encoding of the update excluded."""
+    """Median over the survivors of the whole round, encoding of the update excluded."""
     handshake: float = 0.0
-    """The same before the echo."""
+    """Median over the survivors of what comes before the consistency check."""
     server: float = 0.0
     unmask: float = 0.0
     masks: int = 0
     agreements: int = 0
     upload: int = 0
-    """Of one device: all stages but the masked vector."""
+    """Bytes that a device sends in all stages but the masked vector."""
     vector: int = 0
     growth: int = 0
-    """Of the server's memory at its peak, in bytes."""
+    """Bytes by which the server's memory grew at its peak."""
 
 
 @dataclass
-class Fleet:
+class Cohort:
     """Every device of a round, in the process of the caller."""
 
     setting: Setting
@@ -166,18 +167,18 @@ class Fleet:
                 return client.unmask(request)
 
     def _meet(self) -> None:
-        """What an earlier round with the same devices leaves behind: static agreements, and certificates verified."""
-        for one in self.clients:
+        """Do what an earlier round with the same devices leaves behind: agree on secrets, and verify certificates."""
+        for client in self.clients:
             for other in self.clients:
-                if one is not other:
-                    one._agreements.shared_secret(other._certificate.agreement)
-            one._certificate.check("benchmark", AUTHORITY.public, NOW)
+                if client is not other:
+                    client._agreements.shared_secret(other._certificate.agreement)
+            client._certificate.check("benchmark", AUTHORITY.public, NOW)
 
 
 def measure_round(setting: Setting, *, warm: bool = False) -> Spent:
     """One whole round; the sum is checked."""
     spent = Spent()
-    with _fleet_elsewhere(setting, warm) as fleet:
+    with _cohort_elsewhere(setting, warm) as cohort:
         nobody = Revocations.signed(AUTHORITY, "benchmark", 1, FOREVER, frozenset())
         round_authority, weights = (
             RoundAuthority(OPERATOR, AUTHORITY.public, nobody),
@@ -191,27 +192,27 @@ def measure_round(setting: Setting, *, warm: bool = False) -> Spent:
             )
         )  # fmt: skip
         for stage in Stage:
-            _exchange(server, stage, fleet, spent)
-        fleet.send(None)
-        seconds: dict[Stage, dict[int, float]] = fleet.recv()
+            _exchange(server, stage, cohort, spent)
+        cohort.send(None)
+        seconds: dict[Stage, dict[int, float]] = cohort.recv()
     _unmask(server, spent)
     spent.growth = most_resident() - before
     survivors = seconds[Stage.UNMASK]
-    spent.device = statistics.median(sum(seconds[stage][one] for stage in Stage) for one in survivors)
-    before_echo = [Stage.ADVERTISE, Stage.SHARE, Stage.INPUT]
-    spent.handshake = statistics.median(sum(seconds[stage][one] for stage in before_echo) for one in survivors)
+    spent.device = statistics.median(sum(seconds[stage][device] for stage in Stage) for device in survivors)
+    handshake = [Stage.ADVERTISE, Stage.SHARE, Stage.INPUT]
+    spent.handshake = statistics.median(sum(seconds[stage][device] for stage in handshake) for device in survivors)
     return spent
 
 
-def _exchange(server: Server, stage: Stage, fleet: Connection, spent: Spent) -> None:
+def _exchange(server: Server, stage: Stage, cohort: Connection, spent: Spent) -> None:
     seconds, requests = cpu(server.requests)
     spent.server += seconds
     sent = []
     for member, request in requests.items():
         if stage is Stage.INPUT and member % 10 == 0:
             continue
-        fleet.send((stage, member, request))
-        reply = fleet.recv()
+        cohort.send((stage, member, request))
+        reply = cohort.recv()
         seconds, _ = cpu(lambda member=member, reply=reply: server.receive(member, reply))  # type: ignore[misc]
         spent.server += seconds
         sent.append(len(reply))
@@ -235,8 +236,8 @@ def _unmask(server: Server, spent: Spent) -> None:
 
 
 @contextmanager
-def _fleet_elsewhere(setting: Setting, warm: bool) -> Iterator[Connection]:
-    """The devices in a process of their own, so that the server's memory is its own."""
+def _cohort_elsewhere(setting: Setting, warm: bool) -> Iterator[Connection]:
+    """Put the devices in a process of their own, so that the server's memory is its own."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.Process(target=_serve, args=(theirs, setting, warm), daemon=True)
     process.start()
@@ -248,11 +249,11 @@ def _fleet_elsewhere(setting: Setting, warm: bool) -> Iterator[Connection]:
 
 
 def _serve(connection: Connection, setting: Setting, warm: bool) -> None:
-    fleet = Fleet(setting, warm)
+    cohort = Cohort(setting, warm)
     while (message := connection.recv()) is not None:
         stage, device, request = message
-        connection.send(fleet.answer(stage, device, request.body))
-    connection.send({stage: dict(seconds) for stage, seconds in fleet.seconds.items()})
+        connection.send(cohort.answer(stage, device, request.body))
+    connection.send({stage: dict(seconds) for stage, seconds in cohort.seconds.items()})
 
 
 def masking_seconds(setting: Setting) -> float:
@@ -290,9 +291,9 @@ def against_flower(setting: Setting, runs: int) -> list[Row]:
     devices = [device_seconds(**sizes) for _ in range(runs)]
     servers = [server_seconds(**sizes, dropouts=setting.dropouts, masks_measured=8) for _ in range(runs)]
     masks = masks_to_remove(clients=setting.devices, dropouts=setting.dropouts)
-    floors = [keystream_seconds(one.masks * vector_bytes(setting)) for one in ours]
-    with_keys = [floor + agreement_seconds(one.agreements) for floor, one in zip(floors, ours, strict=True)]
-    device, server, unmask = zip(*((one.device, one.server, one.unmask) for one in ours), strict=True)
+    floors = [keystream_seconds(spent.masks * vector_bytes(setting)) for spent in ours]
+    with_keys = [floor + agreement_seconds(spent.agreements) for floor, spent in zip(floors, ours, strict=True)]
+    device, server, unmask = zip(*((spent.device, spent.server, spent.unmask) for spent in ours), strict=True)
     name, extrapolated = setting.name, f"Flower SecAgg+ (8 of {masks} masks measured)"
     return [
         compare(f"device, {name}", device, devices, against="Flower SecAgg+"),
@@ -305,13 +306,13 @@ def against_flower(setting: Setting, runs: int) -> list[Row]:
 def large(setting: Setting, target: float | None) -> list[Row]:
     # In a fresh process: the memory that earlier rounds took would hide this one's.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-        one = fresh.submit(measure_round, setting).result()
-    floor = keystream_seconds(one.masks * vector_bytes(setting))
-    rows = [compare(f"unmasking, {setting.name}", [one.unmask], [floor], against="AES-256-CTR alone")]
+        spent = fresh.submit(measure_round, setting).result()
+    floor = keystream_seconds(spent.masks * vector_bytes(setting))
+    rows = [compare(f"unmasking, {setting.name}", [spent.unmask], [floor], against="AES-256-CTR alone")]
     masks = keystream_seconds(setting.devices * vector_bytes(setting))
-    rows.append(compare(f"device, {setting.name}", [one.device], [masks], against="AES-256-CTR of a complete graph"))
-    rows.append(compare(f"server, {setting.name}", [one.server], [target or floor], against=_goal(target)))
-    growth, vectors = one.growth / MEGABYTE, 64.0 if target else 10 * vector_bytes(setting) / MEGABYTE
+    rows.append(compare(f"device, {setting.name}", [spent.device], [masks], against="AES-256-CTR of a complete graph"))
+    rows.append(compare(f"server, {setting.name}", [spent.server], [target or floor], against=_goal(target)))
+    growth, vectors = spent.growth / MEGABYTE, 64.0 if target else 10 * vector_bytes(setting) / MEGABYTE
     against = "the goal" if target else "ten masked vectors"
     rows.append(compare(f"server's memory, {setting.name}", [growth], [vectors], against=against, unit="MiB"))
     return rows
@@ -330,12 +331,12 @@ def per_neighbour(runs: int) -> list[Row]:
     sent = [(more.upload - less.upload) / 50 for less, more in pairs]
     floors = [agreement_seconds(1_000) * 1e3 for _ in range(runs)]
     quorums = [Setting(size, 64, 16).quorum for size in (50, 100)]
-    echoes = [(quorums[1] - quorums[0]) / 50 * verification_seconds(1_000) * 1e3 for _ in range(runs)]
-    echo = [one - other for one, other in zip(whole, micro, strict=True)]
+    verified = [(quorums[1] - quorums[0]) / 50 * verification_seconds(1_000) * 1e3 for _ in range(runs)]
+    checks = [all_stages - handshake for all_stages, handshake in zip(whole, micro, strict=True)]
     return [
         compare("handshake a neighbour, warm", micro, [60.0] * runs, against="the goal", unit="us"),
         compare("handshake a neighbour, warm", micro, floors, against="one X25519 agreement", unit="us"),
-        compare("echo a neighbour, warm", echo, echoes, against="Ed25519 of a quorum alone", unit="us"),
+        compare("consistency a neighbour, warm", checks, verified, against="Ed25519 of a quorum alone", unit="us"),
         compare("upload a neighbour", sent, [160.0] * runs, against="the goal", unit="B"),
     ]
 

@@ -25,7 +25,7 @@ _MEBIBYTE = 1 << 20
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the population, and of the two cohorts."""
+    """The sizes of the population and of the two cohorts."""
 
     population: int = 1_000_000
     small: int = 100
@@ -43,21 +43,21 @@ class Spent:
 
 def rows(runs: int) -> list[Row]:
     sizes = Sizes()
-    found = []
+    table = []
     for aggregation in ("central", "ideal"):
         # In a fresh process: the memory that earlier rows took would hide this one's.
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
             spent = fresh.submit(measured, aggregation, sizes, runs).result()
         name = f"M, {aggregation}, cohort {sizes.large:,} of {sizes.population:,}"
-        found += [
+        table += [
             compare(name, spent.large, spent.small, against=f"cohort {sizes.small:,}", unit="ms"),
             compare(f"{name}, peak of memory", [spent.growth], [_GOAL], against="the goal", unit="MiB"),
         ]
-    return found
+    return table
 
 
 def measured(aggregation: str, sizes: Sizes, runs: int) -> Spent:
-    """After a round of the small cohort, in which what is paid once is paid."""
+    """Measure after a round of the small cohort, in which what is paid once is paid."""
     one_thread()
     repeats = sizes.large // sizes.small // 10  # a tenth of the devices of a large round
     base = {

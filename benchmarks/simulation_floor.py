@@ -26,7 +26,7 @@ from simulations.training.engines.kernel import KernelEngine
 
 _TRIES = 3
 _SIDE = 1_024
-"""Of the matrices that are multiplied."""
+"""Rows and columns of the matrices that are multiplied."""
 _COPIED = 1 << 26
 """Bytes: more than any cache holds."""
 _FLOAT, _MULTIPLY_ADD = 4, 2
@@ -52,7 +52,7 @@ class Core:
 
     @classmethod
     def measured(cls) -> Core:
-        """This one, the best of several tries."""
+        """Measure this core: the best of several tries."""
         matrix, source = torch.randn(_SIDE, _SIDE), np.ones(_COPIED, np.uint8)
         target = np.empty_like(source)
         product = min(cpu(lambda: matrix @ matrix)[0] for _ in range(_TRIES))
@@ -60,12 +60,12 @@ class Core:
         return cls(_MULTIPLY_ADD * _SIDE**3 / product, 2 * _COPIED / copy)
 
     def seconds(self, work: Sequence[Work]) -> float:
-        """At least, for all of it."""
-        return max(sum(one.flops for one in work) / self.flops, sum(one.moved for one in work) / self.moved)
+        """Return the fewest seconds for all of the work."""
+        return max(sum(part.flops for part in work) / self.flops, sum(part.moved for part in work) / self.moved)
 
 
 def word_embedding(examples: Examples) -> Work:
-    """Of one device: T."""
+    """Count the work of a device in T."""
     texts, width, hidden = _sequences(examples), WordEmbedding.WIDTH, WordEmbedding.HIDDEN
     dense = hidden * width + hidden
     products = len(examples) * _FORTH_AND_BACK * _MULTIPLY_ADD * dense
@@ -76,7 +76,7 @@ def word_embedding(examples: Examples) -> Work:
 
 
 def hashed_linear(examples: Examples) -> Work:
-    """Of one device: S."""
+    """Count the work of a device in S."""
     rows = examples.features
     if not isinstance(rows, Features):
         raise TypeError("examples: expected hashed n-grams, got sequences")
@@ -86,13 +86,13 @@ def hashed_linear(examples: Examples) -> Work:
 
 
 def dense_convolution(examples: Examples) -> Work:
-    """Of one device: C, every window under every filter; gradients at each filter's strongest window alone."""
+    """Count the work of a device in C: every window under every filter, gradients at the strongest windows alone."""
     filters = CharacterCnn.CHANNELS * CharacterCnn.WIDTH * CharacterCnn.KERNEL
     return _convolution(examples, len(examples) * _windows(examples) * _MULTIPLY_ADD * filters)
 
 
 def tabled_convolution(examples: Examples) -> Work:
-    """The same with the products of characters and filters made once a step and added up in every window."""
+    """Count the work of a device in C with the products of characters and filters made once a step, added up later."""
     channels, reach = CharacterCnn.CHANNELS, CharacterCnn.KERNEL
     characters = np.unique(_sequences(examples).numbers).size
     table = _steps(examples) * characters * _MULTIPLY_ADD * channels * CharacterCnn.WIDTH * reach
@@ -137,14 +137,14 @@ _FLOORS = (
 
 
 def rows(runs: int, cohort: int = COHORT) -> list[Row]:
-    """Whole central rounds; the core is measured anew beside each."""
+    """Measure whole central rounds, and the core anew beside each."""
     return [_row(*floor, runs, cohort) for floor in _FLOORS]
 
 
 def _row(name: str, work_of: Callable[[Examples], Work], against: str, runs: int, cohort: int) -> Row:
     task, devices = task_of(name, SGD, cohort), devices_of(name, 20, 60, cohort)
     ours, noise = Ours(task, KernelEngine(task), devices), Work(task.length, 2 * _FLOAT * task.length)
-    work = [noise, *(work_of(one) for one in devices)]
+    work = [noise, *map(work_of, devices)]
 
     def floor() -> float:
         return Core.measured().seconds(work)

@@ -37,7 +37,7 @@ _EXPECTED = 0.02
 
 
 class Rounds:
-    """Rounds of one crew after the other, in elapsed seconds."""
+    """Rounds of one executor after the other, in elapsed seconds."""
 
     def __init__(self, worker: Worker) -> None:
         task = worker.task
@@ -46,11 +46,11 @@ class Rounds:
         self._number = 0
 
     def seconds(self, executor: Executor, devices: Sequence[int]) -> float:
-        """Of one more round."""
+        """Time one more round."""
         self._number += 1
         job = Job(self._number, self._weights, self._clip, bytes(32), len(devices), devices)
         started = time.perf_counter()
-        sum(share.sums for share in executor.shares(job))
+        sum(partial_sum.sums for partial_sum in executor.partial_sums(job))
         return time.perf_counter() - started
 
 
@@ -59,38 +59,38 @@ def pairs(runs: int) -> list[Row]:
     worker = Worker(prepared.seeds, prepared.task, prepared.data.population.of, prepared.scenario, prepared.engine)
     rounds, local = Rounds(worker), LocalExecutor(worker)
     with connected(LOCAL_RAY, 3):
-        two, one = _Team.of(worker, 2), _Team.of(worker, 1)
-        for executor in (local, one.executor, two.executor):
+        pair, single = _RayExecutor.of(worker, 2), _RayExecutor.of(worker, 1)
+        for executor in (local, single.executor, pair.executor):
             rounds.seconds(executor, range(_DEVICES))  # what is paid once: compiling, products of a device's examples
         costs = [
-            rounds.seconds(two.executor, range(2)) - rounds.seconds(local, range(1))
+            rounds.seconds(pair.executor, range(2)) - rounds.seconds(local, range(1))
             for _ in range(_SMALL_ROUNDS * runs)
         ]
-        both = [(two.large_round(rounds), one.large_round(rounds)) for _ in range(runs)]
-    (two_elapsed, two_cpu), (one_elapsed, one_cpu) = (zip(*side, strict=True) for side in zip(*both, strict=True))
+        both = [(pair.large_round(rounds), single.large_round(rounds)) for _ in range(runs)]
+    (ours, ours_cpu), (peers, peers_cpu) = (zip(*side, strict=True) for side in zip(*both, strict=True))
     name, against = f"round of {_DEVICES} devices, two workers", "one worker"
     return [
-        compare(f"{name}, elapsed", two_elapsed, one_elapsed, against=against),
-        compare(f"{name}, fastest", [min(two_elapsed)], [min(one_elapsed)], against=f"{against}, fastest of {runs}"),
-        compare(f"{name}, busiest CPU", two_cpu, one_cpu, against=against),
+        compare(f"{name}, elapsed", ours, peers, against=against),
+        compare(f"{name}, fastest", [min(ours)], [min(peers)], against=f"{against}, fastest of {runs}"),
+        compare(f"{name}, busiest CPU", ours_cpu, peers_cpu, against=against),
         compare("what Ray costs a round, elapsed", costs, [_EXPECTED] * len(costs), against="what was expected"),
     ]
 
 
 @dataclass(frozen=True)
-class _Team:
-    team: RayWorkers
+class _RayExecutor:
+    workers: RayWorkers
     executor: Executor
 
     @classmethod
-    def of(cls, worker: Worker, size: int) -> _Team:
+    def of(cls, worker: Worker, size: int) -> _RayExecutor:
         from simulations.executors.actors import RayWorkers  # noqa: PLC0415 - Ray is imported with its settings
 
-        team = RayWorkers(worker, size, print_nothing)
-        return cls(team, RetryingExecutor(team, worker.task, print_nothing))
+        workers = RayWorkers(worker, size, print_nothing)
+        return cls(workers, RetryingExecutor(workers, worker.task, print_nothing))
 
     def large_round(self, rounds: Rounds) -> tuple[float, float]:
-        """Elapsed seconds, and CPU seconds of the busiest worker."""
+        """Return the elapsed seconds of a round, and the CPU seconds of its busiest worker."""
         before = self._used()
         elapsed = rounds.seconds(self.executor, range(_DEVICES))
         return elapsed, max(after - used for after, used in zip(self._used(), before, strict=True))
@@ -98,7 +98,7 @@ class _Team:
     def _used(self) -> list[float]:
         import ray  # noqa: PLC0415
 
-        return ray.get([actor.handle.__ray_call__.remote(_cpu) for actor in self.team.idle()])
+        return ray.get([actor.handle.__ray_call__.remote(_cpu) for actor in self.workers.idle()])
 
 
 def _cpu(actor: object) -> float:  # noqa: ARG001

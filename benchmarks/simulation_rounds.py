@@ -36,8 +36,8 @@ class Ours:
         self._number += 1
         mechanism = Mechanism.for_cohort(self._task, len(self._devices))
         participants = [
-            Participant(place, one, _SEED.child("device", place, "input", self._number).stream())
-            for place, one in enumerate(self._devices)
+            Participant(place, examples, _SEED.child("device", place, "input", self._number).stream())
+            for place, examples in enumerate(self._devices)
         ]
         sums = np.zeros(self._task.length, np.int64)
         if any(list(central.add(mechanism, self._engine, self._weights, participants, sums))):
@@ -60,7 +60,9 @@ class Trained:
 
     def round(self) -> float:
         """CPU seconds."""
-        participants = [Participant(place, one, _SEED.child(place).stream()) for place, one in enumerate(self._devices)]
+        participants = [
+            Participant(place, examples, _SEED.child(place).stream()) for place, examples in enumerate(self._devices)
+        ]
         started = time.process_time()
         for _ in self._engine.learn(self._weights, participants):
             pass
@@ -79,7 +81,6 @@ def pair(
 ) -> Row:
     """Milliseconds a device of rounds in CPU seconds, taken in turn; what is paid once is paid before."""
     ours(), peer()
-    pairs = [(ours(), peer()) for _ in range(runs)]
     scale = 1_000 / cohort
-    own, others = [one * scale for one, _ in pairs], [other * scale for _, other in pairs]
+    own, others = zip(*((scale * ours(), scale * peer()) for _ in range(runs)), strict=True)
     return compare(name, own, others, against=against, unit="ms", times_less=times_less)

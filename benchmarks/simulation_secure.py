@@ -22,7 +22,7 @@ _DEFAULT = {"seed": 1}
 
 
 def rows(runs: int, cohort: int = COHORT, flags: Mapping[str, object] = _DEFAULT) -> list[Row]:
-    """Against the sum alone, of what the client's trainer gives, as in the protocol, and of the kernel's."""
+    """Compare with the sum alone, of what the client's trainer gives, as in the protocol, and of the kernel's."""
     with ExitStack() as stack:
 
         def rounds(engine: str, rounds_of: Callable[[Prepared], Rounds]) -> Callable[[], float]:
@@ -37,9 +37,9 @@ def rows(runs: int, cohort: int = COHORT, flags: Mapping[str, object] = _DEFAULT
         ]
 
 
-def _round(one: Charged, source: np.random.Generator, size: int) -> float:
-    """CPU seconds of one more round of so many; their messages are made before."""
-    cohort = source.choice(one.population.devices, size, replace=False).tolist()
+def _round(rounds: Charged, source: np.random.Generator, size: int) -> float:
+    """Return the CPU seconds of one more round of so many devices; their messages are made before."""
+    cohort = source.choice(rounds.population.devices, size, replace=False).tolist()
     for device in cohort:
-        one.population.of(device, 1)
-    return one.round(cohort)
+        rounds.population.of(device, 1)
+    return rounds.round(cohort)

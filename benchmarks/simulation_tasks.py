@@ -61,11 +61,11 @@ def task_of(name: str, training: Training, cohort: int = COHORT) -> TaskSpec:
 
 def devices_of(name: str, least: int, most: int, cohort: int = COHORT) -> list[Examples]:
     source = np.random.default_rng(7)
-    found = []
+    devices = []
     for size in source.integers(least, most + 1, cohort):
         labels = source.integers(0, 2, size).astype(np.float32)
-        found.append(Examples(_inputs(_MODELS[name][1], int(size), source), labels))
-    return found
+        devices.append(Examples(_inputs(_MODELS[name][1], int(size), source), labels))
+    return devices
 
 
 def _inputs(spec: InputSpec, size: int, source: np.random.Generator) -> Features | Sequences:

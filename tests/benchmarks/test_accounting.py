@@ -15,7 +15,7 @@ BENCHMARKS = ROOT / "benchmarks"
 def test_it_measures_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     accounting = import_module("accounting")
-    caches = [one for one in vars(composition).values() if hasattr(one, "cache_info")]
+    caches = [value for value in vars(composition).values() if hasattr(value, "cache_info")]
     assert len(caches) > 5
     accounting._forget()
-    assert all(one.cache_info().currsize == 0 for one in caches)
+    assert all(cache.cache_info().currsize == 0 for cache in caches)

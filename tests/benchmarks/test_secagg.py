@@ -20,7 +20,7 @@ def secagg(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.mark.parametrize("warm", [False, True])
 def test_a_round_is_measured_in_every_part(secagg: ModuleType, warm: bool) -> None:
-    """Of 10 devices one sends no input: the others' own masks, and one that each shares with it."""
+    """Of 10 devices one sends no input: the others' self-masks, and the pairwise mask of each with it."""
     spent = secagg.measure_round(secagg.Setting(10, 64, 16), warm=warm)
     assert (spent.masks, spent.agreements) == (18, 9)
     assert spent.vector == 64 * 2 + 9
