@@ -1,7 +1,8 @@
 """Uniform bytes, and where they come from.
 
-Production code can only build `SystemRandomness`. A seeded source exists in `simulations` alone, which nothing
-imports, so that predictable noise cannot reach a real device by accident.
+Production code can only build `SystemRandomness`. Predictable sources exist in `simulations`, which nothing imports,
+and in `privacy.audit`, whose constant bytes drive encodings that never leave it; neither can reach a real device by
+accident.
 """
 
 from __future__ import annotations
