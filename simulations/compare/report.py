@@ -113,7 +113,7 @@ class CompareReport:
         """Say what stands in the row of devices alone."""
         row = next(row for row in self.rows if row.method == LOCAL_ONLY)
         return (
-            f"Alone: {row.devices} devices drawn at random from those with messages, each with a model of its own: "
+            f"Each device alone: {row.devices} drawn at random from those with messages, each with a model of its own: "
             "mean, in brackets quartiles over devices; seconds a device."
         )
 
