@@ -18,6 +18,8 @@ from tests.support.ledgers import kinds, read_ledger, verified_entries
 from tests.support.leftovers import leftovers
 from tests.support.tls import TlsFederation
 
+pytestmark = pytest.mark.timeout(400)
+
 SCALE = Scale(devices=3, rounds=2, stage_timeout=GENEROUS_S)
 
 

@@ -25,6 +25,8 @@ from tests.support.echo_app import SIZES
 from tests.support.eventually import eventually
 from tests.support.leaping import GENEROUS_S, run_config
 
+pytestmark = pytest.mark.timeout(400)
+
 DEVICES = 3
 
 
