@@ -46,14 +46,14 @@ Events = Iterable[Event] | Mapping[Event, int]
 """Events, or how often each happened: their order costs nothing."""
 
 _DECIMALS, _DIGITS = 4, 5
-"""Of epsilon as it is stated: so many decimals, and below 1 so many digits."""
+"""Decimals of epsilon as it is stated, and digits of one below 1."""
 _WIDE = Context(prec=400)
-"""For the shortest step below any float."""
+"""Precise enough for the shortest step below any float."""
 _CURVE_POINTS = 64
 _QUICK = 16
 """Wider grid for a quick answer: epsilon grows by about 0.1%."""
 _FAR = 1_000_000
-"""Rounds; nobody plans for more."""
+"""Rounds beyond which nobody plans."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,11 @@ class Spend:
 
     Attributes:
         epsilon: an upper bound, rounded up by at most a ten-thousandth of it; inf where nothing can be promised.
-        slack: the part of delta that pays for cohorts too small or too large to release.
-        mu: of all unsampled Gaussians, which compose exactly; None where some rounds were sampled.
+        delta: what `epsilon` holds at; `truncation_delta` is part of it.
+        truncation_delta: the part of delta that pays for cohorts too small or too large to release.
+        mu: that of all unsampled Gaussians, which compose exactly; None where some rounds were sampled.
+        accountant: name and version of the code that found `epsilon`.
+        second_accountant: name and version of the code that confirmed it.
         second_epsilon: the second accountant's upper bound.
         discrepancy: how far below `epsilon` the highest lower bound is.
     """
@@ -79,7 +82,10 @@ class Spend:
 
 
 def spend(events: Events, delta: float) -> Spend:
-    """What the events cost together, at device level.
+    """Return what the events cost together, at device level.
+
+    Formal guarantee: for every device, replacing all its updates by zero changes the probability of any set of outputs
+    by at most a factor exp(epsilon) and delta; see the module.
 
     Raises:
         ValueError: when delta is not between 0 and 1.
@@ -88,32 +94,39 @@ def spend(events: Events, delta: float) -> Spend:
     check_delta(delta)
     counts = Counter(events)
     lost, composition = truncation_delta(counts), compose(counts)
-    found = bracket(composition, delta - lost) if lost < delta else _NOTHING
-    epsilon = rounded_up(found.upper)
-    gap = 0.0 if math.isinf(epsilon) else max(0.0, epsilon - found.lower)
+    bounds = bracket(composition, delta - lost) if lost < delta else _NOTHING
+    epsilon = rounded_up(bounds.upper)
+    gap = 0.0 if math.isinf(epsilon) else max(0.0, epsilon - bounds.lower)
     mu = None if composition.sampled else composition.mu
-    return Spend(epsilon, delta, lost, mu, found.accountant, RDP_NAME, found.second, gap)
+    return Spend(epsilon, delta, lost, mu, bounds.accountant, RDP_NAME, bounds.second, gap)
 
 
 def confirmed_spend(events: Events, delta: float) -> Spend:
-    """`spend` with an independent accountant as the second one: seconds, where `spend` takes a fraction of one.
+    """Return what the events cost together as `spend` does, confirmed by an independent accountant.
+
+    It takes seconds, where `spend` takes a fraction of a second.
 
     Raises:
         ValueError: when delta is not between 0 and 1.
         AccountantsDisagree: when any two accountants contradict each other.
     """
-    found = spend(events, delta)
-    if math.isinf(found.epsilon):
-        return found
+    spent = spend(events, delta)
+    if math.isinf(spent.epsilon):
+        return spent
     counts = Counter(events)
     composition, left = compose(counts), delta - truncation_delta(counts)
     second = second_opinion(composition, left, bracket(composition, left))
-    gap = min(found.discrepancy, max(0.0, found.epsilon - second.lower))
-    return replace(found, second_accountant=second.accountant, second_epsilon=second.upper, discrepancy=gap)
+    gap = min(spent.discrepancy, max(0.0, spent.epsilon - second.lower))
+    return replace(spent, second_accountant=second.accountant, second_epsilon=second.upper, discrepancy=gap)
 
 
 def within(events: Events, delta: float, epsilon: float) -> bool:
-    """Whether the events cost at most epsilon; the same answer as from `spend`, sooner where there is room.
+    """Tell whether the events cost at most epsilon, as `spend` would, but sooner where there is room.
+
+    Args:
+        events: what was released.
+        delta: between 0 and 1.
+        epsilon: the limit; inf is kept by anything.
 
     Raises:
         ValueError: when delta is not between 0 and 1.
@@ -130,7 +143,16 @@ def within(events: Events, delta: float, epsilon: float) -> bool:
 
 
 def rounds_left(events: Events, more: Event, delta: float, epsilon: float) -> int:
-    """How many more times `more` may happen before epsilon is exceeded; at most a million.
+    """Return how many more times an event may happen before epsilon is exceeded.
+
+    Args:
+        events: what was released so far.
+        more: what is to happen again and again.
+        delta: between 0 and 1.
+        epsilon: the limit.
+
+    Returns:
+        0 to about a million, and no more where nothing sets a limit.
 
     Raises:
         ValueError: when delta is not between 0 and 1.
@@ -153,7 +175,7 @@ def rounds_left(events: Events, more: Event, delta: float, epsilon: float) -> in
 
 
 def privacy_curve(events: Events, deltas: Sequence[float]) -> list[float]:
-    """Epsilon at each delta, by the first accountant alone: for drawing.
+    """Return epsilon at each delta by the first accountant alone, unchecked by a second: for drawing.
 
     Raises:
         ValueError: when a delta is not between 0 and 1.
@@ -165,9 +187,9 @@ def privacy_curve(events: Events, deltas: Sequence[float]) -> list[float]:
 
 
 def spend_by_round(events: Sequence[Event], delta: float) -> list[float]:
-    """Epsilon after each event; the last equals `spend`.
+    """Return epsilon after each event, an upper bound; the last equals that of `spend`.
 
-    Computed at up to 64 evenly spread rounds; one between two of them gets the later one's epsilon, an upper bound.
+    It is computed at up to 64 evenly spread rounds; a round between two of them gets the later one's.
 
     Raises:
         ValueError: when delta is not between 0 and 1.
@@ -182,11 +204,18 @@ def spend_by_round(events: Sequence[Event], delta: float) -> list[float]:
 
 
 def message_level_epsilon(training: Training, participations: int, delta: float) -> float:
-    """Epsilon of one message on one device, from DP-SGD with Poisson batches there; inf without message noise, and so
-    for plain SGD.
+    """Return the epsilon of one message on one device, from DP-SGD with Poisson batches there.
 
-    Adjacency: the message added or removed. It holds against whoever sees the device's own updates. It is another
-    guarantee than the device's and is never added to it.
+    Formal guarantee. Adjacency: the message added or removed (Abadi et al. 2016). It holds against whoever sees the
+    device's own updates. It is another guarantee than the device's and is never added to it.
+
+    Args:
+        training: how the device trains.
+        participations: rounds in which it does.
+        delta: between 0 and 1.
+
+    Returns:
+        An upper bound, rounded up; inf without message noise, and so for plain SGD.
 
     Raises:
         ValueError: when participations is negative or delta is not between 0 and 1.
@@ -211,7 +240,7 @@ def _upper(counts: Counter[Event], delta: float) -> float:
 
 
 def rounded_up(epsilon: float) -> float:
-    """To four decimals, below 1 to five digits; inf remains."""
+    """Round epsilon up to four decimals, below 1 to five digits; inf remains."""
     if not math.isfinite(epsilon):
         return math.inf
     exact = Decimal(epsilon)
@@ -220,6 +249,10 @@ def rounded_up(epsilon: float) -> float:
 
 
 def check_delta(delta: float) -> None:
-    """Raises: ValueError, when delta is not between 0 and 1."""
+    """Refuse a delta that is no probability.
+
+    Raises:
+        ValueError: when delta is not between 0 and 1.
+    """
     if not 0 < delta < 1:
         raise ValueError(f"delta: expected more than 0 and less than 1, got {delta}")

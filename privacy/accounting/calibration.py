@@ -22,7 +22,7 @@ from privacy.task.task import AggregationPolicy, BoundedParticipation, Participa
 
 _COARSENESS = 16
 _LARGEST_NOISE = 100_000
-"""In hundredths."""
+"""Noise multiplier beyond which none is searched for, in hundredths."""
 
 
 def noise_multiplier_for(
@@ -34,10 +34,18 @@ def noise_multiplier_for(
     *,
     correlation: Correlation | None = None,
 ) -> float:
-    """The smallest noise multiplier, in hundredths, with which `rounds` rounds spend at most epsilon at delta.
+    """Return the smallest noise multiplier with which so many rounds spend at most epsilon at delta.
 
     Args:
-        correlation: of noise that the server adds over all the rounds.
+        participation: how cohorts are drawn.
+        rounds: rounds of the plan.
+        epsilon: what they may spend at device level.
+        delta: between 0 and 1.
+        aggregation: shards, and the fewest devices that may release: delta pays for smaller cohorts.
+        correlation: that of noise which the server adds over all the rounds; None where devices add their own.
+
+    Returns:
+        A whole number of hundredths.
 
     Raises:
         ValueError: when an argument is out of range, or no noise multiplier up to 1,000 is enough.
@@ -48,8 +56,7 @@ def noise_multiplier_for(
     if left <= 0:
         raise ValueError(
             f"min_survivors: expected so few that smaller cohorts are unlikely at delta {delta}, "
-            f"got {aggregation.min_survivors}; "
-            f"lower it or draw larger cohorts"
+            f"got {aggregation.min_survivors}; lower it or draw larger cohorts"
         )
 
     def planned(hundredths: int) -> Counter[Event]:
@@ -67,8 +74,18 @@ def noise_multiplier_for(
 
 
 def message_noise_for(sampling_rate: float, steps: int, epsilon: float, delta: float) -> float:
-    """The smallest noise multiplier, in hundredths, with which so many steps of DP-SGD with Poisson batches spend at
-    most epsilon at delta; the guarantee is that of `accountant.message_level_epsilon`, for one participation.
+    """Return the smallest noise multiplier with which so many steps of DP-SGD spend at most epsilon at delta.
+
+    The guarantee is that of `accountant.message_level_epsilon`, for one participation.
+
+    Args:
+        sampling_rate: probability with which a message is in a Poisson batch.
+        steps: steps of a participation.
+        epsilon: what they may spend at message level.
+        delta: between 0 and 1.
+
+    Returns:
+        A whole number of hundredths.
 
     Raises:
         ValueError: when an argument is out of range, or no noise multiplier up to 1,000 is enough.
@@ -91,7 +108,7 @@ def message_noise_for(sampling_rate: float, steps: int, epsilon: float, delta: f
 
 
 def _smallest_noise(composed: Callable[[int], Composition], delta: float, epsilon: float) -> int | None:
-    """In hundredths. The second accountant gives an upper end, a coarse grid the place, the fine grid the answer."""
+    """Search for the least noise, in hundredths: by the second accountant, on a coarse grid, on the fine grid."""
 
     def fits(hundredths: int, coarseness: int = 1) -> bool:
         return rounded_up(upper_bound(composed(hundredths), delta, coarseness)) <= epsilon
@@ -110,7 +127,7 @@ def _smallest_noise(composed: Callable[[int], Composition], delta: float, epsilo
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The first of low + 1 to high for which `holds`, once true, stays true; high when none before it."""
+    """Return the first of low + 1 to high for which `holds`, which once true stays true; high when none before it."""
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)

@@ -24,7 +24,8 @@ class PoissonGaussian(Frozen):
     noise_multiplier: float = Field(ge=0)
     """Standard deviation of the noise over the L2 sensitivity."""
     min_survivors: int = Field(ge=1)
-    """A smaller shard gives no release, which ideal Poisson sampling does not do: see `planned_truncation_delta`."""
+    """Fewest devices in a shard's sum. A smaller shard gives no release, which ideal Poisson sampling does not do: see
+    `planned_truncation_delta`."""
     shards: int = Field(ge=1)
 
 
@@ -33,7 +34,7 @@ class BoundedGaussian(Frozen):
 
     kind: Literal["bounded_gaussian"] = "bounded_gaussian"
     task: str
-    """Devices count their participations per task, so events of one task share one limit."""
+    """Id of the task. Devices count their participations per task, so events of one task have one limit."""
     noise_multiplier: float = Field(ge=0)
     """Standard deviation of the noise over the L2 sensitivity."""
     max_participations: int = Field(ge=1)
@@ -56,11 +57,11 @@ class CorrelatedGaussian(Frozen):
 Event = Annotated[PoissonGaussian | BoundedGaussian | CorrelatedGaussian, Field(discriminator="kind")]
 
 _HORIZONS = 32
-"""In so many steps the horizon follows the rounds, so that a ledger holds few kinds of events."""
+"""Steps in which the horizon follows the rounds, so that a ledger holds few kinds of events."""
 
 
 def round_event(spec: TaskSpec, number: int) -> Event:
-    """What round `number` of the task is charged as."""
+    """Return what round `number` of the task, counted from 1, is charged as."""
     noise, correlation = spec.mechanism.noise_multiplier, spec.mechanism.correlation
     taking_part = spec.participation
     if isinstance(taking_part, PoissonParticipation):

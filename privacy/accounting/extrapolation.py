@@ -11,7 +11,7 @@ from privacy.task.task import Budget, SimulationOnly, TaskSpec
 
 
 def fleet_task(task: TaskSpec) -> TaskSpec:
-    """What the fleet's devices would be asked: the simulated task with their cohorts, noise and budget.
+    """Return what the fleet's devices would be asked: the simulated task with their cohorts, noise and budget.
 
     Raises:
         ValueError: when the task extrapolates to no fleet.
@@ -31,15 +31,20 @@ def fleet_task(task: TaskSpec) -> TaskSpec:
 
 
 def fleet_events(task: TaskSpec, rounds: Iterable[int]) -> list[Event]:
-    """What these rounds would have been charged as there, in order."""
+    """Return what these rounds would have been charged as in the fleet, in order.
+
+    Raises:
+        ValueError: when the task extrapolates to no fleet.
+    """
     there = fleet_task(task)
     return [round_event(there, number) for number in rounds]
 
 
 def fleet_epsilon(task: TaskSpec, rounds: int) -> float:
-    """What the first `rounds` rounds would have cost a device of the fleet, at the task's delta.
+    """Return the epsilon that the first `rounds` rounds would have cost a device of the fleet, at the task's delta.
 
     Raises:
+        ValueError: when the task extrapolates to no fleet.
         AccountantsDisagree: when no epsilon can be stated.
     """
     return spend(Counter(fleet_events(task, range(1, rounds + 1))), task.budget.delta).epsilon

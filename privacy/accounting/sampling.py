@@ -14,10 +14,18 @@ _FIRST_COIN = 1 << 16
 
 
 def draw_cohort(participation: Participation, devices: Sequence[int], rng: Randomness) -> list[int]:
-    """The cohort of one round, ascending.
+    """Draw the cohort of one round.
 
     Poisson: every device by its own coin, so that sizes vary; an empty cohort is a possible outcome. Bounded: a
     uniform set of `cohort` devices, or all when there are fewer; no privacy is claimed for its randomness.
+
+    Args:
+        participation: how cohorts are drawn.
+        devices: ids of the devices to draw from, distinct.
+        rng: source of the coins; amplification rests on its secrecy.
+
+    Returns:
+        Ids of the devices drawn, ascending.
     """
     if isinstance(participation, PoissonParticipation):
         return _poisson(devices, participation.sampling_rate, rng)
@@ -25,10 +33,18 @@ def draw_cohort(participation: Participation, devices: Sequence[int], rng: Rando
 
 
 def eligible_devices(participation: Participation, devices: Sequence[int], number: int) -> Sequence[int]:
-    """The devices that round `number` may draw from, so that nobody's rounds are closer than the task's separation.
+    """Return the devices that a round may draw from, so that nobody's rounds are closer than the task's separation.
 
     Each device has a turn by the hash of its id, once in `min_separation` rounds: nothing needs to be remembered of
     anyone. Devices see to it themselves as well.
+
+    Args:
+        participation: how cohorts are drawn.
+        devices: ids of all devices.
+        number: the round, counted from 1.
+
+    Returns:
+        Those whose turn it is, in the order of `devices`.
     """
     if isinstance(participation, PoissonParticipation) or participation.min_separation == 1:
         return devices
@@ -41,7 +57,7 @@ def _turn(device: int) -> int:
 
 
 def _poisson(devices: Sequence[int], rate: float, rng: Randomness) -> list[int]:
-    """By coins of 16 bits, and 53 more where those do not decide: a million devices are drawn in a millisecond."""
+    """Draw by coins of 16 bits, and 53 more where those do not decide: a million devices take a millisecond."""
     whole = int(rate * _FIRST_COIN)
     first = uniform_words(rng, len(devices), np.uint16)
     undecided = np.flatnonzero(first == whole)

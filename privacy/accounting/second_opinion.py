@@ -1,4 +1,4 @@
-"""Epsilon once more, by code and numerics that share nothing with the first accountant.
+"""Epsilon once more, by code and numerics that have nothing in common with the first accountant.
 
 Sampled rounds: privacy random variables (Gopi, Lee and Wutschitz 2021, Theorem 5.5), whose bounds hold for every error
 of truncation and discretisation. Without sampling: a privacy loss distribution on a grid, against the closed form.
@@ -30,12 +30,18 @@ _FINEST = 0.02
 _RELATIVE = 0.01
 """How wide the second bracket may be, absolutely and of epsilon: its time grows as it narrows."""
 _DELTA_FRACTION = 1e-3
-"""Of delta, what truncation may cost."""
+"""Fraction of delta that truncation may cost."""
 
 
 @dataclass(frozen=True)
 class SecondOpinion:
-    """Epsilon lies in [lower, upper]."""
+    """An independent accountant's bounds, between which epsilon lies.
+
+    Attributes:
+        lower: the lower bound.
+        upper: the upper bound.
+        accountant: name and version of the code that found them.
+    """
 
     lower: float
     upper: float
@@ -44,9 +50,14 @@ class SecondOpinion:
 
 @lru_cache(maxsize=64)
 def second_opinion(composition: Composition, delta: float, first: Bracket) -> SecondOpinion:
-    """A bracket that does not depend on `first`, which only says how fine it has to be.
+    """Bound epsilon at delta independently of `bracket`, and hold the two against each other.
 
-    Where epsilon promises nothing any more and the independent code gives out, it is the Renyi bound in `first`.
+    Where epsilon promises nothing any more and the independent code gives out, the bound is the Renyi one in `first`.
+
+    Args:
+        composition: what one device loses at worst.
+        delta: between 0 and 1.
+        first: what `bracket` found; it only says how fine the answer has to be.
 
     Raises:
         AccountantsDisagree: when the brackets do not meet, or there is no second one.
@@ -54,15 +65,15 @@ def second_opinion(composition: Composition, delta: float, first: Bracket) -> Se
     if math.isinf(first.upper) or not composition.rounds:
         return SecondOpinion(first.lower, first.upper, first.accountant)
     if composition.sampled:
-        found = _sampled_opinion(composition, delta, first)
+        second = _sampled_opinion(composition, delta, first)
     else:
-        found = SecondOpinion(*grid_bracket(composition, delta), PLD_NAME)
-    if not (found.lower <= first.upper and first.lower <= found.upper):
+        second = SecondOpinion(*grid_bracket(composition, delta), PLD_NAME)
+    if not (second.lower <= first.upper and first.lower <= second.upper):
         raise AccountantsDisagree(
-            f"epsilon: expected {found.lower:.6f} to {found.upper:.6f} by {found.accountant}, got "
+            f"epsilon: expected {second.lower:.6f} to {second.upper:.6f} by {second.accountant}, got "
             f"{first.lower:.6f} to {first.upper:.6f} by {first.accountant}; nothing may be released on these figures"
         )
-    return found
+    return second
 
 
 def _sampled_opinion(composition: Composition, delta: float, first: Bracket) -> SecondOpinion:
@@ -75,8 +86,15 @@ def _sampled_opinion(composition: Composition, delta: float, first: Bracket) -> 
 
 
 def _prv(composition: Composition, delta: float, width: float) -> tuple[float, float]:
-    """Raises RuntimeError or FloatingPointError where its floats do not suffice."""
-    mechanisms = [PoissonSubsampledGaussianMechanism(one.rate, one.noise_multiplier) for one, _ in composition.sampled]
+    """Bound epsilon by privacy random variables, at most `width` apart.
+
+    Raises:
+        RuntimeError: when the accountant's floats do not suffice.
+        FloatingPointError: when its bounds are not finite.
+    """
+    mechanisms = [
+        PoissonSubsampledGaussianMechanism(sampled.rate, sampled.noise_multiplier) for sampled, _ in composition.sampled
+    ]
     times = [count for _, count in composition.sampled]
     if composition.mu:
         mechanisms, times = [*mechanisms, GaussianMechanism(1 / composition.mu)], [*times, 1]

@@ -31,11 +31,17 @@ SOURCE = "Papernot and Steinke 2022, theorem 2 (geometric number of runs), after
 
 
 def best_of_random_many(candidates: Sequence[Counter[Event]], mean_runs: float, delta: float) -> float:
-    """Epsilon of the best of a geometric number of runs, rounded up; inf where nothing can be promised.
+    """Return the epsilon of releasing the best of a geometric number of runs alone.
+
+    Formal guarantee: see the module (Papernot and Steinke 2022, theorem 2).
 
     Args:
-        candidates: the events of each.
+        candidates: each candidate's events, and how often each happened.
         mean_runs: expected number of runs, 1 or more.
+        delta: between 0 and 1.
+
+    Returns:
+        An upper bound, rounded up; inf where nothing can be promised.
 
     Raises:
         ValueError: when there is no candidate, mean_runs is below 1 or delta is not between 0 and 1.
@@ -53,13 +59,22 @@ def best_of_random_many(candidates: Sequence[Counter[Event]], mean_runs: float, 
 
 
 def selected(orders: Sequence[float], curve: NDArray[np.float64], mean_runs: float) -> NDArray[np.float64]:
-    """The selection's RDP at each order, from a bound on every candidate's: float64 like `curve`."""
+    """Return the selection's Renyi divergence at each order (Papernot and Steinke 2022, theorem 2).
+
+    Args:
+        orders: Renyi orders, above 1.
+        curve: a bound on every candidate's divergence at each of them, float64[orders].
+        mean_runs: expected number of runs, 1 or more.
+
+    Returns:
+        float64[orders].
+    """
     at, log_mean = np.asarray(orders, np.float64), math.log(mean_runs)
     penalty = np.min(2 * (1 - 1 / at) * curve + 2 * log_mean / at)
     return np.asarray(curve + penalty + log_mean / (at - 1), np.float64)
 
 
 def _worst_curve(candidates: Sequence[Counter[Event]]) -> tuple[Sequence[float], NDArray[np.float64]]:
-    distinct = {frozenset(one.items()): one for one in candidates}.values()
-    curves = [rdp_curve(compose(one)) for one in distinct]
+    distinct = {frozenset(counts.items()): counts for counts in candidates}.values()
+    curves = [rdp_curve(compose(counts)) for counts in distinct]
     return curves[0][0], np.max([curve for _, curve in curves], axis=0)

@@ -1,4 +1,4 @@
-"""Known answers come from dp-accounting's published examples and from mpmath, which shares no code with the project."""
+"""Known answers come from dp-accounting's published examples and from mpmath, which has no code of the project's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dp_accounting.pld import PLDAccountant
 from hypothesis import given, settings, strategies as st
 from opacus.accountants.utils import get_noise_multiplier
 
-from privacy.accounting import composition, composition as exposure, second_opinion
+from privacy.accounting import composition, second_opinion
 from privacy.accounting.accountant import (
     AccountantsDisagree,
     confirmed_spend,
@@ -137,12 +137,12 @@ def test_the_accountants_agree_and_epsilon_is_rounded_up(
     rate: float, noise: float, rounds: int, log10_delta: float
 ) -> None:
     delta = 10.0**log10_delta
-    found = spend([poisson(rate, noise)] * rounds, delta)
+    spent = spend([poisson(rate, noise)] * rounds, delta)
     unamplified = epsilon_bracket(math.sqrt(rounds) / noise, delta)[1]
-    assert found.epsilon == round(found.epsilon, 4) or found.epsilon < 1
-    assert found.epsilon <= found.second_epsilon + 2e-3
-    assert found.epsilon <= unamplified * 1.001 + 0.02
-    assert found.discrepancy >= 0
+    assert spent.epsilon == round(spent.epsilon, 4) or spent.epsilon < 1
+    assert spent.epsilon <= spent.second_epsilon + 2e-3
+    assert spent.epsilon <= unamplified * 1.001 + 0.02
+    assert spent.discrepancy >= 0
 
 
 @settings(deadline=None, max_examples=100)
@@ -197,7 +197,7 @@ def test_delta_out_of_range_is_named(delta: float) -> None:
 )
 def test_disagreement_fails_closed(wrong: Bracket) -> None:
     with pytest.raises(AccountantsDisagree):
-        composition._agreed(wrong, 0.1, 0.001)
+        composition._checked(wrong, 0.1, 0.001)
 
 
 def test_a_second_accountant_below_the_first_stops_everything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +207,7 @@ def test_a_second_accountant_below_the_first_stops_everything(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-def test_the_slack_is_the_binomial_tails_of_the_other_devices(shards: int) -> None:
+def test_the_truncation_delta_is_the_binomial_tails_of_the_other_devices(shards: int) -> None:
     participation = PoissonParticipation(population=200, sampling_rate=0.1)
     most = largest_draw(200, 0.1 / shards)
     expected = 30 * out_of_range(199, 0.1 / shards, 5, most)
@@ -225,25 +225,25 @@ def test_the_largest_draw_is_exceeded_with_next_to_no_probability(population: in
     assert most >= min(population, mean + 6 * math.sqrt(mean * (1 - rate)))
 
 
-def test_too_many_devices_cost_slack_as_too_few_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_devices_cost_truncation_delta_as_too_few_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shard beyond what the modulus is made for releases nothing, which tells of a draw as well."""
     participation = PoissonParticipation(population=203, sampling_rate=0.1)
-    monkeypatch.setattr(exposure, "largest_draw", lambda population, rate: 30)  # noqa: ARG005
+    monkeypatch.setattr(composition, "largest_draw", lambda population, rate: 30)  # noqa: ARG005
     expected = 4 * out_of_range(202, 0.1, 1, 30)
     assert expected > 0.03
     assert planned_truncation_delta(participation, 1, 4) == pytest.approx(expected, rel=1e-8)
 
 
-def test_smaller_shards_cost_more_slack_and_the_spend_says_so() -> None:
+def test_smaller_shards_cost_more_truncation_delta_and_the_spend_says_so() -> None:
     participation = PoissonParticipation(population=4_000, sampling_rate=0.1)
-    slacks = [planned_truncation_delta(participation, 60, 30, shards) for shards in (1, 2, 4)]
-    assert slacks == sorted(slacks)
-    assert 100 * slacks[1] < slacks[2]
+    deltas = [planned_truncation_delta(participation, 60, 30, shards) for shards in (1, 2, 4)]
+    assert deltas == sorted(deltas)
+    assert 100 * deltas[1] < deltas[2]
     events = [poisson(0.1, 1.2, population=4_000, min_survivors=60, shards=4)] * 30
-    assert spend(events, 1e-3).truncation_delta == slacks[2]
+    assert spend(events, 1e-3).truncation_delta == deltas[2]
 
 
-def test_the_slack_covers_what_silence_reveals() -> None:
+def test_the_truncation_delta_covers_what_silence_reveals() -> None:
     """Two others at rate 1/2 and at least two survivors: by brute force over all draws, against the ideal curve."""
     noise, rate, epsilon = 1.0, 0.5, 1.0
     gaussian = float(exact_delta(epsilon, 1 / noise))
@@ -255,18 +255,18 @@ def test_the_slack_covers_what_silence_reveals() -> None:
     assert actual <= ideal + truncation_delta
 
 
-def test_the_slack_covers_what_a_silent_shard_reveals() -> None:
+def test_the_truncation_delta_covers_what_a_silent_shard_reveals() -> None:
     """Three others, two shards by lot, at least two survivors in each: by brute force over draws and lots.
 
     A view is which shards release, and what they release; ideally the other shards' draws are as secret as ever.
     """
     noise, rate, epsilon = 1.0, 0.8, 0.5
-    share = rate / 2
+    chance_of_shard = rate / 2
     gaussian = float(exact_delta(epsilon, 1 / noise))
     ideal = rate * float(exact_delta(math.log(1 + (math.exp(epsilon) - 1) / rate), 1 / noise))
     actual = 0.0
     for others in range(4):
-        chance = math.comb(3, others) * share**others * (1 - share) ** (3 - others)
+        chance = math.comb(3, others) * chance_of_shard**others * (1 - chance_of_shard) ** (3 - others)
         # With one other device in its shard a release shows that this device takes part, with none nothing is seen.
         actual += chance * {0: 0.0, 1: rate * gaussian}.get(others, ideal)
     truncation_delta = planned_truncation_delta(PoissonParticipation(population=4, sampling_rate=rate), 2, 1, 2)
@@ -274,7 +274,7 @@ def test_the_slack_covers_what_a_silent_shard_reveals() -> None:
     assert truncation_delta < 1
 
 
-def test_slack_comes_off_delta_and_eats_it_up() -> None:
+def test_truncation_delta_comes_off_delta_and_eats_it_up() -> None:
     careful = [poisson(0.064, 1.2, population=1_000, min_survivors=16)] * 30
     greedy = [poisson(0.064, 1.2, population=1_000, min_survivors=40)] * 30
     assert 0 < spend(careful, 1e-5).truncation_delta < 1e-9
@@ -305,10 +305,10 @@ MIXED = [poisson(0.01, 1.0)] * 100 + [bounded(20.0, 40)] * 60
 
 @pytest.mark.parametrize("events", [[poisson(0.01, 1.0)] * 1000, [bounded(4.0, 10)] * 20, MIXED])
 def test_an_independent_accountant_confirms_the_spend(events: list[Event]) -> None:
-    confirmed, found = confirmed_spend(events, 1e-6), spend(events, 1e-6)
-    assert confirmed.epsilon == found.epsilon
-    assert confirmed.second_accountant not in (found.accountant, found.second_accountant)
-    assert confirmed.second_epsilon == pytest.approx(found.epsilon, abs=0.05)
+    confirmed, quick = confirmed_spend(events, 1e-6), spend(events, 1e-6)
+    assert confirmed.epsilon == quick.epsilon
+    assert confirmed.second_accountant not in (quick.accountant, quick.second_accountant)
+    assert confirmed.second_epsilon == pytest.approx(quick.epsilon, abs=0.05)
     assert 0 <= confirmed.discrepancy < 0.05
 
 
@@ -322,9 +322,9 @@ def test_far_above_any_promise_the_second_opinion_is_a_bound() -> None:
     """prv-accountant gives out there: between 30 and 50 by raising, at 12,000 by an infinite bracket."""
     for rounds, noise in ((30, 0.4), (100, 0.04)):
         events = [poisson(0.2, noise, population=1_000)] * rounds
-        confirmed, found = confirmed_spend(events, 1e-5), spend(events, 1e-5)
-        assert confirmed.epsilon == found.epsilon > 20
-        assert (confirmed.second_accountant, confirmed.second_epsilon) == (composition.RDP_NAME, found.second_epsilon)
+        confirmed, quick = confirmed_spend(events, 1e-5), spend(events, 1e-5)
+        assert confirmed.epsilon == quick.epsilon > 20
+        assert (confirmed.second_accountant, confirmed.second_epsilon) == (composition.RDP_NAME, quick.second_epsilon)
 
 
 def test_far_above_any_promise_a_grid_that_gives_out_is_replaced_by_a_bound() -> None:
@@ -332,9 +332,9 @@ def test_far_above_any_promise_a_grid_that_gives_out_is_replaced_by_a_bound() ->
     noise = 0.66 * 200 / 5_000 * 13**0.5
     events = [poisson(0.2, noise, population=1_000, min_survivors=50)] * 30
     for times in (14, 30):
-        found = confirmed_spend(events[:times], 1e-8)
-        unsampled, _ = epsilon_bracket(times**0.5 / noise, found.delta)
-        assert 20 < found.epsilon <= math.nextafter(unsampled, math.inf) + 1e-4
+        spent = confirmed_spend(events[:times], 1e-8)
+        unsampled, _ = epsilon_bracket(times**0.5 / noise, spent.delta)
+        assert 20 < spent.epsilon <= math.nextafter(unsampled, math.inf) + 1e-4
     assert math.isfinite(max(spend_by_round(events[:14], 1e-8)))
 
 
@@ -388,9 +388,9 @@ def test_calibration_without_amplification_is_the_smallest_that_fits() -> None:
 
 def test_calibration_pays_for_the_shards_of_the_policy() -> None:
     participation = PoissonParticipation(population=4_000, sampling_rate=0.1)
-    one, four = (noise_multiplier_for(participation, 5, 8.0, 5e-6, policy(57, shards)) for shards in (1, 4))
-    assert one < four
-    for noise, shards in ((one, 1), (four, 4)):
+    whole, split = (noise_multiplier_for(participation, 5, 8.0, 5e-6, policy(57, shards)) for shards in (1, 4))
+    assert whole < split
+    for noise, shards in ((whole, 1), (split, 4)):
         event = poisson(0.1, noise, population=4_000, min_survivors=57, shards=shards)
         assert spend([event] * 5, 5e-6).epsilon <= 8.0
     with pytest.raises(ValueError, match="min_survivors"):

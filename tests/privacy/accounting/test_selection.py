@@ -32,7 +32,7 @@ def best_of_geometric(p: NDArray[np.float64], mean: float) -> NDArray[np.float64
     return np.diff(np.concatenate([[0.0], at_most]))
 
 
-outcomes = st.lists(st.floats(0.02, 1.0), min_size=4, max_size=4).map(lambda one: np.array(one) / sum(one))
+outcomes = st.lists(st.floats(0.02, 1.0), min_size=4, max_size=4).map(lambda weights: np.array(weights) / sum(weights))
 
 
 @given(outcomes, outcomes, st.floats(1, 200))
@@ -54,14 +54,14 @@ def test_selection_really_costs_more_than_one_run() -> None:
 
 
 def test_lies_between_one_run_and_the_composition_of_all() -> None:
-    one = Counter({ROUND: 30})
-    best = best_of_random_many([one] * 27, 27, 1e-5)
-    assert spend(one, 1e-5).epsilon < best < spend(Counter({ROUND: 30 * 27}), 1e-5).epsilon
+    run = Counter({ROUND: 30})
+    best = best_of_random_many([run] * 27, 27, 1e-5)
+    assert spend(run, 1e-5).epsilon < best < spend(Counter({ROUND: 30 * 27}), 1e-5).epsilon
 
 
 def test_a_single_run_costs_at_least_itself() -> None:
-    one = Counter({ROUND: 30})
-    assert best_of_random_many([one], 1, 1e-5) >= spend(one, 1e-5).epsilon
+    run = Counter({ROUND: 30})
+    assert best_of_random_many([run], 1, 1e-5) >= spend(run, 1e-5).epsilon
 
 
 def test_the_candidate_with_the_least_noise_counts() -> None:
