@@ -65,7 +65,14 @@ _ADDRESS = re.compile(r"[^\s/:]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
 
 @dataclass(frozen=True)
 class NodeContext:
-    """Which of the simulated devices is asked for, and what it left behind after its last message."""
+    """Which of the simulated devices is asked for, and what it left behind after its last message.
+
+    Attributes:
+        partition_id: the device's number, from 0.
+        num_partitions: how many devices are simulated.
+        run_config: the run's configuration, by key.
+        state: what `ResumableHandler.snapshot` gave after its last message; None before the first.
+    """
 
     partition_id: int
     num_partitions: int

@@ -75,7 +75,10 @@ class Incoming(Protocol):
 
 
 class Connection(Protocol):
-    """One node's way to its server. Every call may raise `Unreachable` or `NodeError`; threads may share it."""
+    """One node's way to its server, which its threads may use at the same time.
+
+    Every call may raise `Unreachable`, after which the same call may succeed later, or `NodeError`.
+    """
 
     heartbeat_interval: float
     """The longest time, in seconds, between two heartbeats of a node that is online."""

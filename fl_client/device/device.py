@@ -39,7 +39,7 @@ RandomnessFor = Callable[[str, bytes], Randomness]
 
 
 class Device:
-    """One device of one population. `handle` is all that a transport needs.
+    """One device of one population; `handle` is all that a transport needs.
 
     A device that is restarted in the middle of a round goes on where its store says it was.
     """

@@ -99,7 +99,7 @@ float32[n, 1] logits."""
 
 
 class UnknownArchitecture(ValueError):
-    """A name that this host application has not registered."""
+    """An architecture that this host application has not registered, or that cannot be trained here."""
 
 
 _ARCHITECTURES: dict[str, Factory] = {
@@ -141,7 +141,7 @@ def model_spec(architecture: str, features: InputSpec) -> ModelSpec:
     """Return the layout of an architecture's parameters, in the order in which they are flattened.
 
     Raises:
-        UnknownArchitecture: as `build`, or when the module does not behave as training needs it to.
+        UnknownArchitecture: when `build` refuses it, or the module does not behave as training needs it to.
     """
     try:
         module = check_behaviour(lambda: build(architecture, features), features)

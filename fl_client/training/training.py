@@ -1,12 +1,7 @@
 """Local training: DP-SGD by Opacus with constants that are public, or plain SGD.
 
-Formal guarantee of DP-SGD (message level, for a server that sees the device's own update): adding or removing one
-message changes each step's gradient sum by at most `message_clip` in L2 norm; the sum gets N(0, (message_noise *
-message_clip)^2); messages enter a step independently with probability `sampling_rate` (Abadi et al. 2016). Number of
-steps, sampling rate and normaliser do not depend on how many messages there are.
-
-The Gaussian is Opacus' own, in floating point from a generator seeded with 64 bits: defence in depth, not the
-headline, which is the discrete noise of `privacy.mechanism`. Plain SGD promises nothing for a message.
+It protects single messages, in defence in depth; the headline, for whole devices, is the discrete noise of
+`privacy.mechanism`.
 """
 
 from __future__ import annotations
@@ -83,6 +78,13 @@ class LocalTrainer:
         """Train on one device's examples.
 
         A device without examples takes part like any other: its update is the noise of its empty batches.
+
+        Formal guarantee of DP-SGD (message level, for a server that sees the device's own update): adding or removing
+        one message changes each step's gradient sum by at most `message_clip` in L2 norm; the sum gets N(0,
+        (message_noise * message_clip)^2); messages enter a step independently with probability `sampling_rate` (Abadi
+        et al. 2016). Number of steps, sampling rate and normaliser do not depend on how many messages there are. The
+        Gaussian is Opacus' own, in floating point from a generator seeded with 64 bits. Plain SGD promises nothing for
+        a message, and the statistics are exact under either.
 
         Args:
             weights: float32[d], the model to start from; it is not changed.

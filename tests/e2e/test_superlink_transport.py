@@ -48,7 +48,7 @@ class Echo:
 
 
 class Federation:
-    """Three embedded nodes in this process, and what the server app found."""
+    """Three embedded nodes in this process, and what the server app reports."""
 
     def __init__(self, directory: Path, processes: Processes) -> None:
         self.superlink = LocalSuperLink(directory / "superlink", processes, datetime.now(UTC))
@@ -56,14 +56,14 @@ class Federation:
         self.keys = [directory / f"device{device}" / "node.key" for device in range(DEVICES)]
         self.handlers = [Echo(victim=device == 0) for device in range(DEVICES)]
         self.nodes = [self._node(key, handler) for key, handler in zip(self.keys, self.handlers, strict=True)]
-        out = directory / "found.json"
+        out = directory / "report.json"
         config = {"devices": DEVICES, "out": str(out), **run_config([(Stage.UNMASK, 1)])}
         app = write_app(directory / "app", "tests.support.echo_app:app", config)
         run = self.superlink.cli.submit(app, {}, {})
         processes.start("app", self.superlink.cli.log_command(run), self.superlink.cli.environment, may_end=True)
         processes.wait_until(lambda: processes.ended("app"), "a server app that ends", timeout=200)
         assert self.superlink.cli.outcome(run) == "completed", processes.tail("app")
-        self.found: dict[str, Any] = json.loads(out.read_text())
+        self.report: dict[str, Any] = json.loads(out.read_text())
 
     def connect(self, key: Path) -> FleetConnection:
         return FleetConnection(self.superlink.address, self.superlink.root_certificates, key)
@@ -90,21 +90,21 @@ def federation(tmp_path_factory: pytest.TempPathFactory, processes: Processes) -
 
 
 def test_bodies_of_every_size_come_back_from_every_device(federation: Federation) -> None:
-    nodes = sorted(federation.found["nodes"])
+    nodes = sorted(federation.report["nodes"])
     assert len(nodes) == DEVICES
-    assert [sorted(echoed) for echoed in federation.found["echoed"]] == [nodes] * len(SIZES)
+    assert [sorted(echoed) for echoed in federation.report["echoed"]] == [nodes] * len(SIZES)
 
 
 def test_a_refusal_arrives_in_its_own_words(federation: Federation) -> None:
-    assert federation.found["refused"] == {str(node): "as asked" for node in federation.found["nodes"]}
+    assert federation.report["refused"] == {str(node): "as asked" for node in federation.report["nodes"]}
 
 
 def test_a_device_that_the_superlink_does_not_know_is_reported_at_once(federation: Federation) -> None:
-    assert federation.found["unknown"] == [[12345, None, "unknown to the SuperLink"]]
+    assert federation.report["unknown"] == [[12345, None, "unknown to the SuperLink"]]
 
 
 def test_a_killed_device_costs_the_stage_its_timeout_and_nobody_else_their_reply(federation: Federation) -> None:
-    killed = federation.found["killed"]
+    killed = federation.report["killed"]
     assert len(killed["replies"]) == DEVICES - 1
     assert GENEROUS_S <= killed["seconds"] < GENEROUS_S + 30
 
@@ -147,7 +147,7 @@ def test_a_server_under_another_authority_is_not_trusted(federation: Federation,
 
 def test_a_key_may_not_speak_for_another_node(federation: Federation, tmp_path: Path) -> None:
     impostor = federation.connect(DeviceDirectory.create(tmp_path / "impostor").node_key)
-    impostor._node.node_id = federation.found["nodes"][0]
+    impostor._node.node_id = federation.report["nodes"][0]
     with pytest.raises(NodeError, match="401"):
         impostor.receive()
     impostor.close()
@@ -165,6 +165,6 @@ def test_a_killed_nodes_successor_is_let_in_once_it_counts_as_offline(federation
     successor = EmbeddedNode(connection, Echo(victim=False), poll_interval=0.2)
     successor.start()
     eventually(lambda: bool(connection._node.node_id) or not successor.alive, timeout=90)
-    assert connection._node.node_id in federation.found["nodes"]
+    assert connection._node.node_id in federation.report["nodes"]
     assert (successor.alive, successor.error) == (True, None)
     assert successor.stop(30)

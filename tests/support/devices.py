@@ -122,7 +122,7 @@ class Fleet:
     def shard(self, shard: int, number: int = 1) -> list[int]:
         """The devices whose lots put them there in round `number`."""
         header, shards = self.server(number).header, self.task.aggregation.shards
-        return [one for one in self.devices if header.shard_of(self.certificate(one), shards) == shard]
+        return [device for device in self.devices if header.shard_of(self.certificate(device), shards) == shard]
 
     def run(self, number: int = 1, *, between: Callable[[], None] = lambda: None) -> Total:
         """A whole round of one shard; `between` is called before every message."""

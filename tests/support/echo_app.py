@@ -17,7 +17,7 @@ NO, KILL = Request(b"no", b""), Request(b"", b"kill")
 def main(transport: LeapingTransport, config: RunConfig) -> None:
     transport.wait_for_nodes(int(config["devices"]), timeout=GENEROUS_S)
     nodes = transport.nodes()
-    found = {
+    report = {
         "nodes": nodes,
         "echoed": [_echoes(transport, size) for size in SIZES],
         "refused": {
@@ -26,7 +26,7 @@ def main(transport: LeapingTransport, config: RunConfig) -> None:
         "unknown": [(r.node, r.body, r.error) for r in transport.exchange("share", {12345: NO}, GENEROUS_S)],
         "killed": _killed(transport),
     }
-    Path(str(config["out"])).write_text(json.dumps(found))
+    Path(str(config["out"])).write_text(json.dumps(report))
 
 
 def _echoes(transport: GridTransport, size: int) -> list[int]:

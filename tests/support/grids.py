@@ -57,7 +57,7 @@ class FakeGrid(Grid):
         ids = list(message_ids)
         self.largest_pull = max(self.largest_pull, len(ids))
         self.on_pull(ids)
-        return [reply for one in ids for reply in self._replies.pop(one, [])]
+        return [reply for message_id in ids for reply in self._replies.pop(message_id, [])]
 
     def _accept(self, message: Message) -> str:
         message.metadata.__dict__["_message_id"] = identifier = f"message-{next(self._ids)}"

@@ -117,9 +117,9 @@ def running_cluster() -> Iterator[Cluster]:
 
 
 def _binaries() -> Path | None:
-    found = shutil.which("initdb")
+    initdb = shutil.which("initdb")
     packaged = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
-    candidates = [*([Path(found).parent] if found else []), *packaged]
+    candidates = [*([Path(initdb).parent] if initdb else []), *packaged]
     return next((path for path in candidates if (path / "pg_ctl").exists() and (path / "initdb").exists()), None)
 
 

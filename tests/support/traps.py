@@ -79,9 +79,9 @@ def job_of(worker: Worker, number: int, devices: int) -> Job:
     return Job(number, weights, task.mechanism.clip, bytes(32), devices, range(devices))
 
 
-def total(shares: Iterable[PartialSum]) -> tuple[bytes, list[int]]:
-    """The sum of all shares, and who is in it."""
-    found = list(shares)
-    return np.sum([share.sums for share in found], axis=0).tobytes(), sorted(
-        device for share in found for device in share.survivors
+def total(partial_sums: Iterable[PartialSum]) -> tuple[bytes, list[int]]:
+    """The sum of all partial sums, and who is in it."""
+    parts = list(partial_sums)
+    return np.sum([part.sums for part in parts], axis=0).tobytes(), sorted(
+        device for part in parts for device in part.survivors
     )

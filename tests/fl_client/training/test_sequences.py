@@ -24,29 +24,29 @@ def test_numbers_are_what_the_specification_says() -> None:
     expected = [1 + crc32(f"w{word}".encode()) % 99 for word in ("hi", "there", "!!")]
     assert words.dense().tolist() == [[*expected, 0, 0, 0, 0, 0], [0] * 8, [expected[0], *[0] * 7]]
     characters = number_texts(SequenceSpec(unit="characters", vocabulary=50, length=3), ["a ßb"])
-    assert characters.numbers.tolist() == [1 + crc32(f"c{one}".encode()) % 49 for one in "a s"]
+    assert characters.numbers.tolist() == [1 + crc32(f"c{character}".encode()) % 49 for character in "a s"]
 
 
 @given(SPECS, TEXTS)
 def test_sequences_stay_within_vocabulary_and_length(spec: SequenceSpec, texts: list[str]) -> None:
-    found = number_texts(spec, texts)
-    dense = found.dense()
+    sequences = number_texts(spec, texts)
+    dense = sequences.dense()
     assert dense.shape == (len(texts), spec.length)
     assert dense.dtype == np.int64
-    assert found.numbers.size == 0 or 1 <= found.numbers.min() <= found.numbers.max() < spec.vocabulary
+    assert sequences.numbers.size == 0 or 1 <= sequences.numbers.min() <= sequences.numbers.max() < spec.vocabulary
     if spec.unit == "characters":
-        assert np.diff(found.starts).tolist() == [min(len(normalise(text)), spec.length) for text in texts]
+        assert np.diff(sequences.starts).tolist() == [min(len(normalise(text)), spec.length) for text in texts]
 
 
 @given(SPECS, TEXTS, st.data())
 def test_rows_picks_and_between_slices(spec: SequenceSpec, texts: list[str], data: st.DataObject) -> None:
-    found = number_texts(spec, texts)
+    sequences = number_texts(spec, texts)
     if texts:
         chosen = np.array(data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=5)), np.int64)
-        assert found.rows(chosen).dense().tolist() == found.dense()[chosen].tolist()
+        assert sequences.rows(chosen).dense().tolist() == sequences.dense()[chosen].tolist()
     last = data.draw(st.integers(0, len(texts)))
     first = data.draw(st.integers(0, last))
-    assert found.between(first, last).dense().tolist() == found.dense()[first:last].tolist()
+    assert sequences.between(first, last).dense().tolist() == sequences.dense()[first:last].tolist()
 
 
 def test_no_text_shows_in_a_repr() -> None:

@@ -202,12 +202,12 @@ def test_checking_leaves_torch_as_it_was() -> None:
 def test_dropout_follows_from_the_devices_own_randomness() -> None:
     register("own", lambda features: nn.Sequential(nn.Dropout(0.5), nn.Linear(features.buckets, 1)))
     task = learning_task("own", steps=3)
-    trainer, one = LocalTrainer(task), examples([[1.0] * WIDTH, [0.5] * WIDTH], [0, 1])
+    trainer, data = LocalTrainer(task), examples([[1.0] * WIDTH, [0.5] * WIDTH], [0, 1])
     weights = torch.zeros(task.model.dimension).numpy()
 
     def result(seed: int) -> bytes:
         torch.rand(seed + 1)  # what others drew meanwhile
-        return trainer.train(weights, one, SeedTree.root(seed).stream()).delta.tobytes()
+        return trainer.train(weights, data, SeedTree.root(seed).stream()).delta.tobytes()
 
     assert draws(build("own", FEATURES), FEATURES)
     assert not draws(Linear(), FEATURES)

@@ -90,8 +90,8 @@ def autograd_gradients(task: TaskSpec) -> Gradients:
     def gradients(weights: NDArray[np.float64], data: Examples) -> NDArray[np.float64]:
         models.load_flat(module, torch.from_numpy(weights))
         rows, labels = torch.from_numpy(data.features.dense()).double(), torch.from_numpy(data.labels).double()
-        found = [_gradient(module, row, label) for row, label in zip(rows, labels, strict=True)]
-        return np.stack(found)
+        gradients = [_gradient(module, row, label) for row, label in zip(rows, labels, strict=True)]
+        return np.stack(gradients)
 
     return gradients
 
@@ -232,8 +232,8 @@ def test_how_many_messages_there_are_changes_neither_steps_nor_noise(size: int) 
 def test_how_many_messages_there_are_does_not_change_the_normaliser(size: int) -> None:
     task = learning_task(expected_batch=8.0)
     message = crowd(1).features.dense()
-    one, many = (update(task, examples(np.repeat(message, k, axis=0), [1] * k)) for k in (1, size))
-    np.testing.assert_allclose(many, size * one, rtol=1e-5, atol=1e-7)
+    single, many = (update(task, examples(np.repeat(message, k, axis=0), [1] * k)) for k in (1, size))
+    np.testing.assert_allclose(many, size * single, rtol=1e-5, atol=1e-7)
 
 
 def test_same_randomness_same_update() -> None:
@@ -308,7 +308,7 @@ def test_it_trains_without_a_warning(architecture: str, size: int) -> None:
 
 
 def reporting(task: TaskSpec, *names: str) -> TaskSpec:
-    return task.model_copy(update={"statistics": tuple(Statistic(name=one, bound=64.0, share=0.1) for one in names)})
+    return task.model_copy(update={"statistics": tuple(Statistic(name=name, bound=64.0, share=0.1) for name in names)})
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -316,13 +316,13 @@ def test_statistics_are_those_of_the_model_that_was_received(seed: int) -> None:
     """Against NumPy, on the whole data once, whatever the steps draw from it."""
     task, data = reporting(learning_task(steps=5, sampling_rate=0.5), *STATISTICS), crowd(13, seed, scale=0.1)
     weights = np.random.default_rng(seed).normal(0, 1, BUCKETS + 1).astype(np.float32)
-    found = LocalTrainer(task).train(weights, data, stream(seed)).statistics
+    statistics = LocalTrainer(task).train(weights, data, stream(seed)).statistics
     logits = np.hstack([data.features.dense(), np.ones((13, 1))]) @ weights.astype(np.float64)
     losses = np.logaddexp(0, logits) - data.labels * logits
-    assert found["examples"] == 13
-    assert found["loss"] == pytest.approx(losses.sum(), rel=1e-5)
-    assert found["correct"] == ((logits > 0) == (data.labels == 1)).sum()
-    assert 0 < found["correct"] < 13
+    assert statistics["examples"] == 13
+    assert statistics["loss"] == pytest.approx(losses.sum(), rel=1e-5)
+    assert statistics["correct"] == ((logits > 0) == (data.labels == 1)).sum()
+    assert 0 < statistics["correct"] < 13
 
 
 def test_training_is_the_same_with_statistics_as_without() -> None:
@@ -332,8 +332,8 @@ def test_training_is_the_same_with_statistics_as_without() -> None:
 
 def test_a_device_without_messages_reports_zeros() -> None:
     task = reporting(learning_task(), *STATISTICS)
-    found = LocalTrainer(task).train(start_of(task), NOBODY, stream()).statistics
-    assert found == {"examples": 0.0, "loss": 0.0, "correct": 0.0}
+    statistics = LocalTrainer(task).train(start_of(task), NOBODY, stream()).statistics
+    assert statistics == {"examples": 0.0, "loss": 0.0, "correct": 0.0}
 
 
 def test_nothing_is_computed_that_no_task_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,14 +62,14 @@ def test_authority_enrol_and_revoke_by_the_command_line(tmp_path: Path, operator
     public = bytes.fromhex((directory / "authority.pub").read_text())
     assert public.hex() in made.output
 
-    done = call("enrol", "--authority", directory, "--operator", operator, *(one.path for one in devices))
+    done = call("enrol", "--authority", directory, "--operator", operator, *(device.path for device in devices))
     assert done.exit_code == 0, done.output
-    for one in devices:
-        enrolment = one.enrolment()
+    for device in devices:
+        enrolment = device.enrolment()
         enrolment.issued.check(POPULATION, public, int(time.time()))
         assert (enrolment.trust.operator, enrolment.trust.authority) == (OPERATOR, public)
         assert enrolment.policy == DEFAULT_POLICY
-        assert one.keys().identity.public.hex() in done.output
+        assert device.keys().identity.public.hex() in done.output
 
     lost = devices[0].keys().identity.public
     revoked = call("revoke", "--authority", directory, devices[0].path / REQUEST)
@@ -141,7 +141,8 @@ def test_lists_are_numbered_and_never_lose_anybody(authority: Authority) -> None
             in call("revoke", "--authority", authority.path, identity.hex()).output
         )
     assert (
-        "list 5: 3 revoked" in call("revoke", "--authority", authority.path, *(one.hex() for one in identities)).output
+        "list 5: 3 revoked"
+        in call("revoke", "--authority", authority.path, *(identity.hex() for identity in identities)).output
     )
     assert authority.read_list().revoked == set(identities)
 

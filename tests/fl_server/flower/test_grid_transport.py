@@ -133,25 +133,25 @@ def test_a_late_reply_is_never_yielded() -> None:
 def test_errors_written_by_the_superlink_are_matched_to_their_device() -> None:
     grid = FakeGrid({1: lambda message: [superlink_error(message, "node unavailable")], 2: echo})
     replies = list(transport(grid).exchange("input", {1: NOTHING, 2: Request(b"b", b"")}, TIMEOUT))
-    assert sorted(replies, key=lambda one: one.node) == [Reply(1, None, "node unavailable"), Reply(2, b"b")]
+    assert sorted(replies, key=lambda answer: answer.node) == [Reply(1, None, "node unavailable"), Reply(2, b"b")]
 
 
 @pytest.mark.parametrize("body", ["text", 3, [b"x"]])
 def test_a_reply_without_bytes_is_an_error_of_its_device(body: object) -> None:
     grid = FakeGrid({1: lambda message: [reply(message, body)]})
-    assert [(one.body, bool(one.error)) for one in transport(grid).exchange("input", {1: NOTHING}, TIMEOUT)] == [
-        (None, True)
-    ]
+    assert [
+        (answer.body, bool(answer.error)) for answer in transport(grid).exchange("input", {1: NOTHING}, TIMEOUT)
+    ] == [(None, True)]
 
 
 def test_a_reply_without_the_record_is_an_error_of_its_device() -> None:
     grid = FakeGrid({1: lambda message: [Message(RecordDict(), reply_to=message)]})
-    assert [one.body for one in transport(grid).exchange("input", {1: NOTHING}, TIMEOUT)] == [None]
+    assert [answer.body for answer in transport(grid).exchange("input", {1: NOTHING}, TIMEOUT)] == [None]
 
 
 def test_a_device_unknown_to_the_superlink_does_not_hold_up_the_others() -> None:
     replies = list(transport(FakeGrid({1: echo})).exchange("input", TWO, TIMEOUT))
-    assert sorted((one.node, one.body) for one in replies) == [(1, b"a"), (2, None)]
+    assert sorted((answer.node, answer.body) for answer in replies) == [(1, b"a"), (2, None)]
 
 
 def test_an_upload_that_was_broken_off_blocks_neither_the_others_nor_the_deadline() -> None:

@@ -76,10 +76,10 @@ def test_coordinators_that_race_for_the_last_bit_cannot_both_win(where: str) -> 
 
 
 def test_what_one_store_commits_the_other_one_reads(where: str) -> None:
-    one, other = (open_ledger(open_ledger_store(where)) for _ in range(2))
-    receipt = one.reserve(charge_of(1))
-    assert other.find(charge_of(1)) == receipt
-    assert other.entries() == one.entries()
+    first, second = (open_ledger(open_ledger_store(where)) for _ in range(2))
+    receipt = first.reserve(charge_of(1))
+    assert second.find(charge_of(1)) == receipt
+    assert second.entries() == first.entries()
 
 
 def update(url: str) -> None:
@@ -187,10 +187,10 @@ def test_unusable_urls(url: str, message: str) -> None:
 def test_a_ledger_that_somebody_keeps_locked_is_an_error(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(store_module._SETTINGS, "lock_timeout", "200ms")
     monkeypatch.setattr(sqlite, "_LOCK_TIMEOUT_MS", 200)
-    one, other = open_ledger_store(where), open_ledger(open_ledger_store(where))
-    with one.transaction(), pytest.raises(LedgerStoreError, match="lock"):
-        other.reserve(charge_of(1))
-    other.reserve(charge_of(1))
+    first, second = open_ledger_store(where), open_ledger(open_ledger_store(where))
+    with first.transaction(), pytest.raises(LedgerStoreError, match="lock"):
+        second.reserve(charge_of(1))
+    second.reserve(charge_of(1))
 
 
 def test_a_copy_for_reviewers_has_the_same_bytes(where: str, tmp_path: Path) -> None:

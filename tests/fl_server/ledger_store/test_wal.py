@@ -64,9 +64,9 @@ def test_the_log_is_read_to_its_end(wreck: Wreck) -> None:
 def test_a_log_cut_off_anywhere_leaves_an_earlier_ledger(wreck: Wreck, offset: int) -> None:
     lengths = []
     for end in range(32, len(wreck.log) + 1, _FRAME):
-        found = wreck.entries_with(wreck.log[: max(0, end + offset)])
-        assert found == wreck.entries[: len(found)]
-        lengths.append(len(found))
+        entries = wreck.entries_with(wreck.log[: max(0, end + offset)])
+        assert entries == wreck.entries[: len(entries)]
+        lengths.append(len(entries))
     assert lengths == sorted(lengths)
     assert len(set(lengths)) > 3
 
@@ -76,6 +76,6 @@ def test_a_log_with_a_flipped_bit_leaves_an_earlier_ledger(wreck: Wreck) -> None
     for position in range(len(wreck.log) - 1, 32, -1237):
         damaged = bytearray(wreck.log)
         damaged[position] ^= 0x40
-        found = wreck.entries_with(bytes(damaged))
-        assert found == wreck.entries[: len(found)]
-    assert len(found) < len(wreck.entries)
+        entries = wreck.entries_with(bytes(damaged))
+        assert entries == wreck.entries[: len(entries)]
+    assert len(entries) < len(wreck.entries)

@@ -192,12 +192,12 @@ def test_a_revocation_list_that_runs_out_stops_the_run_and_keeps_what_was_releas
 
 @pytest.mark.parametrize("stage", Stage)
 def test_all_devices_are_sent_one_object_and_a_part_of_their_own(bench: Bench, stage: Stage) -> None:
-    """The model is in what they share, so a round holds it once."""
+    """The model is in the part that all are sent, so a round holds it once."""
     bench.coordinator().run(START, lambda: len(bench.watcher.reports) == 1)
     [requests] = [requests for at, requests in bench.transport.sent if at == stage]
-    assert len({id(one.common) for one in requests.values()}) == 1
-    assert all(one.body == one.own + one.common for one in requests.values())
-    own = {one.own for one in requests.values()}
+    assert len({id(request.common) for request in requests.values()}) == 1
+    assert all(request.body == request.own + request.common for request in requests.values())
+    own = {request.own for request in requests.values()}
     assert len(own) == (6 if stage is Stage.INPUT else 1)
     assert (START.tobytes() in requests[0].common) == (stage is Stage.INPUT)
     assert repr(requests[0]) == "Request()"
@@ -227,12 +227,12 @@ def charged_for(record: RoundRecord) -> str:
     """What the ledger should hold, recomputed from the reviewer's log."""
     parts = [
         total_transcript(
-            SignedSurvivors(Members(one.survivors), bytes.fromhex(one.table_digest)).signed_part(
-                bytes.fromhex(one.roster), one.cohort
+            SignedSurvivors(Members(shard.survivors), bytes.fromhex(shard.table_digest)).signed_part(
+                bytes.fromhex(shard.roster), shard.cohort
             ),
-            bytes.fromhex(one.sum_digest),
+            bytes.fromhex(shard.sum_digest),
         )
-        for one in record.shards
+        for shard in record.shards
     ]
     return joint_transcript(parts)
 
@@ -270,7 +270,7 @@ def test_a_shard_that_ends_early_leaves_the_others_sum(sharded: Bench, stage: St
     first = sharded.log()[0]
     charges = [body.charge.transcript for body in sharded.bodies() if isinstance(body, Charged)]
     assert charges[0] == charged_for(first)
-    assert [one.shard for one in first.shards] == ([0, 1] if stage is Stage.UNMASK else [1])
+    assert [shard.shard for shard in first.shards] == ([0, 1] if stage is Stage.UNMASK else [1])
     assert list(first.ended) == ["0"]
     assert stage in first.ended["0"]
     released = sharded.watcher.reports[0].release
@@ -302,7 +302,9 @@ def test_statistics_are_released_with_the_model(tmp_path: Path) -> None:
         return train
 
     counted = tuple(Statistic(name=name, bound=8.0, share=0.1) for name in ("examples", "loss"))
-    fleet = Fleet(task=noiseless_task(rounds=1, statistics=counted), trains={one: reports(one) for one in range(6)})
+    fleet = Fleet(
+        task=noiseless_task(rounds=1, statistics=counted), trains={device: reports(device) for device in range(6)}
+    )
     bench = Bench(tmp_path, fleet)
     bench.coordinator(lose(Stage.INPUT, [5])).run(START)
     released = bench.watcher.reports[0].release

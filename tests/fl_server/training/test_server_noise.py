@@ -60,11 +60,11 @@ def test_the_sum_carries_the_streams_noise_at_the_planned_scale() -> None:
     task = correlated()
     total = totals_of(task, [np.full(DIMENSION, 0.1, np.float32)] * COHORT)
     unit = np.random.default_rng(1).standard_normal(task.length)
-    found = released(task, total, unit) - released(task, total, np.zeros(task.length))
+    added = released(task, total, unit) - released(task, total, np.zeros(task.length))
     mechanism = Mechanism.for_cohort(task, COHORT)
     scale = 4.0 * mechanism.norm_bound / mechanism.scale
     assert scale == pytest.approx(4.0, rel=0.01)
-    np.testing.assert_allclose(found, unit * scale, atol=1e-3)
+    np.testing.assert_allclose(added, unit * scale, atol=1e-3)
 
 
 def test_the_release_lies_on_the_grid_of_the_sum() -> None:
@@ -157,7 +157,7 @@ def test_turns_keep_every_devices_rounds_apart() -> None:
     for number in range(1, 41):
         for device in eligible_devices(plan, devices, number):
             rounds[device].append(number)
-    assert all(len(one) == 10 and set(np.diff(one)) == {4} for one in rounds.values())
+    assert all(len(taken) == 10 and set(np.diff(taken)) == {4} for taken in rounds.values())
     sizes = [len(eligible_devices(plan, devices, number)) for number in range(1, 5)]
     assert sum(sizes) == 200
     assert min(sizes) > 25
