@@ -1,4 +1,4 @@
-"""What the ledger's entries say, and the one way to fold them: used to append, and again by whoever verifies."""
+"""What the ledger's entries say, and the one way to apply them: used to append, and again by whoever verifies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,13 @@ class Charge(Frozen):
 
     @classmethod
     def of(cls, task: TaskSpec, number: int, transcript: str) -> Charge:
-        """For round `number` of the task."""
+        """Make the charge of a round.
+
+        Args:
+            task: the task, as signed.
+            number: the round, counted from 1.
+            transcript: what fixes the sums that unmasking would reveal, hex SHA-256.
+        """
         return cls(
             task=task.id,
             population=task.population,
@@ -47,13 +53,16 @@ class Charge(Frozen):
 class Receipt:
     """Proof that a charge is durably in the ledger; a sum is unmasked and decoded only against one.
 
+    Attributes:
+        charge: what was paid for.
+        entry_hash: RFC 6962 leaf hash, in hex, of the ledger entry that holds the charge.
+
     Raises:
         TypeError: when built by anything but `issue_receipt`.
     """
 
     charge: Charge
     entry_hash: str
-    """Hex RFC 6962 leaf hash of the ledger entry that holds the charge."""
     _token: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +71,7 @@ class Receipt:
 
 
 def issue_receipt(charge: Charge, entry_hash: str) -> Receipt:
-    """For `Ledger.reserve` alone, once the entry is durable: anywhere else it forges a payment."""
+    """Make a receipt. For `Ledger` alone, once the entry is durable: anywhere else it forges a payment."""
     return Receipt(charge, entry_hash, _LEDGER_ONLY)
 
 
@@ -70,6 +79,7 @@ GENESIS = "0" * 64
 """What the first entry names as its predecessor."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""32 bytes in hex."""
 
 
 class LedgerError(RuntimeError):
@@ -107,7 +117,7 @@ class Charged(Frozen):
 
 
 class Released(Frozen):
-    """What a charge paid for."""
+    """A charge led to a release: what it paid for."""
 
     kind: Literal["released"] = "released"
     charge_hash: Digest
@@ -116,7 +126,7 @@ class Released(Frozen):
 
 
 class Abandoned(Frozen):
-    """A charge that led to no release. It still counts: what was unmasked may have been seen."""
+    """A charge led to no release. It still counts: what was unmasked may have been seen."""
 
     kind: Literal["abandoned"] = "abandoned"
     charge_hash: Digest
@@ -125,13 +135,13 @@ class Abandoned(Frozen):
 
 
 class Uncharged(Frozen):
-    """Something that used the population's data and is not in any charge: named, so that no report can forget it."""
+    """The population's data were used outside any charge: named, so that no report can forget it."""
 
     kind: Literal["uncharged"] = "uncharged"
     purpose: Purpose
     what: str = Field(min_length=1, max_length=1000)
     why: str = Field(min_length=1, max_length=1000)
-    """Why it costs nothing, or why its cost is not known."""
+    """Why the use costs nothing, or why its cost is not known."""
 
 
 Body = Annotated[Opened | Charged | Released | Abandoned | Uncharged, Field(discriminator="kind")]
@@ -141,16 +151,25 @@ class Entry(Frozen):
     """One line of the ledger."""
 
     seq: int = Field(ge=0)
+    """Number of the entry, counted from 0."""
     previous: Digest
-    """Leaf hash of the entry before."""
+    """Leaf hash of the entry before, or GENESIS."""
     time: int = Field(ge=0)
-    """Unix time in seconds by the ledger's clock, and never before the entry before."""
+    """Unix time in seconds by the ledger's clock; never less than that of the entry before."""
     body: Body
 
 
 @dataclass
 class Account:
-    """One charge and what became of it."""
+    """One charge and what became of it.
+
+    Attributes:
+        charge: what was asked for.
+        seq: number of the charge's entry.
+        time: of that entry, Unix time in seconds.
+        model_digest: what the charge paid for; None as long as nothing was released.
+        abandoned: whether it led to no release.
+    """
 
     charge: Charge
     seq: int
@@ -164,9 +183,13 @@ class LedgerState:
     """The state after a prefix of the entries.
 
     Attributes:
-        time: of the last entry.
-        accounts: by the leaf hash of the charge's entry, in order.
+        frontier: the Merkle tree of the entries.
+        tail: leaf hash of the last entry.
+        opened: the first entry's body; None before it.
+        time: of the last entry, Unix time in seconds.
+        accounts: charges by the leaf hash of their entry, in order.
         counts: how often each event was charged, whatever became of it.
+        uncharged: uses of the data outside any charge, in order.
         latest: leaf hash of the last charge of each (task, round).
     """
 
@@ -181,19 +204,20 @@ class LedgerState:
 
     @property
     def size(self) -> int:
-        """How many entries were taken."""
+        """Number of entries that were applied."""
         return self.frontier.size
 
     def charged_since(self, time: int) -> Counter[Event]:
-        """What was charged at `time` or later."""
+        """Return how often each event was charged at `time` or later."""
         latest_first = reversed(self.accounts.values())
-        return Counter(one.charge.event for one in takewhile(lambda one: one.time >= time, latest_first))
+        recent = takewhile(lambda account: account.time >= time, latest_first)
+        return Counter(account.charge.event for account in recent)
 
     def apply(self, raw: bytes) -> Entry:
         """Check one entry against the state, and advance.
 
         Raises:
-            LedgerInvalid: naming the entry, when it is malformed, out of place or contradicts an earlier one.
+            LedgerInvalid: when the entry, which is named, is malformed, out of place or contradicts an earlier one.
         """
         entry = self._parsed(raw)
         try:
@@ -248,12 +272,17 @@ class LedgerState:
         self.latest[charge.task, charge.round] = leaf
 
     def is_open(self, charge_hash: str) -> bool:
-        """Neither released nor abandoned."""
+        """Tell whether a charge of this ledger was neither released nor abandoned."""
         account = self.accounts[charge_hash]
         return account.model_digest is None and not account.abandoned
 
     def check_release(self, charge_hash: str, model_digest: str) -> None:
-        """Raises: ReceiptRefused, DoubleRelease."""
+        """Check that a charge may be recorded as having paid for a model.
+
+        Raises:
+            ReceiptRefused: when the charge was abandoned or is not of this ledger.
+            DoubleRelease: when it paid for a model already.
+        """
         account = self._account(charge_hash)
         if account.abandoned:
             raise ReceiptRefused(f"round {account.charge.round}: the charge in entry {account.seq} was abandoned")
@@ -264,7 +293,11 @@ class LedgerState:
             )
 
     def check_abandon(self, charge_hash: str) -> None:
-        """Raises: ReceiptRefused."""
+        """Check that a charge may be recorded as having led to no release.
+
+        Raises:
+            ReceiptRefused: when the charge is settled or not of this ledger.
+        """
         account = self._account(charge_hash)
         if not self.is_open(charge_hash):
             raise ReceiptRefused(f"round {account.charge.round}: the charge in entry {account.seq} is settled")

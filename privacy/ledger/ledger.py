@@ -1,7 +1,7 @@
 """The privacy ledger: a round is charged, durably, before anything of it is unmasked.
 
 Formal guarantee. What `reserve` ever returned a receipt for never costs more than the budget, across crashes, restarts
-and processes that share the store. There are no refunds. The ledger is append-only, hash-chained and a Merkle tree
+and processes with one store. There are no refunds. The ledger is append-only, hash-chained and a Merkle tree
 (RFC 6962), its head signed with Ed25519 at each append; it holds no device ids. What signatures cannot catch: a signer
 who rewrites history that nobody else has a head of, or who shows an old head.
 """
@@ -17,8 +17,7 @@ from pydantic import Field, ValidationError
 from privacy.accounting.accountant import Spend, spend
 from privacy.base.canonical import Frozen
 from privacy.base.errors import what_is_wrong
-from privacy.base.signing import SignatureError, Signer
-from privacy.base.signing import verify as verify_signature
+from privacy.base.signing import SignatureError, Signer, verify as verify_signature
 from privacy.ledger.entries import (
     Abandoned,
     Body,
@@ -72,7 +71,11 @@ class SignedHead(Frozen):
         return cls(size=size, root=root.hex(), signature=signer.sign(_DOMAIN, _head_message(size, root)).hex())
 
     def check_signature(self, public_key: bytes) -> None:
-        """Raises: LedgerInvalid, when the head is not the signer's."""
+        """Check that the head is signed by `public_key`, whatever its entries are.
+
+        Raises:
+            LedgerInvalid: when the signature does not hold.
+        """
         try:
             message = _head_message(self.size, bytes.fromhex(self.root))
             verify_signature(public_key, _DOMAIN, message, bytes.fromhex(self.signature))
@@ -80,7 +83,11 @@ class SignedHead(Frozen):
             raise LedgerInvalid(f"head of {self.size} entries: {error}") from error
 
     def check(self, ledger_state: LedgerState, public_key: bytes) -> None:
-        """Raises: LedgerInvalid, when the head is not the signer's or not of these entries."""
+        """Check that the head is signed by `public_key`, and of the entries behind `ledger_state`.
+
+        Raises:
+            LedgerInvalid: when the signature does not hold, or the head is of other entries.
+        """
         self.check_signature(public_key)
         if self.size != ledger_state.size:
             raise LedgerInvalid(f"head: expected {self.size} entries, got {ledger_state.size}")
@@ -92,15 +99,21 @@ class LedgerTransaction(Protocol):
     """Exclusive access to the stored entries."""
 
     def entries(self, start: int) -> Sequence[bytes]:
-        """The entries from number `start` on."""
+        """Return the entries from number `start` on."""
         ...
 
     def head(self) -> bytes | None:
-        """The head stored with the last entry; None in an empty store."""
+        """Return the head stored with the last entry; None in an empty store."""
         ...
 
     def append(self, seq: int, entry: bytes, head: bytes) -> None:
-        """Add entry number `seq` and the head after it."""
+        """Add an entry and the head after it.
+
+        Args:
+            seq: number of the entry, counted from 0.
+            entry: canonical JSON.
+            head: canonical JSON of the signed head, which replaces that before.
+        """
         ...
 
 
@@ -108,28 +121,29 @@ class LedgerStore(Protocol):
     """Durable storage of one ledger."""
 
     def transaction(self) -> AbstractContextManager[LedgerTransaction]:
-        """Exclusive until its end; durable once it has ended, and without effect when it ends by an exception."""
+        """Begin a transaction: exclusive until its end, then durable, and without effect if it ends by an exception."""
         ...
 
 
 class Ledger:
-    """The one way to a `Receipt`.
+    """The one way to a `Receipt`: a ledger that is opened, or started in an empty store.
 
-    Not to be shared between threads. Same store, signer, clock readings and charges: same bytes.
+    It is for one thread. From the same store, signer, clock readings and charges come the same bytes.
+
+    Args:
+        store: where entries and heads are kept.
+        signer: whose ledger this is.
+        population: whose devices' budget this is.
+        budget: what may be spent.
+        clock: gives Unix time in seconds.
+
+    Raises:
+        LedgerInvalid: when the store holds another signer's, population's or budget's ledger, or a damaged one.
     """
 
     def __init__(
         self, store: LedgerStore, signer: Signer, population: str, budget: Budget, clock: Callable[[], int]
     ) -> None:
-        """Open the ledger, or start it in an empty store.
-
-        Args:
-            population: whose devices' budget this is.
-            clock: Unix time in seconds.
-
-        Raises:
-            LedgerInvalid: when the store holds another signer's, population's or budget's ledger, or a damaged one.
-        """
         self._store, self._signer, self._budget, self._clock = store, signer, budget, clock
         self._state = LedgerState()
         opened = Opened(public_key=signer.public.hex(), population=population, budget=budget)
@@ -145,8 +159,9 @@ class Ledger:
     def reserve(self, charge: Charge) -> Receipt:
         """Pay for a round; call it before unmasking, and unmask only what the receipt's transcript fixes.
 
-        A second call for the same task, round and transcript reveals nothing new and returns the same receipt. With
-        another transcript the open charge is abandoned, and the new one costs as much again.
+        Formal guarantee: when a receipt is returned, its charge is durable and within the budget. A second call for the
+        same task, round and transcript reveals nothing new and returns the same receipt. With another transcript the
+        open charge is abandoned, and the new one costs as much again.
 
         Raises:
             BudgetExhausted: when the charge would exceed the budget; nothing is written.
@@ -164,7 +179,7 @@ class Ledger:
         return issue_receipt(charge, charge_hash)
 
     def find(self, charge: Charge) -> Receipt | None:
-        """The receipt of this very charge if it was made before, whatever became of it; charges nothing."""
+        """Return the receipt of this very charge if it was made before, whatever became of it; nothing is charged."""
         with self._synchronised():
             charged = self._state.latest.get((charge.task, charge.round))
             if charged is None or self._state.accounts[charged].charge != charge:
@@ -172,7 +187,7 @@ class Ledger:
             return issue_receipt(charge, charged)
 
     def released(self, receipt: Receipt, model_digest: str) -> None:
-        """Record which model (hex SHA-256) a charge paid for; again with the same model, nothing happens.
+        """Record which model, by hex SHA-256, a charge paid for; for a second time with that model, nothing happens.
 
         Raises:
             DoubleRelease: when it paid for another model.
@@ -185,7 +200,7 @@ class Ledger:
                 self._append(transaction, Released(charge_hash=receipt.entry_hash, model_digest=model_digest))
 
     def abandoned(self, receipt: Receipt, reason: str) -> None:
-        """Record that a charge led to no release; it stays spent. Again, nothing happens.
+        """Record that a charge led to no release; it stays spent. For a second time, nothing happens.
 
         Raises:
             ReceiptRefused: when the charge was released or is not of this ledger.
@@ -197,14 +212,23 @@ class Ledger:
                 self._append(transaction, Abandoned(charge_hash=receipt.entry_hash, reason=reason))
 
     def spent(self) -> Spend:
-        """What all charges cost together at the budget's delta."""
+        """Return what all charges cost together at the budget's delta.
+
+        Raises:
+            AccountantsDisagree: when no epsilon can be stated.
+        """
         with self._synchronised():
             return spend(self._state.counts, self._budget.delta)
 
     def declare_uncharged(self, purpose: Purpose, what: str, why: str) -> None:
         """Record a use of the population's data that no charge covers; every later report names it.
 
-        Again with the same words, nothing happens.
+        For a second time with the same words, nothing happens.
+
+        Args:
+            purpose: what the data were used for.
+            what: the use, in 1 to 1,000 characters.
+            why: why it costs nothing, or why its cost is not known.
         """
         use = Uncharged(purpose=purpose, what=what, why=why)
         with self._synchronised() as transaction:
@@ -212,12 +236,16 @@ class Ledger:
                 self._append(transaction, use)
 
     def entries(self) -> tuple[bytes, ...]:
-        """All entries, as canonical JSON."""
+        """Return all entries, as canonical JSON."""
         with self._store.transaction() as transaction:
             return tuple(transaction.entries(0))
 
     def head(self) -> SignedHead:
-        """The signed head of all entries."""
+        """Return the signed head of all entries.
+
+        Raises:
+            LedgerInvalid: when the store holds none.
+        """
         with self._store.transaction() as transaction:
             return _parsed_head(transaction.head())
 
@@ -245,7 +273,7 @@ class Ledger:
         transaction.append(entry.seq, raw, head.canonical())
 
     def _now(self) -> int:
-        """A clock that was set back must not let charges leave a window, nor reorder entries."""
+        """Return the time, never before the last entry's: a clock set back must not take charges out of a window."""
         return max(self._clock(), self._state.time)
 
     def _is_replay(self, charge_hash: str, charge: Charge) -> bool:
@@ -259,18 +287,29 @@ def verify(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> tup
     Checked: canonical form, numbers, chain, times, Merkle root, signature, population, each release paid by exactly one
     charge of its own, and the budget after every charge.
 
+    Args:
+        entries: canonical JSON, from the first entry on.
+        head: what the signer stands for.
+        public_key: the signer's, 32 bytes, from a trusted place.
+
     Raises:
-        LedgerInvalid: naming the first entry that is wrong.
+        LedgerInvalid: when an entry is wrong; the message names the first.
         AccountantsDisagree: when the spend cannot be recomputed.
     """
     return _verified(entries, head, public_key)[0]
 
 
 def replay(entries: Sequence[bytes], head: SignedHead, public_key: bytes) -> LedgerState:
-    """`verify`, for what the entries add up to.
+    """Recompute a whole ledger as `verify` does, and return what its entries add up to.
+
+    Args:
+        entries: canonical JSON, from the first entry on.
+        head: what the signer stands for.
+        public_key: the signer's, 32 bytes, from a trusted place.
 
     Raises:
-        LedgerInvalid, AccountantsDisagree: as `verify`.
+        LedgerInvalid: when an entry is wrong; the message names the first.
+        AccountantsDisagree: when the spend cannot be recomputed.
     """
     return _verified(entries, head, public_key)[1]
 

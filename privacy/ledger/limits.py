@@ -37,7 +37,13 @@ class BudgetExhausted(LedgerError):
 
 @dataclass(frozen=True)
 class Limit:
-    """What may be spent over a span of time, and what was charged in it."""
+    """What may be spent over a span of time, and what was charged in it.
+
+    Attributes:
+        span: the time, in words.
+        epsilon: what may be spent; inf for no limit.
+        counts: how often each event was charged.
+    """
 
     span: str
     epsilon: float
@@ -45,24 +51,39 @@ class Limit:
 
 
 def limits(ledger_state: LedgerState, budget: Budget, now: int) -> list[Limit]:
-    """Of the population's life, and of the window that ends at `now` if there is one."""
-    found = [
-        Limit("the population's life", math.inf if budget.epsilon is None else budget.epsilon, ledger_state.counts)
-    ]
-    if budget.window is not None:
-        found.append(_windowed(budget.window, ledger_state.charged_since(now - budget.window.seconds + 1)))
-    return found
+    """Return the limit of the population's life, and that of the window which ends at `now` if there is one.
+
+    Args:
+        ledger_state: what was charged.
+        budget: what may be spent.
+        now: Unix time in seconds.
+    """
+    whole = Limit("the population's life", math.inf if budget.epsilon is None else budget.epsilon, ledger_state.counts)
+    if budget.window is None:
+        return [whole]
+    return [whole, _windowed(budget.window, ledger_state.charged_since(now - budget.window.seconds + 1))]
 
 
 def check_charge(ledger_state: LedgerState, budget: Budget, event: Event, now: int) -> None:
-    """Raises: BudgetExhausted; AccountantsDisagree, when no epsilon can be stated."""
+    """Check that one more event stays within every limit.
+
+    Args:
+        ledger_state: what was charged.
+        budget: what may be spent.
+        event: what is to be charged.
+        now: Unix time in seconds.
+
+    Raises:
+        BudgetExhausted: when it would exceed one.
+        AccountantsDisagree: when no epsilon can be stated.
+    """
     for limit in limits(ledger_state, budget, now):
         if not within(limit.counts + Counter({event: 1}), budget.delta, limit.epsilon):
             raise BudgetExhausted(limit, event, budget)
 
 
 def first_overspent(ledger_state: LedgerState, budget: Budget) -> tuple[Account, Limit] | None:
-    """The first charge with which a limit was exceeded, if there is one.
+    """Return the first charge with which a limit was exceeded, and that limit; None where all were kept.
 
     Raises:
         AccountantsDisagree: when no epsilon can be stated.
@@ -77,7 +98,12 @@ def first_overspent(ledger_state: LedgerState, budget: Budget) -> tuple[Account,
 
 
 def worst_in_window(ledger_state: LedgerState, window: Window, delta: float) -> float:
-    """Epsilon of the costliest window so far.
+    """Return the epsilon of the costliest window so far; 0 before the first charge.
+
+    Args:
+        ledger_state: what was charged.
+        window: its days.
+        delta: between 0 and 1.
 
     Raises:
         AccountantsDisagree: when no epsilon can be stated.
@@ -93,7 +119,7 @@ def _windowed(window: Window, counts: Counter[Event]) -> Limit:
 
 
 def _culprit(accounts: list[Account], epsilon: float, delta: float) -> int:
-    """Epsilon only grows, so the first charge too many can be searched for."""
+    """Return the place of the first charge too many: epsilon only grows, so it can be searched for."""
     events = [account.charge.event for account in accounts]
     too_much = range(len(events))
     return bisect_left(too_much, True, key=lambda last: not within(events[: last + 1], delta, epsilon))
@@ -110,7 +136,7 @@ def _first_in_window(accounts: list[Account], window: Window, delta: float) -> t
 
 
 def _fullest(accounts: list[Account], window: Window) -> Iterator[tuple[Account, Counter[Event]]]:
-    """The windows just before something leaves them, and the last: every other one is part of one of these."""
+    """Yield windows just before something leaves them, and the last: any other window is part of one of these."""
     counts: Counter[Event] = Counter()
     first = 0
     for last, account in enumerate(accounts):
@@ -119,7 +145,7 @@ def _fullest(accounts: list[Account], window: Window) -> Iterator[tuple[Account,
             gone += 1
         if gone > first:
             yield accounts[last - 1], counts.copy()
-            counts -= Counter(one.charge.event for one in accounts[first:gone])
+            counts -= Counter(left.charge.event for left in accounts[first:gone])
             first = gone
         counts[account.charge.event] += 1
     if accounts:

@@ -8,15 +8,16 @@ from functools import reduce
 from privacy.base.canonical import sha256
 
 EMPTY_ROOT = sha256()
+"""Head of the tree without leaves."""
 
 
 def leaf_hash(leaf: bytes) -> bytes:
-    """MTH({leaf}): 32 bytes."""
+    """Return the 32-byte hash of a leaf, MTH({leaf})."""
     return sha256(b"\x00", leaf)
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """The hash of an inner node: 32 bytes."""
+    """Return the 32-byte hash of an inner node over those of its children."""
     return sha256(b"\x01", left, right)
 
 
@@ -37,14 +38,14 @@ class Frontier:
         self.size += 1
 
     def root(self) -> bytes:
-        """The Merkle tree head of the leaves so far: 32 bytes."""
+        """Return the Merkle tree head of the leaves so far: 32 bytes."""
         if not self._roots:
             return EMPTY_ROOT
         return reduce(lambda right, left: node_hash(left, right), reversed(self._roots))
 
 
 def root_of(leaves: Sequence[bytes]) -> bytes:
-    """The Merkle tree head of 32-byte leaf hashes."""
+    """Return the Merkle tree head, 32 bytes, of 32-byte leaf hashes."""
     frontier = Frontier()
     for leaf in leaves:
         frontier.append(leaf)
@@ -52,7 +53,7 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """PATH(index, leaves) of section 2.1.1: at most log2(n) hashes that show leaf `index` to be in the tree.
+    """Return PATH(index, leaves) of section 2.1.1: the hashes that show leaf `index` to be in the tree.
 
     Raises:
         ValueError: when there is no such leaf.
@@ -68,10 +69,16 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
 
 
 def root_by_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
-    """The head of a tree of `size` leaves that `proof` shows to hold `leaf` at `index`.
+    """Return the head of the tree that `proof` shows to hold a leaf; it holds if that is the head known otherwise.
+
+    Args:
+        leaf: hash of the leaf, 32 bytes.
+        index: its place, counted from 0.
+        size: leaves of the tree.
+        proof: what `inclusion_proof` made.
 
     Raises:
-        ValueError: when the proof has not the length of one for this place.
+        ValueError: when the proof's length does not fit the place.
     """
     if not 0 <= index < size:
         raise ValueError(f"index: expected 0 to {size - 1}, got {index}")
@@ -87,7 +94,7 @@ def root_by_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes]
 
 
 def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
-    """PROOF(size, leaves) of section 2.1.2: that the first `size` leaves are still the first.
+    """Return PROOF(size, leaves) of section 2.1.2: that the first `size` leaves are still the first.
 
     Raises:
         ValueError: when the smaller tree is empty or larger than the other.
@@ -98,12 +105,18 @@ def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
 
 
 def roots_by_consistency(root: bytes, size: int, new_size: int, proof: Sequence[bytes]) -> tuple[bytes, bytes]:
-    """The heads of the smaller and the larger tree that `proof` binds together; `root` is the smaller's, as believed.
+    """Return the heads of the smaller and the larger tree that `proof` binds together.
 
     The proof holds if the first is `root` and the second is the larger tree's head.
 
+    Args:
+        root: head of the smaller tree, as believed.
+        size: leaves of the smaller tree.
+        new_size: leaves of the larger tree.
+        proof: what `consistency_proof` made.
+
     Raises:
-        ValueError: when the proof has not the length of one for these sizes.
+        ValueError: when the proof's length does not fit the sizes.
     """
     if not 1 <= size <= new_size:
         raise ValueError(f"size: expected 1 to {new_size}, got {size}")
@@ -111,7 +124,7 @@ def roots_by_consistency(root: bytes, size: int, new_size: int, proof: Sequence[
 
 
 def _subproof(leaves: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]:
-    """`whole`: the subtree is the smaller tree itself, whose head the verifier has."""
+    """Return SUBPROOF of section 2.1.2; `whole` where the subtree is the smaller tree, whose head the verifier has."""
     if size == len(leaves):
         return [] if whole else [root_of(leaves)]
     split = _split(len(leaves))
@@ -143,5 +156,5 @@ def _check_used_up(proof: Sequence[bytes]) -> None:
 
 
 def _split(size: int) -> int:
-    """The largest power of two below `size`."""
+    """Return the largest power of two below `size`."""
     return 1 << ((size - 1).bit_length() - 1)

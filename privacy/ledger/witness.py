@@ -30,16 +30,24 @@ class Checkpoint(Frozen):
 
     schema_id: Literal["havenfl/checkpoint/1"] = "havenfl/checkpoint/1"
     ledger_key: Digest
-    """Of the ledger's signer: Ed25519, in hex."""
+    """Ed25519 public key of the ledger's signer, in hex."""
     head: SignedHead
     time: int = Field(ge=0)
-    """When it was cosigned, by the witness's clock: Unix time in seconds."""
+    """When the head was cosigned, by the witness's clock: Unix time in seconds."""
     witness: Digest
-    """The witness's Ed25519 public key, in hex."""
+    """Ed25519 public key of the witness, in hex."""
     signature: str = Field(pattern=r"^[0-9a-f]{128}$")
 
     def check(self, witness: bytes, ledger_key: bytes) -> None:
-        """Raises: WitnessError, when this is not by that witness, or not of the ledger of that key."""
+        """Check who cosigned, and whose ledger it is.
+
+        Args:
+            witness: the witness's public key, 32 bytes.
+            ledger_key: that of the ledger's signer.
+
+        Raises:
+            WitnessError: when this is not by that witness, or not of the ledger of that key.
+        """
         if (self.witness, self.ledger_key) != (witness.hex(), ledger_key.hex()):
             raise WitnessError(
                 f"checkpoint: expected witness {witness.hex()[:16]} and ledger key {ledger_key.hex()[:16]}, "
@@ -52,15 +60,19 @@ class Checkpoint(Frozen):
             raise WitnessError(f"checkpoint: {error}") from error
 
     def check_extended(self, entries: Sequence[bytes]) -> None:
-        """Raises: WitnessError, when the entries do not begin with all that this checkpoint covers."""
+        """Check that a ledger's entries begin with all that this checkpoint covers.
+
+        Raises:
+            WitnessError: when they do not.
+        """
         size = self.head.size
         if len(entries) < size:
             raise WitnessError(f"checkpoint: witnessed {size} entries, but the ledger has only {len(entries)}")
-        found = root_of([leaf_hash(entry) for entry in entries[:size]]).hex()
-        if found != self.head.root:
+        root = root_of([leaf_hash(entry) for entry in entries[:size]]).hex()
+        if root != self.head.root:
             raise WitnessError(
                 f"checkpoint: witnessed root {self.head.root[:16]} over {size} entries, but the ledger has "
-                f"{found[:16]}: its past was rewritten"
+                f"{root[:16]}: its past was rewritten"
             )
 
 
@@ -71,7 +83,10 @@ def cosign(
 
     Args:
         last: what this witness cosigned last of this ledger; None only the first time.
+        head: what is to be cosigned.
         proof: `privacy.ledger.merkle.consistency_proof` from `last` to `head`; empty the first time.
+        ledger_key: public key of the ledger's signer, 32 bytes.
+        witness: who cosigns.
         time: the witness's clock, Unix time in seconds.
 
     Raises:

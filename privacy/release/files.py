@@ -28,7 +28,7 @@ STATEMENT_FILE = "statement.dsse.json"
 
 
 def pack_tensors(weights: NDArray[np.float32], model: ModelSpec) -> bytes:
-    """float32[d] as named tensors."""
+    """Return the safetensors file of a flat vector, float32[d], cut into the model's named tensors."""
     ends = np.cumsum([parameter.size for parameter in model.parameters])
     pieces = np.split(weights, ends[:-1])
     named = zip(model.parameters, pieces, strict=True)
@@ -36,13 +36,18 @@ def pack_tensors(weights: NDArray[np.float32], model: ModelSpec) -> bytes:
 
 
 def unpack_tensors(data: bytes, model: ModelSpec) -> NDArray[np.float32]:
-    """The flat vector, float32[d], of what `pack_tensors` made."""
+    """Return the flat vector, float32[d], of a safetensors file that `pack_tensors` made.
+
+    Raises:
+        KeyError: when a tensor of the model is missing.
+        safetensors.SafetensorError: when it is no such file.
+    """
     tensors = load(data)
     return np.concatenate([tensors[parameter.name].reshape(-1) for parameter in model.parameters])
 
 
 def model_digest(weights: NDArray[np.float32]) -> str:
-    """What a ledger records of a released model: hex SHA-256 of its flat vector, little-endian float32."""
+    """Return what a ledger records of a released model: hex SHA-256 of its flat vector, little-endian float32."""
     return sha256(weights.astype("<f4").tobytes()).hex()
 
 
@@ -52,7 +57,16 @@ _PREDICATE_TYPE = "urn:havenfl:release:1"
 
 
 def sign_statement(digests: Mapping[str, str], predicate: Mapping[str, Any], signer: Signer) -> bytes:
-    """A DSSE envelope that binds file names to hex SHA-256 digests, and says `predicate` about them."""
+    """Sign a release's in-toto statement.
+
+    Args:
+        digests: hex SHA-256 of the release's files, by name.
+        predicate: what is said about them, JSON.
+        signer: who says it.
+
+    Returns:
+        A DSSE envelope, canonical JSON.
+    """
     subjects = [{"name": name, "digest": {"sha256": digests[name]}} for name in sorted(digests)]
     statement = {
         "_type": _STATEMENT_TYPE,
@@ -65,10 +79,10 @@ def sign_statement(digests: Mapping[str, str], predicate: Mapping[str, Any], sig
 
 
 def open_statement(envelope: bytes, public_key: bytes) -> tuple[dict[str, str], dict[str, Any]]:
-    """The digests and the predicate of a statement that `public_key` signed.
+    """Return the digests and the predicate of a statement that `public_key` signed.
 
     Raises:
-        SignatureError: when it is not such a statement, to the byte: what the signature does not cover is not free.
+        SignatureError: when it is no such statement, to the byte: what the signature does not cover is not free.
     """
     try:
         outer = json.loads(envelope)
@@ -98,6 +112,6 @@ def _envelope(payload: bytes, signature: bytes, public_key: bytes) -> bytes:
 
 
 def _pre_authentication(payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding, version 1."""
+    """Return the payload in DSSE's pre-authentication encoding, version 1."""
     kind = PAYLOAD_TYPE.encode()
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)

@@ -24,11 +24,14 @@ class Release:
     Attributes:
         values: float32[d], the sum of the clipped updates plus noise, in the units of the model's weights.
         statistics: noisy sums of the devices' statistics, by name.
-        statistics_noise_std: lower bound of the standard deviation of each one's noise.
+        statistics_noise_std: lower bound of the standard deviation of each statistic's noise, by name.
         within_clip: noisy sum over the devices of 1/2 for an update within the clip and -1/2 for another; None where
             the clip does not adapt.
+        survivors: devices in the sum.
+        cohort: devices that shared keys, of all shards in the sum.
         noise_std: lower bound of the noise's standard deviation per coordinate, from the honest survivors alone.
-        noise_multiplier: the same over the sensitivity: what the charge may count on.
+        noise_multiplier: that noise over the sensitivity: what the charge may count on.
+        receipt: of the charge that paid for it.
     """
 
     values: NDArray[np.float32] = field(repr=False)
@@ -51,9 +54,13 @@ def release(
 ) -> Release:
     """Decode the sum of a round's shards, which the ledger has charged together.
 
+    Formal guarantee: only sums that the receipt's transcript fixes are decoded.
+
     Args:
         task: as it is in this round: `TaskSpec.with_clip` where the clip adapts.
+        totals: the shards' sums.
         charged: the transcripts of all shards that the receipt is for; some may have ended without a total.
+        receipt: the ledger's, for the charge.
         noise: float64[length], the round's correlated noise before scaling, if the task's server adds it.
 
     Raises:
@@ -76,7 +83,10 @@ def release(
         multiplier = task.mechanism.noise_multiplier
     summed = shards[0].decode(whole)
     dimension, count = task.model.dimension, len(task.statistics)
-    units = {one.name: task.mechanism.clip * one.sensitivity_fraction / one.bound for one in task.statistics}
+    units = {
+        statistic.name: task.mechanism.clip * statistic.sensitivity_fraction / statistic.bound
+        for statistic in task.statistics
+    }
     measured = zip(units.items(), summed[dimension : dimension + count], strict=True)
     return Release(
         values=summed[:dimension].astype(np.float32),

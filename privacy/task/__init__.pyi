@@ -26,6 +26,7 @@ from .task import (
     ModelSpec as ModelSpec,
     ParameterSpec as ParameterSpec,
     SequenceSpec as SequenceSpec,
+    SimulationOnly as SimulationOnly,
     Statistic as Statistic,
     TaskError as TaskError,
     TaskSpec as TaskSpec,

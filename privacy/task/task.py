@@ -247,7 +247,7 @@ class TaskSpec(Frozen):
     version: Literal[1] = 1
     name: str = Field(min_length=1, max_length=64)
     population: str = Field(min_length=1, max_length=64)
-    """Whose devices these are; all tasks of a population share one ledger and one budget."""
+    """Whose devices these are; all tasks of a population have one ledger and one budget."""
     purpose: Purpose = "training"
     model: ModelSpec
     features: InputSpec

@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from privacy.accounting.events import BoundedGaussian, Event
 from privacy.base.canonical import canonical_json
@@ -176,13 +175,13 @@ def test_the_same_inputs_give_the_same_bytes() -> None:
 
 def test_two_ledgers_over_one_store_see_each_other() -> None:
     store = MemoryStore()
-    one, two = opened(store), opened(store)
-    one.reserve(charge(1))
-    two.reserve(charge(2))
-    one.reserve(charge(3))
-    assert one.spent() == two.spent()
-    assert kinds(two) == ["opened", "charge", "charge", "charge"]
-    check(one)
+    first, second = opened(store), opened(store)
+    first.reserve(charge(1))
+    second.reserve(charge(2))
+    first.reserve(charge(3))
+    assert first.spent() == second.spent()
+    assert kinds(second) == ["opened", "charge", "charge", "charge"]
+    check(first)
 
 
 def test_a_store_of_another_budget_or_signer_is_refused() -> None:

@@ -6,8 +6,7 @@ import itertools
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from privacy.accounting.accountant import spend
 from privacy.accounting.events import BoundedGaussian, Event
@@ -87,7 +86,7 @@ def test_verification_finds_the_fullest_window(steps: list[tuple[int, Event]], d
         ledger.reserve(charge(number, event=event))
     ledger_state = LedgerState()
     for raw in ledger.entries():
-        ledger_state.take(raw)
+        ledger_state.apply(raw)
     costs = [
         spend(
             [event for at, (_, event) in zip(times, steps, strict=True) if end - days * DAY < at <= end], 1e-6
@@ -96,5 +95,5 @@ def test_verification_finds_the_fullest_window(steps: list[tuple[int, Event]], d
     ]
     worst = max(costs, default=0.5)
     for limit, over in ((worst, False), (worst - 0.01, bool(steps))):
-        found = first_overspent(ledger_state, Budget(delta=1e-6, window=Window(epsilon=limit, days=days)))
-        assert (found is not None) == over
+        overspent = first_overspent(ledger_state, Budget(delta=1e-6, window=Window(epsilon=limit, days=days)))
+        assert (overspent is not None) == over

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from privacy.ledger.merkle import (
     Frontier,
@@ -85,8 +84,8 @@ def test_no_proof_joins_a_changed_past(sizes: tuple[int, int], data: st.DataObje
     leaves = hashed(new)
     changed = data.draw(st.integers(0, old - 1))
     rewritten = [*leaves[:changed], leaf_hash(b"rewritten"), *leaves[changed + 1 :]]
-    found = roots_by_consistency(root_of(leaves[:old]), old, new, consistency_proof(rewritten, old))
-    assert found != (root_of(leaves[:old]), root_of(rewritten))
+    heads = roots_by_consistency(root_of(leaves[:old]), old, new, consistency_proof(rewritten, old))
+    assert heads != (root_of(leaves[:old]), root_of(rewritten))
 
 
 @pytest.mark.parametrize(("size", "new"), [(0, 4), (5, 4)])

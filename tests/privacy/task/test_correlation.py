@@ -44,7 +44,8 @@ def patterns(rounds: int, separation: int, participations: int) -> Iterator[tupl
 def worst(encoder: NDArray[np.float64], separation: int, participations: int) -> float:
     """By the definition: the encoder's columns of a pattern, added."""
     rounds = encoder.shape[1]
-    return max(float(np.sum(encoder[:, list(one)].sum(1) ** 2)) for one in patterns(rounds, separation, participations))
+    taken = patterns(rounds, separation, participations)
+    return max(float(np.sum(encoder[:, list(pattern)].sum(1) ** 2)) for pattern in taken)
 
 
 def toeplitz(column: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,8 +71,8 @@ def test_banded_against_every_pattern(schedule: tuple[int, int, int], falling: l
     rounds, separation, participations = schedule
     correlation = BandedToeplitz(coefficients=(1.0, *sorted(falling, reverse=True)))
     expected = worst(toeplitz(toeplitz_coefficients(correlation, rounds)), separation, participations)
-    found = squared_sensitivity(correlation, *schedule)
-    assert expected <= found <= expected * (1 + 1e-8)
+    squared = squared_sensitivity(correlation, *schedule)
+    assert expected <= squared <= expected * (1 + 1e-8)
 
 
 @given(SCHEDULES, st.lists(st.tuples(st.floats(0.01, 0.3), st.floats(0, 0.99)), min_size=1, max_size=3))
@@ -83,8 +84,8 @@ def test_blt_against_every_pattern(schedule: tuple[int, int, int], buffers: list
     for place in range(1, rounds):
         assert column[place] == pytest.approx(sum(w * d ** (place - 1) for w, d in buffers))
     expected = worst(toeplitz(column), separation, participations)
-    found = squared_sensitivity(correlation, *schedule)
-    assert expected <= found <= expected * (1 + 1e-8)
+    squared = squared_sensitivity(correlation, *schedule)
+    assert expected <= squared <= expected * (1 + 1e-8)
 
 
 @given(SCHEDULES)
@@ -131,8 +132,8 @@ def test_rounding_never_hides_sensitivity(separation: int, participations: int, 
     taken = range(0, rounds, separation)[:participations]
     changed = [sum(column[row - place] for place in taken if row >= place) for row in range(rounds)]
     exact = sum(value**2 for value in changed)
-    found = Fraction(squared_sensitivity(correlation, rounds, separation, participations))
-    assert exact <= found <= exact * Fraction(1 + 1e-8)
+    squared = Fraction(squared_sensitivity(correlation, rounds, separation, participations))
+    assert exact <= squared <= exact * Fraction(1 + 1e-8)
 
 
 @pytest.mark.parametrize("participations", [33, 100, 157])

@@ -136,6 +136,7 @@ def test_bytes_and_identity_have_no_block_for_simulations(task: TaskSpec, body: 
             r"trusted_aggregator\n  Input should be a valid boolean",
         ),
         (b'"fleet":null', b'"fleet":NaN', r"fleet\n  Input should be"),
+        (b'"corrupt_share"', b'"corrupt_fraction"', r"corrupt_fraction\n  Extra inputs"),
         (b'"epsilon":8', b'"epsilon":NaN', r"epsilon\n  Input should be a finite number"),
         (b"{", b"[", "Invalid JSON"),
         (SIGNED[64:], b"[]", "Input should be an object"),
