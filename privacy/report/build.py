@@ -47,13 +47,13 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the ledger does not hold.
+    """What a report says and the ledger does not hold.
 
     Attributes:
         rounds: realised sizes; left out of the report where the claim needs them secret.
-        least_noise_multiplier: over the released rounds, from the devices assumed honest; None before a release.
-        versions: of what ran, by name.
-        audits: of this run's release and of the code that made it.
+        least_noise_multiplier: smallest of the released rounds, from the devices assumed honest; None before a release.
+        versions: version of each thing that ran, by name.
+        audits: attacks on this run's release and on the code that made it.
     """
 
     rounds: Sequence[RoundCounts] = ()
@@ -66,6 +66,13 @@ def build_report(
     task: TaskSpec, entries: Sequence[bytes], head: SignedHead, public_key: bytes, facts: RunFacts
 ) -> EpsilonReport:
     """Verify the ledger, recompute every figure from it, and say what they mean.
+
+    Args:
+        task: what the report is about.
+        entries: the whole ledger, canonical JSON.
+        head: what the ledger's signer stands for.
+        public_key: the signer's, 32 bytes, from a trusted place.
+        facts: what the ledger does not hold.
 
     Raises:
         LedgerInvalid: when the ledger does not verify under `public_key`.

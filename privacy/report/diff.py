@@ -10,16 +10,17 @@ from privacy.base.canonical import canonical_json, sha256
 from privacy.report.model import EpsilonReport
 
 _LONG = frozenset({"spend.device.by_charge", "spend.device.curve", "participation.realised"})
-"""Compared as wholes: a line a number would bury the rest."""
+"""Places compared as wholes: a line a number would bury the rest."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One figure or sentence that differs.
+    """A figure or sentence that differs.
 
     Attributes:
         place: its path in the JSON, with dots.
-        before, after: None where there was nothing.
+        before: what stood there; None for nothing.
+        after: what stands there now; None for nothing.
     """
 
     place: str
@@ -28,7 +29,7 @@ class Change:
 
 
 def diff_reports(before: EpsilonReport, after: EpsilonReport) -> list[Change]:
-    """Every difference, in the order of the report; none for equal reports."""
+    """Return every difference, in the order of the report; none for equal reports."""
     old, new = (dict(_leaves(report.model_dump(mode="json"), "")) for report in (before, after))
     places = [*old, *(place for place in new if place not in old)]
     return [Change(place, old.get(place), new.get(place)) for place in places if old.get(place) != new.get(place)]

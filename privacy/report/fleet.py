@@ -44,12 +44,17 @@ _DRAWN = (
 
 
 def extrapolated(task: TaskSpec, fleet: Fleet) -> str:
-    """What was done to the noise, in words."""
+    """Say in words what was done to the noise of a simulation that stands for a fleet."""
     return _EXTRAPOLATED.format(**_sizes(task, fleet))
 
 
 def extrapolation_part(task: TaskSpec, fleet: Fleet, own: Sequence[Account]) -> ExtrapolationPart:
-    """What the charged rounds would have cost a device of the fleet.
+    """State what the charged rounds would have cost a device of the fleet.
+
+    Args:
+        task: the simulation's.
+        fleet: what it stands for.
+        own: the task's charges, in order.
 
     Raises:
         AccountantsDisagree: when no epsilon can be stated.

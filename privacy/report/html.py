@@ -35,7 +35,7 @@ class _Chart:
     y_ticks: tuple[_Tick, ...]
     budget_y: float | None
     mark: Point | None
-    """Where the claim lies."""
+    """Place of the claim."""
     x_title: str
     width: float = _WIDTH
     height: float = _HEIGHT
@@ -45,7 +45,7 @@ class _Chart:
 
 
 def render_html(report: EpsilonReport) -> str:
-    """One HTML page without scripts or outside references; `report` is all it is drawn from."""
+    """Draw a report as an HTML page without scripts or outside references, from nothing but `report`."""
     environment = Environment(
         loader=PackageLoader("privacy.report", "."),
         autoescape=True,
@@ -61,7 +61,7 @@ def render_html(report: EpsilonReport) -> str:
 
 
 def _by_charge(report: EpsilonReport) -> _Chart | None:
-    """None when there is nothing finite to draw."""
+    """Draw epsilon after each charge; None when there is nothing finite to draw."""
     values = [float(value) for value in report.spend.device.by_charge]
     if not values or not math.isfinite(values[-1]):
         return None
@@ -72,7 +72,7 @@ def _by_charge(report: EpsilonReport) -> _Chart | None:
 
 
 def _by_delta(report: EpsilonReport) -> _Chart | None:
-    points = [(math.log10(float(one.delta)), float(one.epsilon)) for one in report.spend.device.curve]
+    points = [(math.log10(float(point.delta)), float(point.epsilon)) for point in report.spend.device.curve]
     finite = [point for point in points if math.isfinite(point[1])]
     if len(finite) < 2:
         return None
@@ -110,7 +110,7 @@ def _chart(
 
 
 def _scale(largest: float) -> list[float]:
-    """Round numbers from 0 to at least `largest`, three to six of them."""
+    """Return three to six round numbers from 0 to at least `largest`."""
     step = _round_step(max(largest, 1e-4) / 4)
     return [step * count for count in range(math.ceil(max(largest, 1e-4) / step - 1e-9) + 1)]
 
@@ -121,13 +121,13 @@ def _round_steps(count: int) -> list[int]:
 
 
 def _round_step(least: float) -> float:
-    """The smallest of 1, 2, 2.5, 5 times a power of ten that is not below `least`."""
+    """Return the smallest of 1, 2, 2.5, 5 times a power of ten that is not below `least`."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= least * (1 - 1e-9))
 
 
 def _superscript(number: str) -> str:
-    """Any number as a power of ten, for text inside SVG."""
+    """Write any number as a power of ten, for text inside SVG."""
     mantissa, exponent = f"{float(number):e}".split("e")
     mantissa = mantissa.rstrip("0").rstrip(".")
     power = "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
@@ -135,7 +135,7 @@ def _superscript(number: str) -> str:
 
 
 def _power(number: str) -> Markup:
-    """A small number as a power of ten, the way people write it."""
+    """Write a small number as a power of ten, the way people write it."""
     if not 0 < float(number) < _SMALL:
         return Markup.escape(number)
     mantissa, _, exponent = f"{Decimal(number):e}".partition("e")
@@ -145,5 +145,5 @@ def _power(number: str) -> Markup:
 
 
 def _short(number: str) -> str:
-    """To six digits: the JSON has all of them."""
+    """Write a number to six digits: the JSON has all of them."""
     return f"{Decimal(number):.6g}" if math.isfinite(float(number)) else "∞"

@@ -18,6 +18,7 @@ from privacy.ledger.ledger import SignedHead
 from privacy.task.task import Purpose
 
 Number = Annotated[str, Field(pattern=r"^(inf|\d+(\.\d+)?(e[+-]?\d+)?)$")]
+"""A figure as a decimal string, or `inf`."""
 
 
 class TrustAssumption(Frozen):
@@ -26,11 +27,11 @@ class TrustAssumption(Frozen):
     party: str
     trusted_to: str
     otherwise: str
-    """What is lost if they do not."""
+    """What is lost if the party is not what it is trusted to be."""
 
 
 class Claim(Frozen):
-    """The headline."""
+    """The headline of a report: what is claimed, of whom, and against whom."""
 
     statement: str
     unit: str
@@ -49,7 +50,7 @@ class MechanismPart(Frozen):
     name: str
     dimension: int
     clip: Number
-    """L2 bound of a device's update; of the first round, if it adapts."""
+    """L2 bound of a device's update; that of the first round, if it adapts."""
     clip_adapts: bool
     statistics: tuple[str, ...]
     """What devices add to their update, inside the same noise; `noise_multiplier` counts on both."""
@@ -60,7 +61,7 @@ class MechanismPart(Frozen):
 
 
 class RoundCounts(Frozen):
-    """Sizes of one round: counts, never who."""
+    """Sizes of a round: counts, never who."""
 
     round: int = Field(ge=1)
     cohort: int = Field(ge=0)
@@ -85,11 +86,11 @@ class ParticipationPart(Frozen):
     rounds_abandoned: int
     realised: tuple[RoundCounts, ...] | None
     withheld: str | None
-    """Why `realised` is missing."""
+    """Why `realised` is missing; None where it is there."""
 
 
 class AtDelta(Frozen):
-    """One point of the privacy curve."""
+    """A point of the privacy curve."""
 
     delta: Number
     epsilon: Number
@@ -137,7 +138,7 @@ class WindowSpend(Frozen):
     days: int
     limit: Number
     epsilon: Number
-    """Of the costliest window so far."""
+    """Epsilon of the costliest window so far."""
 
 
 class SpendPart(Frozen):
@@ -149,21 +150,21 @@ class SpendPart(Frozen):
 
 
 class EventCount(Frozen):
-    """One kind of round, and how often it was charged."""
+    """A kind of round, and how often it was charged."""
 
     event: Event
     times: int = Field(ge=1)
 
 
 class PurposeCount(Frozen):
-    """What rounds were run for."""
+    """A purpose of rounds, and how many were charged for it."""
 
     purpose: Purpose
     charges: int = Field(ge=1)
 
 
 class UnchargedUse(Frozen):
-    """What used the population's data outside any charge, by the ledger's own word."""
+    """A use of the population's data outside any charge, by the ledger's own word."""
 
     purpose: Purpose
     what: str
@@ -209,29 +210,29 @@ class ExtrapolationPart(Frozen):
     min_survivors: int
     shards: int
     noise_multiplier: Number
-    """That of the fleet; the simulation's own is in `mechanism`, scaled so that the averages have the same noise."""
+    """Noise multiplier of the fleet; the simulation's is in `mechanism`, scaled so that averages have equal noise."""
     budget_epsilon: Number | None
     events: tuple[EventCount, ...]
-    """What the charged rounds would have been charged as there, enough for anyone to recompute epsilon."""
+    """What the charged rounds would have been charged as in the fleet, enough for anyone to recompute epsilon."""
     spend: DeviceSpend
 
 
 class AuditPart(Frozen):
-    """One attack on the mechanism as it ran, or on the code that ran."""
+    """An attack on the mechanism as it ran, or on the code that ran."""
 
     name: str
     statement: str
     trials: int = Field(ge=1)
     confidence: Number
     basis: str | None
-    """Whose theorem `epsilon_bound` is."""
+    """Whose theorem gives `epsilon_bound`."""
     epsilon_bound: Number | None
-    """Certified: the true epsilon is at least this, but for 1 - confidence. It can refute the claim, never prove it."""
+    """Certified lower bound of the true epsilon, but for 1 - confidence. It can refute the claim, never prove it."""
     basis_any: str | None
     epsilon_bound_any: Number | None
-    """Certified as well, and with no assumption on the mechanism: a looser bound."""
+    """Certified lower bound of the true epsilon with no assumption on the mechanism, hence looser."""
     epsilon_estimate: Number | None
-    """An estimate, and no bound."""
+    """Estimate of the true epsilon, and no bound."""
     epsilon_claimed: Number
     delta: Number
     passed: bool
@@ -252,7 +253,7 @@ class Provenance(Frozen):
     ledger_head: SignedHead
     ledger_key: Digest
     last_entry: str
-    """Time of the ledger's last entry."""
+    """Time of the ledger's last entry, ISO 8601 in UTC."""
     model_digest: Digest | None
     versions: dict[str, str]
 
@@ -264,7 +265,7 @@ class EpsilonReport(Frozen):
     hypothetical: bool
     """True when the noise can be recomputed, so that the claim only says what real randomness would have given."""
     claim: Claim
-    """Of the run itself, with the noise that it really had."""
+    """Claim of the run itself, with the noise that it really had."""
     extrapolation: ExtrapolationPart | None
     mechanism: MechanismPart
     participation: ParticipationPart
@@ -279,5 +280,5 @@ class EpsilonReport(Frozen):
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of the report, as shipped in `epsilon-report.schema.json`."""
+    """Return the JSON Schema of the report, as shipped in `epsilon-report.schema.json`."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **EpsilonReport.model_json_schema()}

@@ -13,7 +13,7 @@ from privacy.report.words import AGGREGATOR
 
 _ASK = "To be stated by the data curator."
 _MODEL = "Federated"
-"""Of the registry's deployment models: noise from devices or the server, updates seen by nobody but in sums."""
+"""The registry's deployment model with noise from devices or the server, and updates seen by nobody but in sums."""
 
 
 class NoDeployment(ValueError):
@@ -21,12 +21,12 @@ class NoDeployment(ValueError):
 
 
 def registry_entry(report: EpsilonReport, curator: str | None = None) -> dict[str, Any]:
-    """The registry's record of this deployment; `curator` is who answers for the data.
+    """Return the registry's record of a deployment, JSON; `curator` is who answers for the data.
 
     Raises:
         NoDeployment: when the report is extrapolated, or of a simulated aggregator that sees updates.
     """
-    if any(one.party == AGGREGATOR for one in report.claim.trust):
+    if any(assumption.party == AGGREGATOR for assumption in report.claim.trust):
         raise NoDeployment("expected a report of what was deployed, got one of a simulation with a trusted aggregator")
     if report.extrapolation is not None:
         raise NoDeployment(
@@ -71,7 +71,7 @@ def _variant(report: EpsilonReport) -> dict[str, Any]:
 
 
 def _loss(report: EpsilonReport) -> dict[str, Any]:
-    """In numbers, as the registry wants them; one that is infinite is left out, for JSON has none."""
+    """Return the privacy loss in numbers, as the registry wants them; infinity is left out, for JSON has none."""
     device = report.spend.device
     stated = {"epsilon": report.claim.epsilon, "delta": report.claim.delta, "rho": device.rho}
     return {
@@ -85,7 +85,10 @@ def _loss(report: EpsilonReport) -> dict[str, Any]:
 
 
 def _model(report: EpsilonReport) -> dict[str, Any]:
-    trusted = [f"{one.party}: {one.trusted_to} Otherwise: {one.otherwise}" for one in report.claim.trust]
+    trusted = [
+        f"{assumption.party}: {assumption.trusted_to} Otherwise: {assumption.otherwise}"
+        for assumption in report.claim.trust
+    ]
     part = report.participation
     return {
         "model_name": _MODEL,
@@ -99,7 +102,7 @@ def _model(report: EpsilonReport) -> dict[str, Any]:
 
 
 def _accounting(report: EpsilonReport) -> dict[str, Any]:
-    tuned = next((one.charges for one in report.composition.purposes if one.purpose == "tuning"), 0)
+    tuned = next((count.charges for count in report.composition.purposes if count.purpose == "tuning"), 0)
     return {
         "post_processing": "Models are computed from released sums, and from nothing else of the devices.",
         "composition": f"{report.composition.statement} Of the charges, {tuned} were for tuning.",

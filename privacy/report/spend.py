@@ -13,13 +13,14 @@ from privacy.report import words
 from privacy.report.model import AtDelta, DeviceSpend
 
 _STATED = tuple(Decimal(factor) for factor in ("0.01", "0.1", "1", "10"))
+"""Deltas of the table, as factors of the task's."""
 _DRAWN = tuple(Decimal(f"{digits}e{power}") for power in range(-6, 2) for digits in (1, 3))
-"""Times the task's delta."""
+"""Deltas of the curve, as factors of the task's."""
 _UP = Context(prec=3, rounding=ROUND_CEILING)
 
 
 def device_spend(events: Sequence[Event], device: Spend) -> DeviceSpend:
-    """What the events, in order, cost together and on the way; `device` is what they were found to cost."""
+    """State what the events, in order, cost together and on the way; `device` is what they were found to cost."""
     counts = Counter(events)
     return DeviceSpend(
         epsilon=number(device.epsilon),
@@ -50,7 +51,7 @@ def _points(counts: Counter[Event], deltas: Sequence[float]) -> tuple[AtDelta, .
 
 
 def number(value: float) -> str:
-    """The shortest decimal that is exactly this float."""
+    """Write the shortest decimal that is exactly this float; `inf` for infinity."""
     return "inf" if math.isinf(value) else repr(float(value)).removesuffix(".0")
 
 
@@ -59,5 +60,5 @@ def _ceiling(value: float) -> float:
 
 
 def _short(value: float) -> str:
-    """Three significant digits, rounded up."""
+    """Write three significant digits, rounded up."""
     return "inf" if math.isinf(value) else number(float(_UP.create_decimal(repr(value))))

@@ -141,19 +141,25 @@ _MINIMISATION_TRUSTED = (
 
 
 def moment(seconds: int) -> str:
-    """Unix time as ISO 8601 in UTC."""
+    """Write Unix time, in seconds, as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def claim(epsilon: float, stated: str, delta: str) -> str:
-    """The headline in words; epsilon and delta as they are stated."""
+    """Say the headline in words.
+
+    Args:
+        epsilon: what the odds follow from.
+        stated: epsilon as it is stated.
+        delta: delta as it is stated.
+    """
     if math.isinf(epsilon):
         return _NO_CLAIM
     return _CLAIM.format(epsilon=stated, delta=delta, odds=_odds(epsilon))
 
 
 def _odds(epsilon: float) -> str:
-    """exp(epsilon) to three digits, rounded up."""
+    """Write exp(epsilon) to three digits, rounded up."""
     if epsilon >= math.log(_BILLION):
         return "more than a billion"
     odds = Context(prec=3, rounding=ROUND_CEILING).create_decimal(Decimal(epsilon).exp())
@@ -161,7 +167,7 @@ def _odds(epsilon: float) -> str:
 
 
 def mechanism(spec: TaskSpec) -> str:
-    """Whose noise, and how."""
+    """Say whose noise it is, and how it is added."""
     correlation, trusted = spec.mechanism.correlation, spec.simulation.trusted_aggregator
     if correlation is None:
         return _AGGREGATORS_NOISE if trusted else _DEVICES_NOISE
@@ -169,7 +175,7 @@ def mechanism(spec: TaskSpec) -> str:
 
 
 def holds_against(spec: TaskSpec) -> str:
-    """Towards whom the device’s figure holds."""
+    """Say towards whom the device’s figure holds."""
     sampled = isinstance(spec.participation, PoissonParticipation)
     if spec.simulation.trusted_aggregator:
         return _AGAINST_TRUSTED + (_AGAINST_TRUSTED_POISSON if sampled else _NOTHING_HIDDEN)
@@ -179,7 +185,7 @@ def holds_against(spec: TaskSpec) -> str:
 
 
 def not_verified(spec: TaskSpec) -> tuple[str, ...]:
-    """What the figures take on trust."""
+    """Say what the figures take on trust."""
     sampled = isinstance(spec.participation, PoissonParticipation)
     correlated = spec.mechanism.correlation is not None
     trusted = _NOT_VERIFIED_TRUSTED if spec.simulation.trusted_aggregator else ()
@@ -188,13 +194,13 @@ def not_verified(spec: TaskSpec) -> tuple[str, ...]:
 
 
 def minimisation(spec: TaskSpec) -> tuple[str, ...]:
-    """What nobody but a device learns."""
-    found = _MINIMISATION_TRUSTED if spec.simulation.trusted_aggregator else _MINIMISATION
-    return tuple(line.format(min_survivors=spec.aggregation.min_survivors) for line in found)
+    """Say what nobody but a device learns."""
+    lines = _MINIMISATION_TRUSTED if spec.simulation.trusted_aggregator else _MINIMISATION
+    return tuple(line.format(min_survivors=spec.aggregation.min_survivors) for line in lines)
 
 
 def composition(spec: TaskSpec) -> str:
-    """How rounds were composed."""
+    """Say how rounds were composed."""
     if spec.mechanism.correlation is not None:
         return _COMPOSITION + _EXTRA_CORRELATED
     return (
@@ -205,16 +211,16 @@ def composition(spec: TaskSpec) -> str:
 
 
 def warnings(spec: TaskSpec) -> tuple[str, ...]:
-    """What a reader should stumble over."""
+    """Say what a reader should stumble over."""
     devices = getattr(spec.participation, "population", None)
-    found = []
+    lines = []
     if devices is not None and spec.budget.delta >= 1 / devices:
-        found.append(f"delta {spec.budget.delta} is not smaller than one in {devices} devices.")
+        lines.append(f"delta {spec.budget.delta} is not smaller than one in {devices} devices.")
     if spec.randomness == "seeded":
-        found.append(HYPOTHETICAL)
+        lines.append(HYPOTHETICAL)
     if spec.simulation.trusted_aggregator:
-        found.append(f"In this simulation {TRUSTED_AGGREGATOR}")
-    return tuple(found)
+        lines.append(f"In this simulation {TRUSTED_AGGREGATOR}")
+    return tuple(lines)
 
 
 AGGREGATOR = "Aggregator"
@@ -268,24 +274,26 @@ _OPERATOR = TrustAssumption(
 
 
 def trust(spec: TaskSpec, counts: Counter[Event]) -> tuple[TrustAssumption, ...]:
-    """For this task; `counts` is all that was charged to its population."""
+    """Name everybody whom a task's claim counts on; `counts` is all that was charged to its population."""
     policy = spec.aggregation
     facts = {
         "corrupt": f"{policy.corrupt_fraction:.0%}",
         "dropout": f"{policy.dropout_fraction:.0%}",
         "known": _known_cohorts(counts, spec.budget.delta),
     }
-    found = (*_round(spec), _MAKER, _OPERATOR)
     return tuple(
-        one.model_copy(
-            update={"trusted_to": one.trusted_to.format(**facts), "otherwise": one.otherwise.format(**facts)}
+        assumption.model_copy(
+            update={
+                "trusted_to": assumption.trusted_to.format(**facts),
+                "otherwise": assumption.otherwise.format(**facts),
+            }
         )
-        for one in found
+        for assumption in (*_round(spec), _MAKER, _OPERATOR)
     )
 
 
 def _round(spec: TaskSpec) -> tuple[TrustAssumption, ...]:
-    """Who can spoil what a round promises."""
+    """Name who can spoil what a round promises."""
     server = _server(spec)
     if spec.simulation.trusted_aggregator:
         return (_AGGREGATOR, server) if server is _SERVER_DRAWS else (_AGGREGATOR,)
@@ -299,7 +307,7 @@ def _server(spec: TaskSpec) -> TrustAssumption:
 
 
 def _known_cohorts(counts: Counter[Event], delta: float) -> str:
-    """Epsilon if nothing about who takes part were secret, rounded up."""
+    """Write epsilon, rounded up, as if nothing about who takes part were secret."""
     known: Counter[Event] = Counter()
     for event, times in counts.items():
         known[event.model_copy(update={"sampling_rate": 1.0}) if isinstance(event, PoissonGaussian) else event] += times
