@@ -42,8 +42,8 @@ def self_compose(distribution: PrivacyLossDistribution, times: int) -> PrivacyLo
 
 def epsilon_for_delta(distribution: PrivacyLossDistribution, delta: float) -> float:
     """Return the least epsilon >= 0 at delta, as the method `get_epsilon_for_delta` does; inf if there is none."""
-    removed = _epsilon(distribution._pmf_remove.to_dense_pmf(), delta)
-    return removed if distribution._symmetric else max(removed, _epsilon(distribution._pmf_add.to_dense_pmf(), delta))
+    removed = _epsilon(distribution._pmf_remove, delta)
+    return removed if distribution._symmetric else max(removed, _epsilon(distribution._pmf_add, delta))
 
 
 def _self_composed(pmf: pld_pmf.PLDPmf, times: int) -> pld_pmf.PLDPmf:
@@ -81,8 +81,10 @@ def _log_moments(pmf: pld_pmf.DensePLDPmf) -> list[tuple[float, float]]:
     return [(order, special.logsumexp(places * order, b=pmf._probs)) for order in orders]
 
 
-def _epsilon(pmf: pld_pmf.DensePLDPmf, delta: float) -> float:
+def _epsilon(pmf: pld_pmf.PLDPmf, delta: float) -> float:
     """Return epsilon in one direction, adding up masses from the largest loss down, chunk by chunk."""
+    if not isinstance(pmf, pld_pmf.DensePLDPmf):
+        return float(pmf.get_epsilon_for_delta(delta))
     if pmf._infinity_mass > delta:
         return math.inf
     upper, lower = pmf._infinity_mass, 0.0
@@ -120,6 +122,8 @@ def _falling_losses(pmf: pld_pmf.DensePLDPmf) -> Floats:
     return np.cumsum(steps)
 
 
-def _exponentials(values: Floats) -> Floats:
+def _exponentials(rising: Floats) -> Floats:
     """Return Python's exponential of each value, which differs from numpy's in the last bit."""
-    return np.array([math.exp(value) if value < _LARGEST_EXPONENT else math.inf for value in values.tolist()])
+    if rising[-1] < _LARGEST_EXPONENT:
+        return np.array(list(map(math.exp, rising.tolist())))
+    return np.array([math.exp(value) if value < _LARGEST_EXPONENT else math.inf for value in rising.tolist()])

@@ -6,7 +6,7 @@ import math
 
 import pytest
 from dp_accounting.pld import privacy_loss_distribution as pld
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from privacy.accounting.loss_distributions import epsilon_for_delta, self_compose
 
@@ -23,11 +23,12 @@ def gaussian(noise: float, rate: float, grid: float, *, pessimistic: bool) -> pl
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
+@example(noise=1.0, rate=0.001, times=1, pessimistic=False, delta=1e-12)  # few losses: another class of the library
 @given(
     st.floats(0.4, 20.0),
     st.sampled_from([1e-3, 0.02, 0.3, 1.0]),
-    st.integers(1, 300),
+    st.integers(1, 60),
     st.booleans(),
     st.sampled_from(DELTAS),
 )
