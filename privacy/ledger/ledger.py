@@ -67,7 +67,13 @@ class SignedHead(Frozen):
 
     @classmethod
     def of(cls, size: int, root: bytes, signer: Signer) -> SignedHead:
-        """Sign a tree of `size` leaves with the 32-byte `root`."""
+        """Sign a Merkle tree's head.
+
+        Args:
+            size: leaves of the tree.
+            root: its head, 32 bytes.
+            signer: whose ledger it is.
+        """
         return cls(size=size, root=root.hex(), signature=signer.sign(_DOMAIN, _head_message(size, root)).hex())
 
     def check_signature(self, public_key: bytes) -> None:

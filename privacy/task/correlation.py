@@ -93,7 +93,7 @@ def toeplitz_coefficients(correlation: BandedToeplitz | BufferedLinearToeplitz, 
 
 
 def dense(correlation: Correlation, rounds: int) -> NDArray[np.float64]:
-    """Return C as an array: float64[rounds, rounds], or of the tree float64[nodes, rounds], a row a complete node."""
+    """Return C as an array: float64[rounds, rounds]; of a tree, with a row for each complete node."""
     places = np.arange(rounds)
     if isinstance(correlation, BinaryTree):
         levels = [places >> height == np.arange(rounds >> height)[:, None] for height in range(rounds.bit_length())]
