@@ -1,7 +1,8 @@
-"""Utility against epsilon, cohort, drop-out or any other number that a sweep varies."""
+"""Charts of a sweep: utility against epsilon, cohort, drop-out or any other number that it varies."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +13,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from simulations.sweep.grid import short
-from simulations.sweep.table import METRICS, Setting, best_by
+from simulations.evaluation.metrics import HEADLINE_METRICS
+from simulations.sweep.grid import PRIVACY_KEYS, short
+from simulations.sweep.table import Setting, best_by
 from simulations.terminal.page import svg
 
 _COLOURS = ("#17627a", "#c8553d", "#6a8f3c", "#7d5a9b", "#c9962c", "#4a5a66")
 _MARKERS = "osD^vP"
 _FAINT, _SOFT = "#b9c2c8", "#5b656c"
 _SHOWN = ("auroc", "macro_f1")
-_PRIVACY = ("privacy.epsilon", "privacy.noise_multiplier")
-_FIRST = (*_PRIVACY, "server.cohort")
+_FIRST = (*PRIVACY_KEYS, "server.cohort")
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One figure: `name` for a file, `title` for people, and its SVG."""
+    """A figure: `name` for a file, `title` for people, and its SVG."""
 
     name: str
     title: str
@@ -41,7 +42,7 @@ class _Point:
 
 @dataclass(frozen=True)
 class _Look:
-    """Without a marker, a line in the background."""
+    """The look of a line; without a marker, it is in the background."""
 
     colour: str
     marker: str = ""
@@ -49,7 +50,13 @@ class _Look:
 
 
 def draw(settings: Sequence[Setting], seeds: int, directory: Path) -> list[Chart]:
-    """A chart for each key that takes several numbers; also written to `directory`, as PNG."""
+    """Draw a chart for each key that takes several numbers, and write it to a file too.
+
+    Args:
+        settings: the sweep's settings.
+        seeds: how many seeds each has.
+        directory: where the PNG files go.
+    """
     charts = []
     for key in _drawable(settings):
         with mpl.rc_context(
@@ -70,21 +77,21 @@ def draw(settings: Sequence[Setting], seeds: int, directory: Path) -> list[Chart
 
 
 def _drawable(settings: Sequence[Setting]) -> list[str]:
-    """Epsilon first, by whichever key it is set."""
+    """Return the keys that take several numbers, epsilon first, by whichever key it is set."""
     keys = [key for key, _ in settings[0].values if len(set(_xs(settings, key))) > 1]
     return sorted(keys, key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST))
 
 
 def _xs(settings: Sequence[Setting], key: str) -> Iterator[float]:
-    for one in settings:
-        x = _x(one, key)
-        if x is not None and one.metrics:
+    for setting in settings:
+        x = _x(setting, key)
+        if x is not None and setting.metrics:
             yield x
 
 
 def _x(setting: Setting, key: str) -> float | None:
-    """What is spent, where the key is about privacy; else the value, if it is a number."""
-    value: Any = setting.epsilon if key in _PRIVACY else dict(setting.values)[key]
+    """Return what is spent, where the key is about privacy; else the key's value, if it is a number."""
+    value: Any = setting.epsilon if key in PRIVACY_KEYS else dict(setting.values)[key]
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
@@ -95,7 +102,7 @@ def _figure(settings: Sequence[Setting], key: str, seeds: int) -> tuple[Figure, 
     for axes, metric in zip(panels, _SHOWN, strict=True):
         _panel(axes, lines, metric, crowded=len(lines) > len(_COLOURS))
         _scale(axes, sorted(set(_xs(settings, key))), _axis_title(key))
-        if key in _PRIVACY:
+        if key in PRIVACY_KEYS:
             _without_noise(axes, settings, metric)
     handles, labels = panels[0].get_legend_handles_labels()
     if len(labels) > 1 or (labels and labels[0]):
@@ -105,14 +112,14 @@ def _figure(settings: Sequence[Setting], key: str, seeds: int) -> tuple[Figure, 
 
 
 def _lines(settings: Sequence[Setting], key: str) -> dict[str, list[_Point]]:
-    """Points along the key, a line for each combination of the other keys."""
+    """Put points along the key into lines, a line for each combination of the other keys."""
     lines: dict[str, list[_Point]] = {}
-    for one in sorted(settings, key=lambda one: [repr(value) for _, value in one.values]):
-        x = _x(one, key)
-        if x is not None and one.metrics:
-            others = [(name, value) for name, value in one.values if name != key]
+    for setting in sorted(settings, key=lambda setting: [repr(value) for _, value in setting.values]):
+        x = _x(setting, key)
+        if x is not None and setting.metrics:
+            others = [(name, value) for name, value in setting.values if name != key]
             label = ", ".join(f"{short(name)} {value}" for name, value in others)
-            lines.setdefault(label, []).append(_Point(x, one))
+            lines.setdefault(label, []).append(_Point(x, setting))
     return lines
 
 
@@ -121,19 +128,19 @@ def _panel(axes: Axes, lines: dict[str, list[_Point]], metric: str, *, crowded: 
         _line(axes, points, metric, _Look(_FAINT) if crowded else _Look(_COLOURS[place], _MARKERS[place], label))
     if crowded:
         _line(axes, _best(lines), metric, _Look(_COLOURS[0], _MARKERS[0], "the best setting at each"))
-    axes.set_title(METRICS[metric], loc="left", fontsize=11, color="#1d2327")
+    axes.set_title(HEADLINE_METRICS[metric], loc="left", fontsize=11, color="#1d2327")
     axes.grid(visible=True, axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _best(lines: dict[str, list[_Point]]) -> list[_Point]:
-    """By calibration users, at each x."""
-    found: dict[float, _Point] = {}
-    for point in (one for points in lines.values() for one in points):
-        held = found.get(point.x)
-        if held is None or _choice(point.setting) > _choice(held.setting):
-            found[point.x] = point
-    return list(found.values())
+    """Choose the best point at each x, by the calibration users."""
+    best: dict[float, _Point] = {}
+    for point in itertools.chain.from_iterable(lines.values()):
+        rival = best.get(point.x)
+        if rival is None or _choice(point.setting) > _choice(rival.setting):
+            best[point.x] = point
+    return list(best.values())
 
 
 def _choice(setting: Setting) -> float:
@@ -141,12 +148,12 @@ def _choice(setting: Setting) -> float:
 
 
 def _line(axes: Axes, points: Sequence[_Point], metric: str, look: _Look) -> None:
-    shown = sorted((one for one in points if metric in one.setting.metrics), key=lambda one: one.x)
-    spreads = [one.setting.metrics[metric] for one in shown]
+    shown = sorted((point for point in points if metric in point.setting.metrics), key=lambda point: point.x)
+    spreads = [point.setting.metrics[metric] for point in shown]
     axes.errorbar(
-        [one.x for one in shown],
-        [one.mean for one in spreads],
-        yerr=[one.deviation or 0.0 for one in spreads] if look.marker else None,
+        [point.x for point in shown],
+        [spread.mean for spread in spreads],
+        yerr=[spread.deviation or 0.0 for spread in spreads] if look.marker else None,
         color=look.colour,
         marker=look.marker,
         markersize=5,
@@ -158,10 +165,10 @@ def _line(axes: Axes, points: Sequence[_Point], metric: str, look: _Look) -> Non
 
 
 def _without_noise(axes: Axes, settings: Sequence[Setting], metric: str) -> None:
-    """A level, since no epsilon stands for it."""
-    found = [one for one in settings if one.epsilon is None and metric in one.metrics]
-    for one in best_by(None, found):
-        axes.axhline(one.metrics[metric].mean, color=_SOFT, linestyle="--", linewidth=1, label="best without noise")
+    """Draw the best setting without noise as a level, since no epsilon stands for it."""
+    noiseless = [setting for setting in settings if setting.epsilon is None and metric in setting.metrics]
+    for best in best_by(None, noiseless):
+        axes.axhline(best.metrics[metric].mean, color=_SOFT, linestyle="--", linewidth=1, label="best without noise")
 
 
 def _scale(axes: Axes, xs: Sequence[float], title: str) -> None:
@@ -175,10 +182,10 @@ def _scale(axes: Axes, xs: Sequence[float], title: str) -> None:
 
 
 def _axis_name(key: str) -> str:
-    return "epsilon" if key in _PRIVACY else short(key)
+    return "epsilon" if key in PRIVACY_KEYS else short(key)
 
 
 def _axis_title(key: str) -> str:
-    if key in _PRIVACY:
+    if key in PRIVACY_KEYS:
         return "device-level ε spent"
     return {"server.cohort": "cohort, devices a round"}.get(key, short(key).replace("_", " "))

@@ -1,4 +1,4 @@
-"""A sweep's directory: its definition, its cells' run directories, its results."""
+"""The directory of a sweep: its definition, its cells' run directories, its results."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ _DIRECTORY = ManagedDirectory(
 
 @dataclass(frozen=True)
 class SweepDirectory:
-    """One sweep's files."""
+    """The files of a sweep."""
 
     path: Path
 
     @classmethod
     def check(cls, path: Path, *, force: bool) -> None:
-        """Refuse early what `create` would refuse.
-
-        Raises:
-            OutputDirectoryError: when the path is a file, or a directory that is not empty and may not be replaced.
-        """
+        """See `ManagedDirectory.check`."""
         _DIRECTORY.check(path, force=force)
 
     @classmethod
     def create(cls, path: Path, grid: Grid, *, force: bool) -> SweepDirectory:
-        """A new directory with the sweep's definition in it.
+        """Make a new directory with the sweep's definition in it.
+
+        Args:
+            path: the directory.
+            grid: the definition.
+            force: whether an earlier sweep in it may be replaced.
 
         Raises:
-            OutputDirectoryError: as `check`, or when it cannot be written.
+            OutputDirectoryError: when `check` refuses the path, or it cannot be written.
         """
         definition = {
             "seeds": grid.seeds,
@@ -55,10 +56,10 @@ class SweepDirectory:
 
     @classmethod
     def reopen(cls, path: Path) -> tuple[SweepDirectory, Grid]:
-        """An earlier sweep's directory and definition.
+        """Return an earlier sweep's directory and definition.
 
         Raises:
-            OutputDirectoryError: when there is no sweep in it.
+            OutputDirectoryError: when there is no sweep in the path, or its definition cannot be read.
         """
         if not (path / _DEFINITION).is_file():
             raise OutputDirectoryError(f"--resume: {path} holds no sweep; expected a directory with {_DEFINITION}")
@@ -70,38 +71,38 @@ class SweepDirectory:
             raise OutputDirectoryError(f"--resume: {path / _DEFINITION} is not what a sweep wrote: {error}") from error
 
     def locked(self) -> AbstractContextManager[None]:
-        """Keep other sweeps out of this directory; raises OutputDirectoryError when another one is in it."""
+        """Keep other processes out of this directory: see `simulations.outdir.exclusive`."""
         return exclusive(self.path)
 
     def cell(self, cell: Cell) -> Path:
-        """Its run directory."""
+        """Return the path of a cell's run directory."""
         return self.path / "cells" / cell.name
 
     @property
     def log(self) -> Path:
-        """Whatever cells print, and the tracebacks of those that fail."""
+        """The file of whatever cells print, and of the tracebacks of those that fail."""
         return self.path / "sweep.log"
 
-    def summary(self, one: PreparedCell) -> dict[str, Any] | None:
-        """What a cell that is complete wrote last.
+    def summary(self, cell: PreparedCell) -> dict[str, Any] | None:
+        """Return the summary of a cell; None where it is not complete.
 
         Raises:
-            OutputDirectoryError: when it was run on other data.
+            OutputDirectoryError: when the cell was run on other data.
         """
-        run = self.cell(one.cell)
+        run = self.cell(cell.cell)
         if not (run / "summary.json").is_file():
             return None
         summary: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
         report = json.loads((run / "report.json").read_text(encoding="utf-8"))
-        if report["composition"]["population"] != one.prepared.task.population:
+        if report["composition"]["population"] != cell.prepared.task.population:
             raise OutputDirectoryError(f"--resume: {run} was run on other data than there are now; start a new sweep")
         return summary
 
     def open_cell(self, cell: Cell) -> RunDirectory:
-        """Its run directory as it is, or a new one.
+        """Open a cell's run directory as it is, or make a new one.
 
         Raises:
-            OutputDirectoryError: when another configuration was run in it, or it cannot be written.
+            OutputDirectoryError: when another configuration was run in the directory, or it cannot be written.
         """
         path = self.cell(cell)
         if not (path / "config.toml").is_file():

@@ -1,4 +1,4 @@
-"""What a sweep runs: a base configuration, axes of values over it, and seeds."""
+"""The cells of a sweep: a base configuration, axes of values over it, and seeds."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ _OWN = {
 }
 _LONGEST_NAME = 120
 
+PRIVACY_KEYS = ("privacy.epsilon", "privacy.noise_multiplier")
+"""The keys that say how much privacy there is, the first that a grid has winning."""
+
 
 @dataclass(frozen=True)
 class Axis:
-    """One key and the values that it takes, as they were written."""
+    """A key and the values that it takes, as they were written."""
 
     key: str
     values: tuple[str, ...]
 
     @classmethod
     def parse(cls, text: str) -> Axis:
-        """From `KEY=VALUE,VALUE...`, KEY being dotted or its last part.
+        """Read `KEY=VALUE,VALUE...`, KEY being dotted or its last part.
 
         Raises:
-            ConfigError: when it has another form, or the key is unknown, ambiguous or not to be swept.
+            ConfigError: when the text has another form, or the key is unknown, ambiguous or not to be swept.
         """
         name, equals, listed = text.partition("=")
         values = tuple(value.strip() for value in listed.split(","))
@@ -48,11 +51,12 @@ class Axis:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a sweep.
+    """A single run of a sweep.
 
     Attributes:
+        number: its place in the grid's order.
         settings: the axes' values by dotted key, as JSON has them.
-        config: all of it, seed included.
+        config: its whole configuration, seed included.
     """
 
     number: int
@@ -61,28 +65,31 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """For people, and for the run directory."""
+        """The name for files: number and label."""
         return f"{self.number:03d}_{_slug(self.label)}"[:_LONGEST_NAME]
 
     @property
     def label(self) -> str:
+        """The label for people: what the grid varies, and the seed."""
         parts = [f"{short(key)}={value}" for key, value in self.settings]
         return " ".join([*parts, f"seed={self.config.seed}"])
 
 
 @dataclass(frozen=True)
 class Grid:
-    """All cells: each combination of the axes' values with each of `seeds` seeds from the base's on."""
+    """The plan of a sweep: each combination of the axes' values with each of `seeds` seeds from the base's on."""
 
     base: RunConfig
     axes: tuple[Axis, ...]
     seeds: int
 
     def cells(self) -> list[Cell]:
-        """The first axis changes slowest, seeds fastest. The same seeds in each combination, so that they compare.
+        """Return all cells: the first axis changes slowest, seeds fastest.
+
+        The seeds are the same in each combination, so that these compare.
 
         Raises:
-            ConfigError: when a value is refused, or an axis has one twice.
+            ConfigError: when a value is refused, or an axis has a value twice.
         """
         self._check()
         combinations = itertools.product(*(axis.values for axis in self.axes))
@@ -111,7 +118,7 @@ class Grid:
 
 
 def short(key: str) -> str:
-    """The last part of a dotted key: what people call it."""
+    """Return the last part of a dotted key: what people call it."""
     return key.rpartition(".")[2]
 
 

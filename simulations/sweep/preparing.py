@@ -28,13 +28,13 @@ class PreparedCell:
 
     @property
     def accounting(self) -> str:
-        """Cells with the same one share what a process has computed about epsilon, which is most of a small run."""
+        """The key of what a cell computes about epsilon, most of a small run: a process does it once for each key."""
         task = self.prepared.task
         return repr((round_event(task, 1), task.rounds, task.budget.delta))
 
 
 def prepare_all(cells: Sequence[Cell]) -> list[PreparedCell]:
-    """Read the data, once for all cells that share them, and calibrate the noise.
+    """Read the data, once for all cells that have them in common, and calibrate the noise.
 
     Raises:
         ConfigError: when some cells cannot be run; the message names them.

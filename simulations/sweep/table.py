@@ -1,4 +1,4 @@
-"""A sweep's results as tables: a row a run, and a row a setting with its seeds put together."""
+"""A sweep's results as tables: a row for each run, and a row for each setting with its seeds put together."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from simulations.evaluation.mean_std import Spread
+from simulations.evaluation.metrics import HEADLINE_METRICS
 from simulations.sweep.grid import short
 from simulations.sweep.running import CellResult, SweepResult
 
-METRICS = {"auroc": "AUROC", "macro_f1": "macro-F1", "recall_at_fpr_1pct": "recall at 1% FPR"}
-"""On test users, from `summary.json`; what people call them."""
-_COPIED = (*METRICS, "pr_auc", "loss", "device_epsilon", "message_epsilon", "delta", "noise_multiplier", "rounds")
+_COPIED = (
+    *HEADLINE_METRICS,
+    "pr_auc",
+    "loss",
+    "device_epsilon",
+    "message_epsilon",
+    "delta",
+    "noise_multiplier",
+    "rounds",
+)
+"""Fields of `summary.json` in a run's row, before and after the calibration users' AUROC."""
 _COPIED_LAST = (
     "extrapolated",
     "fleet_epsilon",
@@ -32,15 +41,15 @@ _COPIED_LAST = (
 
 @dataclass(frozen=True)
 class Setting:
-    """One combination of the axes' values, over its seeds.
+    """A combination of the axes' values, over its seeds.
 
     Attributes:
-        values: by dotted key.
-        metrics: of test users, by the names of `METRICS`; those that no seed has are missing.
+        values: the values by dotted key.
+        metrics: on test users, by the names of `HEADLINE_METRICS`; those that no seed has are missing.
         choice: AUROC on the calibration users, by which settings are ranked: test users choose nothing.
-        epsilon: device level, the largest of its seeds', in the fleet where runs extrapolate to one; None where nothing
-            is promised, or nothing was run.
-        runs: its cells, one a seed.
+        epsilon: at device level, the largest of its seeds', in the fleet where runs extrapolate to one; None where
+            nothing is promised, or nothing was run.
+        runs: the results of its cells, one a seed.
     """
 
     values: tuple[tuple[str, Any], ...]
@@ -51,43 +60,52 @@ class Setting:
 
     @property
     def complete(self) -> int:
-        return sum(one.summary is not None for one in self.runs)
+        """The number of runs that are complete."""
+        return sum(run.summary is not None for run in self.runs)
 
     @property
     def errors(self) -> list[str]:
-        return [one.error for one in self.runs if one.error]
+        """The errors of the runs that failed."""
+        return [run.error for run in self.runs if run.error]
 
     @property
     def label(self) -> str:
+        """The label for people; empty where the grid varies nothing."""
         return ", ".join(f"{short(key)} {value}" for key, value in self.values)
 
 
 def settings_of(results: Sequence[CellResult]) -> list[Setting]:
-    """The best first; those without a result last."""
+    """Put runs together over their seeds: the best setting first, those without a result last."""
     grouped: dict[str, list[CellResult]] = {}
-    for one in results:
-        grouped.setdefault(repr(one.cell.settings), []).append(one)
+    for run in results:
+        grouped.setdefault(repr(run.cell.settings), []).append(run)
     settings = [_setting(runs) for runs in grouped.values()]
-    return sorted(settings, key=lambda one: -one.choice.mean if one.choice else 1.0)
+    return sorted(settings, key=lambda setting: -setting.choice.mean if setting.choice else 1.0)
 
 
 def best_by(key: str | None, settings: Sequence[Setting]) -> list[Setting]:
-    """The best setting for each value of a dotted key, in its order; the best of all where there is no key."""
+    """Choose the best setting for each value of a dotted key, in its order; the best of all where there is no key."""
     best: dict[Any, Setting] = {}
-    for one in settings:
-        if one.choice is not None:
-            best.setdefault(dict(one.values).get(key) if key else None, one)
+    for setting in settings:
+        if setting.choice is not None:
+            best.setdefault(dict(setting.values).get(key) if key else None, setting)
     return [best[value] for value in sorted(best, key=lambda value: (value is None, value))]
 
 
 def run_rows(result: SweepResult) -> list[dict[str, Any]]:
-    """A row a run, every row with the same columns; empty where a run has no such figure."""
+    """Return a row for each run, all with the same columns; None where a run has no such figure."""
     names = {key: _column(key, [axis.key for axis in result.grid.axes]) for key in _keys(result)}
-    return [_row(one, names) for one in result.results]
+    return [_row(run, names) for run in result.results]
 
 
 def write_tables(rows: Sequence[Mapping[str, Any]], csv_path: Path, parquet_path: Path) -> None:
-    """The same rows as CSV and as Parquet."""
+    """Write rows as CSV and as Parquet.
+
+    Args:
+        rows: at least one, all with the same columns.
+        csv_path: where the CSV file goes.
+        parquet_path: where the Parquet file goes.
+    """
     with csv_path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -96,25 +114,25 @@ def write_tables(rows: Sequence[Mapping[str, Any]], csv_path: Path, parquet_path
 
 
 def setting_fields(setting: Setting) -> dict[str, Any]:
-    """For JSON."""
+    """Return a setting for JSON."""
     return {
         "settings": dict(setting.values),
         **{name: asdict(spread) for name, spread in setting.metrics.items()},
         "calibration_auroc": asdict(setting.choice) if setting.choice else None,
         "device_epsilon": setting.epsilon,
-        "runs": [one.cell.name for one in setting.runs],
+        "runs": [run.cell.name for run in setting.runs],
         "errors": setting.errors,
     }
 
 
 def _setting(runs: Sequence[CellResult]) -> Setting:
-    summaries = [one.summary for one in runs if one.summary is not None]
-    spreads = {name: Spread.of(one[name] for one in summaries) for name in METRICS}
-    epsilons = [one["fleet_epsilon"] if one["extrapolated"] else one["device_epsilon"] for one in summaries]
+    summaries = [run.summary for run in runs if run.summary is not None]
+    spreads = {name: Spread.of(summary[name] for summary in summaries) for name in HEADLINE_METRICS}
+    epsilons = [summary["fleet_epsilon" if summary["extrapolated"] else "device_epsilon"] for summary in summaries]
     return Setting(
         values=runs[0].cell.settings,
         metrics={name: spread for name, spread in spreads.items() if spread is not None},
-        choice=Spread.of(one["calibration"]["auroc"] for one in summaries),
+        choice=Spread.of(summary["calibration"]["auroc"] for summary in summaries),
         epsilon=None if not epsilons or None in epsilons else max(epsilons),
         runs=tuple(runs),
     )
@@ -125,21 +143,21 @@ def _keys(result: SweepResult) -> list[str]:
 
 
 def _column(key: str, keys: Sequence[str]) -> str:
-    """The last part where only one key has it."""
+    """Name a key's column by its last part, where no other column has that name."""
     clash = sum(short(other) == short(key) for other in keys) > 1 or short(key) in (*_COPIED, *_COPIED_LAST)
     return key if clash else short(key)
 
 
-def _row(one: CellResult, names: Mapping[str, str]) -> dict[str, Any]:
-    summary = one.summary or {}
+def _row(run: CellResult, names: Mapping[str, str]) -> dict[str, Any]:
+    summary = run.summary or {}
     return {
-        "run": one.cell.name,
-        **{names[key]: value for key, value in one.cell.settings},
-        "seed": one.cell.config.seed,
+        "run": run.cell.name,
+        **{names[key]: value for key, value in run.cell.settings},
+        "seed": run.cell.config.seed,
         **{name: summary.get(name) for name in _COPIED},
         "calibration_auroc": summary.get("calibration", {}).get("auroc"),
         **{name: summary.get(name) for name in _COPIED_LAST},
-        "state": "done" if one.summary else "failed" if one.error else "not run",
-        "error": one.error or None,
-        "aggregation": one.cell.config.server.aggregation,
+        "state": "done" if run.summary else "failed" if run.error else "not run",
+        "error": run.error or None,
+        "aggregation": run.cell.config.server.aggregation,
     }

@@ -1,4 +1,4 @@
-"""What looking for good settings would cost if it were charged, since a sweep does not charge it."""
+"""The cost that looking for good settings would have if it were charged, since a sweep does not charge it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from privacy.task.task import TaskSpec
 
 @dataclass(frozen=True)
 class TuningCost:
-    """Device-level epsilons at `delta`, of runs on one population; None where nothing can be promised.
+    """Device-level epsilons of runs on one population; None where nothing can be promised.
 
     Attributes:
-        runs: all of them, seeds included, with every round that they plan.
-        noiseless: runs without noise. One of them, and `costliest`, `together` and `best_alone` are None.
-        costliest: the one run with the largest epsilon.
-        together: all runs, everything about them being seen.
-        noisy_together: likewise, of the runs with noise.
-        best_alone: had the number of runs been drawn at random, `runs` on average, and the best alone been seen.
+        runs: how many runs there are, seeds included; each counts with every round that it plans.
+        noiseless: how many have no noise. With any such, `costliest`, `together` and `best_alone` are None.
+        delta: the delta that the epsilons hold at.
+        costliest: the epsilon of the run with the largest.
+        together: that of all runs, everything about them being seen.
+        noisy_together: that of the runs with noise, likewise.
+        best_alone: that of a search whose number of runs is drawn at random, `runs` on average, and of which the best
+            run alone is seen.
     """
 
     runs: int
@@ -37,7 +39,7 @@ class TuningCost:
 
 
 def tuning_cost(tasks: Sequence[TaskSpec]) -> TuningCost:
-    """Of one run of each task, at the smallest of their deltas."""
+    """Compute the cost of one run of each task, at the smallest of their deltas."""
     delta = min(task.budget.delta for task in tasks)
     noisy = [run_events(task, number) for number, task in enumerate(tasks) if task.mechanism.noise_multiplier]
     noisy_together = _epsilon(sum(noisy, Counter[Event]()), delta) if noisy else None
@@ -54,9 +56,9 @@ def tuning_cost(tasks: Sequence[TaskSpec]) -> TuningCost:
 
 
 def run_events(task: TaskSpec, run: int) -> Counter[Event]:
-    """What run number `run` of a task exposes a device to, in the fleet if it extrapolates to one.
+    """Return what run number `run` of a task exposes a device to, in the fleet if it extrapolates to one.
 
-    Limits on participation hold within a run and are not shared by two.
+    Limits on participation hold within each run, never over two.
     """
     charged = task if task.simulation.fleet is None else fleet_task(task)
     events = Counter(round_event(charged, number) for number in range(1, charged.rounds + 1))
@@ -70,7 +72,7 @@ def _of_its_own(event: Event, name: str) -> Event:
 
 
 def _distinct(runs: Sequence[Counter[Event]]) -> list[Counter[Event]]:
-    """Without repetitions, as of seeds."""
+    """Leave out repetitions, as of seeds."""
     return list({frozenset(_anonymous(events).items()): events for events in runs}.values())
 
 
@@ -86,8 +88,8 @@ def _epsilon(events: Counter[Event], delta: float) -> float | None:
 
 
 def _largest(epsilons: Sequence[float | None]) -> float | None:
-    found = [epsilon for epsilon in epsilons if epsilon is not None]
-    return max(found) if found and len(found) == len(epsilons) else None
+    finite = [epsilon for epsilon in epsilons if epsilon is not None]
+    return max(finite) if finite and len(finite) == len(epsilons) else None
 
 
 def _finite(epsilon: float) -> float | None:

@@ -31,7 +31,7 @@ CONFIG = "server.cohort=18,20"
 
 
 def grid(directory: Path, *axes: str, seeds: int = 1, rounds: int = 2) -> Grid:
-    parsed = tuple(Axis.parse(one) for one in axes)
+    parsed = tuple(Axis.parse(axis) for axis in axes)
     return Grid(_base(load_config(small_config(directory, rounds=rounds), {}), parsed), parsed, seeds)
 
 
@@ -50,7 +50,7 @@ def test_every_combination_is_run_and_told(tmp_path: Path) -> None:
     assert (told["runs"], told["complete"], told["failed"]) == (4, 4, [])
     assert told["aggregations"] == ["ideal"]
     assert told["tuning"]["charged"] is False
-    costs = [one.summary["device_epsilon"] for one in result.results if one.summary]
+    costs = [run.summary["device_epsilon"] for run in result.results if run.summary]
     assert told["tuning"]["together"] > max(costs)
     rows = list(csv.DictReader((tmp_path / "sweep" / "table.csv").open()))
     assert {(row["clip"], row["noise_multiplier"]) for row in rows} == {
@@ -81,17 +81,17 @@ def test_the_configuration_that_init_writes_is_swept_without_the_protocol(tmp_pa
 def test_examples_in_the_help_can_be_swept() -> None:
     written = re.findall(r"--grid (\S+=\S+)", sweep_command.__doc__ or "")
     assert len(written) >= 4
-    assert all(Axis.parse(one).key for one in written)
+    assert all(Axis.parse(axis).key for axis in written)
 
 
 def test_the_cells_models_are_those_of_single_runs(tmp_path: Path) -> None:
     from simulations.runs.run import start  # noqa: PLC0415 - beside the sweep that it is compared with
 
     result = running.start(grid(tmp_path, CONFIG), tmp_path / "sweep", force=False, workers=1)
-    for one in result.cells:
-        alone = tmp_path / one.cell.name
-        start(one.cell.config, alone, force=False, workers=1)
-        assert model_bytes(alone) == model_bytes(result.directory.open_cell(one.cell).path)
+    for prepared in result.cells:
+        single = tmp_path / prepared.cell.name
+        start(prepared.cell.config, single, force=False, workers=1)
+        assert model_bytes(single) == model_bytes(result.directory.open_cell(prepared.cell).path)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_cell_that_fails_is_told_and_the_others_are_done(tmp_path: Path, monke
     assert "1 of 2 cells failed" in failed.stderr
     told = json.loads(failed.stdout)
     assert told["complete"] == 1
-    assert [one["run"] for one in told["failed"]] == [plan.cells()[0].name]
+    assert [run["run"] for run in told["failed"]] == [plan.cells()[0].name]
     assert plan.cells()[0].name in (out / "sweep.html").read_text()
 
 
@@ -156,9 +156,9 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path: Path) -> None:
     done = subprocess.run(fl_sim("sweep", "--resume", str(out), "--json"), check=True, capture_output=True, text=True)
     assert json.loads(done.stdout)["complete"] == 2
     peaceful = running.start(grid(tmp_path, CONFIG, rounds=12), tmp_path / "peaceful", force=False, workers=1)
-    for one in peaceful.cells:
-        kept = out / "cells" / one.cell.name
-        assert model_bytes(kept) == model_bytes(peaceful.directory.open_cell(one.cell).path)
+    for prepared in peaceful.cells:
+        kept = out / "cells" / prepared.cell.name
+        assert model_bytes(kept) == model_bytes(peaceful.directory.open_cell(prepared.cell).path)
 
 
 @pytest.mark.parametrize(("epsilon", "shown"), [(7.1601, "7.17"), (7.16, "7.16"), (0.9999, "1.00"), (None, "∞")])

@@ -17,7 +17,7 @@ COHORTS = PoissonParticipation(population=1000, sampling_rate=0.064)
 
 
 def task(noise: float, delta: float = 1e-5) -> TaskSpec:
-    """Of cohorts so large that they release."""
+    """A task with cohorts so large that they release."""
     return make_task(
         participation=COHORTS,
         mechanism=DeviceMechanism(clip=1.0, noise_multiplier=noise),
@@ -47,9 +47,9 @@ def test_the_smallest_delta_counts() -> None:
 
 
 def test_a_run_that_stands_for_a_fleet_counts_as_the_fleet() -> None:
-    one = make_extrapolated_task()
-    alone, twice = tuning_cost([one]).together, tuning_cost([one, one]).together
-    assert alone is not None
+    extrapolated = make_extrapolated_task()
+    once, twice = tuning_cost([extrapolated]).together, tuning_cost([extrapolated, extrapolated]).together
+    assert once is not None
     assert twice is not None
-    assert alone < twice
-    assert alone != spend(Counter({round_event(one, 1): one.rounds}), 1e-5).epsilon
+    assert once < twice
+    assert once != spend(Counter({round_event(extrapolated, 1): extrapolated.rounds}), 1e-5).epsilon
