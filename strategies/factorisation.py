@@ -1,4 +1,4 @@
-"""Which correlation suits a schedule: coefficients that make the noise in the running sums small.
+"""Correlations that suit a schedule: coefficients that make the noise in the running sums small.
 
 The error is the root mean square, over rounds, of the noise in the model, for a mechanism of mu = 1:
 sqrt(squared sensitivity * mean_t ||row t of A C^{-1}||^2) (Denisov et al. 2022). A maps the rounds' sums to models of
@@ -29,11 +29,11 @@ from privacy.task.correlation import (
 )
 
 _DECIMALS = 6
-"""Of coefficients, cut downwards so that none rises above the one before."""
+"""Decimals of coefficients, which are cut downwards so that none rises above the one before."""
 _FARTHEST = 20.0
-"""Of free parameters from 0: logistic and softmax values stay clear of 0 and 1."""
+"""The largest size of a free parameter: logistic and softmax values stay clear of 0 and 1."""
 _MOST_BANDS = 32
-"""Each band is a vector in the server's memory."""
+"""The most bands, each of which is a vector in the server's memory."""
 
 Parameters = NDArray[np.float64]
 
@@ -57,7 +57,14 @@ class _Schedule:
 def expected_error(
     correlation: Correlation, rounds: int, min_separation: int, max_participations: int, momentum: float = 0.0
 ) -> float:
-    """The error defined above.
+    """Return the error of a correlation on a schedule, as this module defines it (Denisov et al. 2022).
+
+    Args:
+        correlation: the correlation.
+        rounds: how many rounds there are.
+        min_separation: how many rounds two participations of one device lie apart at least.
+        max_participations: how often a device takes part at most.
+        momentum: of the server's optimiser, in [0, 1).
 
     Raises:
         ValueError: when a number of the schedule is below 1, or the momentum not in [0, 1).
@@ -68,10 +75,17 @@ def expected_error(
 def optimal_banded(
     rounds: int, bands: int, min_separation: int, max_participations: int, momentum: float = 0.0
 ) -> BandedToeplitz:
-    """The banded Toeplitz correlation of the least error, found by descent from the optimal square root.
+    """Find the banded Toeplitz correlation of the least error, by descent from the optimal square root.
+
+    Args:
+        rounds: how many rounds there are.
+        bands: how many bands.
+        min_separation: as for `expected_error`.
+        max_participations: as for `expected_error`.
+        momentum: as for `expected_error`.
 
     Raises:
-        ValueError: when there are fewer bands than 1 or more than rounds, or as `expected_error`.
+        ValueError: when there are fewer bands than 1 or more than rounds, or `expected_error` refuses the schedule.
     """
     if not 1 <= bands <= rounds:
         raise ValueError(f"bands: expected 1 to {rounds}, got {bands}")
@@ -81,17 +95,24 @@ def optimal_banded(
 
     ratios = (2 * np.arange(1, bands) - 1) / (2 * np.arange(1, bands))
     schedule = _Schedule(rounds, min_separation, max_participations, momentum)
-    found = _least(build, [np.log(ratios / (1 - ratios))], schedule)
-    return BandedToeplitz(coefficients=_cut(found.coefficients))
+    best = _least(build, [np.log(ratios / (1 - ratios))], schedule)
+    return BandedToeplitz(coefficients=_cut(best.coefficients))
 
 
 def optimal_blt(
     rounds: int, buffers: int, min_separation: int, max_participations: int, momentum: float = 0.0
 ) -> BufferedLinearToeplitz:
-    """The correlation of at most so many buffers with the least error that descent from a few starts finds.
+    """Find the buffered linear Toeplitz correlation of the least error, by descent from a few starts.
+
+    Args:
+        rounds: how many rounds there are.
+        buffers: the most buffers (Dvijotham et al. 2024).
+        min_separation: as for `expected_error`.
+        max_participations: as for `expected_error`.
+        momentum: as for `expected_error`.
 
     Raises:
-        ValueError: when there is no buffer, or as `expected_error`.
+        ValueError: when there is no buffer, or `expected_error` refuses the schedule.
     """
     if buffers < 1:
         raise ValueError(f"buffers: expected 1 or more, got {buffers}")
@@ -109,12 +130,19 @@ def optimal_blt(
 def best_correlation(
     rounds: int, min_separation: int, max_participations: int, momentum: float = 0.0
 ) -> Correlation | None:
-    """The one with the least error of what is here; None where independent noise is no worse by a millionth.
+    """Choose the correlation of the least error; None where independent noise is no worse by a millionth.
 
-    Bands as many as the separation allows to stay apart, 32 at most; BLTs of 1 to 4 buffers; the tree.
+    Considered are bands, as many as the separation allows to stay apart and 32 at most; buffered linear Toeplitz
+    correlations of 1 to 4 buffers; and the tree.
+
+    Args:
+        rounds: how many rounds there are.
+        min_separation: as for `expected_error`.
+        max_participations: as for `expected_error`.
+        momentum: as for `expected_error`.
 
     Raises:
-        ValueError: as `expected_error`.
+        ValueError: when `expected_error` refuses the schedule.
     """
     schedule = (rounds, min_separation, max_participations, momentum)
     error = _Schedule(*schedule).error
@@ -132,7 +160,7 @@ _Sought = TypeVar("_Sought", BandedToeplitz, BufferedLinearToeplitz)
 
 
 def _least(build: Callable[[Parameters], _Sought], starts: Sequence[Parameters], schedule: _Schedule) -> _Sought:
-    """What `build` makes of the parameters with the least error on the way down from the starts, or at one of them."""
+    """Return what `build` makes of the parameters with the least error, at a start or on the way down from it."""
 
     def built(free: Parameters) -> _Sought:
         return build(np.clip(free, -_FARTHEST, _FARTHEST))
@@ -145,13 +173,13 @@ def _least(build: Callable[[Parameters], _Sought], starts: Sequence[Parameters],
 
 
 def _descend(log_error: Callable[[Parameters], float], start: Parameters) -> Parameters:
-    found = minimize(log_error, start, method="L-BFGS-B", options={"maxiter": 100, "eps": 1e-7, "ftol": 1e-8})
-    return np.asarray(found.x, np.float64)
+    result = minimize(log_error, start, method="L-BFGS-B", options={"maxiter": 100, "eps": 1e-7, "ftol": 1e-8})
+    return np.asarray(result.x, np.float64)
 
 
-def _serialisable(found: BufferedLinearToeplitz) -> BufferedLinearToeplitz:
-    """Without the buffers whose scale is cut to 0."""
-    kept = [pair for pair in zip(_cut(found.scales), _cut(found.decays), strict=True) if pair[0] > 0]
+def _serialisable(blt: BufferedLinearToeplitz) -> BufferedLinearToeplitz:
+    """Cut the decimals, and leave out the buffers whose scale is then 0."""
+    kept = [pair for pair in zip(_cut(blt.scales), _cut(blt.decays), strict=True) if pair[0] > 0]
     scales, decays = zip(*(kept or [(10.0**-_DECIMALS, 0.0)]), strict=True)
     return BufferedLinearToeplitz(scales=scales, decays=decays)
 
@@ -161,7 +189,7 @@ def _cut(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _mean_variance(correlation: Correlation, rounds: int, momentum: float) -> float:
-    """Of the noise in the models, for z of unit variance."""
+    """Return the mean variance, over rounds, of the noise in the models, for z of unit variance."""
     if isinstance(correlation, BinaryTree):
         return float(tree_prefix_variances(rounds, momentum).mean())
     impulse = np.zeros(rounds)
@@ -173,7 +201,7 @@ def _mean_variance(correlation: Correlation, rounds: int, momentum: float) -> fl
 
 
 def _transfer(correlation: BandedToeplitz | BufferedLinearToeplitz) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """C as a quotient of polynomials in the shift: numerator, denominator, lowest power first."""
+    """Return C as a quotient of polynomials in the shift: numerator, denominator, lowest power first."""
     if isinstance(correlation, BandedToeplitz):
         return np.array(correlation.coefficients), np.ones(1)
     factors = [np.array([1.0, -decay]) for decay in correlation.decays]

@@ -1,4 +1,4 @@
-"""The clip follows a quantile of the norms, at no cost beside its own bit's share of the sensitivity."""
+"""The clip follows a quantile of the norms, at no cost beside its own bit's part of the sensitivity."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from privacy.ledger.entries import Charge, issue_receipt
@@ -24,8 +23,8 @@ SEED = SeedTree.root(5)
 ROTATION = bytes(32)
 
 
-def adapting(noise: float = 0.0, share: float = 0.1, quantile: float = 0.5) -> TaskSpec:
-    adaptive = AdaptiveClip(quantile=quantile, learning_rate=0.5, share=share)
+def adapting(noise: float = 0.0, sensitivity_fraction: float = 0.1, quantile: float = 0.5) -> TaskSpec:
+    adaptive = AdaptiveClip(quantile=quantile, learning_rate=0.5, sensitivity_fraction=sensitivity_fraction)
     return make_task(
         DIMENSION,
         mechanism=DeviceMechanism(clip=1.0, noise_multiplier=noise, adaptive=adaptive),
@@ -79,7 +78,7 @@ def test_no_clip_lets_a_device_contribute_more_than_was_charged(clip: float, nor
 
 def test_the_bit_is_paid_for_with_noise() -> None:
     plain = make_task(DIMENSION, mechanism=DeviceMechanism(clip=1.0, noise_multiplier=1.0))
-    task = adapting(noise=1.0, share=0.5)
+    task = adapting(noise=1.0, sensitivity_fraction=0.5)
     assert task.contribution_bound == pytest.approx(math.hypot(1.0, 0.5))
     assert task.length == plain.length + 1
     assert Mechanism.for_cohort(task, COHORT).noise_std == pytest.approx(
@@ -90,7 +89,7 @@ def test_the_bit_is_paid_for_with_noise() -> None:
 @pytest.mark.parametrize("quantile", [0.25, 0.5, 0.9])
 def test_the_clip_finds_the_quantile_from_far_away(quantile: float) -> None:
     """Under noise; to within the spread that so many devices allow."""
-    task = adapting(noise=0.3, share=1.0, quantile=quantile)
+    task = adapting(noise=0.3, sensitivity_fraction=1.0, quantile=quantile)
     norms = [0.02 * 1.1**device for device in range(COHORT)]
     strategy = FedAvgM.of(task, learning_rate=1.0, momentum=0.0)
     state = ModelState.start(np.zeros(DIMENSION, np.float32), 1.0)
@@ -99,8 +98,8 @@ def test_the_clip_finds_the_quantile_from_far_away(quantile: float) -> None:
         bits, _ = one_round(task, state.clip, norms, number)
         state = ModelState(state.weights, state.momentum, strategy._next_clip(state.clip, _Bits(bits)))  # type: ignore[arg-type]
         clips.append(state.clip)
-    found = float(np.mean(np.searchsorted(norms, clips[30:]))) / COHORT
-    assert found == pytest.approx(quantile, abs=0.08)
+    within = float(np.mean(np.searchsorted(norms, clips[30:]))) / COHORT
+    assert within == pytest.approx(quantile, abs=0.08)
 
 
 class _Bits:

@@ -61,11 +61,11 @@ def test_a_deployed_schedule_has_an_eighth_of_the_error_of_independent_noise() -
 @pytest.mark.parametrize("schedule", [(30, 5, 6), (100, 10, 10), (64, 64, 1)])
 def test_no_neighbouring_coefficients_do_better(schedule: tuple[int, int, int]) -> None:
     rounds, separation, _ = schedule
-    found = optimal_banded(rounds, min(separation, 32), *schedule[1:])
-    error = expected_error(found, *schedule)
-    for place in range(1, len(found.coefficients)):
+    best = optimal_banded(rounds, min(separation, 32), *schedule[1:])
+    error = expected_error(best, *schedule)
+    for place in range(1, len(best.coefficients)):
         for factor in (0.97, 1.03):
-            changed = list(found.coefficients)
+            changed = list(best.coefficients)
             changed[place] *= factor
             if changed == sorted(changed, reverse=True):
                 other = BandedToeplitz(coefficients=tuple(changed))
@@ -79,8 +79,8 @@ def test_more_buffers_are_no_worse() -> None:
 
 
 def test_two_buffers_do_on_a_deployed_schedule() -> None:
-    found = optimal_blt(GBOARD[0], 2, *GBOARD[1:])
-    assert expected_error(INDEPENDENT, *GBOARD) / expected_error(found, *GBOARD) == pytest.approx(8.38, abs=0.01)
+    best = optimal_blt(GBOARD[0], 2, *GBOARD[1:])
+    assert expected_error(INDEPENDENT, *GBOARD) / expected_error(best, *GBOARD) == pytest.approx(8.38, abs=0.01)
 
 
 def test_short_schedules_are_for_bands() -> None:
@@ -100,12 +100,12 @@ def test_what_is_found_for_momentum_does_better_with_it(buffers: int) -> None:
 @pytest.mark.parametrize("schedule", [(1, 1, 1), (2, 1, 1), (3, 5, 2), (60, 1, 40), (60, 7, 3), (200, 150, 2)])
 def test_what_is_found_is_the_same_again_and_survives_serialisation(schedule: tuple[int, int, int]) -> None:
     rounds, separation, _ = schedule
-    for found in (
+    for best in (
         optimal_blt(rounds, 4, *schedule[1:]),
         optimal_banded(rounds, min(rounds, separation), *schedule[1:]),
     ):
-        assert type(found).model_validate_json(found.model_dump_json()) == found
-        numbers = [value for name in ("coefficients", "scales", "decays") for value in getattr(found, name, ())]
+        assert type(best).model_validate_json(best.model_dump_json()) == best
+        numbers = [value for name in ("coefficients", "scales", "decays") for value in getattr(best, name, ())]
         assert numbers == [round(number, 6) for number in numbers]
     assert best_correlation(*schedule) == best_correlation(*schedule)
 

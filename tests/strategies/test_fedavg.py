@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from privacy.ledger.entries import Charge, issue_receipt
 from privacy.release.release import Release
@@ -29,10 +28,10 @@ def release(*values: float, survivors: int = 3, cohort: int = 4, within_clip: fl
 
 def test_the_divisor_is_the_expected_cohort_whoever_came() -> None:
     strategy, start = FedAvgM(2.0, 0.0, 8.0), ModelState.start(np.ones(2, np.float32), 0.5)
-    one = strategy.step(start, release(4.0, -8.0, survivors=1, cohort=2))
+    few = strategy.step(start, release(4.0, -8.0, survivors=1, cohort=2))
     many = strategy.step(start, release(4.0, -8.0, survivors=90, cohort=99))
-    np.testing.assert_array_equal(one.weights, [2.0, -1.0])
-    np.testing.assert_array_equal(one.weights, many.weights)
+    np.testing.assert_array_equal(few.weights, [2.0, -1.0])
+    np.testing.assert_array_equal(few.weights, many.weights)
 
 
 @given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=8), st.sampled_from([0.0, 0.5, 0.9]))
