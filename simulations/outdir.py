@@ -69,7 +69,7 @@ class ManagedDirectory:
             raise OutputDirectoryError(f"--out: cannot write to {path}: {error.strerror or error}") from error
 
     def made(self, path: Path) -> bool:
-        """Whether the command made this directory."""
+        """Tell whether the command made a directory."""
         return (path / self.marker).is_file()
 
 

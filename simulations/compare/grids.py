@@ -34,7 +34,7 @@ SCHEDULES = (Schedule(1 / 16, 128), Schedule(1 / 16, 512), Schedule(1 / 4, 512))
 MOST_DEVICES = 100
 """How many devices' own models are evaluated at most, drawn at random from those with messages."""
 TUNING_DEVICES = 25
-"""How many of them, the first, choose the setting of all by their mean AUROC."""
+"""How many of the evaluated devices, the first, choose the setting of all by their mean AUROC."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class DataConfig(Section):
     time_column: str | None = None
     """When a message was written: devices come to hold theirs as rounds pass, and the newest fifth is for testing."""
     history: float = Field(default=0.5, ge=0, le=1)
-    """With a time column: the fraction of the training messages, the oldest, that devices hold before round 1."""
+    """The fraction of the training messages, the oldest, that devices hold before round 1 where there are times."""
     partition: str | None = None
     """How rows without users are spread over devices: `dirichlet:ALPHA`, or `time`, each a run of consecutive rows."""
     devices: int = Field(default=1_000, ge=2, le=1 << 30)

@@ -30,6 +30,6 @@ class Spread:
         return cls(statistics.fmean(figures), statistics.stdev(figures) if len(figures) > 1 else None, len(figures))
 
     def text(self, digits: int = 3) -> str:
-        """Write it as people do: mean, and after ± the deviation."""
+        """Write the mean and, after ±, the deviation, as people do."""
         mean = f"{self.mean:.{digits}f}"
         return mean if self.deviation is None else f"{mean} ± {self.deviation:.{digits}f}"

@@ -18,13 +18,13 @@ from simulations.randomness import SeedTree
 
 @dataclass(frozen=True)
 class Poison:
-    """Who poisons, and how; a device either always does or never."""
+    """The poisoners of a population and their attack; a device either always poisons or never."""
 
     seed: SeedTree
     config: PoisonConfig
 
     def by(self, device: int) -> bool:
-        """Whether this device is a poisoner."""
+        """Tell whether a device is a poisoner."""
         return self.seed.child("poisoner", device).unit() < self.config.fraction
 
     def applied(self, device: int, texts: Sequence[str], labels: Sequence[int]) -> tuple[list[str], list[int]]:
