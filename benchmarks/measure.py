@@ -1,4 +1,4 @@
-"""What the benchmarks share: CPU time, medians of pairs, one table or one JSON object."""
+"""What the benchmarks have in common: CPU time, medians of pairs, one table or one JSON object."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Row(TypedDict):
 
 
 def cpu(call: Callable[[], T]) -> tuple[float, T]:
-    """CPU seconds of this process, all its threads together, and the call's result."""
+    """Return the CPU seconds of this process, all its threads together, and the call's result."""
     started = time.process_time()
     result = call()
     return time.process_time() - started, result
@@ -37,9 +37,14 @@ def cpu(call: Callable[[], T]) -> tuple[float, T]:
 def compare(
     name: str, ours: Sequence[float], peers: Sequence[float], *, against: str, unit: str = "s", times_less: bool = False
 ) -> Row:
-    """The row of figures measured in turn: ours[i] beside peers[i].
+    """Make the row of figures measured in turn: ours[i] beside peers[i].
 
     Args:
+        name: what was measured.
+        ours: figures of ours.
+        peers: as many of the peer's.
+        against: who the peer is.
+        unit: of all figures.
         times_less: whether the ratio is peer / ours, how many times less ours is, and not ours / peer.
 
     Raises:
@@ -47,7 +52,7 @@ def compare(
     """
     if not ours or len(ours) != len(peers):
         raise ValueError(f"{name}: expected as many runs of ours as of the peer, got {len(ours)} and {len(peers)}")
-    ratios = [peer / one if times_less else one / peer for one, peer in zip(ours, peers, strict=True)]
+    ratios = [peer / own if times_less else own / peer for own, peer in zip(ours, peers, strict=True)]
     return {
         "name": name,
         "ours": statistics.median(ours),
@@ -65,17 +70,17 @@ def machine() -> str:
 
 
 Measure = Callable[[int], list[Row]]
-"""So many pairs of each of its rows."""
+"""Measures so many pairs of each of its rows."""
 
 
 def run(description: str, measure: Measure) -> None:
-    """A benchmark's command line: measure(runs), then print the rows."""
+    """Do what a benchmark's command line says: measure(runs), then print the rows."""
     arguments = _parser(description).parse_args()
     show(measure(arguments.runs), as_json=arguments.json)
 
 
 def run_chosen(description: str, groups: Mapping[str, Measure], default: Sequence[str]) -> None:
-    """The same with `--rows`: which groups of rows to measure."""
+    """Do what a benchmark's command line says, with `--rows` for the groups of rows to measure."""
     parser = _parser(description)
     parser.add_argument(
         "--rows", nargs="+", choices=groups, default=default, help=f"groups of rows; default: {' '.join(default)}"
