@@ -161,8 +161,3 @@ def _weights(variance: int, tail: int) -> list[int]:
             weights.append(int(weight * (1 << 256)))
             weight, ratio = weight * ratio, ratio * squared
     return weights
-
-
-def standard_tail(bits: int, draws: int) -> float:
-    """Return how many sigmas a Gaussian-tailed value stays within, `draws` times, but for probability 2^-bits."""
-    return math.sqrt(2 * math.log(2 * max(draws, 1)) + 2 * bits * math.log(2))

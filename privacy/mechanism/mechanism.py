@@ -261,7 +261,7 @@ def _reach(task: TaskSpec) -> float:
 
 
 def _tail(task: TaskSpec) -> float:
-    return dgauss.standard_tail(_WRAP_BITS, task.length)
+    return standard_tail(_WRAP_BITS, task.length)
 
 
 def _half_modulus(task: TaskSpec) -> int:
@@ -303,3 +303,8 @@ def _clip_steps(bound: float, length: int) -> float:
     if room <= 1:
         raise MechanismError(f"modulus_bits: at {length} coordinates rounding would exceed the clip; use more bits")
     return (math.sqrt(1 + 4 * room) - 1) / 2
+
+
+def standard_tail(bits: int, draws: int) -> float:
+    """Return how many sigmas a Gaussian-tailed value stays within, `draws` times, but for probability 2^-bits."""
+    return math.sqrt(2 * math.log(2 * max(draws, 1)) + 2 * bits * math.log(2))

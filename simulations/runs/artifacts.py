@@ -24,8 +24,7 @@ from privacy.report.build import EpsilonReport, render_html
 from privacy.report.model import AuditPart
 from privacy.task.task import Fleet, TaskSpec
 from simulations.config.config import RunConfig
-from simulations.evaluation.attack_success import reach
-from simulations.evaluation.metrics import Scorer, best_threshold, evaluate
+from simulations.evaluation.metrics import Scorer, best_threshold, evaluate, reach
 from simulations.population import FederationData
 from simulations.randomness import SeedTree
 from simulations.runs.canaries import MessageCanary, audit_message

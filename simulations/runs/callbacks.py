@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from fl_server.training.coordinator import RoundReport
 from privacy.accounting.extrapolation import fleet_epsilon
 from privacy.task.task import TaskSpec
-from simulations.evaluation.attack_success import success
-from simulations.evaluation.metrics import Metrics, Scorer, evaluate
+from simulations.evaluation.metrics import Metrics, Scorer, evaluate, success
 from simulations.federation.devices import Records
 from simulations.population import FederationData
 from simulations.runs.rundir import RunDirectory

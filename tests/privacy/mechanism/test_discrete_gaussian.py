@@ -9,6 +9,7 @@ from scipy import stats
 
 from privacy.base.randomness import Origin, SystemRandomness
 from privacy.mechanism import discrete_gaussian as dgauss
+from privacy.mechanism.mechanism import standard_tail
 from simulations.randomness import SeedTree
 
 VARIANCES = [1, 2, 100, 300**2, 1000**2, dgauss.ONE_TABLE]
@@ -191,6 +192,6 @@ def test_negative_size() -> None:
 
 @pytest.mark.parametrize(("bits", "draws"), [(0, 1), (20, 1), (40, 10**6)])
 def test_standard_tail_bounds_the_gaussian_tail(bits: int, draws: int) -> None:
-    reach = dgauss.standard_tail(bits, draws)
+    reach = standard_tail(bits, draws)
     chance = 2 * draws * stats.norm.sf(reach)
     assert 0.01 * 2.0**-bits < chance < 2.0**-bits
