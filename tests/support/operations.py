@@ -7,10 +7,12 @@ makes of it is overheard, so that every sum has an oracle.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +45,6 @@ from tests.support.tasks import make_task
 DIMENSION = 4
 NOW, LATER = 1_800_000_000, 1_900_000_000
 STORE_KEY = b"\x07" * STORE_KEY_BYTES
-
-Overheard = Callable[[Encoded], None]
 
 
 class Crash(BaseException):
@@ -450,6 +450,20 @@ class World:
 
     def _round_authority(self) -> RoundAuthority:
         return RoundAuthority(self.operator, self.authority.public, self.revocations)
+
+
+@contextmanager
+def overhearing(world: World) -> Iterator[None]:
+    """While it lasts, the world is told what the mechanism makes of updates."""
+    encode = Mechanism.encode
+
+    def overheard(*given: object, **named: object) -> Encoded:
+        encoded = encode(*given, **named)  # type: ignore[arg-type]
+        world.overhear(encoded)
+        return encoded
+
+    with mock.patch.object(Mechanism, "encode", overheard):
+        yield
 
 
 def _update(number: NodeId) -> NDArray[np.float32]:
