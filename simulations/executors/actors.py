@@ -97,11 +97,11 @@ class RayWorkers:
         """
         if silence := silence_of(self._head, HEAD_SILENCE_LIMIT_S, retry=True):
             raise WorkerDied(f"the head of the Ray cluster at {self._head} does not answer ({silence})")
-        self._recruit()
-        self._welcome(0.0)
+        self._start_missing()
+        self._admit_ready(0.0)
         if not self.idle():
             self._await_first()
-            self._welcome(LATE_WORKER_GRACE_S, everybody=True)
+            self._admit_ready(LATE_WORKER_GRACE_S, everybody=True)
         nodes = [actor.node for actor in self.idle()]
         if len(nodes) != self._told:
             self._told = len(nodes)
@@ -112,8 +112,8 @@ class RayWorkers:
         while not self.idle():
             left = deadline - time.monotonic()
             if left <= 0 or not self._actors:
-                raise WorkerDied(f"no worker could start on the Ray cluster: {self._obstacle()}")
-            self._welcome(left)
+                raise WorkerDied(f"no worker could start on the Ray cluster: {self._why_nobody()}")
+            self._admit_ready(left)
 
     def idle(self) -> Sequence[Actor]:
         """Return the actors that are ready and have no part of the round."""
@@ -142,7 +142,7 @@ class RayWorkers:
             return Unfinished(f"a Ray worker is gone ({type(error).__name__})")
         return answered
 
-    def _recruit(self) -> None:
+    def _start_missing(self) -> None:
         """Start actors for CPUs that have none."""
         taken = Counter(actor.node for actor in self._actors)
         for node, cpus in _nodes().items():
@@ -157,16 +157,16 @@ class RayWorkers:
         handle: Any = self._class.options(scheduling_strategy=here).remote(self._worker)
         self._actors.append(Actor(handle, node, handle.versions.remote()))
 
-    def _welcome(self, timeout: float, *, everybody: bool = False) -> None:
+    def _admit_ready(self, timeout: float, *, everybody: bool = False) -> None:
         """Look who is ready, for `timeout` seconds at most: until somebody is, or `everybody`."""
         starting = {actor.ready: actor for actor in self._actors if actor.ready is not None}
         if not starting:
             return
         done, _ = ray.wait(list(starting), num_returns=len(starting) if everybody else 1, timeout=timeout)
         for ready in done:
-            self._examine(starting[ready])
+            self._admit(starting[ready])
 
-    def _examine(self, actor: Actor) -> None:
+    def _admit(self, actor: Actor) -> None:
         """Take in an actor that is ready and computes as this process does, or leave its node out."""
         try:
             versions = ray.get(actor.ready)
@@ -187,7 +187,7 @@ class RayWorkers:
         self._actors.remove(actor)
         ray.kill(actor.handle)
 
-    def _obstacle(self) -> str:
+    def _why_nobody(self) -> str:
         if self._refused:
             return "; ".join(self._refused.values())
         if not self._actors:
