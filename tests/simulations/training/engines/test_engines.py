@@ -140,7 +140,9 @@ def updates_of(engine: Engine, task: TaskSpec, own: list[Examples]) -> list[Upda
 
 
 def assert_same(task: TaskSpec, engine: Engine, own: list[Examples]) -> None:
-    for expected, update in zip(updates_of(SequentialEngine(task), task, own), updates_of(engine, task, own), strict=True):
+    for expected, update in zip(
+        updates_of(SequentialEngine(task), task, own), updates_of(engine, task, own), strict=True
+    ):
         scale = max(1.0, float(np.abs(expected.delta).max()))
         assert np.abs(expected.delta - update.delta).max() <= TOLERANCE * scale
         assert update.delta.dtype == np.float32
