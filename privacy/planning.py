@@ -110,15 +110,20 @@ class Plan:
     rounding_cost: float
     """The sensitivity after rounding over that before it, at least 1."""
     holders: int
+    """The devices that hold secret shares of one device."""
     threshold: int
+    """The holders that it takes to recover a secret."""
     quorum: int
+    """The signatures under one survivor set that a device wants to see."""
     survivors_required: int
+    """The devices of a shard that must be in its sum."""
     security_bits: int | None
     """Holders drawn at random betray some device with probability at most 2^-security_bits a round; None without a
     draw."""
     failure_bits: int | None
     """Drop-outs as assumed spoil a round with probability at most 2^-failure_bits; None: never."""
     masks: int
+    """The masks that one device adds, its own included."""
     noise_steps: float
     """The noise of one device, in steps of the grid."""
     noise_device: float

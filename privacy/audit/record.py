@@ -67,7 +67,13 @@ class AuditResult(Frozen):
 
 
 class Check(Frozen):
-    """One check of the battery; `line` says what was measured and what is allowed."""
+    """One check of the battery.
+
+    Attributes:
+        name: what was checked.
+        passed: whether what was measured is allowed.
+        line: what was measured, and what is allowed.
+    """
 
     name: str
     passed: bool
@@ -75,7 +81,13 @@ class Check(Frozen):
 
 
 class Battery(Frozen):
-    """All checks; with probability `confidence` a correct mechanism passes every one of them."""
+    """All checks of one run of the battery.
+
+    Attributes:
+        confidence: the probability, at least, with which a correct mechanism passes every check.
+        trials: rounds of each kind.
+        checks: the checks, in order.
+    """
 
     confidence: float
     trials: int

@@ -116,7 +116,14 @@ class Header:
 
 @dataclass(frozen=True)
 class Invitation:
-    """Request of the first stage: the signed task, the signed header, and who may no longer take part."""
+    """Request of the first stage: the signed task, the signed header, and who may no longer take part.
+
+    Attributes:
+        signed_task: the task under the operator's signature, as `sign_task` makes it.
+        header: the round's header.
+        signature: the operator's, over the header.
+        revocations: the authority's list of devices that may no longer take part.
+    """
 
     signed_task: bytes
     header: Header

@@ -24,6 +24,7 @@ class RoundState:
     """Secrets and progress of one round; all of it goes when the device refuses or has unmasked."""
 
     stage: Stage
+    """The stage whose request comes next."""
     signed_task: bytes = field(repr=False)
     task: TaskSpec
     header: Header
@@ -31,8 +32,11 @@ class RoundState:
     admitted_at: int
     """The Unix time of the invitation, in seconds; certificates are judged by it."""
     mask: KeyPair
+    """The key pair from which pairwise masks are agreed."""
     self_secret: bytes = field(repr=False)
+    """The self-mask secret, 32 bytes."""
     cohort: Cohort | None = None
+    """The cohort that this device has checked; None before."""
     holders: tuple[int, ...] = ()
     """The places of those who hold this device's secret shares, ascending."""
     held: dict[int, tuple[bytes, bytes]] = field(default_factory=dict, repr=False)

@@ -78,7 +78,13 @@ class Certificate:
 
 @dataclass(frozen=True)
 class EnrolmentRequest:
-    """What a device shows the authority: its public keys, and a proof that it holds the identity's private half."""
+    """What a device shows the authority: its public keys, and a proof that it holds the identity's private half.
+
+    Attributes:
+        identity: Ed25519 public key.
+        agreement: X25519 public key.
+        signature: the identity's, over both.
+    """
 
     identity: bytes
     agreement: bytes
