@@ -206,7 +206,7 @@ def run(  # noqa: PLR0917 - the options of a command
         "privacy.noise_multiplier": noise_multiplier,
         "privacy.delta": delta,
         "privacy.clip": clip,
-        "privacy.task.participation": participation,
+        "privacy.participation": participation,
         "privacy.max_participations": max_participations,
         "fleet.population": fleet_population,
         "fleet.cohort": fleet_cohort,
@@ -239,7 +239,7 @@ def score(  # noqa: PLR0917 - the options of a command
     Example: [bold]fl-sim score --release runs/chat/release/stable --data new.csv --out scores.csv[/bold]
     """
     if not data.is_file():
-        fail(f"--data: expected a file of messages, there is none at {data}")
+        fail(f"--data: cannot read {data}: no such file; expected a readable file")
     from simulations.config import ConfigError
     from simulations.data import DataError
     from simulations.evaluation.scoring import ScoringError, ScoringJob, score_file
@@ -300,7 +300,7 @@ def _checked(config: Path | None, overrides: dict[str, Any], place: _Place, work
     except (ConfigError, OutputDirectoryError) as error:
         fail(str(error))
     if loaded.data.path is not None and not loaded.data.path.is_file():
-        fail(f"data.path: expected a file of messages, there is none at {loaded.data.path}")
+        fail(f"--data: cannot read {loaded.data.path}: no such file; expected a readable file")
     return loaded
 
 

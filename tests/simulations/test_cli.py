@@ -52,7 +52,7 @@ def refused(result: Result) -> str:
         (GOOD, [], "--user-column"),
         (GOOD, ["--user-column", "user", "--workers", "0"], "--workers"),
         (GOOD, ["--user-column", "user", "--rounds", "0"], "server.rounds"),
-        (GOOD, ["--user-column", "user", "--participation", "random"], "privacy.task.participation"),
+        (GOOD, ["--user-column", "user", "--participation", "random"], "privacy.participation"),
         (GOOD, ["--user-column", "user", "--engine", "gpu"], "engine"),
         (GOOD, ["--user-column", "user", "--aggregation", "none"], "server.aggregation"),
         (GOOD, ["--user-column", "user", "--engine", "vectorised"], "--aggregation ideal"),
