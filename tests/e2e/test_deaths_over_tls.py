@@ -14,7 +14,7 @@ from tests.support.leaping import GENEROUS_S
 from tests.support.leftovers import leftovers
 from tests.support.tls import TlsFederation
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 SCALE = Scale(devices=12, rounds=2, stage_timeout=GENEROUS_S)
 DEATHS = {number: (stage, 2) for number, stage in enumerate(Stage)}

@@ -61,7 +61,7 @@ class TlsFederation:
         app = write_app(path / "app", "tests.support.mortal_app:app", config)
         run = superlink.cli.submit(app, {}, {})
         processes.start("app", superlink.cli.log_command(run), superlink.cli.environment, may_end=True)
-        processes.wait_until(lambda: processes.ended("app"), "the end of the run", timeout=350)
+        processes.wait_until(lambda: processes.ended("app"), "the end of the run", timeout=600)
         assert superlink.cli.outcome(run) == "completed", processes.tail("app")
         self.log = processes.log("app").read_text()
 

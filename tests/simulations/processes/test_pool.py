@@ -194,8 +194,21 @@ def test_what_the_fork_server_is_to_import_can_be_imported(name: str) -> None:
     importlib.import_module(name)
 
 
-def test_the_fork_server_has_imported_what_workers_need(start: Start) -> None:
-    assert start(FORKSERVER, describe).receive()["imported"] == list(PRELOADED)
+ASKING = """
+from simulations.processes.pool import FORKSERVER, WorkerProcess
+from tests.simulations.processes.test_pool import describe
+
+if __name__ == "__main__":
+    worker = WorkerProcess(FORKSERVER, describe)
+    print(worker.receive()["imported"])
+    worker.end()
+"""
+
+
+def test_the_fork_server_has_imported_what_workers_need() -> None:
+    """In an interpreter of its own: a process has one fork server, and another test may have started it."""
+    asked = subprocess.run([sys.executable, "-c", ASKING], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert asked.stdout == f"{list(PRELOADED)}\n"
 
 
 @contexts
