@@ -201,7 +201,7 @@ from tests.simulations.processes.test_pool import describe
 if __name__ == "__main__":
     worker = WorkerProcess(FORKSERVER, describe)
     print(worker.receive()["imported"])
-    worker.end()
+    worker.end(5.0)
 """
 
 
