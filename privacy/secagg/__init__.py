@@ -1,8 +1,8 @@
 """Secure aggregation as pure state machines over bytes: the server learns the exact sum and nothing else.
 
 After Bonawitz et al. 2017 ("Practical Secure Aggregation for Privacy-Preserving Machine Learning"), malicious-server
-variant: authenticated keys, and an echo of the survivor set before anything is unmasked. Above 128 devices each one
-draws the holders of its shares itself, after Bell et al. 2020.
+variant: authenticated keys, and a consistency check of the survivor set before anything is unmasked. Above
+128 devices each one draws the holders of its secret shares itself, after Bell et al. 2020.
 """
 
 import lazy_loader
