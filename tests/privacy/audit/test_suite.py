@@ -125,6 +125,7 @@ def test_a_release_whose_claim_is_refuted_is_not_published(tmp_path: Path, monke
     assert not (tmp_path / "run/release/stable").exists()
 
 
+@pytest.mark.timeout(900)  # minutes of accounting
 def test_messages_that_noise_protects_are_audited_too(tmp_path: Path) -> None:
     config = load_config(small_config(tmp_path, rounds=1), {"training": {"message_noise": 1.0}})
     start(config, tmp_path / "run", force=False, workers=1)
