@@ -24,7 +24,7 @@ EXTRAS = {"report", "client", "server", "sim", "dev"}
 TOO_MUCH = {
     "": {"torch", "flwr", "opacus", "grpcio", "ray", "scipy", "sqlalchemy", "alembic"},
     "report": {"torch", "flwr", "opacus", "grpcio", "ray", "alembic"},
-    "client": {"ray", "alembic", "dp-accounting", "psycopg"},
+    "client": {"ray", "dp-accounting", "psycopg"},
     "server": {"torch", "opacus", "ray"},
 }
 """What an extra must not bring."""
