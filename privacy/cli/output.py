@@ -17,23 +17,23 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard 
 
 
 def show(table: Table) -> None:
-    """As wide as the terminal; wide enough for a line a check where there is none."""
+    """Print a table as wide as the terminal, and where there is none wide enough for a line a check."""
     Console(width=None if "COLUMNS" in os.environ or Console().is_terminal else 160).print(table)
 
 
 def show_json(value: dict[str, Any]) -> None:
-    """One object on one line."""
+    """Print one object on one line."""
     typer.echo(json.dumps(value, allow_nan=False))
 
 
 def check_writable(option: str, path: Path | None) -> None:
-    """Before work starts: ends with 2 where there is no directory to write to."""
+    """End with 2, before work starts, where there is no directory to write to."""
     if path is not None and (path.is_dir() or not os.access(path.resolve().parent, os.W_OK)):
         fail(f"{option}: expected a file in a directory that can be written to, got {path}")
 
 
 def write(option: str, path: Path, data: str | bytes) -> None:
-    """Ends with 2 when the disk refuses."""
+    """Write a file; end with 2 when the disk refuses."""
     try:
         path.write_bytes(data.encode() if isinstance(data, str) else data)
     except OSError as error:

@@ -9,4 +9,10 @@ from .identity import (
     enrol as enrol,
     verify_once as verify_once,
 )
-from .params import ParameterError as ParameterError, Parameters as Parameters, parameters as parameters
+from .params import (
+    ParameterError as ParameterError,
+    Parameters as Parameters,
+    default_min_survivors as default_min_survivors,
+    default_shards as default_shards,
+    parameters as parameters,
+)
