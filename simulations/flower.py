@@ -18,10 +18,10 @@ from fl_server.flower.grid_transport import GridTransport, RunConfig, server_app
 from fl_server.publishing.publish import Publication
 from fl_server.service import ServerDirectory, Settings, train
 from privacy.base.files import write_atomically
+from privacy.report.figures import finite
 from simulations.config.config import ConfigError, load_config
 from simulations.evaluation.metrics import Scorer, evaluate
 from simulations.federation.devices import Authorities, DeviceHost, Records
-from simulations.runs.artifacts import finite
 from simulations.runs.run import Prepared, prepare
 
 NODE_WAIT_TIMEOUT_S = 120.0

@@ -17,6 +17,7 @@ from privacy.base.randomness import Randomness
 from privacy.base.signing import Signer
 from privacy.ledger.ledger import Ledger
 from privacy.report.build import EpsilonReport, RoundCounts, RunFacts, build_report
+from privacy.report.figures import card_marking
 from privacy.task.task import TaskSpec
 
 
@@ -68,21 +69,9 @@ def publish_model(
         raise ClaimRefuted(f"audit: expected a claim that holds, got: {refuted[0].statement}")
     head = ledger.head()
     report = build_report(task, ledger.entries(), head, operator.public, replace(facts, audits=audits))
-    contents = ReleaseContents(task, weights, {**card, **_marking(task, report)}, report.canonical())
+    contents = ReleaseContents(task, weights, {**card, **card_marking(task, report)}, report.canonical())
     version = registry.publish(contents, head.model_dump(mode="json"), operator)
     return Publication(version, report)
-
-
-def _marking(task: TaskSpec, report: EpsilonReport) -> dict[str, Any]:
-    """Return the card's words for what the model is not: a real release, of real devices."""
-    stated = report.extrapolation
-    extrapolated = {} if stated is None else {"extrapolation": stated.statement}
-    return {
-        "hypothetical": report.hypothetical,
-        "trusted_aggregator": task.simulation.trusted_aggregator,
-        "extrapolated": stated is not None,
-        **extrapolated,
-    }
 
 
 def run_facts(lines: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> RunFacts:

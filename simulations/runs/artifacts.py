@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +19,8 @@ from fl_server.training.coordinator import Result
 from privacy.audit import audit_part
 from privacy.base.signing import Signer
 from privacy.ledger.ledger import Ledger
-from privacy.report.build import EpsilonReport, render_html
+from privacy.report.build import render_html
+from privacy.report.figures import summary_figures
 from privacy.report.model import AuditPart
 from privacy.task.task import Fleet, TaskSpec
 from simulations.config.config import RunConfig
@@ -82,8 +82,7 @@ class Outputs:
         summary = {
             **self._quality(threshold, scorer.scores(weights, self.data.test.features)),
             "calibration": asdict(evaluate(self.data.calibration.labels, calibration, threshold)),
-            **self._privacy(publication.report),
-            **_fleet(publication.report),
+            **summary_figures(self.task, publication.report),
             **reach(self.config, self.task, lines),
             "rounds": result.round,
             "rounds_without_release": sum(line["aborted"] is not None for line in lines),
@@ -126,38 +125,6 @@ class Outputs:
         labels, novel = self.data.test.labels, self.data.novel
         unseen = evaluate(labels[novel], scores[novel], threshold)
         return {**asdict(evaluate(labels, scores, threshold)), "novel": asdict(unseen), "threshold": threshold}
-
-    def _privacy(self, report: EpsilonReport) -> dict[str, Any]:
-        """Return the two guarantees, apart; None stands for no bound."""
-        return {
-            "device_epsilon": finite(report.spend.device.epsilon),
-            "message_epsilon": finite(report.spend.message.all_participations),
-            "message_epsilon_one_participation": finite(report.spend.message.one_participation),
-            "delta": self.task.budget.delta,
-            "noise_multiplier": self.task.mechanism.noise_multiplier,
-        }
-
-
-def _fleet(report: EpsilonReport) -> dict[str, Any]:
-    """Return the figures of the fleet that the run stands for, if it does; none is `device_epsilon`."""
-    extrapolation = report.extrapolation
-    if extrapolation is None:
-        return {"extrapolated": False}
-    return {
-        "extrapolated": True,
-        "extrapolation": extrapolation.statement,
-        "fleet_epsilon": finite(extrapolation.spend.epsilon),
-        "fleet_population": extrapolation.population,
-        "fleet_cohort": round(float(extrapolation.cohort)),
-        "fleet_shards": extrapolation.shards,
-        "fleet_noise_multiplier": float(extrapolation.noise_multiplier),
-    }
-
-
-def finite(number: str) -> float | None:
-    """Return a report's number for JSON, which has no infinity: None stands for no guarantee."""
-    value = float(number)
-    return value if math.isfinite(value) else None
 
 
 _INK = "#1f3a5f"
