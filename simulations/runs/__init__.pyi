@@ -1,4 +1,3 @@
-from .artifacts import finite as finite
 from .run import (
     Prepared as Prepared,
     RunError as RunError,
