@@ -96,7 +96,9 @@ class Setting:
             ),
             mechanism=DeviceMechanism(clip=1.0, noise_multiplier=1.0),
             participation=BoundedParticipation(cohort=self.devices, max_participations=10),
-            aggregation=AggregationPolicy(min_survivors=self.devices // 2, modulus_bits=self.bits),
+            aggregation=AggregationPolicy(
+                max_dropouts=self.devices // 10, min_survivors=self.devices // 2, modulus_bits=self.bits
+            ),
             budget=Budget(delta=1e-6),
             rounds=10,
         )

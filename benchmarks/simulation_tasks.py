@@ -52,7 +52,7 @@ def task_of(name: str, training: Training, cohort: int = COHORT) -> TaskSpec:
         training=training,
         mechanism=DeviceMechanism(clip=0.5, noise_multiplier=1.0),
         participation=PoissonParticipation(population=10 * cohort, sampling_rate=0.1),
-        aggregation=AggregationPolicy(min_survivors=20, modulus_bits=32),
+        aggregation=AggregationPolicy(max_dropouts=cohort // 10, min_survivors=20, modulus_bits=32),
         budget=Budget(delta=1e-5),
         rounds=10,
         randomness="seeded",

@@ -17,7 +17,13 @@ from privacy.base.signing import SIGNATURE_BYTES
 from privacy.mechanism.mechanism import Mechanism, smallest_modulus, with_modulus
 from privacy.mechanism.rotation import spread
 from privacy.secagg.membership.graph import NeighbourTable
-from privacy.secagg.membership.params import Parameters, default_min_survivors, default_shards, parameters
+from privacy.secagg.membership.params import (
+    Parameters,
+    default_max_dropouts,
+    default_min_survivors,
+    default_shards,
+    parameters,
+)
 from privacy.secagg.messages import (
     Advert,
     EncryptedShares,
@@ -71,7 +77,7 @@ class Goal:
         population: devices to draw from, under `poisson`.
         max_participations: rounds that one device takes part in at most, under `bounded`.
         corrupt_fraction: fraction of a cohort that may work with the server, at least 0 and below 0.5.
-        dropout_fraction: fraction of a cohort that may vanish in a round, at least 0 and below 0.5.
+        dropout_fraction: fraction of the expected cohort that may vanish in a round, at least 0 and below 0.5.
         min_survivors: fewest devices in a shard's sum; None: a quarter of it.
         shards: sums that a cohort is split into; None: as many as `default_shards` says.
         bits: bits of the modulus, 8 to 32; None: the fewest that do.
@@ -221,7 +227,7 @@ def _task(goal: Goal) -> TaskSpec:
     min_survivors = default_min_survivors(goal.cohort, shards) if goal.min_survivors is None else goal.min_survivors
     aggregation = AggregationPolicy(
         corrupt_fraction=goal.corrupt_fraction,
-        dropout_fraction=goal.dropout_fraction,
+        max_dropouts=default_max_dropouts(goal.cohort, shards, goal.dropout_fraction),
         min_survivors=min_survivors,
         modulus_bits=_MOST_BITS if goal.bits is None else goal.bits,
         shards=shards,

@@ -76,11 +76,8 @@ def development_task(scale: Scale, population: str) -> TaskSpec:
     """
     features = FeatureSpec()
     participation = BoundedParticipation(cohort=scale.devices, max_participations=scale.rounds)
-    aggregation = AggregationPolicy(
-        dropout_fraction=_DROPOUT_FRACTION,
-        min_survivors=scale.devices - int(_DROPOUT_FRACTION * scale.devices),
-        modulus_bits=32,
-    )
+    dropouts = int(_DROPOUT_FRACTION * scale.devices)
+    aggregation = AggregationPolicy(max_dropouts=dropouts, min_survivors=scale.devices - dropouts, modulus_bits=32)
     task = TaskSpec(
         name="development",
         population=population,

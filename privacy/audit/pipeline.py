@@ -66,8 +66,7 @@ class Audited:
     @property
     def counted(self) -> float:
         """The number of devices whose noise the account counts on, which need not be whole."""
-        policy = self.task.aggregation
-        return self.cohort * (1 - policy.corrupt_fraction - policy.dropout_fraction)
+        return self.task.counted(self.cohort)
 
     @property
     def devices(self) -> int:

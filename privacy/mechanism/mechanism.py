@@ -3,9 +3,9 @@
 Formal guarantee. Adjacency: one device's contribution replaced by zero. The integer vector that a device contributes
 has L2 norm at most `norm_bound`, enforced after rotation and rounding in exact integer arithmetic, so `norm_bound` is
 the sensitivity of the sum. Each device adds a discrete Gaussian per coordinate, of a variance that lets the devices
-assumed honest and present reach noise_multiplier * norm_bound alone. Their sum is within 10 h exp(-pi^2 sigma^2) of one
-discrete Gaussian per coordinate (Kairouz, Liu and Steinke 2021, Theorem 1): below 2^-3000 for sigma >= 16. Leaving the
-modulus costs accuracy, never privacy.
+assumed honest and present (`counted_devices`) reach noise_multiplier * norm_bound alone. Their sum is within
+10 h exp(-pi^2 sigma^2) of one discrete Gaussian per coordinate (Kairouz, Liu and Steinke 2021, Theorem 1): below
+2^-3000 for sigma >= 16. Leaving the modulus costs accuracy, never privacy.
 
 The grid and the noise of the sum do not depend on how many devices came: a Poisson cohort's size stays hidden in a
 release, as its amplification requires. Only drop-outs add to the noise that is left out of the account.
@@ -74,8 +74,13 @@ class Mechanism:
             MechanismError: when rounding would dominate the clip, the sum could leave the modulus, or the noise of
                 this or the smallest cohort cannot be sampled exactly.
         """
+        honest = task.counted(cohort)
+        if min(honest, _least_counted(task)[1]) <= 0:
+            raise MechanismError(
+                f"min_survivors: of {task.aggregation.min_survivors} survivors all may be corrupt where "
+                f"{task.aggregation.max_dropouts} devices may drop out; raise min_survivors"
+            )
         bound = _norm_bound(task)
-        honest = cohort * _honest_fraction(task)
         variance = _variance(task, bound, honest)
         _check_variance(variance, bound, task)
         _check_modulus(bound, variance, cohort, task)
@@ -234,17 +239,13 @@ def _device_noise(task: TaskSpec) -> float:
     return 0.0 if task.mechanism.correlation else task.mechanism.noise_multiplier
 
 
-def _honest_fraction(task: TaskSpec) -> float:
-    return 1 - task.aggregation.corrupt_fraction - task.aggregation.dropout_fraction
-
-
 def _norm_bound(task: TaskSpec) -> float:
     """Return the norm bound on the finest grid where the largest shard's sum fits and the noise can be sampled."""
     noise = _device_noise(task)
     fits = (_half_modulus(task) - _tail(task) * math.sqrt(task.largest_shard)) / _reach(task)
     if noise == 0:
         return min(fits, math.sqrt(_UNNOISED_STEPS**2 + task.length))
-    fine_noise = _SIGMA * math.sqrt(task.shard_cohort * _honest_fraction(task)) / noise
+    fine_noise = _SIGMA * math.sqrt(task.counted(task.shard_cohort)) / noise
     return min(fits, max(fine_noise, _ROUNDING_STEPS * math.sqrt(task.length)))
 
 
@@ -255,9 +256,16 @@ def _reach(task: TaskSpec) -> float:
     parameter n / sqrt(p) of it; no coordinate exceeds n of it in any case.
     """
     cohort, tail = task.largest_shard, _tail(task)
-    noise = _device_noise(task) / math.sqrt(_honest_fraction(task))
+    members, counted = _least_counted(task)
+    noise = _device_noise(task) * math.sqrt(members / counted)
     rotated = cohort / math.sqrt(spread(task.length))
     return min(cohort + tail * noise, tail * math.hypot(rotated, noise))
+
+
+def _least_counted(task: TaskSpec) -> tuple[int, float]:
+    """Return the size of a shard of whose devices the smallest fraction is counted on, and how many those are."""
+    members = task.aggregation.min_survivors + task.aggregation.max_dropouts
+    return members, task.counted(members)
 
 
 def _tail(task: TaskSpec) -> float:
@@ -279,7 +287,7 @@ def _check_variance(variance: int, bound: float, task: TaskSpec) -> None:
             "use more bits"
         )
     fewest = task.aggregation.min_survivors
-    if _variance(task, bound, fewest * _honest_fraction(task)) > dgauss.MAX_VARIANCE:
+    if _variance(task, bound, min(task.counted(fewest), _least_counted(task)[1])) > dgauss.MAX_VARIANCE:
         raise MechanismError(f"min_survivors: the noise of {fewest} devices cannot be sampled; raise min_survivors")
 
 

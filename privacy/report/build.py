@@ -160,7 +160,7 @@ def _participation(task: TaskSpec, own: Sequence[Account], facts: RunFacts) -> P
         max_participations=bounded.max_participations if bounded else None,
         min_separation=bounded.min_separation if bounded else None,
         corrupt_fraction=number(task.aggregation.corrupt_fraction),
-        dropout_fraction=number(task.aggregation.dropout_fraction),
+        max_dropouts=task.aggregation.max_dropouts,
         min_survivors=task.aggregation.min_survivors,
         rounds_planned=task.rounds,
         rounds_charged=len(own),

@@ -78,7 +78,7 @@ class ParticipationPart(Frozen):
     max_participations: int | None
     min_separation: int | None
     corrupt_fraction: Number = Field(validation_alias="corrupt_share", serialization_alias="corrupt_share")
-    dropout_fraction: Number = Field(validation_alias="dropout_share", serialization_alias="dropout_share")
+    max_dropouts: int
     min_survivors: int
     rounds_planned: int
     rounds_charged: int

@@ -227,7 +227,7 @@ AGGREGATOR = "Aggregator"
 
 _DEVICES = TrustAssumption(
     party="Devices",
-    trusted_to="At most {corrupt} of a cohort work with the server, at most {dropout} drop out, the others add noise.",
+    trusted_to="At most {corrupt} of a cohort work with the server, {dropout} devices drop out, the others add noise.",
     otherwise="With fewer honest devices a sum has less noise than was charged, and ε is larger than stated.",
 )
 _DEVICES_WITHOUT_NOISE = TrustAssumption(
@@ -278,7 +278,7 @@ def trust(spec: TaskSpec, counts: Counter[Event]) -> tuple[TrustAssumption, ...]
     policy = spec.aggregation
     facts = {
         "corrupt": f"{policy.corrupt_fraction:.0%}",
-        "dropout": f"{policy.dropout_fraction:.0%}",
+        "dropout": str(policy.max_dropouts),
         "known": _known_cohorts(counts, spec.budget.delta),
     }
     return tuple(

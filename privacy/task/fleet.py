@@ -7,7 +7,13 @@ import math
 from pydantic import Field, model_validator
 
 from privacy.base.canonical import Frozen
-from privacy.task.participation import AggregationPolicy, BoundedParticipation, Participation, PoissonParticipation
+from privacy.task.participation import (
+    AggregationPolicy,
+    BoundedParticipation,
+    Participation,
+    PoissonParticipation,
+    counted_devices,
+)
 
 
 class Fleet(Frozen):
@@ -39,12 +45,13 @@ class Fleet(Frozen):
     def noise_for(self, participation: Participation, aggregation: AggregationPolicy, *, by_server: bool) -> float:
         """Return the noise multiplier with which a simulation's average has the noise of the fleet's.
 
-        The sum of every shard has the multiplier by itself, while noise of the server's is in the whole sum once: the
-        average of n devices has noise in proportion to z sqrt(shards) / n, or z / n.
+        The sum of every shard of m devices has z sqrt(m / counted(m)), see `counted_devices`, while noise of the
+        server's is in the whole sum once: the average of n devices has noise in proportion to
+        z sqrt(shards m / counted(m)) / n, or z / n.
 
         Args:
             participation: how the simulation's cohorts are drawn.
-            aggregation: how they are summed, with the fleet's fractions of corrupt devices and of drop-outs.
+            aggregation: how they are summed, with the fleet's fraction of corrupt devices.
             by_server: whether the server adds the noise, correlated over the rounds.
 
         Raises:
@@ -52,11 +59,13 @@ class Fleet(Frozen):
         """
         self._check_image(participation, aggregation)
 
-        def of_average(cohort: float, shards: int) -> float:
-            return (1.0 if by_server else math.sqrt(shards)) / cohort
+        def of_average(drawn: Participation, policy: AggregationPolicy) -> float:
+            shard = drawn.expected_cohort / policy.shards
+            of_sum = policy.shards * shard / counted_devices(drawn, policy, shard)
+            return (1.0 if by_server else math.sqrt(of_sum)) / drawn.expected_cohort
 
-        there = of_average(self.participation.expected_cohort, self.aggregation.shards)
-        return self.noise_multiplier * there / of_average(participation.expected_cohort, aggregation.shards)
+        there = of_average(self.participation, self.aggregation)
+        return self.noise_multiplier * there / of_average(participation, aggregation)
 
     def _check_image(self, participation: Participation, aggregation: AggregationPolicy) -> None:
         there = self.participation
@@ -67,6 +76,8 @@ class Fleet(Frozen):
                 f"fleet.participation: expected a cohort of at least the simulated {participation.expected_cohort:g}, "
                 f"got {there.expected_cohort:g}"
             )
-        fractions = (aggregation.corrupt_fraction, aggregation.dropout_fraction)
-        if (self.aggregation.corrupt_fraction, self.aggregation.dropout_fraction) != fractions:
-            raise ValueError(f"fleet.aggregation: expected corrupt and drop-out fractions {fractions}, got others")
+        if self.aggregation.corrupt_fraction != aggregation.corrupt_fraction:
+            raise ValueError(
+                f"fleet.aggregation: expected a corrupt fraction of {aggregation.corrupt_fraction}, "
+                f"got {self.aggregation.corrupt_fraction}"
+            )

@@ -83,10 +83,9 @@ class AggregationPolicy(Frozen):
         default=0.05, validation_alias="corrupt_share", serialization_alias="corrupt_share"
     )
     """Fraction of a cohort that may work with the server, the gamma of Bell et al. 2020."""
-    dropout_fraction: Fraction = Field(
-        default=0.1, validation_alias="dropout_share", serialization_alias="dropout_share"
-    )
-    """Fraction of a cohort that may vanish in a round, the delta of Bell et al. 2020."""
+    max_dropouts: int = Field(ge=0)
+    """Devices of one shard that may vanish in a round: a constant of the task, so that whether a round gives a sum
+    hangs on how many vanished, which no device's being drawn changes, and on `min_survivors`."""
     min_survivors: int = Field(ge=2)
     """Fewest devices in a sum; with fewer the round ends and nothing is revealed."""
     modulus_bits: int = Field(ge=8, le=32)
@@ -96,4 +95,24 @@ class AggregationPolicy(Frozen):
     security_bits: int = Field(default=40, ge=30, le=128)
     """Drawing holders at random betrays some device with probability at most 2^-security_bits a round."""
     failure_bits: int = Field(default=30, ge=10, le=128)
-    """Drop-outs within `dropout_fraction` spoil a round with probability at most 2^-failure_bits."""
+    """Drop-outs within `max_dropouts` spoil a round with probability at most 2^-failure_bits."""
+
+    def required(self, cohort: int) -> int:
+        """Return the fewest devices in the sum of a shard of `cohort`."""
+        return max(self.min_survivors, cohort - self.max_dropouts)
+
+
+def counted_devices(participation: Participation, policy: AggregationPolicy, cohort: float) -> float:
+    """Return how many devices' noise is counted on in the sum of a shard of `cohort`: not corrupt, and not vanished.
+
+    Where the cohort's size is no secret these are the devices that must survive, less the corrupt fraction of all. A
+    Poisson cohort's size stays hidden only if the sum's noise does not depend on it, so there the same fraction of
+    every cohort counts: the least that any has, which is that of `min_survivors + max_dropouts` devices.
+
+    Returns:
+        A real number, at most 0 when no noise can be counted on.
+    """
+    if isinstance(participation, PoissonParticipation):
+        fewest = policy.min_survivors
+        return cohort * (fewest / (fewest + policy.max_dropouts) - policy.corrupt_fraction)
+    return max(policy.min_survivors, cohort - policy.max_dropouts) - policy.corrupt_fraction * cohort

@@ -31,6 +31,7 @@ from privacy.task.participation import (
     BoundedParticipation,
     Participation,
     PoissonParticipation,
+    counted_devices,
     largest_draw,
 )
 from privacy.task.purpose import Purpose
@@ -350,6 +351,10 @@ class TaskSpec(Frozen):
         """Devices in one shard that the modulus is made for; more come with probability below 2^-40."""
         cohort, shards = self.participation.largest_cohort, self.aggregation.shards
         return cohort if shards == 1 else largest_draw(cohort, self.shard_cohort / cohort)
+
+    def counted(self, cohort: float) -> float:
+        """Return how many devices' noise is counted on in the sum of a shard of `cohort`; see `counted_devices`."""
+        return counted_devices(self.participation, self.aggregation, cohort)
 
     def with_clip(self, clip: float) -> TaskSpec:
         """Return the task of a round with another clip; noise and sensitivity, in steps of the grid, do not change."""

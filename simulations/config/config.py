@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from privacy.secagg.membership.params import default_min_survivors, default_shards
+from privacy.secagg.membership.params import default_max_dropouts, default_min_survivors, default_shards
 from privacy.task.task import Purpose
 from simulations.config.sections import AvailabilityConfig, FaultsConfig, FleetConfig, PoisonConfig, Section
 
@@ -123,6 +123,7 @@ class ServerConfig(Section):
     momentum: float = Field(default=0.7, ge=0, lt=1)
     corrupt_fraction: float = Field(default=0.05, ge=0, lt=0.5)
     dropout_fraction: float = Field(default=0.1, ge=0, lt=0.5)
+    """What fraction of the expected cohort may vanish in a round; the number of devices that follows is the task's."""
     min_survivors: int | None = Field(default=None, ge=2, le=1 << 30)
     """Fewer devices than this in a sum, and nothing of it is revealed. Default: a quarter of the cohort, 2 at least."""
 
@@ -157,6 +158,11 @@ class ServerConfig(Section):
         if self.min_survivors is not None:
             return self.min_survivors
         return default_min_survivors(self.cohort, self.shard_count)
+
+    @property
+    def max_dropouts(self) -> int:
+        """The most devices of a shard that may vanish in a round."""
+        return default_max_dropouts(self.cohort, self.shard_count, self.dropout_fraction)
 
     @property
     def shard_size(self) -> int:

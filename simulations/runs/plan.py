@@ -8,7 +8,13 @@ from fl_client.training.models import UnknownArchitecture, model_spec
 from privacy.accounting.calibration import noise_multiplier_for
 from privacy.mechanism.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
 from privacy.report.words import TRUSTED_AGGREGATOR
-from privacy.secagg.membership.params import ParameterError, default_min_survivors, default_shards, parameters
+from privacy.secagg.membership.params import (
+    ParameterError,
+    default_max_dropouts,
+    default_min_survivors,
+    default_shards,
+    parameters,
+)
 from privacy.task.correlation import Correlation
 from privacy.task.task import (
     AdaptiveClip,
@@ -159,7 +165,11 @@ def _fleet(config: RunConfig, correlation: Correlation | None) -> Fleet | None:
     participation = _fleet_participation(config, fleet.population, fleet.cohort)
     shards = fleet.shards or default_shards(fleet.cohort)
     aggregation = _aggregation(config).model_copy(
-        update={"shards": shards, "min_survivors": default_min_survivors(fleet.cohort, shards)}
+        update={
+            "shards": shards,
+            "min_survivors": default_min_survivors(fleet.cohort, shards),
+            "max_dropouts": default_max_dropouts(fleet.cohort, shards, config.server.dropout_fraction),
+        }
     )
     try:
         return Fleet(
@@ -203,7 +213,7 @@ def _aggregation(config: RunConfig) -> AggregationPolicy:
     """Return the policy of secure aggregation, in as many bits as there are."""
     return AggregationPolicy(
         corrupt_fraction=config.server.corrupt_fraction,
-        dropout_fraction=config.server.dropout_fraction,
+        max_dropouts=config.server.max_dropouts,
         min_survivors=config.server.fewest_survivors,
         modulus_bits=_MOST_BITS,
         shards=config.server.shard_count,

@@ -33,7 +33,9 @@ def test_bytes_are_those_of_a_real_round(cohort: int) -> None:
         500,
         participation=BoundedParticipation(cohort=cohort, max_participations=1),
         mechanism=DeviceMechanism(clip=0.5, noise_multiplier=plan(goal).noise_multiplier),
-        aggregation=AggregationPolicy(min_survivors=cohort // 4, modulus_bits=plan(goal).bits),
+        aggregation=AggregationPolicy(
+            max_dropouts=cohort // 10, min_survivors=cohort // 4, modulus_bits=plan(goal).bits
+        ),
     )
     federation = Federation(cohort, task=task)
     up, down = np.zeros(cohort), np.zeros(cohort)
@@ -53,7 +55,9 @@ def test_bytes_are_those_of_a_real_round(cohort: int) -> None:
 
 
 def test_masks_are_those_of_a_real_round() -> None:
-    federation = Federation(135, task=make_task(aggregation=AggregationPolicy(min_survivors=2, modulus_bits=32)))
+    federation = Federation(
+        135, task=make_task(aggregation=AggregationPolicy(max_dropouts=13, min_survivors=2, modulus_bits=32))
+    )
     federation.run(until=Stage.INPUT)
     states = [client._state for client in federation.clients]
     masks = [len(state.partners) + 1 for state in states if state is not None]
@@ -95,7 +99,7 @@ def test_the_fraction_of_a_shard_is_the_smallest_with_a_small_enough_tail(
         ({"epsilon": 0.001, "rounds": 1_000_000}, "epsilon: 0.001"),
         ({"bits": 8}, "modulus_bits"),
         ({"shards": 1, "cohort": 5_000, "population": 10**6}, r"aggregation\.shards"),
-        ({"corrupt_fraction": 0.45, "dropout_fraction": 0.45}, "lower corrupt_fraction or dropout_fraction"),
+        ({"corrupt_fraction": 0.45, "dropout_fraction": 0.45}, "lower corrupt_fraction or max_dropouts"),
         ({"corrupt_fraction": 0.7}, "corrupt_fraction"),
         ({"dimension": 0}, "shape"),
     ],

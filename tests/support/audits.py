@@ -52,7 +52,7 @@ def audited(
         statistics=tuple(statistics),
         participation=BoundedParticipation(cohort=cohort, max_participations=1),
         aggregation=AggregationPolicy(
-            corrupt_fraction=corrupt, dropout_fraction=dropout, min_survivors=2, modulus_bits=32
+            corrupt_fraction=corrupt, max_dropouts=math.floor(dropout * cohort), min_survivors=2, modulus_bits=32
         ),
         budget=Budget(delta=1e-5),
     )
@@ -99,7 +99,7 @@ def weaker(round_: Audited, fraction: float) -> Pipeline:
 
 def sized_for_all(round_: Audited) -> Pipeline:
     """Each device adds its part of the noise as if nobody dropped out."""
-    policy = round_.task.aggregation.model_copy(update={"dropout_fraction": 0.0})
+    policy = round_.task.aggregation.model_copy(update={"max_dropouts": 0})
     everyone = round_.task.model_copy(update={"aggregation": policy})
     steps = Mechanism.for_cohort(everyone, round_.cohort)
     right = round_.mechanism

@@ -15,11 +15,12 @@ from privacy.secagg.primitives.keys import Agreements, DeviceKeys
 from privacy.task.states import Encoded
 from privacy.task.task import TaskSpec
 from simulations.randomness import SeedTree
-from tests.support.tasks import make_task
+from tests.support.tasks import make_task, usual_policy
 
 NOW = 1_800_000_000
 FOREVER = 4_000_000_000
 OPEN_POLICY = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0)
+_UNTOLD = make_task()
 Tamper = Callable[[Stage, int, bytes], bytes | None]
 
 
@@ -32,7 +33,8 @@ class Federation:
     """n enrolled devices with random inputs, and one round to run over them."""
 
     devices: int
-    task: TaskSpec = field(default_factory=make_task)
+    task: TaskSpec = _UNTOLD
+    """By default one under which three of ten devices may drop out."""
     seed: SeedTree = field(default_factory=lambda: SeedTree.root(7))
     number: int = 1
     clip: float | None = None
@@ -41,6 +43,8 @@ class Federation:
     policy: DevicePolicy = OPEN_POLICY
 
     def __post_init__(self) -> None:
+        if self.task is _UNTOLD:
+            self.task = make_task(aggregation=usual_policy(self.devices))
         self.operator = Signer.from_seed(self.seed.child("operator").key())
         self.authority = Signer.from_seed(self.seed.child("authority").key())
         self.trust = Trust(self.operator.public, self.authority.public, self.policy)

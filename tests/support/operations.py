@@ -216,9 +216,7 @@ class World:
             population=self.population,
             mechanism=DeviceMechanism(clip=0.5, noise_multiplier=noise),
             participation=BoundedParticipation(cohort=cohort, max_participations=most, min_separation=separation),
-            aggregation=AggregationPolicy(
-                corrupt_fraction=0.0, dropout_fraction=0.34, min_survivors=2, modulus_bits=32
-            ),
+            aggregation=AggregationPolicy(corrupt_fraction=0.0, max_dropouts=1, min_survivors=2, modulus_bits=32),
             budget=self.budget,
             rounds=30,
         )

@@ -29,12 +29,17 @@ def make_task(dimension: int = 8, **changes: object) -> TaskSpec:
         ),
         "mechanism": DeviceMechanism(clip=1.0, noise_multiplier=1.0),
         "participation": PoissonParticipation(population=100, sampling_rate=0.1),
-        "aggregation": AggregationPolicy(corrupt_fraction=0.05, dropout_fraction=0.3, min_survivors=2, modulus_bits=32),
+        "aggregation": usual_policy(10),
         "budget": Budget(epsilon=8.0, delta=1e-5),
         "rounds": 10,
         "randomness": "seeded",
     }
     return TaskSpec(**{**sections, **changes})  # type: ignore[arg-type]
+
+
+def usual_policy(cohort: int) -> AggregationPolicy:
+    """One device of 20 may be corrupt, and three of ten may drop out."""
+    return AggregationPolicy(corrupt_fraction=0.05, max_dropouts=cohort * 3 // 10, min_survivors=2, modulus_bits=32)
 
 
 def make_extrapolated_task(*, trusted: bool = False, **changes: object) -> TaskSpec:

@@ -18,6 +18,8 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+from scipy.stats import binom
+
 from privacy.task.task import AggregationPolicy
 
 COMPLETE = 128
@@ -25,6 +27,7 @@ COMPLETE = 128
 LARGEST = 1_000
 """The largest cohort of one shard: beyond it rosters and consistency checks grow out of proportion."""
 _ONE_SHARD, _SHARD = 750, 400
+_LIVENESS_BITS = 7
 
 _SLACK = 1e-9
 """Keeps 0.1 * 30 from being counted as 2.9999."""
@@ -42,6 +45,21 @@ def default_shards(cohort: int) -> int:
 def default_min_survivors(cohort: int, shards: int) -> int:
     """Return a task's `min_survivors` unless it says otherwise: a quarter of a shard's devices, at least 2."""
     return max(_LEAST, cohort // max(1, shards) // 4)
+
+
+def default_max_dropouts(cohort: int, shards: int, dropout_fraction: float) -> int:
+    """Return a task's `max_dropouts` when at most `dropout_fraction` of its expected cohort vanishes in a round.
+
+    Every device that vanishes falls into each shard with the same chance, by lot. A shard allows for as many as fall
+    into it but for probability 2^-7 that any shard has more, which costs a round, and no privacy.
+
+    Args:
+        cohort: devices expected in all shards together.
+        shards: how many there are.
+        dropout_fraction: a bound, not a rate: at least 0 and below 0.5.
+    """
+    vanished = math.floor(dropout_fraction * cohort + _SLACK)
+    return vanished if shards == 1 else int(binom.isf(2.0**-_LIVENESS_BITS / shards, vanished, 1 / shards))
 
 
 class ParameterError(ValueError):
@@ -93,14 +111,14 @@ def parameters(cohort: int, policy: AggregationPolicy) -> Parameters:
     if cohort > LARGEST:
         raise ParameterError(f"cohort: expected at most {LARGEST} devices, got {cohort}; raise aggregation.shards")
     corrupt = math.floor(policy.corrupt_fraction * cohort + _SLACK)
-    required = max(policy.min_survivors, cohort - math.floor(policy.dropout_fraction * cohort + _SLACK))
+    required = policy.required(cohort)
     if required > cohort:
         raise ParameterError(f"cohort: expected at least {required} devices (min_survivors), got {cohort}")
     dropouts, quorum = cohort - required, (cohort + corrupt) // 2 + 1
     if quorum > required or required <= corrupt:
         raise ParameterError(
             f"cohort of {cohort}: a quorum of {quorum} cannot be reached when {dropouts} devices drop out; "
-            "lower corrupt_fraction or dropout_fraction"
+            "lower corrupt_fraction or max_dropouts"
         )
     if cohort <= COMPLETE:
         return Parameters(cohort, corrupt, dropouts, cohort, quorum, quorum, required)

@@ -39,7 +39,7 @@ def poisson(
 
 
 def policy(min_survivors: int, shards: int = 1) -> AggregationPolicy:
-    return AggregationPolicy(min_survivors=min_survivors, modulus_bits=16, shards=shards)
+    return AggregationPolicy(max_dropouts=2, min_survivors=min_survivors, modulus_bits=16, shards=shards)
 
 
 def out_of_range(others: int, rate: float, least: int, most: int) -> float:

@@ -34,10 +34,10 @@ from tests.support.tasks import make_extrapolated_task, make_task
 
 
 def noise_of_average(task: TaskSpec) -> float:
-    """Standard deviation a coordinate of a full round's released sum over the expected cohort, as it is computed."""
+    """Standard deviation a coordinate of a full round's released sum over the expected cohort, of all its devices."""
     fitting = with_modulus(task, smallest_modulus(task))
     shard = Mechanism.for_cohort(fitting, round(task.shard_cohort))
-    return shard.noise_std * math.sqrt(task.aggregation.shards) / task.participation.expected_cohort
+    return math.sqrt(shard.variance / task.participation.expected_cohort) / shard.scale
 
 
 @given(
@@ -51,7 +51,10 @@ def noise_of_average(task: TaskSpec) -> float:
 def test_the_average_has_the_noise_of_the_fleets(
     cohort: int, factor: int, shards: tuple[int, int], noise: float, extras: bool
 ) -> None:
-    own, there = (AggregationPolicy(min_survivors=2, modulus_bits=32, shards=count) for count in shards)
+    own, there = (
+        AggregationPolicy(max_dropouts=cohort * scale // count // 10, min_survivors=2, modulus_bits=32, shards=count)
+        for count, scale in zip(shards, (1, factor), strict=True)
+    )
     plan = BoundedParticipation(cohort=cohort, max_participations=2)
     fleet = Fleet(
         population=10**7,
@@ -71,7 +74,6 @@ def test_the_average_has_the_noise_of_the_fleets(
         simulation=SimulationOnly(fleet=fleet),
     )
     rounding = 0.015  # up to 1% of sensitivity and 0.4% of a device's variance, in either
-    assert multiplier == pytest.approx(noise * math.sqrt(shards[1] / shards[0]) / factor)
     assert noise_of_average(task) == pytest.approx(noise_of_average(fleet_task(task)), rel=rounding)
 
 
@@ -96,10 +98,10 @@ def test_the_small_noise_is_still_sampled_finely_enough() -> None:
     fleet = Fleet(
         population=10**8,
         participation=BoundedParticipation(cohort=100_000, max_participations=1),
-        aggregation=AggregationPolicy(min_survivors=100, modulus_bits=32, shards=250),
+        aggregation=AggregationPolicy(max_dropouts=40, min_survivors=100, modulus_bits=32, shards=250),
         noise_multiplier=0.5,
     )
-    own = AggregationPolicy(min_survivors=50, modulus_bits=32)
+    own = AggregationPolicy(max_dropouts=20, min_survivors=50, modulus_bits=32)
     plan = BoundedParticipation(cohort=200, max_participations=9)
     noise = fleet.noise_for(plan, own, by_server=False)
     mechanism = DeviceMechanism(clip=0.5, noise_multiplier=noise)
@@ -176,8 +178,8 @@ def test_correlated_noise_is_accounted_for_by_the_fleets_limits() -> None:
         ({"mechanism": DeviceMechanism(clip=1.0, noise_multiplier=1.0)}, r"noise_multiplier: expected 0\.028"),
         ({"participation": BoundedParticipation(cohort=10, max_participations=1)}, "expected bounded, got poisson"),
         (
-            {"aggregation": AggregationPolicy(corrupt_fraction=0.1, min_survivors=2, modulus_bits=32)},
-            "expected corrupt and drop-out fractions",
+            {"aggregation": AggregationPolicy(corrupt_fraction=0.1, max_dropouts=3, min_survivors=2, modulus_bits=32)},
+            "expected a corrupt fraction of 0.1, got 0.05",
         ),
     ],
 )

@@ -56,7 +56,7 @@ def task_with(participation: Participation = POISSON, **changes: object) -> Task
         ),
         mechanism=DeviceMechanism(clip=0.5, noise_multiplier=1.2),
         participation=participation,
-        aggregation=AggregationPolicy(min_survivors=16, modulus_bits=16),
+        aggregation=AggregationPolicy(max_dropouts=6, min_survivors=16, modulus_bits=16),
         budget=Budget(epsilon=8.0, delta=1e-5),
         rounds=ROUNDS,
     )
@@ -86,7 +86,9 @@ def report_of(task: TaskSpec, facts: RunFacts | None = None) -> EpsilonReport:
 @pytest.mark.parametrize("shards", [1, 2])
 @pytest.mark.parametrize("participation", [POISSON, BOUNDED])
 def test_every_figure_is_recomputed_from_the_ledger(participation: Participation, shards: int) -> None:
-    task = task_with(participation, aggregation=AggregationPolicy(min_survivors=5, modulus_bits=16, shards=shards))
+    task = task_with(
+        participation, aggregation=AggregationPolicy(max_dropouts=2, min_survivors=5, modulus_bits=16, shards=shards)
+    )
     report = report_of(task)
     expected = spend([round_event(task, 1)] * ROUNDS, 1e-5)
     device = report.spend.device

@@ -228,7 +228,7 @@ def test_a_cohort_that_the_modulus_cannot_hold() -> None:
 
 
 def narrow_task(bits: int) -> TaskSpec:
-    policy = AggregationPolicy(corrupt_fraction=0.05, dropout_fraction=0.3, min_survivors=2, modulus_bits=bits)
+    policy = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=2, modulus_bits=bits)
     return make_task(dimension=4096, aggregation=policy, mechanism=DeviceMechanism(clip=1.0, noise_multiplier=0.4))
 
 
@@ -250,7 +250,7 @@ def test_a_roster_larger_than_any_shard() -> None:
 
 
 def test_a_cohort_gathered_against_the_lots() -> None:
-    policy = AggregationPolicy(corrupt_fraction=0.05, dropout_fraction=0.3, min_survivors=2, modulus_bits=32, shards=2)
+    policy = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=2, modulus_bits=32, shards=2)
     task = make_task(aggregation=policy, participation=BoundedParticipation(cohort=20, max_participations=1))
     federation = Federation(20, task=task)
     federation.run(until=Stage.ADVERTISE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -22,8 +24,8 @@ def federation_of(devices: int, bits: int, **policy: float) -> Federation:
         participation=BoundedParticipation(cohort=devices, max_participations=1),
         aggregation=AggregationPolicy(
             corrupt_fraction=policy.get("corrupt", 0.05),
-            dropout_fraction=policy.get("dropout", 0.3),
-            min_survivors=2,
+            max_dropouts=math.floor(policy.get("dropout", 0.3) * devices),
+            min_survivors=max(2, devices // 2),
             modulus_bits=32,
         ),
     )
@@ -51,7 +53,9 @@ def test_sum_is_exact_when_everyone_stays(federation: Federation) -> None:
 def test_any_drop_out_pattern_gives_the_exact_sum_or_an_abort(data: st.DataObject, devices: int, bits: int) -> None:
     stages = st.sampled_from([None, None, None, *Stage])
     leaves = [data.draw(stages) for _ in range(devices)]
-    policy = AggregationPolicy(corrupt_fraction=0.05, dropout_fraction=0.3, min_survivors=2, modulus_bits=bits)
+    policy = AggregationPolicy(
+        corrupt_fraction=0.05, max_dropouts=devices * 3 // 10, min_survivors=2, modulus_bits=bits
+    )
     federation = Federation(devices, task=silent_task(aggregation=policy, participation=_of(devices)))
 
     def drop(stage: Stage, device: int, message: bytes) -> bytes | None:
@@ -65,7 +69,7 @@ def test_any_drop_out_pattern_gives_the_exact_sum_or_an_abort(data: st.DataObjec
     except Aborted:
         joined = sum(left is not Stage.ADVERTISE for left in leaves)
         staying = sum(left is None for left in leaves)
-        assert joined < 2 or staying < parameters(joined, policy).survivors_required
+        assert staying <= 2 * policy.max_dropouts + 1 or staying < parameters(joined, policy).survivors_required
         return
     np.testing.assert_array_equal(total.sums, federation.expected(in_sum))
     assert total.survivors == len(in_sum)
@@ -94,7 +98,7 @@ def test_drop_outs_on_a_random_graph(devices: int, data: st.DataObject) -> None:
 @pytest.mark.parametrize("beyond", [0, 1])
 def test_the_edge_of_the_modulus(bits: int, sign: int, beyond: int) -> None:
     """The largest and the smallest sum are exact; one more wraps, and moves its neighbour in the word by one."""
-    policy = AggregationPolicy(corrupt_fraction=0.0, dropout_fraction=0.3, min_survivors=2, modulus_bits=bits)
+    policy = AggregationPolicy(corrupt_fraction=0.0, max_dropouts=0, min_survivors=2, modulus_bits=bits)
     task = silent_task(dimension=2, aggregation=policy, participation=_of(3))
     federation, edge = Federation(3, task=task), 1 << (bits - 1)
     most = edge - 1 if sign > 0 else edge
@@ -128,7 +132,7 @@ def test_too_few_survivors_end_the_round_before_anything_is_unmasked(federation:
 @pytest.mark.parametrize("bits", [8, 16, 21, 32])
 def test_masked_vectors_do_not_show_the_input(bits: int) -> None:
     """An update of zeros, byte by byte, at 1e-6."""
-    policy = AggregationPolicy(corrupt_fraction=0.0, dropout_fraction=0.3, min_survivors=2, modulus_bits=bits)
+    policy = AggregationPolicy(corrupt_fraction=0.0, max_dropouts=0, min_survivors=2, modulus_bits=bits)
     federation = Federation(3, task=silent_task(dimension=1000, aggregation=policy, participation=_of(3)))
     federation.inputs = [np.zeros(1000, np.int64)] * 3
     seen: list[bytes] = []
@@ -191,7 +195,7 @@ def test_neither_after_a_restart(federation: Federation) -> None:
 
 
 def test_shards_are_drawn_by_lot_and_summed_apart() -> None:
-    policy = AggregationPolicy(corrupt_fraction=0.05, dropout_fraction=0.3, min_survivors=2, modulus_bits=32, shards=3)
+    policy = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=2, modulus_bits=32, shards=3)
     federation = Federation(40, task=make_task(aggregation=policy, participation=_of(40)))
     federation.run()
     totals = federation.server.totals()

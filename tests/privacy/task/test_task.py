@@ -43,11 +43,7 @@ def test_round_trip_keeps_the_identity() -> None:
     [
         {"mechanism": DeviceMechanism(clip=1.0, noise_multiplier=1.01)},
         {"statistics": (COUNT,)},
-        {
-            "aggregation": AggregationPolicy(
-                corrupt_fraction=0.05, dropout_fraction=0.3, min_survivors=2, modulus_bits=16
-            )
-        },
+        {"aggregation": AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=2, modulus_bits=16)},
         {"rounds": 11},
     ],
 )
@@ -234,7 +230,7 @@ def test_shards_share_the_cohort() -> None:
     """The largest one is a draw from the largest cohort by lots, wherever the cohort comes from."""
 
     def sharded(participation: PoissonParticipation | BoundedParticipation, shards: int) -> TaskSpec:
-        policy = AggregationPolicy(min_survivors=2, modulus_bits=16, shards=shards)
+        policy = AggregationPolicy(max_dropouts=2, min_survivors=2, modulus_bits=16, shards=shards)
         return make_task(participation=participation, aggregation=policy)
 
     drawn, fixed = (

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy.stats import hypergeom
 
-from privacy.secagg.membership.params import COMPLETE, LARGEST, ParameterError, parameters
+from privacy.secagg.membership.params import COMPLETE, LARGEST, ParameterError, default_max_dropouts, parameters
 from privacy.task.task import AggregationPolicy
 
 
-def policy(corrupt: float = 0.05, dropout: float = 0.1, **more: int) -> AggregationPolicy:
+def policy(cohort: int, corrupt: float = 0.05, dropout: float = 0.1, **more: int) -> AggregationPolicy:
+    most = default_max_dropouts(cohort, 1, dropout)
     return AggregationPolicy(
-        corrupt_fraction=corrupt, dropout_fraction=dropout, modulus_bits=16, **{"min_survivors": 2, **more}
+        corrupt_fraction=corrupt, max_dropouts=most, modulus_bits=16, **{"min_survivors": 2, **more}
     )
 
 
@@ -24,14 +25,14 @@ def policy(corrupt: float = 0.05, dropout: float = 0.1, **more: int) -> Aggregat
     ("cohort", "degree", "threshold"), [(129, 18, 7), (200, 25, 11), (300, 32, 15), (512, 37, 18), (1_000, 44, 22)]
 )
 def test_known_values(cohort: int, degree: int, threshold: int) -> None:
-    params = parameters(cohort, policy())
+    params = parameters(cohort, policy(cohort))
     assert (params.degree, params.threshold, params.complete) == (degree, threshold, False)
 
 
 @given(st.integers(3, COMPLETE), st.floats(0, 0.2), st.floats(0, 0.25))
 def test_complete_graphs(cohort: int, corrupt: float, dropout: float) -> None:
     try:
-        params = parameters(cohort, policy(corrupt, dropout))
+        params = parameters(cohort, policy(cohort, corrupt, dropout))
     except ParameterError:
         return
     assert params.complete
@@ -46,7 +47,7 @@ def test_complete_graphs(cohort: int, corrupt: float, dropout: float) -> None:
 @pytest.mark.parametrize("cohort", [129, 200, 512, 1_000])
 def test_random_graphs_keep_both_bounds(cohort: int, corrupt: float, dropout: float) -> None:
     """scipy's hypergeometric tails: corrupt holders stay below the threshold, live ones reach it."""
-    params = parameters(cohort, policy(corrupt, dropout))
+    params = parameters(cohort, policy(cohort, corrupt, dropout))
     too_many = hypergeom.sf(params.threshold - 1, cohort - 1, params.corrupt, params.degree)
     alive = cohort - 1 - params.dropouts
     too_few = hypergeom.cdf(params.threshold - 1, cohort - 1, alive, params.degree)
@@ -59,7 +60,7 @@ def test_random_graphs_keep_both_bounds(cohort: int, corrupt: float, dropout: fl
 @pytest.mark.parametrize("cohort", [129, 1_000])
 def test_no_set_of_honest_survivors_can_be_cut_off(cohort: int) -> None:
     """The union bound of the docstring, in exact fractions: over every size that the threshold does not forbid."""
-    params = parameters(cohort, policy())
+    params = parameters(cohort, policy(cohort))
     bad = params.corrupt + params.dropouts
     most_corrupt = next(
         count for count in range(params.degree + 1)
@@ -93,7 +94,7 @@ def _log2(value: Fraction) -> float:
 def test_drawn_graphs_stay_connected_when_the_worst_neighbourhood_is_lost() -> None:
     """200 devices: all neighbours of a victim that may be lost are, and the rest at random. What is left is one piece,
     or the victim's secret cannot be recovered."""
-    params, rng = parameters(200, policy()), np.random.default_rng(1)
+    params, rng = parameters(200, policy(200)), np.random.default_rng(1)
     for _ in range(40):
         holders = [
             set(rng.choice(np.delete(np.arange(200), device), params.degree, replace=False)) for device in range(200)
@@ -123,10 +124,10 @@ def _piece(start: int, left: set[int], neighbours: list[set[int]]) -> set[int]:
         (LARGEST + 1, {}, "expected at most 1000 devices, got 1001; raise aggregation.shards"),
         (5, {"min_survivors": 6}, r"expected at least 6 devices \(min_survivors\), got 5"),
         (10, {"dropout": 0.49, "corrupt": 0.3}, "quorum of 7 cannot be reached when 4 devices drop out"),
-        (300, {"dropout": 0.35, "corrupt": 0.39}, "quorum of 209 .* lower corrupt_fraction or dropout_fraction"),
+        (300, {"dropout": 0.35, "corrupt": 0.39}, "quorum of 209 .* lower corrupt_fraction or max_dropouts"),
         (1, {}, r"expected at least 2 devices"),
     ],
 )
 def test_what_cannot_be_withstood(cohort: int, changes: dict[str, float], reason: str) -> None:
     with pytest.raises(ParameterError, match=reason):
-        parameters(cohort, policy(**changes))  # type: ignore[arg-type]
+        parameters(cohort, policy(cohort, **changes))  # type: ignore[arg-type]
