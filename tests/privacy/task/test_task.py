@@ -71,7 +71,7 @@ def test_the_order_of_statistics_is_part_of_the_identity() -> None:
 
 
 _BODY = (
-    b'{"aggregation":{"corrupt_share":0.05,"dropout_share":0.3,"failure_bits":30,"min_survivors":2,"modulus_bits":32,'
+    b'{"aggregation":{"corrupt_share":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":2,"modulus_bits":32,'
     b'"security_bits":40,"shards":1},"budget":{"delta":0.00001,"epsilon":%s,"window":null},"features":{"buckets":16,'
     b'"char_ngrams":[3,5],"kind":"ngrams","word_ngrams":[1,2]},"fleet":%s,"mechanism":{"adaptive":null,"clip":1,'
     b'"correlation":null,"noise_multiplier":%s},"model":{"architecture":"test","parameters":[{"name":"weight",'
@@ -81,11 +81,11 @@ _BODY = (
     b'"message_noise":0,"sampling_rate":1,"steps":1},"trusted_aggregator":%s,"version":1}'
 )
 _FLEET = (
-    b'{"aggregation":{"corrupt_share":0.05,"dropout_share":0.3,"failure_bits":30,"min_survivors":2,"modulus_bits":32,'
+    b'{"aggregation":{"corrupt_share":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":2,"modulus_bits":32,'
     b'"security_bits":40,"shards":2},"epsilon":8,"noise_multiplier":1,"participation":{"drawn_by":"server",'
     b'"kind":"poisson","population":1000000,"sampling_rate":0.0005},"population":1000000}'
 )
-_REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.028284271247461905")
+_REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.028284271247461898")
 
 
 @pytest.mark.parametrize(
@@ -94,22 +94,22 @@ _REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.028284271247461905
         (
             make_task(),
             _BODY % (*_REAL, b"false"),
-            "ea5f4af7044a00b1d5309c26f9ae8c65ba228dddcf440dc205611554f98ee77f",
+            "260500ac30338748c9423504b15646702c37923b7fde41c8814c789a503a9169",
         ),
         (
             make_task(simulation=SimulationOnly(trusted_aggregator=True)),
             _BODY % (*_REAL, b"true"),
-            "f73730869c621b9d51ef9cb9b4b974eddec8f17cf854baea94dbe5897b1d8571",
+            "d1f9313d6c8fe88bf558a69fdfe7ea88bd92e4a5d0a98a3dba56abc39ea659d6",
         ),
         (
             make_extrapolated_task(),
             _BODY % (*_SCALED, b"false"),
-            "2f2f351033d19b06b960714a266ea9ec1509a27146e4d50c511f6df9a49e3dce",
+            "932a31f476486f5b0fe25ad222e53960a3d2c7d43299df33620a5b7110f973fb",
         ),
         (
             make_extrapolated_task(trusted=True),
             _BODY % (*_SCALED, b"true"),
-            "c7f11be0ba2f276c0102665e33227eb58ec156c549e98791dffee21d6ec253de",
+            "2997f67e4ad413e71ab6d3313b04470105aebcbb8a776d2402e1bd1375471ec0",
         ),
     ],
     ids=["real", "trusted aggregator", "fleet", "both"],
@@ -216,13 +216,14 @@ def test_a_statistic_that_occurs_twice_is_refused() -> None:
         ({"modulus_bits": 33}, "modulus_bits"),
         ({"shards": 0}, "shards"),
         ({"min_survivors": 1}, "min_survivors"),
+        ({"max_dropouts": -1}, "max_dropouts"),
         ({"security_bits": 29}, "security_bits"),
         ({"corrupt_fraction": 0.5}, "corrupt_fraction"),
     ],
 )
 def test_a_policy_out_of_range_is_refused_by_name(change: dict[str, Any], field: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        AggregationPolicy.model_validate({"min_survivors": 2, "modulus_bits": 16, **change})
+        AggregationPolicy.model_validate({"max_dropouts": 0, "min_survivors": 2, "modulus_bits": 16, **change})
     assert [error["loc"] for error in caught.value.errors()] == [(field,)]
 
 
