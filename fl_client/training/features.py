@@ -206,3 +206,24 @@ Inputs = Features | Sequences
 def encode_texts(spec: InputSpec, texts: Sequence[str]) -> Inputs:
     """Encode every text as the spec says, in order."""
     return number_texts(spec, texts) if isinstance(spec, SequenceSpec) else hash_texts(spec, texts)
+
+
+def joined(parts: Sequence[Inputs]) -> Inputs:
+    """Join packed inputs, one part after the other; there is at least one.
+
+    Raises:
+        TypeError: when some are n-grams and some sequences.
+    """
+    sizes = np.concatenate([np.diff(part.starts) for part in parts])
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    rows = [part for part in parts if isinstance(part, Features)]
+    if len(rows) == len(parts):
+        columns, values = (
+            np.concatenate([part.columns for part in rows]),
+            np.concatenate([part.values for part in rows]),
+        )
+        return Features(rows[0].buckets, starts, columns, values)
+    texts = [part for part in parts if isinstance(part, Sequences)]
+    if len(texts) == len(parts):
+        return Sequences(texts[0].length, starts, np.concatenate([part.numbers for part in texts]))
+    raise TypeError("parts: expected all n-grams or all sequences, got both")

@@ -1,7 +1,6 @@
 """Architectures by name, and those that are known everywhere.
 
-A device builds a module from a name that its host application knows, never from code. None of the known ones has a
-layer whose per-sample gradients Opacus gets wrong.
+A device builds a module from a name that its host application knows, never from code.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def character_cnn(features: InputSpec) -> nn.Module:
 class WordEmbedding(nn.Module):
     """Embedding, mean over the tokens that are there, hidden layer, logit.
 
-    An `nn.EmbeddingBag` would do the same in one layer, but is refused: see `fl_client.training.soundness`.
+    An `nn.EmbeddingBag` would do the same in one layer, but Opacus has no gradients of it where its texts are rows.
     """
 
     WIDTH, HIDDEN = 32, 64
@@ -102,19 +101,24 @@ class UnknownArchitecture(ValueError):
     """An architecture that this host application has not registered, or that cannot be trained here."""
 
 
-_ARCHITECTURES: dict[str, Factory] = {
+_SHIPPED: dict[str, Factory] = {
     "hashed-linear": hashed_linear,
     "word-embedding": word_embedding,
     "character-cnn": character_cnn,
 }
+_ARCHITECTURES = dict(_SHIPPED)
 
 
 def register(name: str, factory: Factory) -> None:
     """Make an architecture known under a name.
 
-    Any module will do whose layers Opacus has per-sample gradients for, and that
-    `fl_client.training.soundness` lets pass.
+    Any module will do that `fl_client.training.soundness` lets pass.
+
+    Raises:
+        ValueError: when the name is one of those that are known everywhere, and stand for the same module everywhere.
     """
+    if name in _SHIPPED:
+        raise ValueError(f"architecture: expected a name of your own, {name!r} is that of a model of havenfl's")
     _ARCHITECTURES[name] = factory
 
 

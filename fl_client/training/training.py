@@ -1,4 +1,4 @@
-"""Local training: DP-SGD by Opacus with constants that are public, or plain SGD.
+"""Local training: DP-SGD with constants that are public, by Opacus, or plain SGD.
 
 It protects single messages, in defence in depth; the headline, for whole devices, is the discrete noise of
 `privacy.mechanism`.
@@ -6,7 +6,6 @@ It protects single messages, in defence in depth; the headline, for whole device
 
 from __future__ import annotations
 
-import warnings
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,14 +13,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from fl_client.training.features import Inputs
-from fl_client.training.models import UnknownArchitecture, build, load_flat, to_flat
-from fl_client.training.soundness import draws, seeded
-from privacy.base.errors import first_line
+from fl_client.training.gradients import ExampleGradients, example_gradients, mean_gradient
+from fl_client.training.models import UnknownArchitecture, build, load_flat, model_spec, to_flat
+from fl_client.training.probes import seeded
+from fl_client.training.soundness import draws
 from privacy.base.randomness import Randomness, uniform_unit, uniform_words
 from privacy.task.states import Update
 from privacy.task.task import LocalSgd, LocalTraining, TaskSpec
@@ -51,28 +50,41 @@ class Examples:
 
 
 class LocalTrainer:
-    """Trains one task, for one device after another: wrapping a module costs more than training on ten messages."""
+    """Trains one task, for one device after another: checking a module costs more than training on ten messages.
+
+    Attributes:
+        reason: how gradients are computed, and why so.
+    """
 
     def __init__(self, task: TaskSpec) -> None:
         """Build the task's model, and wrap it for per-sample gradients where the task asks for DP-SGD.
 
         Raises:
-            UnknownArchitecture: when the model is not registered in this host application, or Opacus cannot train it.
+            UnknownArchitecture: when the model is not registered in this host application, is another one there, or
+                cannot be trained as tasks ask for.
             TrainingError: when the task asks for a statistic that is none of `STATISTICS`.
         """
         self._wants_statistics = bool(task.statistics)
         if unknown := {statistic.name for statistic in task.statistics} - set(STATISTICS):
             raise TrainingError(f"statistics: expected {', '.join(STATISTICS)}, got {', '.join(sorted(unknown))}")
-        self._module = build(task.model.architecture, task.features)
-        self._draws = draws(self._module, task.features)
+        module = self._checked(task)
+        self._draws = draws(module, task.features)
         training = task.training
-        try:
-            self._method: _Method = (
-                _Sgd(self._module, training) if isinstance(training, LocalSgd) else _DpSgd(self._module, training)
-            )
-        except NotImplementedError as error:  # a layer, or a buffer, that Opacus has no per-sample gradients for
-            told = f"architecture {task.model.architecture!r}: Opacus cannot train it: {first_line(error)}"
-            raise UnknownArchitecture(told) from error
+        if isinstance(training, LocalSgd):
+            self._method: _Method = _Sgd(module, training)
+            self.reason = "by autograd"
+        else:
+            gradients = example_gradients(lambda: build(task.model.architecture, task.features), task.features)
+            module, self.reason = gradients.module, gradients.reason
+            self._method = _DpSgd(gradients, training)
+        self._module = module
+
+    @staticmethod
+    def _checked(task: TaskSpec) -> nn.Module:
+        architecture = task.model.architecture
+        if model_spec(architecture, task.features) != task.model:
+            raise UnknownArchitecture(f"architecture {architecture!r}: its parameters here are not those of the task")
+        return build(architecture, task.features)
 
     def train(self, weights: NDArray[np.float32], examples: Examples, rng: Randomness) -> Update:
         """Train on one device's examples.
@@ -114,6 +126,8 @@ class LocalTrainer:
 
     def _statistics(self, inputs: Tensor, labels: Tensor) -> dict[str, float]:
         """Compute `STATISTICS` of the model that was received, on this device's own messages."""
+        if not len(labels):
+            return dict.fromkeys(STATISTICS, 0.0)
         self._module.eval()
         with torch.no_grad():
             logits = self._module(inputs).squeeze(1)
@@ -132,13 +146,14 @@ class _Method(Protocol):
 
 
 class _DpSgd:
-    """DP-SGD by Opacus, which wraps the module once, for all devices."""
+    """DP-SGD: clipped and noised by Opacus' optimizer, whatever computes the gradients of single examples."""
 
-    def __init__(self, module: nn.Module, training: LocalTraining) -> None:
+    def __init__(self, gradients: ExampleGradients, training: LocalTraining) -> None:
         self._training = training
-        self._module = GradSampleModule(module, loss_reduction="sum")
+        self._gradients = gradients
+        self._parameters = list(gradients.module.parameters())
         self._optimizer = DPOptimizer(
-            torch.optim.SGD(self._module.parameters(), lr=training.learning_rate),
+            torch.optim.SGD(self._parameters, lr=training.learning_rate),
             noise_multiplier=training.message_noise,
             max_grad_norm=training.message_clip,
             expected_batch_size=training.expected_batch,
@@ -155,11 +170,12 @@ class _DpSgd:
 
     def _step(self, inputs: Tensor, labels: Tensor) -> None:
         self._optimizer.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(self._module(inputs).squeeze(1), labels, reduction="sum")
-        with warnings.catch_warnings():
-            # Opacus' hooks warn where a model reads token numbers, which can have no gradient.
-            warnings.filterwarnings("ignore", "Full backward hook is firing")
-            torch.autograd.backward(loss)
+        if len(labels):
+            found = self._gradients.compute(inputs, labels)
+        else:  # no module need read a batch without rows
+            found = [torch.empty(0, *parameter.shape) for parameter in self._parameters]
+        for parameter, rows in zip(self._parameters, found, strict=True):
+            setattr(parameter, "grad_sample", rows)  # noqa: B010 - where Opacus' optimizer reads them
         self._optimizer.step()
 
 
@@ -171,17 +187,17 @@ class _Sgd:
         self._module = module
 
     def fit(self, inputs: Tensor, labels: Tensor, rng: Randomness) -> None:
-        """Take the randomness of `epochs`, and make a step for each batch."""
-        for order in epochs(self._training, len(labels), rng):
+        """Take the randomness of `epochs`, and make a step for each batch; none without examples."""
+        orders = epochs(self._training, len(labels), rng)
+        for order in orders if len(labels) else ():
             for batch in torch.split(torch.from_numpy(order), self._training.batch_size):
                 self._step(inputs[batch], labels[batch])
 
     def _step(self, inputs: Tensor, labels: Tensor) -> None:
-        loss = nn.functional.binary_cross_entropy_with_logits(self._module(inputs).squeeze(1), labels)
-        parameters = list(self._module.parameters())
+        gradient = mean_gradient(self._module, inputs, labels)
         with torch.no_grad():
-            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                parameter.sub_(gradient, alpha=self._training.learning_rate)
+            for parameter, value in zip(self._module.parameters(), gradient, strict=True):
+                parameter.sub_(value, alpha=self._training.learning_rate)
 
 
 def epochs(training: LocalSgd, examples: int, rng: Randomness) -> NDArray[np.int64]:

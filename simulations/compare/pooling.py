@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fl_client.training.features import joined
 from fl_client.training.training import Examples
 from simulations.population.base import Population
-from simulations.training.engines.chunks import joined
 
 
 def held(population: Population, number: int) -> list[Examples]:

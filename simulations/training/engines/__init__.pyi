@@ -6,6 +6,7 @@ from .base import (
     TrainResult as TrainResult,
     add_dense as add_dense,
 )
-from .choice import Choice as Choice, EngineError as EngineError, choose as choose
+from .choice import Choice as Choice, choose as choose
 from .kernel import KernelEngine as KernelEngine
+from .reference import EngineError as EngineError
 from .sequential import SequentialEngine as SequentialEngine

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -21,6 +20,7 @@ from privacy.task.task import FeatureSpec, InputSpec, SequenceSpec, TaskSpec
 from simulations.randomness import SeedTree
 from simulations.training.engines.base import Engine, Participant
 from simulations.training.engines.kernel import KernelEngine
+from simulations.training.engines.reference import EngineError, EngineOf, hold_against_autograd
 from simulations.training.engines.sequential import SequentialEngine
 from simulations.training.engines.stacked import StackedEngine
 from simulations.training.kernels import KERNELS
@@ -36,10 +36,6 @@ _FILLED = 32
 """The most non-zero columns, or tokens, in a probe's row."""
 
 
-class EngineError(ValueError):
-    """An engine that cannot run this task; the text says why."""
-
-
 @dataclass(frozen=True)
 class Choice:
     """The engine that a run takes.
@@ -51,11 +47,11 @@ class Choice:
 
     name: Name
     reason: str
-    make: Callable[[TaskSpec], Engine] = field(repr=False)
+    make: EngineOf = field(repr=False)
 
 
 def choose(task: TaskSpec, name: Name, device: Device = "cpu") -> Choice:
-    """Choose the engine of this name; for `auto` the fastest that gives what Opacus gives.
+    """Choose the engine of this name; for `auto` the fastest whose gradients are autograd's.
 
     Args:
         task: the task to train; modules without a kernel are run on a few made-up devices.
@@ -66,34 +62,42 @@ def choose(task: TaskSpec, name: Name, device: Device = "cpu") -> Choice:
         EngineError: when `vectorised` was asked for and learns something else, there is no such device, or no engine
             can train the task.
     """
-    if task.model.architecture not in KERNELS:
-        _check_trainable(task)
     if device == "cuda":
         return _on_gpu(task, name)
+    if task.model.architecture not in KERNELS:
+        return _uncompiled(task, name, _client(task))
     if name == "sequential":
         return Choice("sequential", "as asked", SequentialEngine)
-    if task.model.architecture in KERNELS:
-        return Choice("vectorised", f"a compiled kernel for {task.model.architecture}", KernelEngine)
+    return Choice("vectorised", f"a compiled kernel for {task.model.architecture}", KernelEngine)
+
+
+def _uncompiled(task: TaskSpec, name: Name, by_client: SequentialEngine) -> Choice:
+    if name == "sequential":
+        return Choice("sequential", f"as asked, {by_client.reason}", SequentialEngine)
     try:
-        seconds = _compared(task, StackedEngine)
+        seconds = _compared(task, by_client, StackedEngine)
     except EngineError as error:
         if name == "vectorised":
             raise EngineError(f"--engine: vectorised cannot run {task.model.architecture}: {error}") from error
-        return Choice("sequential", f"vectorised cannot run {task.model.architecture}: {error}", SequentialEngine)
+        why = f"vectorised cannot run {task.model.architecture}: {error}; {by_client.reason}"
+        return Choice("sequential", why, SequentialEngine)
     told = f"torch.func maps {task.model.architecture}, {seconds[0] / seconds[1]:.1f} times as fast as one by one"
     if name == "auto" and seconds[1] > seconds[0]:
-        return Choice("sequential", f"{told}, which is slower", SequentialEngine)
+        return Choice("sequential", f"{told}, which is slower; {by_client.reason}", SequentialEngine)
     return Choice("vectorised", told, StackedEngine)
 
 
-def _check_trainable(task: TaskSpec) -> None:
+def _client(task: TaskSpec) -> SequentialEngine:
+    """Return the client's trainer, which holds its gradients against autograd itself, after a first training."""
     try:
-        _deltas(SequentialEngine(task), task, initial_weights(task.model.architecture, task.features, seed=0))
+        engine = SequentialEngine(task)
+        _deltas(engine, task, initial_weights(task.model.architecture, task.features, seed=0))
     except UnknownArchitecture as error:
         raise EngineError(f"training.{error}") from error
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever somebody's module raises
         told = f"{type(error).__name__}: {first_line(error)}"
         raise EngineError(f"training.architecture: cannot train {task.model.architecture}: {told}") from error
+    return engine
 
 
 def _on_gpu(task: TaskSpec, name: Name) -> Choice:
@@ -103,23 +107,28 @@ def _on_gpu(task: TaskSpec, name: Name) -> Choice:
         raise EngineError("--device: expected a GPU that torch can use for cuda, found none; use cpu")
     on_gpu = partial(StackedEngine, device="cuda")
     try:
-        _compared(task, on_gpu)
+        _compared(task, _client(task), on_gpu)
     except EngineError as error:
         raise EngineError(f"--device: cuda cannot run {task.model.architecture}: {error}") from error
     return Choice("vectorised", f"torch.func maps {task.model.architecture} on {torch.cuda.get_device_name()}", on_gpu)
 
 
-def _compared(task: TaskSpec, mapped: Callable[[TaskSpec], Engine]) -> tuple[float, float]:
-    """Return the CPU seconds of the reference and of another engine for a few devices, when they learn the same."""
+def _compared(task: TaskSpec, by_client: SequentialEngine, mapped: EngineOf) -> tuple[float, float]:
+    """Return the CPU seconds of the client's trainer and of a right engine for a few devices.
+
+    Raises:
+        EngineError: when its gradients are not autograd's, or it takes other batches, noise or randomness.
+    """
     weights = initial_weights(task.model.architecture, task.features, seed=0)
-    expected, sequential_s = _timed(SequentialEngine(task), task, weights)
+    hold_against_autograd(task, mapped)
+    expected, sequential_s = _timed(by_client, task, weights)
     try:
         deltas, mapped_s = _timed(mapped(task), task, weights)
-    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever somebody's module raises
         raise EngineError(first_line(error)) from error
     for reference, delta in zip(expected, deltas, strict=True):
         if np.max(np.abs(reference - delta)) > TOLERANCE * max(1.0, float(np.max(np.abs(reference)))):
-            raise EngineError("what it learns is not what Opacus learns; has it random layers, or a state?")
+            raise EngineError("what it learns is not what devices learn; has it random layers, or a state?")
     return sequential_s, mapped_s
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_client.training.features import Features, Inputs, Sequences
+from fl_client.training.features import Inputs, joined
 from simulations.training.engines.base import Participant
 from simulations.training.training_randomness import TrainingRandomness
 
@@ -88,24 +88,3 @@ class Chunk:
         shaped = torch.from_numpy(dense).to(self.device).view(*places.shape, *dense.shape[1:])
         others = (self.labels[places], taken.astype(np.float32), places)
         return Batch(shaped, *(torch.from_numpy(array).to(self.device) for array in others))
-
-
-def joined(parts: Sequence[Inputs]) -> Inputs:
-    """Join packed inputs, one part after the other; there is at least one.
-
-    Raises:
-        TypeError: when some are n-grams and some sequences.
-    """
-    sizes = np.concatenate([np.diff(part.starts) for part in parts])
-    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    rows = [part for part in parts if isinstance(part, Features)]
-    if len(rows) == len(parts):
-        columns, values = (
-            np.concatenate([part.columns for part in rows]),
-            np.concatenate([part.values for part in rows]),
-        )
-        return Features(rows[0].buckets, starts, columns, values)
-    texts = [part for part in parts if isinstance(part, Sequences)]
-    if len(texts) == len(parts):
-        return Sequences(texts[0].length, starts, np.concatenate([part.numbers for part in texts]))
-    raise TypeError("parts: expected all n-grams or all sequences, got both")

@@ -48,13 +48,34 @@ class Lookups:
 
     @classmethod
     def of(cls, task: TaskSpec) -> Lookups:
-        """Take out all embeddings of the task's model that read its token numbers as they are."""
+        """Take out all embeddings of the task's model that read its token numbers as they are, and do nothing else."""
         module = build(task.model.architecture, task.features)
-        names = _direct(module, task.features) if isinstance(task.features, SequenceSpec) else []
+        if isinstance(task.features, SequenceSpec) and (names := _direct(module, task.features)):
+            tables = [module.get_submodule(name) for name in names]
+            lookups = cls._without(module, names)
+            if lookups._runs(
+                task.features, [table.embedding_dim for table in tables if isinstance(table, nn.Embedding)]
+            ):
+                return lookups
+            module = build(task.model.architecture, task.features)
+        return cls._without(module, [])
+
+    @classmethod
+    def _without(cls, module: nn.Module, names: Sequence[str]) -> Lookups:
         for name in names:
             parent, _, last = name.rpartition(".")
             setattr(module.get_submodule(parent), last, _Handed())
         return cls(module, [f"{name}.weight" for name in names], [_handed(module, name) for name in names])
+
+    def _runs(self, features: SequenceSpec, widths: Sequence[int]) -> bool:
+        """Tell whether what is left gets by without the tables: a weight may be used beside its lookup."""
+        self.hand([torch.zeros(2, features.length, width) for width in widths])
+        try:
+            with torch.no_grad():
+                self.module(torch.ones(2, features.length, dtype=torch.int64))
+        except AttributeError:
+            return False
+        return True
 
     def hand(self, vectors: Sequence[Tensor]) -> None:
         """Set what the embeddings give in the next call: float32[..., length, width] for each."""

@@ -18,6 +18,11 @@ class SequentialEngine:
     def __init__(self, task: TaskSpec) -> None:
         self._trainer = LocalTrainer(task)
 
+    @property
+    def reason(self) -> str:
+        """How gradients are computed, and why so."""
+        return self._trainer.reason
+
     def learn(self, weights: NDArray[np.float32], participants: Sequence[Participant]) -> Iterator[TrainResult]:
         """See `Engine.learn`."""
         for participant in participants:

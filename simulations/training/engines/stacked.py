@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from fl_client.training.models import build
-from fl_client.training.training import TrainingError
+from fl_client.training.training import STATISTICS, TrainingError
 from privacy.task.states import Update
 from privacy.task.task import LocalSgd, LocalTraining, SequenceSpec, TaskSpec
 from simulations.training.engines.base import NOT_FINITE, ClippedUpdate, Participant, Scale, TrainResult, add_dense
@@ -180,6 +180,9 @@ class StackedEngine:
             return [{}] * len(chunk.participants)
         statistics: list[Mapping[str, float]] = []
         for own in (participant.examples for participant in chunk.participants):
+            if not len(own):
+                statistics.append(dict.fromkeys(STATISTICS, 0.0))
+                continue
             rows, labels = (torch.from_numpy(array).to(self._device) for array in (own.features.dense(), own.labels))
             with torch.no_grad():
                 logits = functional_call(self._whole, start, (rows,)).squeeze(1)

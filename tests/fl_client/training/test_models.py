@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from fl_client.training.models import (
-    Factory,
     UnknownArchitecture,
     build,
     initial_weights,
@@ -17,7 +16,7 @@ from fl_client.training.models import (
     to_flat,
 )
 from privacy.task.task import FeatureSpec
-from tests.support.learning import Bags, Tokens, mlp, normalised_mlp, registry_of_its_own
+from tests.support.learning import Tokens, mlp, registry_of_its_own
 
 FEATURES = FeatureSpec(buckets=16)
 
@@ -35,13 +34,9 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
         build("transformer", FEATURES)
 
 
-@pytest.mark.parametrize(
-    ("factory", "advice"), [(Bags, "EmbeddingBag .* use Embedding"), (normalised_mlp, "BatchNorm1d .* GroupNorm")]
-)
-def test_layers_whose_clipped_gradients_are_wrong_are_refused(factory: Factory, advice: str) -> None:
-    register("unsound", factory)
-    with pytest.raises(UnknownArchitecture, match=f"'unsound': {advice}"):
-        build("unsound", FEATURES)
+def test_a_known_name_stands_for_its_module_everywhere() -> None:
+    with pytest.raises(ValueError, match="'word-embedding' is that of a model of havenfl's"):
+        register("word-embedding", mlp)
 
 
 def test_a_registered_module_is_built() -> None:

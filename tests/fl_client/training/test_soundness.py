@@ -124,9 +124,24 @@ def logits_of(change: Callable[[Tensor], object]) -> type[Linear]:
     return Changed
 
 
+class Rooted(Linear):
+    def forward(self, rows: Tensor) -> Tensor:
+        return super().forward(rows).square().sqrt()  # of infinite slope where the logit is zero
+
+
 def any_width() -> nn.Module:
     hidden = int(torch.randint(2, 1000, ()))
     return nn.Sequential(nn.Linear(WIDTH, hidden), nn.Linear(hidden, 1))
+
+
+def starting_at_zero(make: type[Linear]) -> Callable[[], nn.Module]:
+    def made() -> nn.Module:
+        module = make()
+        nn.init.zeros_(module.layer.weight)
+        nn.init.zeros_(module.layer.bias)
+        return module
+
+    return made
 
 
 def failing_factory() -> nn.Module:
@@ -154,12 +169,13 @@ def failing_factory() -> nn.Module:
         (lambda: nn.LazyLinear(1), "parameter weight has no shape yet"),
         (nn.Identity, "expected parameters to train, got none"),
         (lambda: nn.ParameterList([torch.zeros(0, 3)]), "parameter 0 is empty"),
-        (logits_of(lambda logits: logits > 0), r"expected float32\[3, 1\] logits for 3 rows, got bool\[3, 1\]"),
-        (logits_of(lambda logits: logits.squeeze(1)), r"got float32\[3\]"),
+        (logits_of(lambda logits: logits > 0), r"expected float32\[6, 1\] logits for 6 rows, got bool\[6, 1\]"),
+        (logits_of(lambda logits: logits.squeeze(1)), r"got float32\[6\]"),
         (logits_of(lambda logits: (logits, None)), "got tuple"),
-        (lambda: nn.Linear(WIDTH, 2), r"got float32\[3, 2\]"),
+        (lambda: nn.Linear(WIDTH, 2), r"got float32\[6, 2\]"),
         (Failing, "it cannot be run: ZeroDivisionError: forward$"),
         (lambda: nn.Linear(WIDTH + 1, 1), "it cannot be run: RuntimeError"),
+        (starting_at_zero(Rooted), "gradient of parameter layer.weight is NaN or infinite for a text, as it begins"),
         (failing_factory, "its factory failed, KeyError: 'hidden_size'"),
         (lambda: 3, "expected a torch.nn.Module, got int"),
     ],
@@ -213,14 +229,3 @@ def test_dropout_follows_from_the_devices_own_randomness() -> None:
     assert not draws(Linear(), FEATURES)
     assert result(1) == result(1)
     assert result(1) != result(2)
-
-
-def test_what_opacus_cannot_train_is_refused_with_its_reason() -> None:
-    class Buffered(nn.Linear):
-        def __init__(self) -> None:
-            super().__init__(WIDTH, 1)
-            self.register_buffer("fixed", torch.ones(1))
-
-    register("own", lambda _: Buffered())
-    with pytest.raises(UnknownArchitecture, match=r"'own': Opacus cannot train it: .*buffers"):
-        LocalTrainer(learning_task("own"))

@@ -24,7 +24,6 @@ from tests.support.learning import (
     examples,
     learning_task,
     mlp,
-    normalised_mlp,
     registry_of_its_own,
 )
 
@@ -146,26 +145,20 @@ def test_a_message_does_move_the_sum_by_the_clip(architecture: str) -> None:
     assert _largest_move(learning_task(architecture, message_clip=1e-2), crowd(5)) == pytest.approx(1e-2, rel=1e-3)
 
 
-def test_batch_normalisation_would_break_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Why `models.build` refuses it."""
-    _accept_anything(monkeypatch)
-    models.register("normalised", normalised_mlp)
-    task = learning_task("normalised", message_clip=1e-2)
-    assert max(_largest_move(task, crowd(5, seed)) for seed in range(20)) > 1.3e-2
-
-
 @pytest.mark.filterwarnings("ignore:Full backward hook")
-def test_embedding_bag_would_learn_from_wrong_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Why `models.build` refuses it; when Opacus has mended it, this test says so."""
-    _accept_anything(monkeypatch)
+def test_layers_that_opacus_has_wrong_gradients_of_are_trained_right() -> None:
     models.register("bags", Bags)
     bags, tokens = (learning_task(name, message_clip=100.0) for name in ("bags", "token-mlp"))
-    assert np.abs(update(bags, crowd(5)) - update(tokens, crowd(5))).max() > 1e-2
+    assert LocalTrainer(bags).reason.startswith("one example at a time")
+    assert LocalTrainer(tokens).reason == "by Opacus"
+    np.testing.assert_allclose(update(bags, crowd(5)), update(tokens, crowd(5)), atol=1e-6)
 
 
-def _accept_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "check_structure", lambda module: module)
-    monkeypatch.setattr(models, "check_behaviour", lambda make, _: make())
+def test_a_model_that_is_another_one_here_is_refused() -> None:
+    task = learning_task("token-mlp")
+    models.register("token-mlp", mlp)
+    with pytest.raises(models.UnknownArchitecture, match="its parameters here are not those of the task"):
+        LocalTrainer(task)
 
 
 @cache

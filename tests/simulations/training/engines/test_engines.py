@@ -1,4 +1,4 @@
-"""Every engine gives what Opacus gives, clipping and noise included."""
+"""Every engine gives what the client's trainer gives, clipping and noise included."""
 
 from __future__ import annotations
 
@@ -336,8 +336,8 @@ def test_modules_that_cannot_be_mapped_fall_back_and_say_why(architecture: str) 
         choose(task, "vectorised")
 
 
-def test_a_state_that_changes_is_refused_for_privacy() -> None:
-    with pytest.raises(models.UnknownArchitecture, match="lets one example change the gradients of others"):
+def test_a_batch_that_is_read_as_a_whole_is_refused_for_privacy() -> None:
+    with pytest.raises(models.UnknownArchitecture, match="its logit for a row depends on the other rows"):
         learning_task("normalised", BUCKETS)
 
 
