@@ -185,6 +185,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         LedgerStoreError: when the ledger cannot be opened, read or written.
         CoordinatorError: when several rounds in a row end without a release.
         LedgerInvalid: when the ledger does not verify.
+        NotReleased: when no round released anything; what was published before stays.
         ReportError: when ledger and metrics do not belong together.
         AccountantsDisagree: when no epsilon can be stated.
         ClaimRefuted: when the mechanism's audit refutes it.
@@ -206,8 +207,8 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
     return publish_model(
         Registry(directory.release),
         task=task,
-        weights=result.state.weights,
-        card={"threshold": 0.5, "threshold_chosen_on": "nothing: the server has no messages", "rounds": result.round},
+        result=result,
+        card={"threshold": 0.5, "threshold_chosen_on": "nothing: the server has no messages"},
         ledger=ledger,
         facts=run_facts(directory.lines(), _PACKAGES),
         operator=operator,

@@ -1,5 +1,6 @@
 from .publish import (
     ClaimRefuted as ClaimRefuted,
+    NotReleased as NotReleased,
     Publication as Publication,
     publish_model as publish_model,
     run_facts as run_facts,

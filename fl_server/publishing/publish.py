@@ -8,17 +8,20 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version as installed_version
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fl_server.publishing.registry import ModelVersion, Registry, ReleaseContents
+from fl_server.training.coordinator import Result
 from privacy.audit import audit_release
 from privacy.base.randomness import Randomness
 from privacy.base.signing import Signer
 from privacy.ledger.ledger import Ledger
+from privacy.release.files import model_digest
 from privacy.report.build import EpsilonReport, RoundCounts, RunFacts, build_report
 from privacy.report.figures import card_marking
 from privacy.task.task import TaskSpec
+
+
+class NotReleased(RuntimeError):
+    """A model that no charge of its task paid for; nothing is published."""
 
 
 class ClaimRefuted(RuntimeError):
@@ -27,17 +30,24 @@ class ClaimRefuted(RuntimeError):
 
 @dataclass(frozen=True)
 class Publication:
-    """A release and the report in it."""
+    """A release and the report in it.
+
+    Attributes:
+        version: the release.
+        report: its report.
+        rounds_released: how many rounds of the task released a sum.
+    """
 
     version: ModelVersion
     report: EpsilonReport
+    rounds_released: int
 
 
 def publish_model(
     registry: Registry,
     *,
     task: TaskSpec,
-    weights: NDArray[np.float32],
+    result: Result,
     card: Mapping[str, Any],
     ledger: Ledger,
     facts: RunFacts,
@@ -49,14 +59,16 @@ def publish_model(
     Args:
         registry: where the release goes.
         task: what the model was trained for.
-        weights: float32[d].
-        card: what a scorer needs beside the weights; what makes it less than a real release is added.
+        result: the model, and how its run ended.
+        card: what a scorer needs beside the weights; how the run ended, and what makes it less than a real release,
+            is added.
         ledger: what the task's rounds were charged to.
         facts: what else the report states, such as realised sizes.
         operator: signs the release.
         rng: of the audit.
 
     Raises:
+        NotReleased: when the ledger has no release of this very model by this task, as when no round released anything.
         ClaimRefuted: when an audit certifies more than is claimed.
         LedgerInvalid: when the ledger does not verify.
         ReportError: when task, ledger and facts do not belong together.
@@ -64,14 +76,29 @@ def publish_model(
 
     Whatever is raised, nothing is published then.
     """
+    released = _released(ledger, task, result)
     audits = (*facts.audits, *audit_release(task, rng))
     if refuted := [audit for audit in audits if not audit.passed]:
         raise ClaimRefuted(f"audit: expected a claim that holds, got: {refuted[0].statement}")
     head = ledger.head()
     report = build_report(task, ledger.entries(), head, operator.public, replace(facts, audits=audits))
-    contents = ReleaseContents(task, weights, {**card, **card_marking(task, report)}, report.canonical())
+    course = {"rounds": result.round, "rounds_released": released, "ended": str(result.ended)}
+    marked = {**card, **course, **card_marking(task, report)}
+    contents = ReleaseContents(task, result.state.weights, marked, report.canonical())
     version = registry.publish(contents, head.model_dump(mode="json"), operator)
-    return Publication(version, report)
+    return Publication(version, report, released)
+
+
+def _released(ledger: Ledger, task: TaskSpec, result: Result) -> int:
+    """Return how many rounds of the task released a sum; one of them made this model."""
+    models, digest = ledger.released_models(task.id), model_digest(result.state.weights)
+    if digest in models:
+        return len(models)
+    if not models:
+        raise NotReleased(
+            f"no round released anything in {result.round} rounds (the run's end: {result.ended}); nothing is published"
+        )
+    raise NotReleased(f"model {digest[:16]} is none that a charge of this task paid for; nothing is published")
 
 
 def run_facts(lines: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> RunFacts:

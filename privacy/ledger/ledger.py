@@ -226,6 +226,16 @@ class Ledger:
         with self._synchronised():
             return spend(self._state.counts, self._budget.delta)
 
+    def released_models(self, task: str) -> list[str]:
+        """Return the digests of the models that charges of a task paid for, in the order of their charges.
+
+        Args:
+            task: the task's id.
+        """
+        with self._synchronised():
+            accounts = [account for account in self._state.accounts.values() if account.charge.task == task]
+        return [account.model_digest for account in accounts if account.model_digest is not None]
+
     def declare_uncharged(self, purpose: Purpose, what: str, why: str) -> None:
         """Record a use of the population's data that no charge covers; every later report names it.
 

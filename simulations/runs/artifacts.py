@@ -62,15 +62,19 @@ class Outputs:
 
         Returns:
             The summary, as in `summary.json`.
+
+        Raises:
+            NotReleased: when no round released anything; only the curves are written then.
         """
         weights, lines = result.state.weights, self.directory.metrics()
+        draw_curves(lines, self.task, self.directory.curves)
         calibration = scorer.scores(weights, self.data.calibration.features)
         threshold = best_threshold(self.data.calibration.labels, calibration)
         publication = publish_model(
             Registry(self.directory.release),
             task=self.task,
-            weights=weights,
-            card=self._card(threshold, result),
+            result=result,
+            card=self._card(threshold),
             ledger=ledger,
             facts=replace(run_facts(lines, _PACKAGES), audits=self._message_audits()),
             operator=operator,
@@ -78,14 +82,13 @@ class Outputs:
         )
         self.directory.write("report.json", publication.report.canonical().decode())
         self.directory.write("report.html", render_html(publication.report))
-        draw_curves(lines, self.task, self.directory.curves)
         summary = {
             **self._quality(threshold, scorer.scores(weights, self.data.test.features)),
             "calibration": asdict(evaluate(self.data.calibration.labels, calibration, threshold)),
             **summary_figures(self.task, publication.report),
             **reach(self.config, self.task, lines),
             "rounds": result.round,
-            "rounds_without_release": sum(line["aborted"] is not None for line in lines),
+            "rounds_released": publication.rounds_released,
             "ended": str(result.ended),
             "aggregation": self.config.server.aggregation,
             "cohort": self.config.server.cohort,
@@ -113,11 +116,10 @@ class Outputs:
         canary = MessageCanary(self.task, start, messages, 0)
         return (audit_part(audit_message(canary, _MESSAGE_TRIALS, self._seed.child("message"))),)
 
-    def _card(self, threshold: float, result: Result) -> dict[str, Any]:
+    def _card(self, threshold: float) -> dict[str, Any]:
         return {
             "threshold": threshold,
             "threshold_chosen_on": f"{len(self.data.calibration)} messages of calibration users, not charged",
-            "rounds": result.round,
         }
 
     def _quality(self, threshold: float, scores: NDArray[np.float64]) -> dict[str, Any]:

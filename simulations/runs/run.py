@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fl_client.training.models import initial_weights
 from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore
-from fl_server.publishing.publish import ClaimRefuted
+from fl_server.publishing.publish import ClaimRefuted, NotReleased
 from fl_server.training.checkpoint import CheckpointError, CheckpointFile, RecordLog
 from fl_server.training.coordinator import Coordinator, CoordinatorError, Ended
 from fl_server.training.round import Rounds, SecureRounds
@@ -190,6 +190,9 @@ def execute(prepared: Prepared, directory: RunDirectory, by: Supervision) -> Out
     with directory.locked(), _log_to(directory.log) as log:
         try:
             return _run(prepared, directory, by, log)
+        except NotReleased as error:
+            log.exception("nothing is published")
+            raise RunError(f"{error}; what was charged is in {directory.ledger}, and why in {directory.log}") from error
         except (*_FAILURES, OSError) as error:
             log.exception("the run failed")
             raise RunError(

@@ -25,6 +25,7 @@ _COPIED = (
     "delta",
     "noise_multiplier",
     "rounds",
+    "rounds_released",
 )
 """Fields of `summary.json` in a run's row, before and after the calibration users' AUROC."""
 _COPIED_LAST = (

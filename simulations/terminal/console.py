@@ -73,8 +73,7 @@ def describe(summary: Mapping[str, Any], path: Path) -> str:
         [
             *_extrapolation(summary),
             *(["TRUSTED AGGREGATOR: it saw every update; secure aggregation was left out"] if central else []),
-            f"published  {path / 'release' / channel}  ({summary['ended']}, {summary['rounds']} rounds"
-            f"{_without_release(summary, path)})",
+            f"published  {path / 'release' / channel}  ({summary['ended']}, {_released(summary, path)})",
             f"test users AUROC {_show(summary['auroc'])}  macro-F1 {_show(summary['macro_f1'])}  "
             f"recall at 1% false positives {_show(summary['recall_at_fpr_1pct'])}",
             f"new texts  AUROC {_show(novel['auroc'])}  macro-F1 {_show(novel['macro_f1'])}",
@@ -85,9 +84,11 @@ def describe(summary: Mapping[str, Any], path: Path) -> str:
     )
 
 
-def _without_release(summary: Mapping[str, Any], path: Path) -> str:
-    count = summary["rounds_without_release"]
-    return f", {count} of them with nothing released: see {path / 'run.log'}" if count else ""
+def _released(summary: Mapping[str, Any], path: Path) -> str:
+    rounds, released = summary["rounds"], summary["rounds_released"]
+    return (
+        f"{rounds} rounds" if released == rounds else f"{released} of {rounds} rounds released: see {path / 'run.log'}"
+    )
 
 
 def _extrapolation(summary: Mapping[str, Any]) -> list[str]:

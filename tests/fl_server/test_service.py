@@ -6,6 +6,7 @@ import json
 import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,12 +25,14 @@ from fl_server.dev.provision import Scale, enrol_device, provision_server
 from fl_server.enrolment.pki import make_loopback_tls
 from fl_server.flower.fab import write_app
 from fl_server.publishing import publish
-from fl_server.publishing.publish import Publication
+from fl_server.publishing.publish import NotReleased, Publication
 from fl_server.publishing.registry import STABLE, open_release
 from fl_server.service import ServerDirectory, ServiceError, train
+from fl_server.training.checkpoint import CheckpointFile
 from fl_server.training.transport import NodeId, Reply
 from privacy.audit import audit_release
 from privacy.base.randomness import Randomness
+from privacy.release.files import model_digest
 from privacy.report.model import AuditPart
 from privacy.secagg import Request
 from privacy.secagg.server.record import open_record
@@ -113,6 +116,44 @@ def test_started_again_after_its_end_it_asks_nobody_and_publishes_the_same(
     again = train(finished, LocalTransport([]))
     np.testing.assert_array_equal(again.version.weights, trained[1].version.weights)
     assert len(finished.lines()) == len(finished.records.read_bytes().splitlines()) == 2
+
+
+class SilentTransport(LocalTransport):
+    """Devices that never answer."""
+
+    def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:  # noqa: ARG002
+        return iter(())
+
+
+def test_a_task_whose_rounds_released_nothing_publishes_nothing(
+    federation: tuple[ServerDirectory, LocalTransport],
+) -> None:
+    server, transport = federation
+    with pytest.raises(NotReleased, match=r"no round released anything in 2 rounds \(the run's end: complete\)"):
+        train(server, SilentTransport(transport.devices))
+    assert [bool(line["aborted"]) for line in server.lines()] == [True, True]
+    assert not server.release.exists()
+
+
+def test_only_the_very_model_that_was_paid_for_is_published(finished: ServerDirectory) -> None:
+    """What was published before stays."""
+    stable = (server := finished).release.joinpath(STABLE).readlink()
+    checkpoints = CheckpointFile(server.checkpoint, server.read_task().id)
+    last = checkpoints.load()
+    assert last is not None
+    weights = last.state.weights.copy()
+    weights[7] = np.nextafter(weights[7], np.float32(1))
+    checkpoints.save(replace(last, state=replace(last.state, weights=weights), transcript=""))
+    with pytest.raises(
+        NotReleased, match=f"model {model_digest(weights)[:16]} is none that a charge of this task paid"
+    ):
+        train(server, LocalTransport([]))
+    assert server.release.joinpath(STABLE).readlink() == stable
+
+
+def test_the_card_counts_the_rounds_that_released_something(finished: ServerDirectory) -> None:
+    card = open_release(finished.release / STABLE).card
+    assert (card["rounds"], card["rounds_released"], card["ended"]) == (2, 2, "complete")
 
 
 @pytest.mark.parametrize("name", ["settings.json", "task.json", "operator.key", "authority.pub", "revocations.bin"])

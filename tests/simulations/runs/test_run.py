@@ -27,7 +27,7 @@ from simulations.config.config import ConfigError, load_config
 from simulations.federation.devices import Authorities
 from simulations.outdir import OutputDirectoryError
 from simulations.randomness import SeedTree
-from simulations.runs.run import prepare, resume, start
+from simulations.runs.run import RunError, prepare, resume, start
 from simulations.runs.rundir import RunDirectory
 from tests.support.paths import ROOT
 from tests.support.runs import ledger_digest, model_bytes, small_config
@@ -233,8 +233,6 @@ def test_changed_data_are_not_resumed(tmp_path: Path) -> None:
     overrides = {"data.path": str(data), "data.user_column": "user", "server.cohort": 10, "server.rounds": 1}
     start(load_config(small_config(tmp_path), overrides), tmp_path / "run", force=False, workers=1)
     data.write_text("\n".join(["user,text,label", *rows[:-1]]))
-    from simulations.runs.run import RunError  # noqa: PLC0415
-
     with pytest.raises(RunError, match="belongs to task"):
         resume(tmp_path / "run", workers=1)
 
@@ -292,6 +290,15 @@ def test_runs_on_one_population_share_a_ledger_and_its_budget(tmp_path: Path) ->
     ]
     assert outcome.summary["ended"] == "budget exhausted"
     assert not (tmp_path / "second" / "ledger.db").exists()
+
+
+def test_a_run_that_released_nothing_publishes_nothing(tmp_path: Path) -> None:
+    config = load_config(small_config(tmp_path, rounds=3), {"faults.drop_out.input": 0.99})
+    with pytest.raises(RunError, match=r"no round released anything in 3 rounds .*complete.*nothing is published"):
+        start(config, tmp_path / "run", force=False, workers=1)
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"ledger.db", "run.log", "metrics.jsonl"} <= left
+    assert not left & {"release", "summary.json", "report.html"}
 
 
 def test_the_clip_adapts_and_is_kept(tmp_path: Path) -> None:
