@@ -25,6 +25,7 @@ def simulation() -> ModuleType:
     return import_module("simulation")
 
 
+@pytest.mark.long
 def test_a_round_of_ours_and_a_peer_are_measured(simulation: ModuleType) -> None:
     task, own = simulation.task_of("S", simulation.dp_sgd(1, 0.5, 0.5), 40), simulation.devices_of("S", 16, 20, 40)
     ours, ghost = simulation.Ours(task, simulation.KernelEngine(task), own), simulation.Ghost(task, own)
@@ -77,6 +78,7 @@ def test_a_table_of_products_takes_less_than_a_dense_convolution() -> None:
     assert dense.flops - tabled.flops > 40 * 124 * 2 * 64 * 16 * 5 * 0.8
 
 
+@pytest.mark.long
 def test_a_round_is_compared_with_its_floor() -> None:
     floor = import_module("simulation_floor")
     rows = floor.rows(1, cohort=20)

@@ -94,6 +94,7 @@ def trained_in_process(path: Path) -> float:
     return float(outcome.summary["auroc"])
 
 
+@pytest.mark.long
 def test_ray_devices_train_and_the_model_is_published(simulation: Simulation) -> None:
     (simulation.path / "federation.toml").write_text(CONFIG)
     directory = ServerDirectory(simulation.run("trained", str(simulation.path / "federation.toml"), nodes=DEVICES))

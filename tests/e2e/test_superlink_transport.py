@@ -89,6 +89,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory, processes: Processes) -
     assert all(node.stop(30) for node in running.nodes)
 
 
+@pytest.mark.long
 def test_bodies_of_every_size_come_back_from_every_device(federation: Federation) -> None:
     nodes = sorted(federation.report["nodes"])
     assert len(nodes) == DEVICES

@@ -97,6 +97,7 @@ def test_what_is_found_for_momentum_does_better_with_it(buffers: int) -> None:
     assert expected_error(plain, 500, 100, 4) < expected_error(adapted, 500, 100, 4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("schedule", [(1, 1, 1), (2, 1, 1), (3, 5, 2), (60, 1, 40), (60, 7, 3), (200, 150, 2)])
 def test_what_is_found_is_the_same_again_and_survives_serialisation(schedule: tuple[int, int, int]) -> None:
     rounds, separation, _ = schedule

@@ -386,6 +386,7 @@ def test_calibration_without_amplification_is_the_smallest_that_fits() -> None:
     assert spend([bounded(noise - 0.01, 4)] * 30, 1e-5).epsilon > 8.0
 
 
+@pytest.mark.long
 def test_calibration_pays_for_the_shards_of_the_policy() -> None:
     participation = PoissonParticipation(population=4_000, sampling_rate=0.1)
     whole, split = (noise_multiplier_for(participation, 5, 8.0, 5e-6, policy(57, shards)) for shards in (1, 4))

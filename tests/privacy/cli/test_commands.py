@@ -179,6 +179,7 @@ def test_bad_input_names_the_option(run: Path, arguments: list[str], reason: str
     assert reason in result.stderr
 
 
+@pytest.mark.long
 def test_plan_compares_cohorts() -> None:
     arguments = ["plan", "--cohort", "64", "--cohort", "200", "--population", "10000", "--rounds", "5", "--json"]
     result = CliRunner().invoke(app, arguments)

@@ -78,6 +78,7 @@ def test_every_method_is_run_and_told(tmp_path: Path) -> None:
     assert "--force" in refused.output
 
 
+@pytest.mark.long
 def test_the_federation_is_an_ordinary_run_and_all_of_it_can_be_had_again(tmp_path: Path) -> None:
     config = _base(load_config(small_config(tmp_path, rounds=2), {}))
     first, second = (running.start(config, 1, tmp_path / name, force=False) for name in ("first", "second"))
@@ -123,6 +124,7 @@ def test_several_models_score_as_each_by_itself(tmp_path: Path) -> None:
     np.testing.assert_allclose(together[0], by_hand, atol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("privacy", ["noise_multiplier = 1.0", "epsilon = 4.0"])
 def test_dp_sgd_gets_the_noise_of_the_federations_budget(tmp_path: Path, privacy: str) -> None:
     path = small_config(tmp_path)

@@ -62,6 +62,7 @@ def failed(run: Path) -> set[str]:
     return {name for name, check in verify(run).items() if check["passed"] is False}
 
 
+@pytest.mark.long
 def test_the_fleets_epsilon_is_the_accountants_and_the_runs_own_is_not_hidden(
     finished: tuple[Path, dict[str, Any]],
 ) -> None:

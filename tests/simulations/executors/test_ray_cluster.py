@@ -53,6 +53,7 @@ def worker(config: RunConfig) -> Worker:
     return worker_of(config)
 
 
+@pytest.mark.long
 def test_a_node_joins_and_dies_in_the_middle_of_a_round(
     nodes: Any, config: RunConfig, worker: Worker, tmp_path: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_where_devices_add_no_noise_it_is_the_model_of_the_protocol_but_for_roun
     assert other == pytest.approx(told, rel=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("more", [{}, {"privacy.clip_quantile": 0.5}])
 def test_the_model_does_not_depend_on_who_added_what(tmp_path: Path, more: dict[str, object]) -> None:
     runs = [trained(tmp_path / str(workers), "central", workers, **more) for workers in (1, 2, 3)]

@@ -46,6 +46,7 @@ def test_engines_differ_by_rounding_alone(tmp_path: Path) -> None:
     assert vectorised["device_epsilon"] == sequential["device_epsilon"]
 
 
+@pytest.mark.long
 def test_the_model_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     runs = [trained(tmp_path / str(workers), "ideal", workers) for workers in (1, 2, 3)]
     assert len({model_bytes(run) for run in runs}) == 1
@@ -59,6 +60,7 @@ def test_everything_is_charged_before_it_is_released(tmp_path: Path) -> None:
     assert kinds.count(Charged) == kinds.count(Released) == 3
 
 
+@pytest.mark.long
 def test_limits_of_participation_hold(tmp_path: Path) -> None:
     more = {"privacy.participation": "bounded", "privacy.max_participations": 1, "server.rounds": 2}
     secure = trained(tmp_path / "secure", "secure", **more)
@@ -66,6 +68,7 @@ def test_limits_of_participation_hold(tmp_path: Path) -> None:
     assert model_bytes(secure) == model_bytes(ideal)
 
 
+@pytest.mark.long
 def test_several_shards(tmp_path: Path) -> None:
     run = trained(tmp_path / "shards", "ideal", **{"server.shards": 2, "server.min_survivors": 2})
     lines = figures(run)

@@ -53,6 +53,7 @@ def ideal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(tmp_path_factory.mktemp("runs") / "ideal", "ideal", engine="sequential")
 
 
+@pytest.mark.long
 def test_the_protocol_and_its_sum_lose_the_same_devices_and_give_the_same_model(tmp_path: Path, ideal: Path) -> None:
     secure = trained(tmp_path / "secure", "secure", workers=2)
     assert figures(secure) == figures(ideal)
@@ -61,6 +62,7 @@ def test_the_protocol_and_its_sum_lose_the_same_devices_and_give_the_same_model(
     assert {"advertise", "input", "unmask"} <= lost
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [3])
 def test_the_model_does_not_depend_on_the_number_of_workers(tmp_path: Path, ideal: Path, workers: int) -> None:
     run = trained(tmp_path / "workers", "ideal", workers, engine="sequential")

@@ -114,12 +114,14 @@ def test_same_seed_same_result_whatever_the_workers(finished: tuple[Path, dict[s
     ]
 
 
+@pytest.mark.long
 def test_another_seed_another_result(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     config = load_config(small_config(tmp_path), {"training.message_noise": 1.0, "seed": 12})
     start(config, tmp_path / "other", force=False, workers=1)
     assert model_bytes(tmp_path / "other") != model_bytes(finished[0])
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_and_resumed_ends_the_same(tmp_path: Path) -> None:
     """kill -9 again and again, at random moments; in the end, model and ledger are those of a run in peace."""
     config = small_config(tmp_path, rounds=5)
@@ -156,6 +158,7 @@ def test_ctrl_c_stops_after_the_round_and_can_be_resumed(tmp_path: Path) -> None
     assert "--resume" in (process.stderr.read() if process.stderr else "")
 
 
+@pytest.mark.long
 def test_bounded_participation_charges_the_worst_device(tmp_path: Path) -> None:
     config = load_config(
         small_config(tmp_path, rounds=6),
@@ -167,6 +170,7 @@ def test_bounded_participation_charges_the_worst_device(tmp_path: Path) -> None:
     assert outcome.summary["device_epsilon"] == pytest.approx(_exact_gaussian(np.sqrt(2), 1e-3), rel=1e-4)
 
 
+@pytest.mark.long
 def test_a_sharded_cohort_reports_its_statistics(tmp_path: Path) -> None:
     """Without noise they are exact: no two rounds draw the same devices, so neither do the counts agree."""
     extra = 'shards = 2\nstatistics = ["examples", "loss", "correct"]\n'
@@ -195,6 +199,7 @@ def _exact_gaussian(mu: float, delta: float) -> float:
     return float(brentq(curve, 0, 100))
 
 
+@pytest.mark.long
 def test_full_disk_keeps_the_last_complete_round(tmp_path: Path) -> None:
     """A file size limit stands in for the disk: the log fills it, the run fails, and goes on once there is room."""
     config = small_config(tmp_path, rounds=5)

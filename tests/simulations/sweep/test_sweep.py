@@ -84,6 +84,7 @@ def test_examples_in_the_help_can_be_swept() -> None:
     assert all(Axis.parse(axis).key for axis in written)
 
 
+@pytest.mark.long
 def test_the_cells_models_are_those_of_single_runs(tmp_path: Path) -> None:
     from simulations.runs.run import start  # noqa: PLC0415 - beside the sweep that it is compared with
 
@@ -132,6 +133,7 @@ def test_a_cell_that_fails_is_told_and_the_others_are_done(tmp_path: Path, monke
     assert plan.cells()[0].name in (out / "sweep.html").read_text()
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_it_and_it_can_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, out = small_config(tmp_path, rounds=2), tmp_path / "sweep"
     with monkeypatch.context() as pressed:
