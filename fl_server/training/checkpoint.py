@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from fl_server.training.exclusions import Exclusions
 from privacy.base.files import write_atomically
 from privacy.base.signing import Signer
 from privacy.secagg.server.record import FIRST, RoundRecord, line_digest, sign_record
@@ -39,6 +40,7 @@ class Checkpoint:
         aborted: why the round gave no release; empty when it gave one.
         extra: arrays that the owner of the devices wants back, by name.
         noise: the memory of the server's correlated noise after this round; as secret as the noise.
+        exclusions: whom the next round leaves out, and why.
     """
 
     round: int
@@ -47,6 +49,7 @@ class Checkpoint:
     aborted: str = ""
     extra: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     noise: NDArray[np.float64] | None = field(default=None, repr=False)
+    exclusions: Exclusions = field(default_factory=Exclusions, repr=False)
 
 
 class CheckpointFile:
@@ -67,6 +70,7 @@ class CheckpointFile:
             "clip": checkpoint.state.clip,
             "transcript": checkpoint.transcript,
             "aborted": checkpoint.aborted,
+            "exclusions": checkpoint.exclusions.model_dump(mode="json"),
         }
         payload = save({**tensors, **extra, **noise}, metadata={"havenfl": json.dumps(facts)})
         write_atomically(self._path, payload, mode=0o600)
@@ -83,13 +87,16 @@ class CheckpointFile:
             with safe_open(self._path, framework="numpy") as file:
                 facts = json.loads(file.metadata()["havenfl"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+            exclusions = Exclusions.model_validate(facts["exclusions"], strict=False)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{self._path}: expected a checkpoint, got {error}") from error
         if facts["task"] != self._task_id:
             raise CheckpointError(f"{self._path}: belongs to task {facts['task'][:16]}, not to {self._task_id[:16]}")
         extra = {name.removeprefix("extra."): values for name, values in tensors.items() if name.startswith("extra.")}
         state = ModelState(tensors["weights"], tensors["momentum"], facts["clip"])
-        return Checkpoint(facts["round"], state, facts["transcript"], facts["aborted"], extra, tensors.get(_NOISE))
+        return Checkpoint(
+            facts["round"], state, facts["transcript"], facts["aborted"], extra, tensors.get(_NOISE), exclusions
+        )
 
 
 class RecordLog:

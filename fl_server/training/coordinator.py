@@ -69,7 +69,10 @@ class RoundReport:
     aborted: str = ""
 
     def line(self) -> dict[str, Any]:
-        """Return the round as JSON: counts and reasons, never who took part; an unbounded epsilon is null."""
+        """Return the round as JSON; an unbounded epsilon is null.
+
+        Counts and reasons, never who took part, but for devices at fault where they ended the round.
+        """
         release = self.release
         return {
             "round": self.round,
@@ -164,7 +167,8 @@ class Coordinator:
 
         Raises:
             CoordinatorError: when several rounds in a row end without a release, or devices would refuse every round
-                because the authority's revocation list is out of date.
+                because the authority's revocation list is out of date. A round that ended because of devices which the
+                next one leaves out is none of them.
         """
         current = self._checkpoints.load() or Checkpoint(0, ModelState.start(initial, self._task.mechanism.clip))
         self._settle(current)
@@ -174,10 +178,13 @@ class Coordinator:
             if should_stop():
                 return Result(Ended.STOPPED, current.round, current.state)
             try:
-                current = self._one_round(current)
+                before, current = current, self._one_round(current)
             except BudgetExhausted:
                 return Result(Ended.BUDGET_EXHAUSTED, current.round, current.state)
-            failures = failures + 1 if current.aborted else 0
+            if not current.aborted:
+                failures = 0
+            elif current.exclusions.identities <= before.exclusions.identities:
+                failures += 1
             if failures == MAX_FAILED_ROUNDS:
                 raise CoordinatorError(
                     f"{MAX_FAILED_ROUNDS} rounds in a row gave no release; the last: {current.aborted}"
@@ -186,7 +193,7 @@ class Coordinator:
 
     def _one_round(self, before: Checkpoint) -> Checkpoint:
         number = before.round + 1
-        running = self._begin(number, before.state)
+        running = self._begin(number, before)
         noise, memory = noise_of_round(self._task, number, before.noise, self._noise_for)
         try:
             outcome = running.run(lambda transcript: self._ledger.reserve(self._charge(number, transcript)))
@@ -196,17 +203,20 @@ class Coordinator:
             ended = self._abort(before, running, str(error)[:_REASON_LENGTH])
         else:
             ended = self._step(before, running, released)
-        return self._commit(replace(ended, noise=memory))
+        exclusions = before.exclusions.after(number, running.blame())
+        return self._commit(replace(ended, noise=memory, exclusions=exclusions))
 
-    def _begin(self, number: int, state: ModelState) -> RunningRound:
+    def _begin(self, number: int, before: Checkpoint) -> RunningRound:
+        excluded = before.exclusions
         try:
-            return self._rounds.begin(number, state, self._draw(number))
+            return self._rounds.begin(number, before.state, self._draw(number, excluded.nodes), excluded.identities)
         except SignatureError as error:
             raise CoordinatorError(f"{error}; the last complete round is kept") from error
 
-    def _draw(self, number: int) -> list[int]:
+    def _draw(self, number: int, excluded: frozenset[int]) -> list[int]:
         participation = self._task.participation
-        present = eligible_devices(participation, self._rounds.nodes(), number)
+        nodes = [node for node in self._rounds.nodes() if node not in excluded] if excluded else self._rounds.nodes()
+        present = eligible_devices(participation, nodes, number)
         return draw_cohort(participation, present, self._randomness_for(number))
 
     def _step(self, before: Checkpoint, running: RunningRound, released: Release) -> Checkpoint:

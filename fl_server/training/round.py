@@ -11,7 +11,8 @@ from typing import Protocol
 from fl_server.training.transport import NodeId, Transport
 from privacy.ledger.ledger import Receipt
 from privacy.secagg import Rejected, RoundAuthority, Server, Stage
-from privacy.secagg.server.record import RoundRecord, ShardRecord, charged_shards
+from privacy.secagg.server.blame import Blame
+from privacy.secagg.server.record import RoundRecord, ShardRecord, charged_shards, complaints, culprits
 from privacy.task.states import Total, joint_transcript
 from privacy.task.task import TaskSpec
 from strategies.fedavg import ModelState
@@ -101,6 +102,10 @@ class Round:
         """Return the counts so far, never who."""
         return RoundFacts(self._invited, dict(self._replies), dict(self._refusals))
 
+    def blame(self) -> Blame:
+        """Return what the round has shown of its devices so far."""
+        return self.server.blame
+
     def record(self, previous: str, epsilon: float, aborted: str) -> RoundRecord:
         """Return what this round leaves for a reviewer.
 
@@ -117,7 +122,8 @@ class Round:
             model=header.model_digest.hex(),
             invited=self._invited,
             lost=dict(self._refusals),
-            culprits=dict(self.server.culprits),
+            culprits=culprits(self.server),
+            complaints=complaints(self.server),
             ended={str(number): reason for number, reason in self.server.ended.items()},
             shards=self.shards,
             transcript=self.receipt.charge.transcript if self.receipt else None,
@@ -163,6 +169,10 @@ class RunningRound(Protocol):
         """Return the counts so far, never who."""
         ...
 
+    def blame(self) -> Blame:
+        """Return what the round has shown of its devices so far."""
+        ...
+
     def record(self, previous: str, epsilon: float, aborted: str) -> RoundRecord | None:
         """Return what the round leaves for a reviewer; None where there is nothing that anybody signed.
 
@@ -181,13 +191,16 @@ class Rounds(Protocol):
         """Return whom a cohort can be drawn from, in ascending order."""
         ...
 
-    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> RunningRound:
+    def begin(
+        self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]
+    ) -> RunningRound:
         """Begin a round.
 
         Args:
             number: of the round.
             state: the model that devices train from.
             cohort: who is invited.
+            excluded: identities that are left out, whoever presents them.
 
         Raises:
             SignatureError: when no device would answer, because the authority's revocation list is out of date.
@@ -217,7 +230,7 @@ class SecureRounds:
         """Return the devices that can be reached now, in ascending order."""
         return self.transport.nodes()
 
-    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> Round:
+    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> Round:
         """Begin a round of secure aggregation; see `Rounds.begin`."""
         server = Server(
             task=self.task,
@@ -227,5 +240,6 @@ class SecureRounds:
             clip=state.clip,
             devices=cohort,
             now=self.clock(),
+            excluded=excluded,
         )
         return Round(server, self.transport, self.stage_timeout)

@@ -13,7 +13,17 @@ from privacy.mechanism.mechanism import Mechanism
 from privacy.secagg.errors import WireError
 from privacy.secagg.membership.identity import Revocations, verify_once
 from privacy.secagg.membership.params import Parameters, parameters
-from privacy.secagg.messages import ADVERT_DOMAIN, CONSISTENCY_DOMAIN, Advert, Header, Roster, SignedSurvivors
+from privacy.secagg.messages import (
+    ADVERT_DOMAIN,
+    COMPLAINT_DOMAIN,
+    CONSISTENCY_DOMAIN,
+    Advert,
+    Complaint,
+    Header,
+    Roster,
+    SignedSurvivors,
+    complaint_statement,
+)
 from privacy.secagg.primitives.keys import canonical
 from privacy.task.task import TaskSpec
 
@@ -90,6 +100,19 @@ class Cohort:
         verify_once(
             self.adverts[member].identity, CONSISTENCY_DOMAIN, self.consistency_statement(signed_survivors), signature
         )
+
+    def complaint_statement(self, dealers: tuple[int, ...]) -> bytes:
+        """Return what a member of this cohort signs when it complains of these dealers."""
+        return complaint_statement(self.transcript, self.params.cohort, dealers)
+
+    def verify_complaint(self, member: int, complaint: Complaint) -> None:
+        """Require that a member has signed a complaint in this cohort.
+
+        Raises:
+            SignatureError: when it has not.
+        """
+        statement = self.complaint_statement(complaint.dealers)
+        verify_once(self.adverts[member].identity, COMPLAINT_DOMAIN, statement, complaint.signature)
 
 
 @dataclass(frozen=True)

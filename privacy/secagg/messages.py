@@ -30,6 +30,7 @@ _ENCRYPTED_SHARES = struct.Struct(f"<I{_SEALED_BYTES}s{TAG_BYTES}s{TAG_BYTES}s")
 HEADER_DOMAIN = "havenfl/secagg/header/1"
 ADVERT_DOMAIN = "havenfl/secagg/advert/1"
 CONSISTENCY_DOMAIN = "havenfl/secagg/echo/2"
+COMPLAINT_DOMAIN = "havenfl/secagg/complaint/1"
 
 
 class Stage(StrEnum):
@@ -57,6 +58,7 @@ ENVELOPE_TYPE_PREFIX = "train."
 class _Kind:
     HEADER, INVITATION, ADVERT, ROSTER, SHARES, INPUT_REQUEST, MODEL = range(1, 8)
     MASKED, MEMBERS, CONSISTENCY_CHECK, CONSISTENCY_CHECKS, REVEALED, SURVIVORS, SIGNED_SURVIVORS = range(8, 15)
+    COMPLAINT = 15
 
 
 @dataclass(frozen=True)
@@ -306,13 +308,58 @@ class InputRequest:
         return request
 
 
-def encode_masked(words: Words) -> bytes:
-    """Return the reply of the third stage: the masked vector."""
-    return Writer(_Kind.MASKED).var(words.tobytes()).done()
+@dataclass(frozen=True)
+class Complaint:
+    """A holder's word on the dealers whose encrypted shares it could not use: they do not open, or a tag does not fit.
+
+    It says nothing that the server, which relayed those shares, does not know: what the dealer sent opens unless the
+    dealer or the server saw to it that it does not.
+
+    Attributes:
+        dealers: their places, ascending, at least one.
+        signature: the holder's, over `complaint_statement`.
+    """
+
+    dealers: tuple[int, ...]
+    signature: bytes
+
+    def encode(self) -> bytes:
+        """Return the complaint's one encoding."""
+        return Writer(_Kind.COMPLAINT).var(Members(self.dealers).encode()).raw(self.signature).done()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Complaint:
+        """Read a complaint, not yet verified.
+
+        Raises:
+            WireError: when the bytes are no complaint, or dealers are none, or not distinct and ascending.
+        """
+        reader = Reader(data, _Kind.COMPLAINT)
+        complaint = cls(Members.decode(reader.var()).places, reader.raw(SIGNATURE_BYTES))
+        reader.end()
+        if not complaint.dealers:
+            raise WireError("complaint: expected at least one dealer, got none")
+        return complaint
 
 
-def decode_masked(data: bytes, bits: int, length: int) -> Words:
-    """Read the reply of the third stage: the masked vector.
+def complaint_statement(transcript: bytes, cohort: int, dealers: tuple[int, ...]) -> bytes:
+    """Return what a complaint signs; with the cohort's size, from which follows how many complaints prove something.
+
+    Args:
+        transcript: the roster's, which fixes round and cohort.
+        cohort: devices in the cohort.
+        dealers: places of the dealers complained of, ascending.
+    """
+    return transcript + cohort.to_bytes(4, "little") + sha256(Members(dealers).encode())
+
+
+def encode_masked(words: Words, complaint: Complaint | None = None) -> bytes:
+    """Return the reply of the third stage: the masked vector, and the device's complaint if it has one."""
+    return Writer(_Kind.MASKED).var(complaint.encode() if complaint else b"").var(words.tobytes()).done()
+
+
+def decode_masked(data: bytes, bits: int, length: int) -> tuple[Words, Complaint | None]:
+    """Read the reply of the third stage: the masked vector, and a complaint, not yet verified.
 
     Args:
         data: the reply.
@@ -320,14 +367,15 @@ def decode_masked(data: bytes, bits: int, length: int) -> Words:
         length: coordinates of the vector.
 
     Raises:
-        WireError: unless `data` holds exactly so many coordinates.
+        WireError: unless `data` holds exactly so many coordinates, and a complaint or none.
     """
     reader, words = Reader(data, _Kind.MASKED), word_type(bits)
+    complaint = reader.var()
     raw, expected = reader.var(), word_count(bits, length) * words.itemsize
     reader.end()
     if len(raw) != expected:
         raise WireError(f"masked vector: expected {expected} bytes for {length} coordinates, got {len(raw)}")
-    return np.frombuffer(raw, words)
+    return np.frombuffer(raw, words), Complaint.decode(complaint) if complaint else None
 
 
 @dataclass(frozen=True)

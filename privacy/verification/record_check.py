@@ -12,8 +12,25 @@ from privacy.ledger.entries import Charge
 from privacy.mechanism.mechanism import Mechanism, MechanismError
 from privacy.secagg.membership.identity import Certificate
 from privacy.secagg.membership.params import ParameterError, parameters
-from privacy.secagg.messages import CONSISTENCY_DOMAIN, Members, SignedSurvivors
-from privacy.secagg.server.record import FIRST, RecordError, RoundRecord, ShardRecord, line_digest, open_record
+from privacy.secagg.messages import (
+    COMPLAINT_DOMAIN,
+    CONSISTENCY_DOMAIN,
+    Members,
+    SignedSurvivors,
+    Stage,
+    complaint_statement,
+)
+from privacy.secagg.server.blame import Fault, judge
+from privacy.secagg.server.record import (
+    FIRST,
+    ComplaintRecord,
+    CulpritRecord,
+    RecordError,
+    RoundRecord,
+    ShardRecord,
+    line_digest,
+    open_record,
+)
 from privacy.secagg.server.shard import total_transcript
 from privacy.task.states import joint_transcript
 from privacy.task.task import TaskSpec
@@ -71,6 +88,10 @@ def check_log(lines: Sequence[bytes], evidence: Evidence) -> list[Check]:
         ),
         _each("secure aggregation: enough survivors", shards, lambda shard: _survivors(*shard)),
         _each("secure aggregation: survivor sets signed by a quorum", shards, lambda shard: _quorum(*shard, evidence)),
+        _each("secure aggregation: complaints are their devices'", own, lambda record: _complaints(record, evidence)),
+        _each(
+            "secure aggregation: devices at fault, and no others, are named", own, lambda it: _culprits(it, evidence)
+        ),
         _noise_of_all(shards, evidence),
         _each("models: each round trained the one released before it", _successions(own, evidence), str),
     ]
@@ -174,13 +195,91 @@ def _quorum(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
     signed = _consistency_statement(shard)
     try:
         for check in shard.consistency_checks:
-            certificate = certificates[check.place]
-            # Whether it was still valid then depends on a clock that nobody can check now.
-            certificate.check(evidence.task.population, evidence.authority_public, now=0)
+            certificate = _enrolled(check.certificate, evidence)
             verify(certificate.identity, CONSISTENCY_DOMAIN, signed, bytes.fromhex(check.signature))
     except SignatureError as error:
         return f"round {record.round}: {error}"
     return ""
+
+
+def _complaints(record: RoundRecord, evidence: Evidence) -> str:
+    """Return the first complaint that its device did not make in this round, or an empty text."""
+    rosters = {shard.shard: (shard.roster, shard.cohort) for shard in record.shards}
+    for complaint in record.complaints:
+        known = rosters.setdefault(complaint.shard, (complaint.roster, complaint.cohort))
+        if known != (complaint.roster, complaint.cohort):
+            return f"round {record.round}: a complaint in shard {complaint.shard} is of another cohort"
+        try:
+            _check_complaint(complaint, evidence)
+        except SignatureError as error:
+            return f"round {record.round}: {error}"
+    complainers = [(complaint.shard, complaint.certificate) for complaint in record.complaints]
+    return "" if len(set(complainers)) == len(complainers) else f"round {record.round}: two complaints of one device"
+
+
+def _check_complaint(complaint: ComplaintRecord, evidence: Evidence) -> None:
+    certificate = _enrolled(complaint.certificate, evidence)
+    statement = complaint_statement(bytes.fromhex(complaint.roster), complaint.cohort, complaint.dealers)
+    verify(certificate.identity, COMPLAINT_DOMAIN, statement, bytes.fromhex(complaint.signature))
+
+
+def _enrolled(certificate: str, evidence: Evidence) -> Certificate:
+    """Return a certificate that is the authority's; whether it was valid then depends on a clock of that time."""
+    decoded = Certificate.decode(bytes.fromhex(certificate))
+    decoded.check(evidence.task.population, evidence.authority_public, now=0)
+    return decoded
+
+
+def _culprits(record: RoundRecord, evidence: Evidence) -> str:
+    """Return what is wrong with the devices named at fault in a round, or an empty text."""
+    identities = [culprit.identity for culprit in record.culprits]
+    if len(set(identities)) < len(identities):
+        return f"round {record.round}: a device named twice"
+    for culprit in record.culprits:
+        try:
+            certified = _enrolled(culprit.certificate, evidence).identity.hex()
+        except SignatureError as error:
+            return f"round {record.round}: {error}"
+        if certified != culprit.identity:
+            return f"round {record.round}: names {culprit.identity}, with the certificate of {certified}"
+        if culprit.fault in (Fault.POLYNOMIAL, Fault.WITHHELD) and culprit.stage is not Stage.UNMASK:
+            return f"round {record.round}: {culprit.fault} shows when unmasking, got {culprit.stage}"
+        if _in_a_sum(culprit, record):
+            return f"round {record.round}: {culprit.identity} is named and in the sum"
+    return _unlike_complaints(record, evidence)
+
+
+def _in_a_sum(culprit: CulpritRecord, record: RoundRecord) -> bool:
+    """Tell whether a device is in a charged sum although it was at fault before there was one."""
+    if culprit.stage not in (Stage.SHARE, Stage.INPUT):
+        return False
+    return any(
+        culprit.place in shard.survivors
+        or culprit.certificate in {check.certificate for check in shard.consistency_checks}
+        for shard in record.shards
+        if shard.shard == culprit.shard
+    )
+
+
+def _unlike_complaints(record: RoundRecord, evidence: Evidence) -> str:
+    """Return an empty text when exactly those are named for complaints whom the complaints show to be at fault."""
+    shown: set[tuple[int, int]] = set()
+    for shard in {complaint.shard for complaint in record.complaints}:
+        of_shard = [complaint for complaint in record.complaints if complaint.shard == shard]
+        try:
+            corrupt = parameters(of_shard[0].cohort, evidence.task.aggregation).corrupt
+        except ParameterError as error:
+            return f"round {record.round}: {error}"
+        verdict = judge({complaint.place: complaint.dealers for complaint in of_shard}, corrupt)
+        shown |= {(shard, place) for place in verdict.dealers | verdict.accusers}
+    for_complaints = (Fault.DEALT, Fault.COMPLAINED)
+    named = {(culprit.shard, culprit.place) for culprit in record.culprits if culprit.fault in for_complaints}
+    # Whoever did something else wrong before is named for that.
+    others = {(culprit.shard, culprit.place) for culprit in record.culprits if culprit.fault not in for_complaints}
+    if named <= shown <= named | others:
+        return ""
+    place = min(named ^ (shown - others))
+    return f"round {record.round}: place {place[1]} of shard {place[0]} is named or passed over against the complaints"
 
 
 def _noise_of_all(shards: Sequence[tuple[RoundRecord, ShardRecord]], evidence: Evidence) -> Check:

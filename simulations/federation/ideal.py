@@ -25,6 +25,7 @@ from privacy.secagg import Aborted, Stage
 from privacy.secagg.membership.params import ParameterError, parameters
 from privacy.secagg.messages import Header
 from privacy.secagg.primitives.masking import pack, unpack
+from privacy.secagg.server.blame import Blame
 from privacy.task.states import Total, joint_transcript
 from privacy.task.task import BoundedParticipation, TaskSpec
 from simulations.federation import central
@@ -67,13 +68,14 @@ class IdealRounds:
         """Return all devices of the population: each can be reached."""
         return range(self.records.last_round.size)
 
-    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> IdealRound:
+    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> IdealRound:  # noqa: ARG002
         """Return a round that is about to run.
 
         Args:
             number: of the round, from 1.
             state: the model and clip that it starts from.
             cohort: the devices that were drawn.
+            excluded: not used: without a protocol nobody breaks it.
         """
         return IdealRound(self, number, state, cohort)
 
@@ -127,6 +129,10 @@ class IdealRound:
     def facts(self) -> RoundFacts:
         """Return the counts so far, never who."""
         return RoundFacts(len(self.cohort), dict(self._replies), dict(self._lost))
+
+    def blame(self) -> Blame:
+        """Return nothing: without a protocol nobody breaks it."""
+        return Blame()
 
     def record(self, previous: str, epsilon: float, aborted: str) -> None:
         """Return no record for a reviewer: nobody signed anything.

@@ -28,16 +28,17 @@ class LossyRounds:
         """Return the devices that can be reached before the scenario begins."""
         return self.rounds.nodes()
 
-    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> Round:
+    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> Round:
         """Return a round that is about to run, over a transport that loses devices.
 
         Args:
             number: of the round, from 1.
             state: the model and clip that it starts from.
             cohort: the devices that were drawn.
+            excluded: identities that are left out.
         """
         lossy = _LossyTransport(self.rounds.transport, self.scenario, number)
-        return replace(self.rounds, transport=lossy).begin(number, state, cohort)
+        return replace(self.rounds, transport=lossy).begin(number, state, cohort, excluded)
 
 
 @dataclass(frozen=True)

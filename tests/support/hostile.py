@@ -8,9 +8,19 @@ import pytest
 
 from privacy.secagg import Refused, Stage
 from privacy.secagg.messages import Advert
+from privacy.task.task import AggregationPolicy
 from tests.support.federation import Federation
+from tests.support.tasks import make_task
 
 Adverts = tuple[Advert, ...]
+
+
+def wary(devices: int = 10, corrupt: int = 2, **changes: object) -> Federation:
+    """A federation of which so many may be corrupt, and as many drop out."""
+    policy = AggregationPolicy(
+        corrupt_fraction=corrupt / devices, max_dropouts=corrupt, min_survivors=2, modulus_bits=32
+    )
+    return Federation(devices, task=make_task(aggregation=policy), **changes)  # type: ignore[arg-type]
 
 
 def refuses(federation: Federation, stage: Stage, request: bytes, reason: str, device: int = 0) -> None:

@@ -33,6 +33,7 @@ from privacy.secagg import Request, RoundAuthority, Stage
 from privacy.secagg.membership.identity import DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol
 from privacy.secagg.membership.params import ParameterError, parameters
 from privacy.secagg.primitives.keys import DeviceKeys
+from privacy.secagg.server.blame import Blame
 from privacy.secagg.server.record import RoundRecord
 from privacy.task.states import Encoded, Update
 from privacy.task.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
@@ -118,6 +119,9 @@ class KeptRound:
     def facts(self) -> RoundFacts:
         return self.inner.facts()
 
+    def blame(self) -> Blame:
+        return self.inner.blame()
+
     def record(self, previous: str, epsilon: float, aborted: str) -> RoundRecord:
         return self.inner.record(previous, epsilon, aborted)
 
@@ -132,8 +136,8 @@ class KeptRounds:
     def nodes(self) -> Sequence[NodeId]:
         return self.inner.nodes()
 
-    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId]) -> KeptRound:
-        self.last = KeptRound(self.inner.begin(number, state, cohort))
+    def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> KeptRound:
+        self.last = KeptRound(self.inner.begin(number, state, cohort, excluded))
         return self.last
 
 

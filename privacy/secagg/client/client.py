@@ -28,9 +28,11 @@ from privacy.secagg.membership.identity import Certificate, PolicyError, Trust, 
 from privacy.secagg.membership.params import ParameterError
 from privacy.secagg.messages import (
     ADVERT_DOMAIN,
+    COMPLAINT_DOMAIN,
     CONSISTENCY_DOMAIN,
     HEADER_DOMAIN,
     Advert,
+    Complaint,
     InputRequest,
     Invitation,
     Roster,
@@ -175,7 +177,10 @@ class Client:
         return self._open_model(state, message.weights)
 
     def masked_input(self, encoded: Encoded) -> bytes:
-        """Return the encoded update under all its masks; there is one input per round, for ever.
+        """Return the encoded update under all its masks, and with it a complaint of the dealers whose shares fail.
+
+        There is one input per round, for ever. A complaint changes none of its masks: what becomes of the dealer shows
+        in the survivor set, which this device checks and signs like any other.
 
         Args:
             encoded: int64[length] of the task's length.
@@ -188,7 +193,7 @@ class Client:
         words = pack(encoded.integers, state.task.aggregation.modulus_bits)
         add_masks(words, *self._attempt(self._distribution(state, cohort).mask_seeds))
         state.stage = Stage.CONSISTENCY
-        return encode_masked(words)
+        return encode_masked(words, self._complaint(state, cohort))
 
     def check_consistency(self, request: bytes) -> bytes:
         """Check the survivor set and sign it, so that no quorum can be told another one (Bonawitz et al. 2017)."""
@@ -287,6 +292,13 @@ class Client:
                 "a consistency check of another survivor set",
             )
         return set(signed.members.places)
+
+    def _complaint(self, state: RoundState, cohort: Cohort) -> Complaint | None:
+        """Return this device's signed word on dealers whose shares it could not use; None where all are usable."""
+        if not state.unusable:
+            return None
+        statement = cohort.complaint_statement(state.unusable)
+        return Complaint(state.unusable, self._own.identity.sign(COMPLAINT_DOMAIN, statement))
 
     def _distribution(self, state: RoundState, cohort: Cohort) -> ShareDistribution:
         return ShareDistribution(state, cohort, cohort.index(self._own.identity.public), self._agreements)

@@ -47,8 +47,9 @@ class ShareDistribution:
     def take(self, encrypted_shares: Mapping[int, EncryptedShares]) -> None:
         """Keep the secret shares that open and are what their dealers vouch for.
 
-        A dealer of garbage must not silence this device. Encrypted shares that open prove that their dealer saw this
-        very roster; any other member with whom to have a mask in common has to have signed its key.
+        A dealer of garbage must not silence this device, which goes on and complains of it. Encrypted shares that open
+        prove that their dealer saw this very roster; any other member with whom to have a mask in common has to have
+        signed its key.
 
         Raises:
             SignatureError: when one of those did not.
@@ -63,6 +64,7 @@ class ShareDistribution:
             unproven.discard(dealer)
             if pair:
                 self.state.held[dealer] = pair
+        self.state.unusable = tuple(sorted(set(encrypted_shares) - set(self.state.held)))
         for member in unproven:
             verify_advert(self.cohort.adverts[member], self.state.header)
         self.state.partners = tuple(sorted(partners))

@@ -43,6 +43,8 @@ class RoundState:
     """Shares of others' self-mask secrets and mask keys, by the place of their dealer."""
     dealers: tuple[int, ...] = ()
     """The places of all members that distributed shares, as the server said."""
+    unusable: tuple[int, ...] = ()
+    """The places of the dealers whose shares this device could not use, ascending."""
     partners: tuple[int, ...] = ()
     """The places of the members that have a pairwise mask in common with this device."""
     signed_survivors: SignedSurvivors | None = None
@@ -56,7 +58,7 @@ class RoundState:
         writer.var(self.revocations.encode()).u64(self.admitted_at)
         writer.raw(self.mask.secret).raw(self.self_secret)
         writer.var(Roster(self.cohort.adverts).encode() if self.cohort else b"")
-        for members in (self.holders, self.dealers, self.partners):
+        for members in (self.holders, self.dealers, self.unusable, self.partners):
             writer.var(Members(members).encode())
         writer.var(self.signed_survivors.encode() if self.signed_survivors else b"")
         write_indexed(writer, {dealer: own + mask for dealer, (own, mask) in self.held.items()})
@@ -77,7 +79,9 @@ class RoundState:
         mask, self_secret, roster = KeyPair(reader.raw(32)), reader.raw(32), reader.var()
         state = cls(stage, signed_task, task, header, revocations, admitted_at, mask, self_secret)
         state.cohort = _cohort(Roster.decode(roster), header, task) if roster else None
-        state.holders, state.dealers, state.partners = (Members.decode(reader.var()).places for _ in range(3))
+        state.holders, state.dealers, state.unusable, state.partners = (
+            Members.decode(reader.var()).places for _ in range(4)
+        )
         signed = reader.var()
         state.signed_survivors = SignedSurvivors.decode(signed) if signed else None
         pairs = read_indexed(reader, 2 * SHARE_BYTES)

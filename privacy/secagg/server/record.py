@@ -16,10 +16,12 @@ from privacy.base.canonical import Frozen, canonical_json, sha256
 from privacy.base.errors import what_is_wrong
 from privacy.base.signing import SIGNATURE_BYTES, SignatureError, Signer, verify
 from privacy.secagg.membership.identity import CERTIFICATE_BYTES
+from privacy.secagg.messages import Stage
+from privacy.secagg.server.blame import Fault
 from privacy.secagg.server.server import Server
 from privacy.secagg.server.shard import Shard
 
-_DOMAIN = "havenfl/secagg/record/1"
+_DOMAIN = "havenfl/secagg/record/2"
 FIRST = "0" * 64
 """What the first line has in the place of its predecessor's digest."""
 
@@ -45,6 +47,50 @@ class ConsistencyCheck(Frozen):
     place: int = Field(ge=0)
     certificate: _Certificate
     signature: _Signature
+
+
+class ComplaintRecord(Frozen):
+    """One device's signed word on dealers whose secret shares it could not use; see `Complaint`.
+
+    Attributes:
+        shard: the number of its shard.
+        roster: the digest of header and keys of that shard, on which the signature depends.
+        cohort: devices in the shard.
+        place: the device's place in the roster.
+        certificate: the authority's word on the device's identity, in hex.
+        dealers: places of those it complains of, ascending.
+        signature: the device's, in hex.
+    """
+
+    shard: int = Field(ge=0)
+    roster: Digest
+    cohort: int = Field(ge=1)
+    place: int = Field(ge=0)
+    certificate: _Certificate
+    dealers: _Places = Field(min_length=1)
+    signature: _Signature
+
+
+class CulpritRecord(Frozen):
+    """One device at fault; `identity` is what the authority revokes.
+
+    Attributes:
+        shard: the number of its shard.
+        place: the device's place in the roster.
+        identity: its Ed25519 public key, in hex.
+        certificate: the authority's word on that identity, in hex.
+        stage: when it showed.
+        fault: what the device did.
+        reason: the same in words.
+    """
+
+    shard: int = Field(ge=0)
+    place: int = Field(ge=0)
+    identity: Digest
+    certificate: _Certificate
+    stage: Stage
+    fault: Fault
+    reason: str
 
 
 class ShardRecord(Frozen):
@@ -76,7 +122,7 @@ class ShardRecord(Frozen):
 class RoundRecord(Frozen):
     """One round, whether it released anything or not."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     previous: Digest
     """The digest of the line before, as `line_digest` gives it; `FIRST` in the first line."""
     task: Digest
@@ -88,8 +134,10 @@ class RoundRecord(Frozen):
     """How many devices were invited."""
     lost: dict[str, int]
     """How often each reason for a missing reply was given, by stage and reason."""
-    culprits: dict[str, str]
-    """Why replies were set aside, by the hex identity of the device."""
+    culprits: tuple[CulpritRecord, ...]
+    """The devices at fault, which later rounds leave out for a time."""
+    complaints: tuple[ComplaintRecord, ...]
+    """All complaints of dealers; too few of one dealer show nothing but that it or its holders lie."""
     ended: dict[str, str]
     """Why shards ended early, by their number."""
     shards: tuple[ShardRecord, ...]
@@ -107,6 +155,39 @@ class RoundRecord(Frozen):
 def charged_shards(server: Server) -> tuple[ShardRecord, ...]:
     """Return records of the shards that are about to be unmasked."""
     return tuple(_shard_record(number, shard) for number, shard in server.shards.items())
+
+
+def culprits(server: Server) -> tuple[CulpritRecord, ...]:
+    """Return records of all devices at fault."""
+    return tuple(
+        CulpritRecord(
+            shard=culprit.shard,
+            place=culprit.place,
+            identity=culprit.certificate.identity.hex(),
+            certificate=culprit.certificate.encode().hex(),
+            stage=culprit.stage,
+            fault=culprit.fault,
+            reason=culprit.reason,
+        )
+        for culprit in server.blame.culprits
+    )
+
+
+def complaints(server: Server) -> tuple[ComplaintRecord, ...]:
+    """Return records of all complaints, also in shards that ended early."""
+    return tuple(
+        ComplaintRecord(
+            shard=number,
+            roster=shard.cohort.transcript.hex(),
+            cohort=shard.cohort.params.cohort,
+            place=place,
+            certificate=shard.cohort.adverts[place].certificate.encode().hex(),
+            dealers=complaint.dealers,
+            signature=complaint.signature.hex(),
+        )
+        for number, shard in sorted(server.formed.items())
+        for place, complaint in sorted(shard.complaints.items())
+    )
 
 
 def sign_record(record: RoundRecord, operator: Signer) -> bytes:

@@ -6,7 +6,7 @@ self-mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from privacy.secagg.membership.identity import Revocations
 from privacy.secagg.membership.params import ParameterError
 from privacy.secagg.messages import HEADER_DOMAIN, Advert, Header, InputRequest, Invitation, Stage
 from privacy.secagg.primitives.keys import LowOrderKey, canonical, require_usable
+from privacy.secagg.server.blame import Blame, Culprit, Party
 from privacy.secagg.server.shard import Member, Request, Shard
 from privacy.task.states import Total
 from privacy.task.task import TaskSpec, sign_task
@@ -56,6 +57,7 @@ class Server:
         clip: L2 bound of an update in this round: the task's, or what it has adapted to.
         devices: whom to invite.
         now: Unix time in seconds; certificates are judged by it.
+        excluded: identities that are left out for now, whoever presents them.
 
     Raises:
         SignatureError: when the revocation list is not the authority's or out of date: no device would answer.
@@ -71,8 +73,10 @@ class Server:
         clip: float,
         devices: Sequence[Member],
         now: int,
+        excluded: frozenset[bytes] = frozenset(),
     ) -> None:
         self._task = task
+        self._excluded = excluded
         self._admission = Admission(task.population, round_authority.authority_public, round_authority.revocations, now)
         self._admission.check_list()
         flat = weights.astype("<f4").tobytes()
@@ -86,16 +90,34 @@ class Server:
         self._adverts: dict[Member, Advert] = {}
         self._keys: set[bytes] = set()
         self._shards: dict[int, Shard] = {}
+        self._formed: dict[int, Shard] = {}
         self._shard_of: dict[Member, int] = {}
         self.ended: dict[int, str] = {}
         """Why shards ended early, by their number."""
-        self.culprits: dict[str, str] = {}
-        """Why replies were set aside, by the hex identity of the device."""
 
     @property
     def shards(self) -> dict[int, Shard]:
         """The shards that have not ended early, by number; none before the cohort is known."""
         return self._shards
+
+    @property
+    def formed(self) -> Mapping[int, Shard]:
+        """All shards there ever were in this round, by number."""
+        return self._formed
+
+    @property
+    def blame(self) -> Blame:
+        """What the round has shown of its devices so far, shards that ended included."""
+        culprits, quarrels = list[Culprit](), list[tuple[Party, Party]]()
+        members = {advert.identity: member for member, advert in self._adverts.items()}
+        for number, shard in self._formed.items():
+            adverts = shard.cohort.adverts
+            parties = [Party(members[advert.identity], advert.identity) for advert in adverts]
+            for place, (stage, fault, reason) in sorted(shard.faults.items()):
+                member, certificate = parties[place].member, adverts[place].certificate
+                culprits.append(Culprit(member, certificate, number, place, stage, fault, reason))
+            quarrels += [(parties[holder], parties[dealer]) for holder, dealer in sorted(shard.quarrels)]
+        return Blame(tuple(culprits), tuple(quarrels))
 
     @property
     def transcripts(self) -> list[str]:
@@ -115,15 +137,12 @@ class Server:
             Rejected: when it is not what the protocol expects; the round goes on without it.
         """
         if self._current is Stage.ADVERTISE:
-            return self._take_advert(member, body)
+            self._take_advert(member, body)
+            return
         shard = self._shards.get(self._shard_of.get(member, -1))
         if shard is None:
             raise Rejected("a reply that was not asked for")
-        try:
-            return shard.receive(member, body)
-        except Rejected as error:
-            self.culprits[self._adverts[member].identity.hex()] = f"{self.stage}: {error}"
-            raise
+        shard.receive(member, body)
 
     def advance(self) -> None:
         """Close this stage and prepare the next.
@@ -168,6 +187,8 @@ class Server:
             advert = Advert.decode(body)
             self._admission.check(advert)
             verify_advert(advert, self.header)
+            if advert.identity in self._excluded:
+                raise Rejected("left out for what it did in an earlier round")
             require_usable(advert.certificate.agreement)
             require_usable(advert.mask_public)
         except (WireError, SignatureError, LowOrderKey) as error:
@@ -184,7 +205,7 @@ class Server:
         for number in range(count):
             adverts = {member: self._adverts[member] for member, lot in lots.items() if lot == number}
             try:
-                self._shards[number] = Shard(self._task, self.header, adverts, self._model)
+                self._shards[number] = self._formed[number] = Shard(self._task, self.header, adverts, self._model)
             except (ParameterError, MechanismError) as error:
                 self._end(number, f"{Stage.ADVERTISE}: {error}")
         self._shard_of = lots

@@ -1,13 +1,15 @@
 """The server's side of one shard, from its roster on: relays secret shares, adds up masked vectors, unmasks the sum.
 
-It holds one accumulator whatever the cohort.
+It holds one accumulator whatever the cohort, so a masked vector that was added stays in the sum: a shard ends where one
+turns out to be of a device at fault. Before anything can be charged it makes sure that every secret can be recovered.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from privacy.secagg.errors import Aborted, Rejected, WireError
 from privacy.secagg.membership.graph import NeighbourTable
 from privacy.secagg.messages import (
     Advert,
+    Complaint,
     EncryptedShares,
     Header,
     InputRequest,
@@ -34,6 +37,7 @@ from privacy.secagg.messages import (
 from privacy.secagg.primitives import keys, shamir
 from privacy.secagg.primitives.keys import share_tag
 from privacy.secagg.primitives.masking import Words, add_masks, unpack, word_count, word_type
+from privacy.secagg.server.blame import Fault, judge
 from privacy.task.states import Total
 from privacy.task.task import TaskSpec
 
@@ -47,6 +51,8 @@ class Recovery:
         holders: places of those who hold each dealer's secret shares, by dealer; in a complete graph its own too.
         survivors: places of those dealers whose masked vectors are in the sum.
         shares: secret shares that came, by dealer, then holder; each is what its dealer vouched for.
+
+    Nothing but `short` may be asked for while a secret is short of shares.
     """
 
     cohort: Cohort
@@ -55,21 +61,42 @@ class Recovery:
     shares: Mapping[int, Mapping[int, bytes]] = field(repr=False)
 
     def seeds(self) -> tuple[list[bytes], list[bytes]]:
-        """Return the seeds of masks to add and to subtract, so that only the survivors' inputs stay.
-
-        Raises:
-            Aborted: when a dealer's secret cannot be recovered, naming the dealer by its place.
-        """
+        """Return the seeds of masks to add and to subtract, so that only the survivors' inputs stay."""
         add: list[bytes] = []
-        survivors = sorted(self.survivors)
-        own = self._secrets(survivors, self._is_self_mask_secret)
-        subtract = [keys.self_mask_seed(own[survivor], self.cohort.transcript, survivor) for survivor in survivors]
-        dropped = [dealer for dealer in sorted(set(self.holders) - self.survivors) if self._partners(dealer)]
-        for dealer, secret in self._secrets(dropped, self._is_mask_key).items():
+        transcript = self.cohort.transcript
+        subtract = [
+            keys.self_mask_seed(secret, transcript, dealer) for dealer, secret in self._self_mask_secrets.items()
+        ]
+        for dealer, secret in self._mask_keys.items():
             for survivor, seed in self._pair_seeds(dealer, keys.KeyPair(secret)):
                 # The survivor added this mask if its place is the lower one.
                 (subtract if survivor < dealer else add).append(seed)
         return add, subtract
+
+    def liars(self) -> list[int]:
+        """Return the places of all dealers whose shares do not make up the secret that they are bound to."""
+        own, mask = self._self_mask_secrets.items(), self._mask_keys.items()
+        return [dealer for dealer, secret in own if not self._is_self_mask_secret(dealer, secret)] + [
+            dealer for dealer, secret in mask if not self._is_mask_key(dealer, secret)
+        ]
+
+    def short(self) -> dict[int, int]:
+        """Return how many shares came of each needed secret that takes more of them, by the dealer's place."""
+        came = {dealer: len(self.shares.get(dealer, ())) for dealer in [*self.survivors, *self._dropped]}
+        return {dealer: count for dealer, count in came.items() if count < self.cohort.params.threshold}
+
+    @cached_property
+    def _dropped(self) -> list[int]:
+        """The dealers that are not in the sum, and whose masks with survivors are."""
+        return [dealer for dealer in sorted(set(self.holders) - self.survivors) if self._partners(dealer)]
+
+    @cached_property
+    def _self_mask_secrets(self) -> dict[int, bytes]:
+        return self._secrets(sorted(self.survivors))
+
+    @cached_property
+    def _mask_keys(self) -> dict[int, bytes]:
+        return self._secrets(self._dropped)
 
     def _pair_seeds(self, dropped: int, pair: keys.KeyPair) -> Iterator[tuple[int, bytes]]:
         for survivor in self._partners(dropped):
@@ -83,21 +110,15 @@ class Recovery:
             survivor for survivor in self.survivors if survivor in holders or dropped in self.holders[survivor]
         )
 
-    def _secrets(self, dealers: Sequence[int], fits: Callable[[int, bytes], bool]) -> dict[int, bytes]:
+    def _secrets(self, dealers: Sequence[int]) -> dict[int, bytes]:
         threshold = self.cohort.params.threshold
-        given = {dealer: self._usable(dealer, threshold) for dealer in dealers}
-        secrets = dict(zip(dealers, shamir.combine(list(given.values()), threshold), strict=True))
-        liars = [dealer for dealer, secret in secrets.items() if not fits(dealer, secret)]
-        if liars:
-            raise Aborted(f"unmask: members {liars} distributed shares that do not make up their secrets")
-        return secrets
+        given = [self._usable(dealer, threshold) for dealer in dealers]
+        return dict(zip(dealers, shamir.combine(given, threshold), strict=True))
 
     def _usable(self, dealer: int, threshold: int) -> Mapping[int, bytes]:
         """Return shares of a dealer's secret, its own one only where the others are too few: nobody vouches for it."""
-        shares = self.shares.get(dealer, {})
+        shares = self.shares[dealer]
         others = {holder: share for holder, share in shares.items() if holder != dealer}
-        if len(shares) < threshold:
-            raise Aborted(f"unmask: expected {threshold} shares of member {dealer}'s secret, got {len(shares)}")
         return others if len(others) >= threshold else shares
 
     def _is_self_mask_secret(self, dealer: int, secret: bytes) -> bool:
@@ -110,6 +131,8 @@ class Recovery:
 
 Member = int
 """The caller's name for a device, kept apart from its place in the roster."""
+_NAMED = 8
+"""How many identities a reason holds."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +174,7 @@ class Shard:
         self.cohort = Cohort.of(Roster(tuple(adverts[member] for member in members)), header, task)
         self._stage: Stage | None = Stage.SHARE
         self._asked = tuple(members)
+        self._replied: set[Member] = set()
         self._answered: set[Member] = set()
         self._encrypted_shares: dict[int, dict[int, EncryptedShares]] = {}
         self._sum = self._empty_sum()
@@ -158,6 +182,15 @@ class Shard:
         self._told = Survivors(Members(()))
         self.signed_survivors = self._told.signed_survivors
         """What the survivors sign; an empty set before all inputs are in."""
+        self.complaints: dict[int, Complaint] = {}
+        """The verified complaints, by the holder's place."""
+        self.faults: dict[int, tuple[Stage, Fault, str]] = {}
+        """What devices did wrong, by place: when it showed, what it was, and the same in words."""
+        self.quarrels: frozenset[tuple[int, int]] = frozenset()
+        """The places of holder and dealer of the complaints that ended the shard, and show no fault of either."""
+        self._complained_of: Counter[int] = Counter()
+        self._bad_dealers: frozenset[int] = frozenset()
+        self._suspected: frozenset[tuple[int, int]] = frozenset()
         self._consistency_checks: dict[int, bytes] = {}
         self._revealed: dict[int, dict[int, bytes]] = defaultdict(dict)
 
@@ -194,8 +227,9 @@ class Shard:
         Raises:
             Rejected: when it is not what the protocol expects; the round goes on without it.
         """
-        if member not in self._asked or member in self._answered:
+        if member not in self._asked or member in self._replied:
             raise Rejected("a reply that was not asked for, or a second one")
+        self._replied.add(member)
         take = {
             Stage.SHARE: self._take_shares,
             Stage.INPUT: self._take_masked,
@@ -205,6 +239,7 @@ class Shard:
         try:
             take(self._index[member], body)
         except (WireError, SignatureError) as error:
+            self._accuse(self._index[member], Fault.REPLY, str(error))
             raise Rejected(str(error)) from error
         self._answered.add(member)
 
@@ -212,13 +247,18 @@ class Shard:
         """Close this stage and prepare the next.
 
         Raises:
-            Aborted: when too few devices are left to go on; in the last stage the round has been charged by then.
+            Aborted: when too few devices are left to go on, when one at fault is in the sum, or when a secret could not
+                be recovered; in the last stage the round has been charged by then.
         """
         stage = self._current
+        if stage is Stage.INPUT:
+            self._settle_complaints()
         if len(self._answered) < (need := self._needed(stage)):
             raise Aborted(f"{stage}: expected at least {need} devices, got {len(self._answered)}")
         self._asked = tuple(member for member in self._asked if member in self._answered)
-        self._answered = set()
+        self._replied, self._answered = set(), set()
+        if stage in (Stage.INPUT, Stage.CONSISTENCY):
+            self._require_recoverable(stage)
         if stage is Stage.INPUT:
             self._tell_survivors()
         stages = tuple(Stage)
@@ -232,7 +272,14 @@ class Shard:
         """
         if self._stage is not None:
             raise Aborted(f"a total was asked for at stage {self._stage}")
-        recovery = Recovery(self.cohort, self._holders(), frozenset(self._summed), self._revealed)
+        recovery = self._recovery(self._revealed)
+        self._require_shares(recovery, Stage.UNMASK)
+        if liars := recovery.liars():
+            for dealer in liars:
+                self._accuse(
+                    dealer, Fault.POLYNOMIAL, "dealt secret shares that do not make up its secret", Stage.UNMASK
+                )
+            raise Aborted(f"unmask: {self._named(liars)} dealt secret shares that do not make up their secrets")
         words = self._sum.copy()
         add_masks(words, *recovery.seeds())
         sums = unpack(words, self._task.aggregation.modulus_bits, self._task.length)
@@ -249,8 +296,29 @@ class Shard:
         self._encrypted_shares[me] = encrypted_shares
 
     def _take_masked(self, me: int, body: bytes) -> None:
-        self._sum += decode_masked(body, self._task.aggregation.modulus_bits, self._task.length)
+        words, complaint = decode_masked(body, self._task.aggregation.modulus_bits, self._task.length)
+        if complaint:
+            self._take_complaint(me, complaint)
+        if self._complained_of[me] > self.cohort.params.corrupt:
+            raise Rejected("input: of a device that more holders complain of than may be corrupt")
+        self._sum += words
         self._summed.add(me)
+
+    def _take_complaint(self, me: int, complaint: Complaint) -> None:
+        """Keep a complaint; of one that complains of too many, nothing else is taken.
+
+        Raises:
+            WireError: when it names a dealer that gave this device nothing.
+            SignatureError: when the device did not sign it.
+            Rejected: when it names more dealers than may be corrupt.
+        """
+        if any(me not in self._encrypted_shares.get(dealer, ()) for dealer in complaint.dealers):
+            raise WireError("complaint: of a member that gave this device no shares")
+        self.cohort.verify_complaint(me, complaint)
+        self.complaints[me] = complaint
+        self._complained_of.update(complaint.dealers)
+        if len(complaint.dealers) > self.cohort.params.corrupt:
+            raise Rejected("input: complains of more dealers than may be corrupt")
 
     def _take_consistency_check(self, me: int, body: bytes) -> None:
         signature = decode_consistency_check(body)
@@ -263,6 +331,8 @@ class Shard:
             self._check_share(dealer, me, share)
         for dealer, share in shares.items():
             self._revealed[dealer][me] = share
+        if withheld := len(self._held[me] - set(self._refused(me)) - shares.keys()):
+            self._accuse(me, Fault.WITHHELD, f"kept back {withheld} of the secret shares that it holds")
 
     def _check_share(self, dealer: int, holder: int, share: bytes) -> None:
         """Require that a revealed share is what its dealer vouched for.
@@ -284,6 +354,52 @@ class Shard:
 
     # Between the stages.
 
+    def _settle_complaints(self) -> None:
+        """Name those whom the complaints show to be at fault, and require that none of them is in the sum."""
+        corrupt = self.cohort.params.corrupt
+        verdict = judge({holder: complaint.dealers for holder, complaint in self.complaints.items()}, corrupt)
+        for dealer in verdict.dealers:
+            self._accuse(dealer, Fault.DEALT, f"more than {corrupt} holders cannot use the secret shares that it dealt")
+        for holder in verdict.accusers - verdict.dealers:
+            self._accuse(holder, Fault.COMPLAINED, f"complained of more than {corrupt} dealers")
+        self._bad_dealers, self._suspected = verdict.dealers, verdict.suspected
+        if too_late := sorted(verdict.dealers & self._summed):
+            raise Aborted(f"{Stage.INPUT}: {self._named(too_late)} dealt secret shares that holders cannot use")
+
+    def _require_recoverable(self, stage: Stage) -> None:
+        """Require that those who are left hold enough usable shares of every secret that will be needed.
+
+        A dealer that somebody complains of is not relied on for a share of its own secret.
+        """
+        left, unusable = {self._index[member] for member in self._asked}, self._complainers()
+        usable = {
+            dealer: dict.fromkeys((holders & left) - unusable.get(dealer, frozenset()), b"")
+            for dealer, holders in self._holders.items()
+        }
+        self._require_shares(self._recovery(usable), stage)
+
+    def _require_shares(self, recovery: Recovery, stage: Stage) -> None:
+        """Require that no secret is short of shares; where complaints are what is missing, they ended the shard."""
+        short = recovery.short()
+        if not short:
+            return
+        self.quarrels = frozenset((holder, dealer) for holder, dealer in self._suspected if dealer in short)
+        if guilty := sorted(short.keys() & self._bad_dealers):
+            raise Aborted(f"{stage}: {self._named(guilty)} dealt secret shares that holders cannot use")
+        need, got = self.cohort.params.threshold, min(short.values())
+        raise Aborted(f"{stage}: expected {need} usable shares of each secret, got {got} of one")
+
+    def _recovery(self, shares: Mapping[int, Mapping[int, bytes]]) -> Recovery:
+        return Recovery(self.cohort, self._holders, frozenset(self._summed), shares)
+
+    def _complainers(self) -> dict[int, set[int]]:
+        """Return who has no usable share of the dealers complained of: those who complain, and the dealer itself."""
+        complainers: dict[int, set[int]] = {}
+        for holder, complaint in self.complaints.items():
+            for dealer in complaint.dealers:
+                complainers.setdefault(dealer, {dealer}).add(holder)
+        return complainers
+
     def _needed(self, stage: Stage) -> int:
         match stage:
             case Stage.CONSISTENCY:
@@ -293,7 +409,33 @@ class Shard:
             case _:
                 return self.cohort.params.survivors_required
 
+    def _accuse(self, place: int, fault: Fault, reason: str, stage: Stage | None = None) -> None:
+        """Name a device; what it was first found to have done stands."""
+        self.faults.setdefault(place, (stage or self._current, fault, reason))
+
+    def _named(self, places: Sequence[int]) -> str:
+        """Return the identities of members, for a reason."""
+        names = [self.cohort.adverts[place].identity.hex() for place in places[:_NAMED]]
+        more = len(places) - len(names)
+        return f"devices {', '.join(names)}" + (f" and {more} more" if more else "")
+
+    def _refused(self, holder: int) -> tuple[int, ...]:
+        """Return the dealers that a holder complains of."""
+        complaint = self.complaints.get(holder)
+        return complaint.dealers if complaint else ()
+
+    @cached_property
+    def _held(self) -> dict[int, set[int]]:
+        """The dealers of whose secrets each member was given a share, itself included in a complete graph."""
+        held: dict[int, set[int]] = defaultdict(set)
+        for dealer, holders in self._holders.items():
+            for holder in holders:
+                held[holder].add(dealer)
+        return held
+
+    @cached_property
     def _holders(self) -> dict[int, frozenset[int]]:
+        """Who was given a share of each dealer's secrets; fixed from the end of the second stage on."""
         itself = self.cohort.params.complete
         return {
             dealer: frozenset(encrypted_shares) | ({dealer} if itself else frozenset())

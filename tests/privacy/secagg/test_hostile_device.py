@@ -25,7 +25,9 @@ from privacy.secagg.messages import (
     encode_masked,
     encode_revealed,
 )
+from privacy.secagg.server.blame import Blame, Fault
 from tests.support.federation import FOREVER, NOW, Federation
+from tests.support.hostile import wary
 
 CHEAT = 2
 Spoil = Callable[[Federation, bytes], bytes]
@@ -161,7 +163,7 @@ def test_shares_for_the_wrong_members(
 
 
 def _garbage(encrypted_shares: dict[int, EncryptedShares], _: int) -> dict[int, EncryptedShares]:
-    spoiled = sorted(encrypted_shares)[:3]
+    spoiled = sorted(encrypted_shares)[:2]
     return {
         holder: replace(encrypted, sealed=bytes(84)) if holder in spoiled else encrypted
         for holder, encrypted in encrypted_shares.items()
@@ -169,24 +171,29 @@ def _garbage(encrypted_shares: dict[int, EncryptedShares], _: int) -> dict[int, 
 
 
 def test_boxes_of_garbage_for_some_are_withstood() -> None:
-    """Three holders keep nothing of it, and the others are enough."""
-    federation = round_with(Stage.SHARE, _encrypted_shares(_garbage))
+    """Two holders, as many as may be corrupt, keep nothing of it and say so, and the others are enough."""
+    federation = round_with(Stage.SHARE, _encrypted_shares(_garbage), wary())
     assert federation.rejections == {}
     assert federation.refusals == {}
+    assert federation.server.blame == Blame()
+    assert [complaint.dealers for complaint in federation.server.shards[0].complaints.values()] == [
+        (place(federation),)
+    ] * 2
     np.testing.assert_array_equal(federation.server.totals()[0].sums, federation.expected(range(10)))
 
 
 def test_tags_that_do_not_fit_the_shares_are_the_dealers_lie() -> None:
-    """Its holders keep nothing; nobody can tell them liars for it."""
+    """Its holders keep nothing and say so; nobody can tell them liars for it."""
 
     def lie(encrypted_shares: dict[int, EncryptedShares], _: int) -> dict[int, EncryptedShares]:
         return {
-            holder: replace(encrypted, own_tag=bytes(16)) if holder in sorted(encrypted_shares)[:3] else encrypted
+            holder: replace(encrypted, own_tag=bytes(16)) if holder in sorted(encrypted_shares)[:2] else encrypted
             for holder, encrypted in encrypted_shares.items()
         }
 
-    federation = round_with(Stage.SHARE, _encrypted_shares(lie))
+    federation = round_with(Stage.SHARE, _encrypted_shares(lie), wary())
     assert federation.rejections == {}
+    assert len(federation.server.shards[0].complaints) == 2
     np.testing.assert_array_equal(federation.server.totals()[0].sums, federation.expected(range(10)))
 
 
@@ -201,8 +208,12 @@ def test_shares_that_do_not_make_up_the_secret_name_their_dealer() -> None:
     for stage in list(Stage)[1:]:
         federation.exchange(stage)
         federation.server.advance()
-    with pytest.raises(Aborted, match=rf"members \[{place(federation)}\] distributed shares that do not make up"):
+    identity = federation.keys(CHEAT).identity.public.hex()
+    with pytest.raises(Aborted, match=rf"devices {identity} dealt secret shares that do not make up"):
         federation.server.totals()
+    [culprit] = federation.server.blame.culprits
+    assert (culprit.member, culprit.certificate.identity.hex()) == (CHEAT, identity)
+    assert (culprit.stage, culprit.fault) == (Stage.UNMASK, Fault.POLYNOMIAL)
 
 
 def _with_secret(state: object, secret: bytes, advert: Callable[[object], Advert]) -> Advert:
@@ -236,8 +247,7 @@ def test_two_inputs() -> None:
     federation.server.receive(CHEAT, reply)
     with pytest.raises(Rejected, match="second"):
         federation.server.receive(CHEAT, reply)
-    identity = federation.keys(CHEAT).identity.public.hex()
-    assert federation.server.culprits == {identity: "input: a reply that was not asked for, or a second one"}
+    assert federation.server.blame == Blame(), "a network may repeat what it carries"
 
 
 def test_an_input_that_comes_after_its_stage() -> None:
@@ -288,7 +298,10 @@ def _the_other_kind(federation: Federation, message: bytes) -> bytes:
 def test_wrong_revealed_shares(spoil: Spoil, reason: str) -> None:
     federation = round_with(Stage.UNMASK, spoil)
     goes_on_without(federation, reason, survivor=True)
-    assert reason in federation.server.culprits[federation.keys(CHEAT).identity.public.hex()]
+    [culprit] = federation.server.blame.culprits
+    assert culprit.certificate.identity == federation.keys(CHEAT).identity.public
+    assert culprit.fault is Fault.REPLY
+    assert reason in culprit.reason
 
 
 def test_a_wrong_share_of_its_own_secret_is_not_needed() -> None:

@@ -79,7 +79,7 @@ DECODERS: dict[str, Decoder] = {
     "share request": lambda data: Roster.decode(data).encode(),
     "share reply": lambda data: encode_encrypted_shares(decode_encrypted_shares(data)),
     "input request": _input_request,
-    "input reply": lambda data: encode_masked(decode_masked(data, 32, 8)),
+    "input reply": lambda data: encode_masked(*decode_masked(data, 32, 8)),
     "echo request": lambda data: Survivors.decode(data).encode(),
     "echo reply": lambda data: encode_consistency_check(decode_consistency_check(data)),
     "unmask request": lambda data: encode_consistency_checks(decode_consistency_checks(data)),

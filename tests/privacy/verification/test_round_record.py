@@ -11,12 +11,16 @@ import pytest
 from privacy.base.signing import Signer
 from privacy.ledger.entries import Charge
 from privacy.secagg import Stage
+from privacy.secagg.membership.identity import Certificate
+from privacy.secagg.server.blame import Fault
 from privacy.secagg.server.record import (
     FIRST,
     ConsistencyCheck,
     RecordError,
     RoundRecord,
     charged_shards,
+    complaints,
+    culprits,
     line_digest,
     open_record,
     sign_record,
@@ -24,7 +28,9 @@ from privacy.secagg.server.record import (
 from privacy.task.states import joint_transcript
 from privacy.verification.checks import Check
 from privacy.verification.record_check import Evidence, check_log
+from tests.support.cheats import Cheating, CheatingClient, first
 from tests.support.federation import Federation
+from tests.support.hostile import before, wary
 from tests.support.tasks import make_task
 
 TASK = make_task()
@@ -67,17 +73,23 @@ def record_of(number: int) -> tuple[RoundRecord, Charge, Federation]:
     federation = Federation(10, task=TASK, number=number)
     drop = {4} if number == 2 else set()
     federation.run(until=Stage.CONSISTENCY, replies=lambda at, i, m: None if at is Stage.INPUT and i in drop else m)
-    server = federation.server
+    return *described(federation), federation
+
+
+def described(federation: Federation) -> tuple[RoundRecord, Charge]:
+    """A round before its last stage."""
+    server, task, number = federation.server, federation.task, federation.number
     transcript = joint_transcript(server.transcripts)
-    charge = Charge.of(TASK, number, transcript)
+    charge = Charge.of(task, number, transcript)
     record = RoundRecord(
         previous=FIRST,
-        task=TASK.id,
+        task=task.id,
         round=number,
         model=server.header.model_digest.hex(),
         invited=10,
         lost={},
-        culprits={},
+        culprits=culprits(server),
+        complaints=complaints(server),
         ended={},
         shards=charged_shards(server),
         transcript=transcript,
@@ -85,7 +97,7 @@ def record_of(number: int) -> tuple[RoundRecord, Charge, Federation]:
         aborted="",
         epsilon=1.0,
     )
-    return record, charge, federation
+    return record, charge
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +124,7 @@ def failures(lines: list[bytes], evidence: Evidence) -> list[Check]:
 
 def test_an_honest_log_passes_every_check(log: Log) -> None:
     checks = check_log(log.lines(), log.evidence)
-    assert len(checks) == 11
+    assert len(checks) == 13
     assert failures(log.lines(), log.evidence) == []
 
 
@@ -209,3 +221,85 @@ def test_lies_that_the_operator_signed(log: Log, change: Callable[[Log], Log], n
 def test_devices_that_nobody_enrolled(log: Log) -> None:
     evidence = replace(log.evidence, authority_public=STRANGER.public)
     assert [check.name for check in failures(log.lines(), evidence)] == [QUORUM]
+
+
+CULPRITS = "secure aggregation: devices at fault, and no others, are named"
+COMPLAINTS = "secure aggregation: complaints are their devices'"
+
+
+@pytest.fixture(scope="module")
+def troubled() -> Log:
+    """A round of ten devices, of which at most one is corrupt: two complain of one dealer, which is left out."""
+    federation = wary(10, 1)
+    client = federation.clients[2]
+    client.__class__ = CheatingClient
+    client.cheating = Cheating(garbage=first(2))  # type: ignore[attr-defined]
+    before(Stage.INPUT, federation)
+    requests = federation.server.requests()
+    for device in (*(other for other in range(10) if other != 2), 2):
+        federation._receive(device, federation.step(Stage.INPUT, device, requests[device].body))
+    federation.server.advance()
+    federation.exchange(Stage.CONSISTENCY)
+    federation.server.advance()
+    record, charge = described(federation)
+    evidence = Evidence(
+        task=federation.task,
+        operator_public=federation.operator.public,
+        authority_public=federation.authority.public,
+        charges={record.entry or "": charge},
+        released={},
+    )
+    return Log((record,), evidence, federation.operator)
+
+
+def test_a_culprit_that_the_complaints_show_passes(troubled: Log) -> None:
+    [record] = troubled.records
+    assert len(record.complaints) == 2
+    assert [culprit.fault for culprit in record.culprits] == [Fault.DEALT]
+    assert failures(troubled.lines(), troubled.evidence) == []
+
+
+def _culprit(log: Log, **fields: object) -> Log:
+    return log.change(1, culprits=(log.records[0].culprits[0].model_copy(update=fields),))
+
+
+def _complaint(log: Log, **fields: object) -> Log:
+    first, second = log.records[0].complaints
+    return log.change(1, complaints=(first.model_copy(update=fields), second))
+
+
+def _another(log: Log) -> dict[str, object]:
+    """An honest device, in the culprit's place."""
+    check = log.records[0].shards[0].consistency_checks[0]
+    identity = Certificate.decode(bytes.fromhex(check.certificate)).identity.hex()
+    return {"place": check.place, "certificate": check.certificate, "identity": identity}
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda log: log.change(1, culprits=()), CULPRITS),
+        (lambda log: log.change(1, culprits=log.records[0].culprits * 2), CULPRITS),
+        (lambda log: log.change(1, complaints=log.records[0].complaints[:1]), CULPRITS),
+        (lambda log: log.change(1, complaints=()), CULPRITS),
+        (lambda log: _culprit(log, identity="ab" * 32), CULPRITS),
+        (lambda log: _culprit(log, **_another(log)), CULPRITS),
+        (lambda log: _culprit(log, **_another(log), fault=Fault.REPLY), CULPRITS),
+        (lambda log: _culprit(log, fault=Fault.POLYNOMIAL), CULPRITS),
+        (lambda log: _complaint(log, dealers=(0,)), COMPLAINTS),
+        (lambda log: _complaint(log, roster="ab" * 32), COMPLAINTS),
+        (lambda log: _complaint(log, cohort=11), COMPLAINTS),
+        (lambda log: _complaint(log, signature="ab" * 64), COMPLAINTS),
+        (lambda log: _complaint(log, certificate=log.records[0].complaints[1].certificate), COMPLAINTS),
+        (lambda log: log.change(1, complaints=log.records[0].complaints * 2), COMPLAINTS),
+    ],
+)
+def test_lies_about_culprits_that_the_operator_signed(troubled: Log, change: Callable[[Log], Log], name: str) -> None:
+    failed = failures(change(troubled).lines(), troubled.evidence)
+    assert name in [check.name for check in failed]
+    assert all(check.detail for check in failed)
+
+
+def test_culprits_that_nobody_enrolled(troubled: Log) -> None:
+    evidence = replace(troubled.evidence, authority_public=STRANGER.public)
+    assert {CULPRITS, COMPLAINTS} <= {check.name for check in failures(troubled.lines(), evidence)}
