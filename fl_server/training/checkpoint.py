@@ -72,7 +72,9 @@ class CheckpointFile:
             "aborted": checkpoint.aborted,
             "exclusions": checkpoint.exclusions.model_dump(mode="json"),
         }
-        payload = save({**tensors, **extra, **noise}, metadata={"havenfl": json.dumps(facts)})
+        # safetensors 0.8 writes memory as it lies: findings/safetensors_array_order.sh.
+        arrays = {name: np.ascontiguousarray(values) for name, values in {**tensors, **extra, **noise}.items()}
+        payload = save(arrays, metadata={"havenfl": json.dumps(facts)})
         write_atomically(self._path, payload, mode=0o600)
 
     def load(self) -> Checkpoint | None:

@@ -32,7 +32,8 @@ def pack_tensors(weights: NDArray[np.float32], model: ModelSpec) -> bytes:
     ends = np.cumsum([parameter.size for parameter in model.parameters])
     pieces = np.split(weights, ends[:-1])
     named = zip(model.parameters, pieces, strict=True)
-    return save({parameter.name: piece.reshape(parameter.shape) for parameter, piece in named})
+    # safetensors 0.8 writes memory as it lies: findings/safetensors_array_order.sh.
+    return save({parameter.name: np.ascontiguousarray(piece.reshape(parameter.shape)) for parameter, piece in named})
 
 
 def unpack_tensors(data: bytes, model: ModelSpec) -> NDArray[np.float32]:
