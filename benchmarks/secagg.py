@@ -33,6 +33,7 @@ from keystream_floor import keystream_seconds
 from measure import Row, compare, cpu, run
 from processes import most_resident, resident_from_now_on
 
+from privacy.base.canonical import sha256
 from privacy.base.randomness import SystemRandomness
 from privacy.base.signing import Signer
 from privacy.mechanism import discrete_gaussian as dgauss
@@ -51,6 +52,7 @@ from privacy.task.task import (
     Budget,
     DeviceMechanism,
     FeatureSpec,
+    InitialModel,
     LocalTraining,
     ModelSpec,
     ParameterSpec,
@@ -90,6 +92,7 @@ class Setting:
             name="benchmark",
             population="benchmark",
             model=ModelSpec(architecture="none", parameters=(ParameterSpec(name="w", shape=(self.dimension,)),)),
+            initial=InitialModel(digest=sha256(bytes(4 * self.dimension)).hex()),
             features=FeatureSpec(),
             training=LocalTraining(
                 steps=1, sampling_rate=1.0, expected_batch=8.0, learning_rate=1.0, message_clip=1.0, message_noise=0.0

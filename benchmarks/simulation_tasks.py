@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fl_client.training.features import Features, Sequences
-from fl_client.training.models import model_spec
+from fl_client.training.models import initial_model, model_spec
 from fl_client.training.training import Examples
 from privacy.task.task import (
     AggregationPolicy,
@@ -48,6 +48,7 @@ def task_of(name: str, training: Training, cohort: int = COHORT) -> TaskSpec:
         name=name,
         population="benchmark",
         model=model_spec(architecture, features),
+        initial=initial_model(architecture, features, seed=1),
         features=features,
         training=training,
         mechanism=DeviceMechanism(clip=0.5, noise_multiplier=1.0),

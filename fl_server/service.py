@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from safetensors import SafetensorError
 
 from fl_server.enrolment.reading import parsed
 from fl_server.ledger_store import open_ledger_store
@@ -25,9 +26,10 @@ from privacy.base.files import write_atomically
 from privacy.base.randomness import SystemRandomness
 from privacy.base.signing import Signer
 from privacy.ledger.ledger import Ledger
+from privacy.release.files import model_digest, unpack_tensors
 from privacy.secagg import RoundAuthority
 from privacy.secagg.membership.identity import Revocations
-from privacy.task.task import TaskSpec
+from privacy.task.task import ModelSpec, TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 
 _PACKAGES = ("flwr", "numpy", "cryptography")
@@ -73,6 +75,11 @@ class ServerDirectory:
     def task(self) -> Path:
         """The one task that this server trains, in canonical JSON."""
         return self.path / "task.json"
+
+    @property
+    def initial(self) -> Path:
+        """The model before the first round, which the task states the digest of: a release's `model.safetensors`."""
+        return self.path / "initial.safetensors"
 
     @property
     def operator_key(self) -> Path:
@@ -136,6 +143,18 @@ class ServerDirectory:
             raise ServiceError(f"{self.task}: expected a task for devices, got one of a trusted aggregator")
         return task
 
+    def read_initial(self, task: TaskSpec) -> NDArray[np.float32]:
+        """Read the model before the first round, float32[d].
+
+        Raises:
+            ServiceError: when the file is missing or damaged, or not what the task states.
+        """
+        weights = parsed(self.initial, lambda data: _unpacked(data, task.model), ServiceError)
+        if (digest := model_digest(weights)) != task.initial.digest:
+            stated = task.initial.digest[:16]
+            raise ServiceError(f"{self.initial}: expected the task's initial model, {stated}, got {digest[:16]}")
+        return weights
+
     def read_operator(self) -> Signer:
         """Read the operator's key.
 
@@ -165,6 +184,13 @@ class ServerDirectory:
         return list({line["round"]: line for line in lines}.values())
 
 
+def _unpacked(data: bytes, model: ModelSpec) -> NDArray[np.float32]:
+    try:
+        return unpack_tensors(data, model).astype(np.float32, copy=False)
+    except (KeyError, SafetensorError) as error:
+        raise ValueError(f"expected the tensors of the task's model, got {error}") from error
+
+
 def open_ledger(directory: ServerDirectory) -> Ledger:
     """Open the ledger that this server's task is charged to.
 
@@ -191,7 +217,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         ClaimRefuted: when the mechanism's audit refutes it.
     """
     task, settings, operator = directory.read_task(), directory.read_settings(), directory.read_operator()
-    ledger = open_ledger(directory)
+    initial, ledger = directory.read_initial(task), open_ledger(directory)
     coordinator = Coordinator(
         task=task,
         rounds=SecureRounds(task, directory.read_round_authority, transport, _now, settings.stage_timeout),
@@ -203,7 +229,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         noise_for=lambda _: SystemRandomness(),
         callbacks=_MetricsFile(directory.metrics),
     )
-    result = coordinator.run(np.zeros(task.model.dimension, np.float32))
+    result = coordinator.run(initial)
     return publish_model(
         Registry(directory.release),
         task=task,

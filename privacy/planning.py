@@ -46,6 +46,7 @@ from privacy.task.task import (
     Budget,
     DeviceMechanism,
     FeatureSpec,
+    InitialModel,
     LocalTraining,
     ModelSpec,
     ParameterSpec,
@@ -236,6 +237,7 @@ def _task(goal: Goal) -> TaskSpec:
         name="plan",
         population="plan",
         model=ModelSpec(architecture="plan", parameters=(ParameterSpec(name="all", shape=(goal.dimension,)),)),
+        initial=InitialModel(digest="0" * 64),
         features=FeatureSpec(),
         training=LocalTraining(
             steps=1, sampling_rate=1.0, expected_batch=1.0, learning_rate=1.0, message_clip=1.0, message_noise=0.0

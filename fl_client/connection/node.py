@@ -226,14 +226,15 @@ class EmbeddedNode:
 
     def _persist(self, call: Callable[[], _T], deadline: float = math.inf) -> _T:
         """Make the call again and again until the server is reached, the deadline is over or the node is to stop."""
-        delays = _delays()
+        delays, level = _delays(), logging.WARNING
         while not self._stopping.is_set():
             try:
                 return call()
             except Unreachable as error:
                 if self._clock() >= deadline:
                     raise
-                _log.info("server not reached, trying again: %s", error)
+                _log.log(level, "server not reached, trying again: %s", error)
+                level = logging.INFO  # said once is enough for a server that is away for hours
             self._pause(next(delays))
         raise _Stopped
 

@@ -10,6 +10,7 @@ from .models import (
     UnknownArchitecture as UnknownArchitecture,
     WordEmbedding as WordEmbedding,
     build as build,
+    initial_model as initial_model,
     initial_weights as initial_weights,
     load_flat as load_flat,
     model_spec as model_spec,

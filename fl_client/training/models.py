@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from fl_client.training.soundness import Unsound, check_behaviour, check_structure
 from privacy.base.errors import first_line
-from privacy.task.task import FeatureSpec, InputSpec, ModelSpec, ParameterSpec, SequenceSpec
+from privacy.release.files import model_digest
+from privacy.task.task import FeatureSpec, InitialModel, InputSpec, ModelSpec, ParameterSpec, SequenceSpec
 
 
 class WrongInputs(ValueError):
@@ -160,6 +161,17 @@ def initial_weights(architecture: str, features: InputSpec, seed: int) -> NDArra
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return to_flat(build(architecture, features)).numpy()
+
+
+def initial_model(architecture: str, features: InputSpec, seed: int) -> InitialModel:
+    """Return what a task states of `initial_weights`.
+
+    Args:
+        architecture: the registered name.
+        features: what it reads.
+        seed: from 0 to 2^53 - 1.
+    """
+    return InitialModel(digest=model_digest(initial_weights(architecture, features, seed)), seed=seed)
 
 
 def load_flat(module: nn.Module, weights: torch.Tensor) -> None:

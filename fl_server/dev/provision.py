@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fl_server.enrolment.authority import DAY_S, Authority
 from fl_server.publishing.registry import KEY_FILE
 from fl_server.service import ServerDirectory, Settings
@@ -15,6 +17,7 @@ from privacy.base.files import write_secret
 from privacy.base.randomness import KEY_BYTES
 from privacy.base.signing import Signer
 from privacy.mechanism.mechanism import smallest_modulus, with_modulus
+from privacy.release.files import model_digest, pack_tensors
 from privacy.secagg.membership.identity import DevicePolicy
 from privacy.task.task import (
     AggregationPolicy,
@@ -22,6 +25,7 @@ from privacy.task.task import (
     Budget,
     DeviceMechanism,
     FeatureSpec,
+    InitialModel,
     LocalTraining,
     ModelSpec,
     ParameterSpec,
@@ -88,6 +92,7 @@ def development_task(scale: Scale, population: str) -> TaskSpec:
                 ParameterSpec(name="bias", shape=(1,)),
             ),
         ),
+        initial=InitialModel(digest=model_digest(np.zeros(features.buckets + 1, np.float32)), seed=0),
         features=features,
         training=LocalTraining(
             steps=5, sampling_rate=1.0, expected_batch=8.0, learning_rate=8.0, message_clip=1.0, message_noise=0.0
@@ -137,6 +142,7 @@ def provision_server(directory: ServerDirectory, scale: Scale) -> Authority:
     directory.authority.write_bytes(authority.public_key.read_bytes())
     directory.revocations.write_bytes(authority.revocations.read_bytes())
     directory.task.write_bytes(task.canonical())
+    directory.initial.write_bytes(pack_tensors(np.zeros(task.model.dimension, np.float32), task.model))
     directory.settings.write_bytes(settings.canonical())
     return authority
 

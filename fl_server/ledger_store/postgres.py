@@ -12,8 +12,10 @@ from sqlalchemy.pool import NullPool
 from fl_server.ledger_store.errors import LedgerStoreError
 from fl_server.ledger_store.schema import TableTransaction, migrate
 
+_CONNECT_TIMEOUT_S = 5
+"""How long to wait for each of the server's addresses to take a connection, where the URL has no `connect_timeout`."""
 _LOCK_TIMEOUT_S = 30
-"""How long to wait for the server, and for another process's transaction."""
+"""How long to wait for another process's transaction."""
 
 _SETTINGS = {
     "synchronous_commit": "on",
@@ -46,8 +48,8 @@ class PostgresLedgerStore:
                 `sslrootcert`. The password may come from PGPASSWORD or ~/.pgpass instead.
 
         Raises:
-            LedgerStoreError: when the server cannot be used, does not write to disk, or the schema is of a newer
-                version; it never shows the password.
+            LedgerStoreError: when the server cannot be used, does not answer within `connect_timeout`, does not write
+                to disk, or the schema is of a newer version; it never shows the password.
         """
         parsed = _parsed(url)
         self._where = f"{parsed.host or 'the local socket'}, database {parsed.database}"
@@ -95,5 +97,5 @@ def _parsed(url: str) -> URL:
     settings = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
     own = parsed.query.get("options", "")
     options = f"{own if isinstance(own, str) else ' '.join(own)} {settings}".strip()
-    timed = {"connect_timeout": str(_LOCK_TIMEOUT_S)} | dict(parsed.query)
+    timed = {"connect_timeout": str(_CONNECT_TIMEOUT_S)} | dict(parsed.query)
     return parsed.set(drivername="postgresql+psycopg", query=timed | {"options": options})

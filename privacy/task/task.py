@@ -44,6 +44,7 @@ __all__ = [
     "DeviceMechanism",
     "FeatureSpec",
     "Fleet",
+    "InitialModel",
     "LocalTraining",
     "ModelSpec",
     "ParameterSpec",
@@ -125,6 +126,18 @@ class ModelSpec(Frozen):
     def dimension(self) -> int:
         """Length d of the flat parameter vector."""
         return sum(parameter.size for parameter in self.parameters)
+
+
+class InitialModel(Frozen):
+    """The model before the first round: devices refuse a first round that begins with another.
+
+    Attributes:
+        digest: hex SHA-256 of its flat vector in little-endian float32.
+        seed: of the architecture's own initialisation, which gives this model; None where it is kept in a file.
+    """
+
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    seed: int | None = Field(default=None, ge=0, lt=1 << 53)
 
 
 class LocalTraining(Frozen):
@@ -251,6 +264,7 @@ class TaskSpec(Frozen):
     """Whose devices these are; all tasks of a population have one ledger and one budget."""
     purpose: Purpose = "training"
     model: ModelSpec
+    initial: InitialModel
     features: InputSpec
     training: Training
     mechanism: DeviceMechanism

@@ -42,10 +42,14 @@ def check(address: str) -> None:
         ConfigError: when none does, within 10 seconds.
     """
     if silence := silence_of(address, JOIN_TIMEOUT_S):
-        raise ConfigError(
-            f"--ray-address: no Ray cluster answers at {address} ({silence}); expected HOST:PORT of its head, "
-            "as `ray start --head` prints it"
-        )
+        raise ConfigError(_silent(address, silence))
+
+
+def _silent(address: str, silence: str) -> str:
+    return (
+        f"--ray-address: no Ray cluster answers at {address} ({silence}); expected HOST:PORT of its head, "
+        "as `ray start --head` prints it"
+    )
 
 
 def silence_of(address: str, timeout: float, *, retry: bool = False) -> str | None:
@@ -79,6 +83,8 @@ def connected(address: str, cpus: int) -> Iterator[None]:
     Raises:
         ClusterError: when Ray cannot be started or joined.
     """
+    if address != LOCAL_RAY and (silence := silence_of(address, JOIN_TIMEOUT_S)):
+        raise ClusterError(_silent(address, silence))  # it answered before; Ray would wait for minutes
     settle()
     import ray  # noqa: PLC0415 - after the settings, and slow to import
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from fl_client.training.models import UnknownArchitecture, model_spec
+from fl_client.training.models import UnknownArchitecture, initial_model, model_spec
 from privacy.accounting.calibration import noise_multiplier_for
 from privacy.mechanism.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
 from privacy.report.words import TRUSTED_AGGREGATOR
@@ -37,6 +37,7 @@ from privacy.task.task import (
 )
 from simulations.config.architectures import input_spec, make_known
 from simulations.config.config import ConfigError, RunConfig, ServerConfig, TrainingConfig
+from simulations.randomness import SeedTree
 from strategies.factorisation import best_correlation
 
 _DEFAULT_EPSILON = 8.0
@@ -69,6 +70,7 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
         population=f"simulation-{fingerprint[:16]}",
         purpose=config.purpose,
         model=_model(config.training.architecture, features),
+        initial=initial_model(config.training.architecture, features, _model_seed(config)),
         features=features,
         training=_training(config.training),
         mechanism=DeviceMechanism(
@@ -99,6 +101,11 @@ def _model(architecture: str, features: InputSpec) -> ModelSpec:
         return model_spec(make_known(architecture), features)
     except UnknownArchitecture as error:
         raise ConfigError(f"training.{error}") from error
+
+
+def _model_seed(config: RunConfig) -> int:
+    """Return the seed of the model before the first round, of the 53 bits that JSON holds."""
+    return SeedTree.root(config.seed or 0).child("model").integer() >> 10
 
 
 def _training(config: TrainingConfig) -> Training:

@@ -268,9 +268,9 @@ def _ledger(prepared: Prepared, directory: RunDirectory) -> Ledger:
 
 
 def start_weights(prepared: Prepared) -> NDArray[np.float32]:
-    """Return float32[d], the model before the first round."""
+    """Return float32[d], the model before the first round, as the task states it."""
     task = prepared.task
-    return initial_weights(task.model.architecture, task.features, prepared.seeds.child("model").integer())
+    return initial_weights(task.model.architecture, task.features, task.initial.seed or 0)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from privacy.task.states import Total, Update
 from privacy.task.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
 from simulations.randomness import SeedTree
 from tests.support.stores import MemoryDeviceStore
-from tests.support.tasks import make_task
+from tests.support.tasks import make_task, stated
 
 WEIGHTS = np.linspace(-1, 1, 8, dtype=np.float32)
 STAGES = tuple(Stage)
@@ -39,7 +39,7 @@ def noiseless_task(max_participations: int = 100, **changes: object) -> TaskSpec
         "aggregation": AggregationPolicy(corrupt_fraction=0.0, max_dropouts=2, min_survivors=2, modulus_bits=32),
         "budget": Budget(delta=1e-5),
     }
-    return make_task(WEIGHTS.size, **{**sections, **changes})
+    return make_task(WEIGHTS.size, **{**sections, "initial": stated(WEIGHTS), **changes})
 
 
 @dataclass

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.release.files import model_digest
 from privacy.task.task import (
     AggregationPolicy,
     Budget,
     DeviceMechanism,
     FeatureSpec,
     Fleet,
+    InitialModel,
     LocalTraining,
     ModelSpec,
     ParameterSpec,
@@ -19,8 +24,11 @@ from privacy.task.task import (
 
 def make_task(dimension: int = 8, **changes: object) -> TaskSpec:
     """A small valid task; `changes` replace whole sections."""
+    layout = changes.get("model")
+    size = layout.dimension if isinstance(layout, ModelSpec) else dimension
     sections: dict[str, object] = {
         "name": "abuse",
+        "initial": stated(np.zeros(size, np.float32)),
         "population": "test-population",
         "model": ModelSpec(architecture="test", parameters=(ParameterSpec(name="weight", shape=(dimension,)),)),
         "features": FeatureSpec(buckets=16),
@@ -35,6 +43,11 @@ def make_task(dimension: int = 8, **changes: object) -> TaskSpec:
         "randomness": "seeded",
     }
     return TaskSpec(**{**sections, **changes})  # type: ignore[arg-type]
+
+
+def stated(weights: NDArray[np.float32]) -> InitialModel:
+    """What a task says of the model that it begins with."""
+    return InitialModel(digest=model_digest(weights))
 
 
 def usual_policy(cohort: int) -> AggregationPolicy:

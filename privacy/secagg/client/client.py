@@ -248,6 +248,8 @@ class Client:
         self._attempt(admission.check_list)
         self._require(header.round > seen.last_round, f"round {header.round}, after round {seen.last_round}")
         self._require(header.round <= task.rounds, f"round {header.round} of a task of {task.rounds}")
+        begins_as_stated = header.round > 1 or header.model_digest.hex() == task.initial.digest
+        self._require(begins_as_stated, "a first round that begins with another model than the task's")
         number = invitation.revocations.number
         self._require(number >= seen.revocations, f"revocation list {number}, after list {seen.revocations}")
         return task

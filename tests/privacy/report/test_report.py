@@ -29,6 +29,7 @@ from privacy.task.task import (
     Budget,
     DeviceMechanism,
     FeatureSpec,
+    InitialModel,
     LocalTraining,
     ModelSpec,
     ParameterSpec,
@@ -50,6 +51,7 @@ def task_with(participation: Participation = POISSON, **changes: object) -> Task
         name="abuse",
         population="demo",
         model=ModelSpec(architecture="linear", parameters=(ParameterSpec(name="w", shape=(2, 8)),)),
+        initial=InitialModel(digest="ab" * 32),
         features=FeatureSpec(),
         training=LocalTraining(
             steps=3, sampling_rate=0.2, expected_batch=2.0, learning_rate=0.5, message_clip=1.0, message_noise=1.0

@@ -58,6 +58,18 @@ def test_a_header_that_the_operator_did_not_sign() -> None:
     refuses(federation, Stage.ADVERTISE, invited(federation, header=replace(header, round=2)), "no valid signature")
 
 
+def test_a_first_round_with_another_model_than_the_tasks() -> None:
+    federation = before(Stage.ADVERTISE)
+    for number, reason in ((1, "begins with another model than the task's"), (2, None)):
+        header = replace(Invitation.decode(request_of(federation)).header, round=number, model_digest=bytes(32))
+        signature = federation.operator.sign(HEADER_DOMAIN, header.encode())
+        request = invited(federation, header=header, signature=signature)
+        if reason is not None:
+            refuses(federation, Stage.ADVERTISE, request, reason)
+        else:
+            before(Stage.ADVERTISE).step(Stage.ADVERTISE, 0, request)
+
+
 def test_another_task_than_its_round() -> None:
     federation = before(Stage.ADVERTISE)
     foreign = sign_task(make_task(name="other"), federation.operator)
@@ -265,7 +277,7 @@ def test_a_cohort_gathered_against_the_lots() -> None:
 @pytest.mark.parametrize("device", [0, 1])
 def test_another_model_announced_to_one_device(device: int) -> None:
     """Both headers are signed, and the server plays along: the sides' encrypted shares do not open for each other."""
-    federation, model = before(Stage.ADVERTISE), np.ones(8, "<f4").tobytes()
+    federation, model = before(Stage.ADVERTISE, Federation(10, number=2)), np.ones(8, "<f4").tobytes()
     header = replace(federation.server.header, model_digest=hashlib.sha256(model).digest())
     signature = federation.operator.sign(HEADER_DOMAIN, header.encode())
     invitations = {0: invited(federation, header=header, signature=signature)}

@@ -73,7 +73,8 @@ def test_the_order_of_statistics_is_part_of_the_identity() -> None:
 _BODY = (
     b'{"aggregation":{"corrupt_share":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":2,"modulus_bits":32,'
     b'"security_bits":40,"shards":1},"budget":{"delta":0.00001,"epsilon":%s,"window":null},"features":{"buckets":16,'
-    b'"char_ngrams":[3,5],"kind":"ngrams","word_ngrams":[1,2]},"fleet":%s,"mechanism":{"adaptive":null,"clip":1,'
+    b'"char_ngrams":[3,5],"kind":"ngrams","word_ngrams":[1,2]},"fleet":%s,"initial":{"digest":'
+    b'"66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925","seed":null},"mechanism":{"adaptive":null,"clip":1,'
     b'"correlation":null,"noise_multiplier":%s},"model":{"architecture":"test","parameters":[{"name":"weight",'
     b'"shape":[8]}]},"name":"abuse","participation":{"drawn_by":"server","kind":"poisson","population":100,'
     b'"sampling_rate":0.1},"population":"test-population","purpose":"training","randomness":"seeded","rounds":10,'
