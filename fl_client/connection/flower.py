@@ -60,6 +60,8 @@ _STATE_FIELD = "snapshot"
 _REFUSED = 2
 """flwr's `ErrorCode.CLIENT_APP_RAISED_EXCEPTION`."""
 _HEARTBEAT_INTERVAL_S = 30.0
+_TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+"""Seconds for a SuperLink to take the connection, TLS included, and for each next piece of an answer; flwr has 30."""
 _ADDRESS = re.compile(r"[^\s/:]+:[0-9]{1,5}|\[[0-9a-fA-F:.]+\]:[0-9]{1,5}")
 
 
@@ -147,6 +149,7 @@ class FleetConnection:
             root_certificates=_load_certificates(root_certificates),
             interceptors=[NodeAuthHttpInterceptor(key, key.public_key())],
         )
+        self._client._client.timeout = _TIMEOUT
         self._public_key = public_key_to_bytes(key.public_key())
         self._node = Node()
 

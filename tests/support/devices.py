@@ -20,9 +20,9 @@ from privacy.task.states import Total, Update
 from privacy.task.task import AggregationPolicy, BoundedParticipation, Budget, DeviceMechanism, TaskSpec
 from simulations.randomness import SeedTree
 from tests.support.stores import MemoryDeviceStore
-from tests.support.tasks import make_task, stated
+from tests.support.tasks import make_task
 
-WEIGHTS = np.linspace(-1, 1, 8, dtype=np.float32)
+WEIGHTS = np.zeros(8, np.float32)
 STAGES = tuple(Stage)
 NOW = 1_800_000_000
 LATER = NOW + 1_000_000
@@ -39,7 +39,7 @@ def noiseless_task(max_participations: int = 100, **changes: object) -> TaskSpec
         "aggregation": AggregationPolicy(corrupt_fraction=0.0, max_dropouts=2, min_survivors=2, modulus_bits=32),
         "budget": Budget(delta=1e-5),
     }
-    return make_task(WEIGHTS.size, **{**sections, "initial": stated(WEIGHTS), **changes})
+    return make_task(WEIGHTS.size, **{**sections, **changes})
 
 
 @dataclass

@@ -6,9 +6,10 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
-from flwr.supernode import fleet_http_client
 
+from fl_client.connection import flower
 from fl_client.connection.flower import FleetConnection
 from fl_client.connection.node import EmbeddedNode, Unreachable
 from fl_client.device.files import DeviceDirectory
@@ -25,8 +26,8 @@ class Nobody:
 def test_a_silent_superlink_is_told_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fleet_http_client.HEARTBEAT_CALL_TIMEOUT <= 10
-    monkeypatch.setattr(fleet_http_client, "HEARTBEAT_CALL_TIMEOUT", 0.5)
+    assert max(flower._TIMEOUT.as_dict().values()) <= 10
+    monkeypatch.setattr(flower, "_TIMEOUT", httpx.Timeout(0.5))
     device, tls = DeviceDirectory.create(tmp_path / "device"), make_loopback_tls(tmp_path, datetime.now(UTC))
     with silent_server() as address:
         connection = FleetConnection(address, tls.authority, device.path / "node.key")

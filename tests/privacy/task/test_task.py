@@ -95,22 +95,22 @@ _REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.028284271247461898
         (
             make_task(),
             _BODY % (*_REAL, b"false"),
-            "260500ac30338748c9423504b15646702c37923b7fde41c8814c789a503a9169",
+            "055372cd3270f8e1d3a942553985e2308030bd58a80243a26bf8adc4e6ae0bb5",
         ),
         (
             make_task(simulation=SimulationOnly(trusted_aggregator=True)),
             _BODY % (*_REAL, b"true"),
-            "d1f9313d6c8fe88bf558a69fdfe7ea88bd92e4a5d0a98a3dba56abc39ea659d6",
+            "ec8aefa2eab560a89669cfeee323f372fadf81e53430802315703e91b3cae79e",
         ),
         (
             make_extrapolated_task(),
             _BODY % (*_SCALED, b"false"),
-            "932a31f476486f5b0fe25ad222e53960a3d2c7d43299df33620a5b7110f973fb",
+            "8b410687a2ea9408500fcf553417875a296d9e611b7c7f652bc0f77396817e38",
         ),
         (
             make_extrapolated_task(trusted=True),
             _BODY % (*_SCALED, b"true"),
-            "2997f67e4ad413e71ab6d3313b04470105aebcbb8a776d2402e1bd1375471ec0",
+            "bc4efe3104b90c864ef188bf202ae5be35551f50f2b8fd41dca4e92a4a6081c5",
         ),
     ],
     ids=["real", "trusted aggregator", "fleet", "both"],
