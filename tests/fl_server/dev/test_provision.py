@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fl_client.device.files import DeviceDirectory
-from fl_client.training.models import model_spec
+from fl_client.training.models import initial_model, model_spec
 from fl_server.dev.provision import Scale, development_policy, development_task, enrol_device, provision_server
 from fl_server.service import ServerDirectory
 from privacy.mechanism.mechanism import Mechanism
@@ -19,6 +19,7 @@ def test_development_task_is_the_client_registered_model() -> None:
     """The server cannot ask torch for the layout; it writes it down."""
     task = development_task(Scale(3, 2, 30.0), "any")
     assert task.model == model_spec(task.model.architecture, task.features)
+    assert task.initial == initial_model(task.model.architecture, task.features, seed=0)
 
 
 @pytest.mark.parametrize("devices", range(3, 65))
