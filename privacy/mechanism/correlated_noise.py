@@ -6,6 +6,7 @@ noise all the same, so that a round's number says how far the stream has come.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from privacy.base.randomness import Randomness, uniform_words
-from privacy.task.correlation import BandedToeplitz, BufferedLinearToeplitz, Correlation
+from privacy.task.correlation import BandedToeplitz, BinaryTree, BufferedLinearToeplitz, Correlation
 
 Vector = NDArray[np.float64]
 Normals = Callable[[], Vector]
@@ -158,6 +159,21 @@ def tree_prefix_variances(rounds: int, momentum: float = 0.0) -> Vector:
         covariances = [momentum * kept + alone for kept, alone in zip(covariances, own, strict=True)]
         variances[drawn] = squared
     return variances
+
+
+@cache
+def noise_variance(correlation: Correlation, number: int) -> float:
+    """Bound the variance of one coordinate of a round's noise from above, for z of unit variance; exact but for trees.
+
+    Args:
+        correlation: of the stream.
+        number: the round's, from 1.
+    """
+    if isinstance(correlation, BinaryTree):
+        prefixes = [0.0, *tree_prefix_variances(number).tolist()]
+        return (math.sqrt(prefixes[number]) + math.sqrt(prefixes[number - 1])) ** 2
+    impulse, stream = iter([1.0]), NoiseStream(correlation, 1)
+    return sum(float(stream.next(lambda: np.array([next(impulse, 0.0)]))[0]) ** 2 for _ in range(number))
 
 
 @cache

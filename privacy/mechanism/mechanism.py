@@ -34,6 +34,8 @@ _MIN_VARIANCE = 256
 """A device's variance is a whole number: from here on rounding it changes the noise of a sum by less than 0.4%."""
 _WRAP_BITS = 40
 """Some coordinate of the sum leaves the modulus with probability below 2^-40."""
+_ALARM_BITS = 40
+"""An honest sum is taken for one that no honest devices gave with probability at most 2^-40."""
 _UNNOISED_STEPS = 1 << 20
 """At most so many integer steps per bound when no noise limits them."""
 _ROUNDING_ATTEMPTS = 64
@@ -146,6 +148,24 @@ class Mechanism:
         scaled = noise * steps
         rotated = scaled if total.rotation is None else rotate(scaled, total.rotation)
         return replace(total, sums=total.sums + np.rint(rotated).astype(np.int64))
+
+    def honest_norm(self, survivors: int, server_variance: float = 0.0) -> float:
+        """Return the L2 norm, in steps, that a sum of honest devices exceeds with probability at most 2^-40.
+
+        Every contribution has a norm of at most `norm_bound`, and rotation keeps norms. A coordinate of the noise is
+        sub-Gaussian with its own variance (of discrete Gaussians: Canonne, Kamath and Steinke 2020), so the
+        norm of all of it has the tail of Hsu, Kakade and Zhang 2012, Theorem 1. A coordinate that leaves the modulus
+        only comes closer to zero. Where the sum is rounded once more, as with noise that the server adds, that moves
+        each coordinate by at most half a step.
+
+        Args:
+            survivors: devices in the sum.
+            server_variance: that of the server's noise, per coordinate, in steps squared.
+        """
+        length, nats = self.task.length, _ALARM_BITS * math.log(2)
+        variance = self.variance * survivors + server_variance
+        noise = math.sqrt(variance * (length + 2 * math.sqrt(length * nats) + 2 * nats))
+        return survivors * self.norm_bound + noise + math.sqrt(length) / 2
 
     @property
     def noise_std(self) -> float:

@@ -10,9 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.ledger.entries import Receipt
+from privacy.mechanism.correlated_noise import noise_variance
 from privacy.mechanism.mechanism import Mechanism, MechanismError
 from privacy.task.states import Total, joint_transcript
 from privacy.task.task import TaskSpec
+
+
+class ForgedSum(MechanismError):
+    """A charged sum that no honest devices can have given; nobody can tell which of them did not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +70,7 @@ def release(
 
     Raises:
         MechanismError: when the receipt is for another sum, or noise is missing, or given where devices add it.
+        ForgedSum: when a sum is longer than honest devices' can be but for probability 2^-40.
     """
     paid = receipt.charge.transcript == joint_transcript(charged)
     if not paid or not totals or not {total.transcript for total in totals} <= set(charged):
@@ -74,11 +80,16 @@ def release(
     if (noise is None) != (task.mechanism.correlation is None):
         raise MechanismError("noise: expected the server's if and only if the task is correlated")
     shards = [Mechanism.for_cohort(task, total.cohort) for total in totals]
+    if noise is None:
+        for shard, total in zip(shards, totals, strict=True):
+            _require_honest(total, shard.honest_norm(total.survivors))
     whole = replace(totals[0], sums=np.sum([total.sums for total in totals], axis=0))
     noise_std = math.sqrt(sum(shard.noise_std**2 for shard in shards))
     multiplier = min(shard.noise_multiplier for shard in shards)
     if noise is not None:
         whole = shards[0].with_server_noise(whole, noise)
+        # Only now: what is told of a sum without noise, be it that it was too long, is told of the devices in it.
+        _require_honest(whole, _with_server_noise(task, shards[0], totals, receipt.charge.round))
         noise_std = task.mechanism.noise_multiplier * shards[0].norm_bound / shards[0].scale
         multiplier = task.mechanism.noise_multiplier
     summed = shards[0].decode(whole)
@@ -99,6 +110,23 @@ def release(
         noise_multiplier=multiplier,
         receipt=receipt,
     )
+
+
+def _with_server_noise(task: TaskSpec, mechanism: Mechanism, totals: Sequence[Total], number: int) -> float:
+    """Return the L2 norm, in steps, of a sum to which the server has added a round's correlated noise, at most."""
+    correlation = task.mechanism.correlation
+    unit = noise_variance(correlation, number) if correlation else 0.0
+    steps = task.mechanism.noise_multiplier * mechanism.norm_bound
+    return mechanism.honest_norm(sum(total.survivors for total in totals), unit * steps**2)
+
+
+def _require_honest(total: Total, longest: float) -> None:
+    norm = float(np.linalg.norm(total.sums.astype(np.float64)))
+    if norm > longest:
+        raise ForgedSum(
+            f"release: the sum is {norm / longest:.3g} times as long as any of honest devices but for probability "
+            "2^-40; a device sent something other than a clipped and noised update"
+        )
 
 
 def _within_clip(task: TaskSpec, last: float) -> float | None:
