@@ -143,6 +143,30 @@ def revoke(
     typer.echo(f"revocation list {number}: {count} revoked, valid until {_date(revocations.valid_until)}")
 
 
+@app.command()
+def culprits(
+    server: Annotated[Path, typer.Argument(metavar="DIR", help="The server's directory, with its log of rounds.")],
+) -> None:
+    """List devices that rounds have shown to be at fault: a line each time, for the enrolment authority to judge.
+
+    The server leaves them out for a time by itself. To revoke is for good: `fl-server revoke IDENTITY`.
+
+    Example: [bold]fl-server culprits runs/dev[/bold]
+
+    Exit codes: 0 done, also where there is none, 2 bad input.
+    """
+    from fl_server.service import ServerDirectory, ServiceError, read_records
+    from privacy.secagg.server import RecordError
+
+    try:
+        records = read_records(ServerDirectory(server))
+    except (ServiceError, RecordError, OSError) as error:
+        fail(str(error))
+    for record in records:
+        for culprit in record.culprits:
+            typer.echo(f"{culprit.identity} round {record.round} {culprit.stage}: {culprit.fault}: {culprit.reason}")
+
+
 @app.command("export-ledger")
 def export_ledger_command(
     ledger: Annotated[str, typer.Argument(help="A path, or postgresql://user@host/database; password by PGPASSWORD.")],

@@ -29,6 +29,7 @@ from privacy.ledger.ledger import Ledger
 from privacy.release.files import model_digest, unpack_tensors
 from privacy.secagg import RoundAuthority
 from privacy.secagg.membership.identity import Revocations
+from privacy.secagg.server.record import RoundRecord, open_record
 from privacy.task.task import ModelSpec, TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 
@@ -201,6 +202,18 @@ def open_ledger(directory: ServerDirectory) -> Ledger:
     """
     task, store = directory.read_task(), open_ledger_store(directory.read_settings().ledger or directory.ledger)
     return Ledger(store, directory.read_operator(), task.population, task.budget, _now)
+
+
+def read_records(directory: ServerDirectory) -> list[RoundRecord]:
+    """Read what rounds have left for a reviewer, each record verified to be this operator's.
+
+    Raises:
+        ServiceError: when the operator's key is missing or damaged.
+        RecordError: when a line is not a record that the operator signed.
+        OSError: when there is no log.
+    """
+    operator = directory.read_operator().public
+    return [open_record(line, operator) for line in directory.records.read_bytes().splitlines()]
 
 
 def train(directory: ServerDirectory, transport: Transport) -> Publication:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
+from typer.testing import CliRunner
 
+from fl_server.cli import app
 from fl_server.training.coordinator import Ended
 from fl_server.training.exclusions import EXCLUSION_ROUNDS, Exclusions
 from privacy.ledger.entries import Charged, Released
@@ -194,3 +196,20 @@ def test_exclusions_end(number: int, holders: int) -> None:
     last = exclusions.after(number + EXCLUSION_ROUNDS - 1, Blame())
     assert last.nodes == exclusions.nodes
     assert last.after(number + EXCLUSION_ROUNDS, Blame()) == Exclusions()
+
+
+def test_culprits_are_listed_for_the_operator(tmp_path: Path) -> None:
+    bench = bench_with(tmp_path, {CHEAT: Cheating(garbage=everybody)}, rounds=1)
+    bench.coordinator().run(START)
+    (tmp_path / "operator.key").write_bytes(bench.fleet.seed.child("operator").key())
+    listed = CliRunner().invoke(app, ["culprits", str(tmp_path)])
+    assert listed.exit_code == 0
+    [line] = listed.stdout.splitlines()
+    assert line.startswith(f"{identity(bench)} round 1 input: dealt: more than {CORRUPT} holders cannot use")
+
+
+def test_a_log_that_somebody_else_signed_is_not_listed(tmp_path: Path) -> None:
+    bench = bench_with(tmp_path, {}, rounds=1)
+    bench.coordinator().run(START)
+    (tmp_path / "operator.key").write_bytes(bytes(32))
+    assert CliRunner().invoke(app, ["culprits", str(tmp_path)]).exit_code == 2
