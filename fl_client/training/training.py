@@ -21,7 +21,7 @@ from fl_client.training.gradients import ExampleGradients, example_gradients, me
 from fl_client.training.models import UnknownArchitecture, build, load_flat, model_spec, to_flat
 from fl_client.training.probes import seeded
 from fl_client.training.soundness import draws
-from privacy.base.randomness import Randomness, uniform_unit, uniform_words
+from privacy.base.randomness import Randomness, require_origin, uniform_unit, uniform_words
 from privacy.task.states import Update
 from privacy.task.task import LocalSgd, LocalTraining, TaskSpec
 
@@ -64,7 +64,7 @@ class LocalTrainer:
                 cannot be trained as tasks ask for.
             TrainingError: when the task asks for a statistic that is none of `STATISTICS`.
         """
-        self._wants_statistics = bool(task.statistics)
+        self._promised, self._wants_statistics = task.randomness, bool(task.statistics)
         if unknown := {statistic.name for statistic in task.statistics} - set(STATISTICS):
             raise TrainingError(f"statistics: expected {', '.join(STATISTICS)}, got {', '.join(sorted(unknown))}")
         module = self._checked(task)
@@ -108,7 +108,9 @@ class LocalTrainer:
 
         Raises:
             TrainingError: when the result is not finite.
+            RandomnessError: when the source is not the one that the task promises.
         """
+        require_origin(self._promised, rng)
         start = torch.from_numpy(weights.copy())
         load_flat(self._module, start)
         inputs, labels = torch.from_numpy(examples.features.dense()), torch.from_numpy(examples.labels)

@@ -20,7 +20,7 @@ from fl_server.training.checkpoint import Checkpoint, CheckpointFile, RecordLog
 from fl_server.training.round import RoundFacts, Rounds, RunningRound
 from fl_server.training.server_noise import noise_of_round
 from privacy.accounting.sampling import draw_cohort, eligible_devices
-from privacy.base.randomness import Randomness
+from privacy.base.randomness import Randomness, require_origin
 from privacy.base.signing import SignatureError
 from privacy.ledger.ledger import BudgetExhausted, Charge, Ledger
 from privacy.mechanism.mechanism import MechanismError
@@ -217,7 +217,9 @@ class Coordinator:
         participation = self._task.participation
         nodes = [node for node in self._rounds.nodes() if node not in excluded] if excluded else self._rounds.nodes()
         present = eligible_devices(participation, nodes, number)
-        return draw_cohort(participation, present, self._randomness_for(number))
+        rng = self._randomness_for(number)
+        require_origin(self._task.randomness, rng)
+        return draw_cohort(participation, present, rng)
 
     def _step(self, before: Checkpoint, running: RunningRound, released: Release) -> Checkpoint:
         number, state = before.round + 1, self._strategy.step(before.state, released)

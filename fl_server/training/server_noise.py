@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.base.randomness import Randomness
+from privacy.base.randomness import Randomness, require_origin
 from privacy.mechanism.correlated_noise import NoiseStream, secure_normals
 from privacy.task.task import TaskSpec
 
@@ -32,6 +32,7 @@ def noise_of_round(
 
     Raises:
         ValueError: when the memory is not that of the round before.
+        RandomnessError: when the source is not the one that the task promises.
     """
     correlation = task.mechanism.correlation
     if correlation is None:
@@ -40,5 +41,7 @@ def noise_of_round(
         stream = NoiseStream(correlation, task.length)
     else:
         stream = NoiseStream.restored(correlation, number - 1, memory)
-    noise = stream.next(secure_normals(randomness_for(number), task.length))
+    rng = randomness_for(number)
+    require_origin(task.randomness, rng)
+    noise = stream.next(secure_normals(rng, task.length))
     return noise, stream.memory()

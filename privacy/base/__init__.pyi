@@ -5,7 +5,9 @@ from .randomness import (
     Keystream as Keystream,
     Origin as Origin,
     Randomness as Randomness,
+    RandomnessError as RandomnessError,
     SystemRandomness as SystemRandomness,
+    require_origin as require_origin,
     uniform_unit as uniform_unit,
     uniform_words as uniform_words,
 )

@@ -1,8 +1,8 @@
 """Uniform bytes, and where they come from.
 
 Production code can only build `SystemRandomness`. Predictable sources exist in `simulations`, which nothing imports,
-and in `privacy.audit`, whose constant bytes drive encodings that never leave it; neither can reach a real device by
-accident.
+and in `privacy.audit`, which replays bytes for encodings that never leave it. Whoever draws for a task asks
+`require_origin` first, so that neither reaches a real device by accident.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ KEY_BYTES = 32
 """Length of an AES-256 key."""
 SEED_BYTES = KEY_BYTES + 16
 """Length of an AES-256 key followed by the initial counter block."""
+
+
+class RandomnessError(ValueError):
+    """A source whose bytes can be recomputed, where a task promises the operating system's."""
 
 
 class Randomness(Protocol):
@@ -73,6 +77,23 @@ class SystemRandomness:
     def token(self, size: int) -> bytes:
         """Return `size` bytes that nobody can predict."""
         return self._stream.read(size)
+
+
+def require_origin(promised: Origin, rng: Randomness) -> None:
+    """Require that a source keeps what a task promises; the system's is good enough for any.
+
+    Args:
+        promised: the task's `randomness`.
+        rng: the source that is about to be drawn from.
+
+    Raises:
+        RandomnessError: when the system's is promised, and the source is not the system's.
+    """
+    if promised != "seeded" and rng.origin != "system":
+        raise RandomnessError(
+            f"randomness: expected the operating system's, as the task promises, got a source that is {rng.origin}; "
+            "whoever knows its seed can remove the noise"
+        )
 
 
 def uniform_words(rng: Randomness, size: int, dtype: type[np.unsignedinteger]) -> NDArray[np.unsignedinteger]:

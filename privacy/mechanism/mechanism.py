@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.base.randomness import Randomness, uniform_words
+from privacy.base.randomness import Randomness, require_origin, uniform_words
 from privacy.mechanism import discrete_gaussian as dgauss
 from privacy.mechanism.rotation import rotate, spread, unrotate
 from privacy.task.states import Encoded, Total, Update
@@ -107,7 +107,9 @@ class Mechanism:
 
         Raises:
             MechanismError: when the update is not finite or has another length, or a statistic is missing.
+            RandomnessError: when the source is not the one that the task promises.
         """
+        require_origin(self.task.randomness, rng)
         within, clipped = self._clipped(update.delta)
         contribution = np.concatenate([clipped, self.reported(update.statistics, within=within)])
         # Drawn before the rounding, which takes as much randomness as it needs, so that updates which differ in their

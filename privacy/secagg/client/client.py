@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.base.canonical import sha256
-from privacy.base.randomness import Randomness
+from privacy.base.randomness import Randomness, require_origin
 from privacy.base.signing import SignatureError
 from privacy.mechanism.mechanism import Mechanism, MechanismError
 from privacy.secagg.client.distribution import ShareDistribution
@@ -136,10 +136,14 @@ class Client:
 
         Returns:
             The keys, signed by the certified identity; and what to remember durably before they are sent.
+
+        Raises:
+            RandomnessError: when the source is not the one that the task promises.
         """
         self._require(self._state is None and not self._over, "a second invitation to the same round")
         invitation = self._parse(Invitation.decode, request)
         task = self._check_invitation(invitation, seen, now)
+        require_origin(task.randomness, rng)
         self._state = RoundState(
             Stage.SHARE,
             invitation.signed_task,
@@ -153,8 +157,13 @@ class Client:
         return self._own_advert(self._state).encode(), Seen(invitation.header.round, invitation.revocations.number)
 
     def share(self, request: bytes, rng: Randomness) -> bytes:
-        """Check the roster, and return Shamir shares of both secrets, encrypted for each of this device's holders."""
+        """Check the roster, and return Shamir shares of both secrets, encrypted for each of this device's holders.
+
+        Raises:
+            RandomnessError: when the source is not the one that the task promises.
+        """
         state = self._enter(Stage.SHARE)
+        require_origin(state.task.randomness, rng)
         cohort = state.cohort = self._check_roster(state, self._parse(Roster.decode, request))
         encrypted_shares = self._attempt(lambda: self._distribution(state, cohort).distribute(rng))
         state.stage = Stage.INPUT

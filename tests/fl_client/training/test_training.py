@@ -14,7 +14,7 @@ from torch import nn
 from fl_client.training import models
 from fl_client.training.training import STATISTICS, Examples, LocalTrainer, TrainingError, epochs
 from privacy.accounting.accountant import message_level_epsilon
-from privacy.base.randomness import Randomness, uniform_unit
+from privacy.base.randomness import Randomness, RandomnessError, uniform_unit
 from privacy.task.task import LocalSgd, Statistic, TaskSpec
 from simulations.randomness import SeedTree
 from tests.support.learning import (
@@ -372,3 +372,9 @@ def test_plain_sgd_steps_along_the_mean_gradient_of_each_batch_in_its_random_ord
 def test_plain_sgd_promises_nothing_for_a_message() -> None:
     assert message_level_epsilon(sgd_task(1, 4).training, 1, 1e-5) == float("inf")
     assert message_level_epsilon(sgd_task(1, 4).training, 0, 1e-5) == 0
+
+
+def test_a_device_trains_with_the_source_that_its_task_promises() -> None:
+    task = learning_task().model_copy(update={"randomness": "system"})
+    with pytest.raises(RandomnessError, match="as the task promises, got a source that is seeded"):
+        update(task, NOBODY, stream())

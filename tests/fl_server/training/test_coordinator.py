@@ -14,7 +14,7 @@ from fl_client.device.store import Memory, TaskRecord
 from fl_server.training.checkpoint import CheckpointError, CheckpointFile
 from fl_server.training.coordinator import CoordinatorError, Ended
 from fl_server.training.transport import NodeId
-from privacy.base.randomness import Randomness
+from privacy.base.randomness import Randomness, RandomnessError
 from privacy.ledger.entries import Abandoned, Charged, Released
 from privacy.ledger.ledger import Ledger
 from privacy.secagg import Stage
@@ -38,6 +38,13 @@ START = np.zeros(8, np.float32)
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path, Fleet(task=noiseless_task(rounds=3)))
+
+
+def test_cohorts_are_drawn_from_the_source_that_the_task_promises(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Fleet(task=noiseless_task(randomness="system")))
+    with pytest.raises(RandomnessError, match="as the task promises, got a source that is seeded"):
+        bench.coordinator().run(START)
+    assert bench.count(Charged) == 0
 
 
 def lose(stage: Stage, nodes: Sequence[int]) -> Fault:

@@ -14,6 +14,7 @@ from fl_server.training.server_noise import noise_of_round
 from privacy.accounting.accountant import spend
 from privacy.accounting.events import round_event
 from privacy.accounting.sampling import eligible_devices
+from privacy.base.randomness import RandomnessError, SystemRandomness
 from privacy.ledger.entries import Charge, issue_receipt
 from privacy.mechanism.correlated_noise import NoiseStream, secure_normals
 from privacy.mechanism.mechanism import Mechanism, MechanismError
@@ -107,6 +108,14 @@ def test_the_stream_goes_on_over_checkpoints(tmp_path: Path, correlation: Banded
 def test_a_memory_of_another_round_stops_the_server() -> None:
     with pytest.raises(ValueError, match="memory: expected"):
         noise_of_round(correlated(), 4, np.zeros((3, DIMENSION)), lambda n: SEED.child(n).stream())
+
+
+def test_noise_is_drawn_from_the_source_that_the_task_promises() -> None:
+    real = correlated().model_copy(update={"randomness": "system"})
+    noise, _ = noise_of_round(real, 1, None, lambda _: SystemRandomness())
+    assert noise is not None
+    with pytest.raises(RandomnessError, match="as the task promises, got a source that is seeded"):
+        noise_of_round(real, 1, None, lambda n: SEED.child(n).stream())
 
 
 def test_a_task_whose_devices_add_noise_needs_none() -> None:
