@@ -147,16 +147,36 @@ def round_rotation(number: int) -> bytes:
     return sha256(b"havenfl/audit/rotation/1", str(number).encode())
 
 
+class Tape:
+    """A source that gives once more what it gave: what is run with it again differs in nothing but what it is given."""
+
+    def __init__(self, source: Randomness) -> None:
+        self._source, self._given, self._at = source, bytearray(), 0
+
+    @property
+    def origin(self) -> Origin:
+        """That of the source behind it."""
+        return self._source.origin
+
+    def token(self, size: int) -> bytes:
+        """Return the next `size` bytes, from the source where they were not given before."""
+        end = self._at + size
+        if end > len(self._given):
+            self._given += self._source.token(end - len(self._given))
+        taken, self._at = bytes(self._given[self._at : end]), end
+        return taken
+
+    def rewind(self) -> None:
+        """Begin again with the first byte that was given."""
+        self._at = 0
+
+
 @dataclass(frozen=True)
-class Constant:
-    """A source whose bytes are all the same: noise takes one value, and rounding one direction, whatever is encoded.
+class Predictable:
+    """Bytes that anybody can recompute, to see whether they are taken where the system's were promised."""
 
-    The difference of two encodings is then exactly that of their rounded contributions.
-    """
-
-    byte: int
     origin: Origin = "seeded"
 
     def token(self, size: int) -> bytes:
-        """Return `size` times the byte."""
-        return bytes([self.byte]) * size
+        """Return `size` zeros."""
+        return bytes(size)

@@ -22,6 +22,7 @@ from privacy.audit.bounds import (
     gaussian_mu,
     guesses_for,
 )
+from privacy.audit.canaries import at_the_clip, contribution, direction, orthogonal_updates
 from privacy.audit.pipeline import Audited, Pipeline, Shipped
 from privacy.audit.record import AuditResult, Kind
 from privacy.base.randomness import Randomness, uniform_unit
@@ -55,9 +56,10 @@ def audit_rounds(
         ValueError: with fewer than 20 trials, or a delta or confidence that is not between 0 and 1.
     """
     run, canary = pipeline or Shipped.of(audited), at_the_clip(audited)
-    direction = contribution(audited, canary)
-    absent = decoded_rounds(audited, run, audited.silent, range(trials), rng) @ direction
-    present = decoded_rounds(audited, run, canary, range(trials, 2 * trials), rng) @ direction
+    along = direction(audited, canary)
+    silent = decoded_rounds(audited, run, audited.silent, range(trials), rng)
+    absent = (silent - contribution(audited, audited.silent) / audited.task.contribution_bound) @ along
+    present = decoded_rounds(audited, run, canary, range(trials, 2 * trials), rng) @ along
     delta = audited.task.budget.delta if delta is None else delta
     return gaussian_result(
         "mechanism-many-runs",
@@ -178,37 +180,3 @@ def decoded_rounds(audited: Audited, run: Pipeline, update: Update, numbers: Seq
     """
     updates = [update] + [audited.silent] * (audited.devices - 1)
     return np.array([audited.decoded(run(updates, number, rng)) for number in numbers])
-
-
-def at_the_clip(audited: Audited) -> Update:
-    """Return the largest contribution: an update as long as the clip, in one coordinate, statistics at their bounds."""
-    delta = np.zeros(audited.task.model.dimension, np.float32)
-    delta[0] = audited.task.mechanism.clip
-    return audited.update(delta, 1.0)
-
-
-def contribution(audited: Audited, update: Update) -> Floats:
-    """Return the direction of what a device contributes with an update that is not zero: float64[length] of norm 1."""
-    task, exact = audited.task, update.delta.astype(np.float64)
-    exact *= task.mechanism.clip / max(float(np.linalg.norm(exact)), task.mechanism.clip)
-    statistics = [
-        statistic.sensitivity_fraction * update.statistics[statistic.name] / statistic.bound
-        for statistic in task.statistics
-    ]
-    whole = np.concatenate([exact, np.array(statistics) * task.mechanism.clip])
-    along: Floats = whole / np.linalg.norm(whole)
-    return along
-
-
-def orthogonal_updates(audited: Audited, count: int) -> list[Update]:
-    """Return `count` updates, each as long as the clip in a coordinate of its own; they are views of one array.
-
-    Raises:
-        ValueError: when the model has fewer coordinates.
-    """
-    dimension = audited.task.model.dimension
-    if dimension < count:
-        raise ValueError(f"cohort: expected at most {dimension} canaries, one a coordinate of the model, got {count}")
-    line = np.zeros(2 * dimension - 1, np.float32)
-    line[dimension - 1] = audited.task.mechanism.clip
-    return [audited.update(line[dimension - 1 - place : 2 * dimension - 1 - place]) for place in range(count)]

@@ -1,8 +1,9 @@
 """The audits of one task: what its release reports, and what `fl-privacy audit` runs at length.
 
-All run the code that devices and server run, with the task's clip, noise, statistics and assumptions. Other than in
-the task's own rounds are what the claim does not depend on: the number of the model's parameters, the size of the
-cohort, which is chosen so that there is hardly more noise than is accounted, and the grid that follows from both.
+All run the code that devices and server run, with the task's clip, noise, statistics and assumptions. Where epsilon is
+bounded other things differ from the task's own rounds, on which the claim does not depend: the number of the model's
+parameters, the size of the cohort, which is chosen so that there is hardly more noise than is accounted, and the grid
+that follows from both. The battery looks at the task's own rounds as well.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from privacy.accounting.accountant import message_level_epsilon
 from privacy.accounting.composition import epsilon_bracket
 from privacy.audit.battery import run_battery
+from privacy.audit.participation import usual_sizes
 from privacy.audit.pipeline import Audited
 from privacy.audit.plan import AuditPlan
 from privacy.audit.record import AuditResult, Battery
@@ -31,6 +33,10 @@ _SMALL_COHORTS = range(2, 101)
 _SURPLUS = 1.01
 """The noise beyond what is accounted that an audit puts up with, as a ratio of variances: it loosens the bound."""
 _MODULUS_BITS = 32
+_MOST_DROPOUTS = 0.45
+"""The largest fraction of drop-outs in a round of an audit's own, so that some devices are left to count on."""
+_MANY = 1 << 16
+"""Coordinates of a round whose noise is drawn in large blocks."""
 
 
 class TaskAudits(Frozen):
@@ -57,8 +63,6 @@ def auditable(task: TaskSpec) -> None:
     """
     if not task.mechanism.noise_multiplier:
         raise NothingToAudit("noise_multiplier: expected more than 0, got 0; nothing is claimed without noise")
-    if task.mechanism.adaptive is not None:
-        raise NothingToAudit("mechanism.adaptive: expected a fixed clip, got one that adapts; no audit covers its bit")
     if task.mechanism.correlation is not None:
         raise NothingToAudit("mechanism.correlation: expected noise of the devices; no audit covers the server's")
     if task.simulation.trusted_aggregator:
@@ -89,7 +93,7 @@ def audit_task(task: TaskSpec, plan: AuditPlan, rng: Randomness) -> Iterator[Aud
     """
     auditable(task)
     small = _at_full_noise(task)
-    yield battery_part(task, run_battery(small, rng, trials=plan.battery))
+    yield battery_part(task, run_battery(small, rng, trials=plan.battery, others=_own_rounds(task)))
     yield audit_part(audit_rounds(small, plan.trials, rng))
     yield audit_part(audit_one_round(_with_canaries(task, plan.canaries), rng))
 
@@ -149,14 +153,34 @@ def _at_full_noise(task: TaskSpec) -> Audited:
     return next((audited for audited in rounds if audited.surplus <= _SURPLUS), rounds[-1])
 
 
+def _own_rounds(task: TaskSpec) -> list[Audited]:
+    """Return rounds of the task's own dimension, modulus and participation, and one of many coordinates.
+
+    The last lets the far tails of the noise be seen whatever the task's own dimension.
+    """
+    return [*(Audited(task, size) for size in usual_sizes(task)), _audited(task, (_MANY,), _at_full_noise(task).cohort)]
+
+
 def _with_canaries(task: TaskSpec, count: int) -> Audited:
-    """Return a round of a cohort in which so many devices are counted on."""
-    return _audited(task, (count,), math.floor(count / _audited(task, _LAYERS, 1).counted))
+    """Return a round of the largest cohort in which at most so many devices are counted on."""
+    most = math.floor(count / (1 - task.aggregation.corrupt_fraction - _dropouts(task))) + 1
+    rounds = (_audited(task, (count,), cohort) for cohort in range(most, 0, -1))
+    return next(audited for audited in rounds if audited.devices <= count)
+
+
+def _dropouts(task: TaskSpec) -> float:
+    """Return the fraction of an expected cohort that may drop out."""
+    return min(task.aggregation.max_dropouts / task.shard_cohort, _MOST_DROPOUTS)
 
 
 def _audited(task: TaskSpec, layers: Sequence[int], cohort: int) -> Audited:
     parameters = tuple(ParameterSpec(name=f"layer{at}", shape=(size,)) for at, size in enumerate(layers))
-    policy = {"modulus_bits": _MODULUS_BITS, "shards": 1, "min_survivors": max(2, cohort // 4)}
+    policy = {
+        "modulus_bits": _MODULUS_BITS,
+        "shards": 1,
+        "min_survivors": max(2, cohort // 4),
+        "max_dropouts": math.floor(_dropouts(task) * cohort),
+    }
     changes = {
         "model": task.model.model_copy(update={"parameters": parameters}),
         "aggregation": task.aggregation.model_copy(update=policy),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from privacy.audit import audit_one_round, audit_rounds
-from privacy.audit.rounds import contribution, orthogonal_updates
+from privacy.audit.canaries import direction, orthogonal_updates
 from privacy.task.task import Statistic
 from tests.support.audits import SEED, audited, weaker
 
@@ -46,7 +46,7 @@ def test_statistics_are_part_of_the_canary() -> None:
 
 def test_canaries_are_orthogonal_and_as_long_as_the_clip() -> None:
     round_ = audited(8)
-    directions = np.array([contribution(round_, update) for update in orthogonal_updates(round_, 8)])
+    directions = np.array([direction(round_, update) for update in orthogonal_updates(round_, 8)])
     assert directions @ directions.T == pytest.approx(np.eye(8))
     norms = [float(np.linalg.norm(update.delta)) for update in orthogonal_updates(round_, 8)]
     assert norms == pytest.approx([round_.task.mechanism.clip] * 8)

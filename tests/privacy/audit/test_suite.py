@@ -11,7 +11,7 @@ from privacy.audit import AuditPlan, NothingToAudit, TaskAudits, audit_release, 
 from privacy.audit.pipeline import Shipped
 from privacy.cli.app import app
 from privacy.report.model import EpsilonReport
-from privacy.task.task import AdaptiveClip, Budget, DeviceMechanism, SimulationOnly, TaskSpec
+from privacy.task.task import Budget, DeviceMechanism, SimulationOnly, TaskSpec
 from simulations.config.config import load_config
 from simulations.runs.run import RunError, start
 from tests.support.audits import SEED, audited, weaker
@@ -52,10 +52,6 @@ def test_figures_are_rounded_against_the_claim() -> None:
     ("change", "message"),
     [
         ({"mechanism": DeviceMechanism(clip=0.5, noise_multiplier=0)}, "noise_multiplier: expected more than 0"),
-        (
-            {"mechanism": DeviceMechanism(clip=0.5, noise_multiplier=1, adaptive=AdaptiveClip())},
-            "adaptive: expected a fixed clip",
-        ),
         ({"simulation": SimulationOnly(trusted_aggregator=True)}, "trusted_aggregator: expected noise of the devices"),
     ],
 )
