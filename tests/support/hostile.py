@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from privacy.secagg import Refused, Stage
+from privacy.secagg.membership.params import parameters
 from privacy.secagg.messages import Advert
 from privacy.task.task import AggregationPolicy
 from tests.support.federation import Federation
@@ -15,12 +16,21 @@ from tests.support.tasks import make_task
 Adverts = tuple[Advert, ...]
 
 
+def policy_for(devices: int, corrupt: int, max_dropouts: int) -> AggregationPolicy:
+    """A policy under which a cohort of so many withstands exactly so many corrupt devices."""
+    for fraction in (min(corrupt / devices, 0.49), *(0.4 * 0.9**step for step in range(200))):
+        policy = AggregationPolicy(
+            corrupt_fraction=fraction, max_dropouts=max_dropouts, min_survivors=devices // 2, modulus_bits=32
+        )
+        if parameters(devices, policy).corrupt == corrupt:
+            return policy
+    raise AssertionError(f"no fraction under which {devices} devices withstand {corrupt}")
+
+
 def wary(devices: int = 10, corrupt: int = 2, **changes: object) -> Federation:
     """A federation of which so many may be corrupt, and as many drop out."""
-    policy = AggregationPolicy(
-        corrupt_fraction=corrupt / devices, max_dropouts=corrupt, min_survivors=2, modulus_bits=32
-    )
-    return Federation(devices, task=make_task(aggregation=policy), **changes)  # type: ignore[arg-type]
+    task = make_task(aggregation=policy_for(devices, corrupt, corrupt))
+    return Federation(devices, task=task, **changes)  # type: ignore[arg-type]
 
 
 def refuses(federation: Federation, stage: Stage, request: bytes, reason: str, device: int = 0) -> None:

@@ -16,28 +16,26 @@ from privacy.secagg import Stage
 from privacy.secagg.membership.params import parameters
 from privacy.secagg.server.blame import Blame, Party
 from privacy.secagg.server.record import RoundRecord
-from privacy.task.task import AggregationPolicy, BoundedParticipation, TaskSpec
+from privacy.task.task import BoundedParticipation, TaskSpec
 from tests.support.bench import Bench
 from tests.support.cheats import Cheating, corrupt, everybody, first
 from tests.support.coordinator_rounds import START
 from tests.support.devices import Fleet, noiseless_task
+from tests.support.hostile import policy_for
 
 SIZE, CHEAT = 20, 3
-CORRUPT, THRESHOLD = 4, 13
+CORRUPT = 4
 
 
-def task(rounds: int) -> TaskSpec:
-    """Of 20 devices at most 4 are corrupt, and at most 4 drop out."""
-    policy = AggregationPolicy(corrupt_fraction=0.2, max_dropouts=4, min_survivors=2, modulus_bits=32)
+def task(rounds: int, corrupt_devices: int = CORRUPT) -> TaskSpec:
+    """Of 20 devices so many may be corrupt, and 4 drop out."""
+    policy = policy_for(SIZE, corrupt_devices, max_dropouts=4)
     participation = BoundedParticipation(cohort=SIZE, max_participations=100)
-    made = noiseless_task(aggregation=policy, participation=participation, rounds=rounds)
-    params = parameters(SIZE, policy)
-    assert (params.corrupt, params.threshold, params.survivors_required) == (CORRUPT, THRESHOLD, 16)
-    return made
+    return noiseless_task(aggregation=policy, participation=participation, rounds=rounds)
 
 
-def bench_with(path: Path, cheats: dict[int, Cheating], rounds: int) -> Bench:
-    fleet = Fleet(SIZE, task(rounds))
+def bench_with(path: Path, cheats: dict[int, Cheating], rounds: int, corrupt_devices: int = CORRUPT) -> Bench:
+    fleet = Fleet(SIZE, task(rounds, corrupt_devices))
     for device, cheating in cheats.items():
         corrupt(fleet.devices[device], cheating)
     return Bench(path, fleet)
@@ -142,21 +140,22 @@ def test_the_identity_is_left_out_also_where_it_comes_back_as_another_node(tmp_p
 
 
 def test_a_dealer_that_serves_as_many_badly_as_may_be_corrupt_and_so_ends_a_round(tmp_path: Path) -> None:
-    """Three honest devices are lost, so that those four are missed: nothing shows who lies, and the one is left out."""
-    bench = bench_with(tmp_path, {CHEAT: Cheating(garbage=first(CORRUPT))}, rounds=4)
+    """Nine of twenty may be corrupt: nine complaints show nothing, but without those nine its secret is lost."""
+    bench = bench_with(tmp_path, {CHEAT: Cheating(garbage=first(9))}, rounds=4, corrupt_devices=9)
     roster = sorted(range(SIZE), key=lambda device: bench.fleet.keys(device).identity.public)
-    lost = [device for device in roster[CORRUPT + 2 :] if device != CHEAT][:3]
+    lost = next(device for device in reversed(roster) if device != CHEAT)
 
     def lose(stage: str, node: int) -> None:
-        if stage == Stage.INPUT and node in lost:
+        if (stage, node) == (Stage.INPUT, lost):
             raise ConnectionError("gone")
 
     bench.coordinator(fault=lose).run(START)
     assert (bench.count(Released), bench.count(Charged)) == (3, 3)
     [record] = ended(bench)
     assert record.culprits == ()
-    assert len(record.complaints) == CORRUPT
-    assert record.aborted == f"input: expected {THRESHOLD} usable shares of each secret, got 12 of one"
+    assert len(record.complaints) == 9
+    threshold = parameters(SIZE, bench.fleet.task.aggregation).threshold
+    assert record.aborted == f"input: expected {threshold} usable shares of each secret, got 9 of one"
     assert invited(bench) == [set(range(SIZE))] + [set(range(SIZE)) - {CHEAT}] * 3
 
 
