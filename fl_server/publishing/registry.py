@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.base.canonical import canonical_json, sha256
+from privacy.base.canonical import canonical_json
 from privacy.base.files import sync_directory, write_atomically
 from privacy.base.signing import SignatureError, Signer, key_id
 from privacy.release.files import (
@@ -27,6 +27,7 @@ from privacy.release.files import (
     TASK_FILE,
     open_statement,
     pack_tensors,
+    release_name,
     sign_statement,
     unpack_tensors,
 )
@@ -102,7 +103,7 @@ class Registry:
         self._root.mkdir(parents=True, exist_ok=True)
         files = _files(contents)
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-        name = sha256(canonical_json(digests)).hex()[:32]
+        name = release_name(digests)
         channel = STABLE if contents.task.simulation.fleet is None else EXTRAPOLATED
         predicate = {
             "task": contents.task.id,

@@ -6,7 +6,7 @@ from .bounds import (
 )
 from .pipeline import Audited as Audited, Pipeline as Pipeline, Shipped as Shipped
 from .plan import AuditPlan as AuditPlan
-from .record import AuditResult as AuditResult, Battery as Battery, Check as Check
+from .record import AuditResult as AuditResult, Battery as Battery, Check as Check, Figures as Figures
 from .rounds import audit_one_round as audit_one_round, audit_rounds as audit_rounds
 from .suite import (
     NothingToAudit as NothingToAudit,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from privacy.base.canonical import Frozen
@@ -47,23 +50,61 @@ class AuditResult(Frozen):
     @property
     def statement(self) -> str:
         """The result in plain words."""
-        verdict = "The claim stands." if self.passed else "THE CLAIM IS REFUTED."
-        return (
-            f"{_WORDS[self.kind].format(trials=self.trials)}: at delta {self.delta:g}, epsilon is at least "
-            f"{self.epsilon_bound:.3f} with {self.confidence:.0%} confidence; claimed is at most "
-            f"{self.epsilon_claimed:.3f}. {verdict}"
-        )
+        bound, claimed = rounded(self.epsilon_bound, math.floor), rounded(self.epsilon_claimed, math.ceil)
+        figures = Figures(self.trials, repr(self.confidence), repr(self.delta), bound, claimed, self.passed)
+        return in_words(self.kind, figures)
 
     @property
     def basis(self) -> str:
         """The source that the bound rests on."""
-        one_run = self.kind == "mechanism-one-run"
-        return _GAUSSIAN[one_run] if self.method == "gaussian" else _ANY[one_run]
+        gaussian, general = sources(self.kind)
+        return gaussian if self.method == "gaussian" else general
 
     @property
     def basis_any(self) -> str:
         """The source that the bound for any mechanism rests on."""
-        return _ANY[self.kind == "mechanism-one-run"]
+        return sources(self.kind)[1]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What an audit's statement tells, numbers as a report has them.
+
+    Attributes:
+        trials: runs with the canary, and as many without; of one run, the canaries.
+        confidence: the probability with which the bound holds.
+        delta: the delta of both epsilons.
+        bound: the certified lower bound of epsilon.
+        claimed: the claimed upper bound of epsilon.
+        passed: whether the claim is at least the bound.
+    """
+
+    trials: int
+    confidence: str
+    delta: str
+    bound: str
+    claimed: str
+    passed: bool
+
+
+def in_words(kind: Kind, figures: Figures) -> str:
+    """Tell an audit in plain words, from the figures that a report states of it and no others."""
+    verdict = "The claim stands." if figures.passed else "THE CLAIM IS REFUTED."
+    return (
+        f"{_WORDS[kind].format(trials=figures.trials)}: at delta {figures.delta}, epsilon is at least {figures.bound} "
+        f"with {float(figures.confidence):.0%} confidence; claimed is at most {figures.claimed}. {verdict}"
+    )
+
+
+def rounded(value: float, towards: Callable[[float], int]) -> str:
+    """Return a number to four decimals, rounded by `towards`."""
+    return repr(towards(value * 1e4) / 1e4) if math.isfinite(value) else "inf"
+
+
+def sources(kind: Kind) -> tuple[str, str]:
+    """Return the sources of the bound for Gaussian noise and of that for any mechanism."""
+    one_run = kind == "mechanism-one-run"
+    return _GAUSSIAN[one_run], _ANY[one_run]
 
 
 class Check(Frozen):

@@ -9,7 +9,7 @@ that follows from both. The battery looks at the task's own rounds as well.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from privacy.accounting.accountant import message_level_epsilon
 from privacy.accounting.composition import epsilon_bracket
@@ -17,7 +17,7 @@ from privacy.audit.battery import run_battery
 from privacy.audit.participation import usual_sizes
 from privacy.audit.pipeline import Audited
 from privacy.audit.plan import AuditPlan
-from privacy.audit.record import AuditResult, Battery
+from privacy.audit.record import AuditResult, Battery, rounded
 from privacy.audit.rounds import audit_one_round, audit_rounds
 from privacy.base.canonical import Frozen
 from privacy.base.randomness import Randomness
@@ -106,11 +106,11 @@ def audit_part(result: AuditResult) -> AuditPart:
         trials=result.trials,
         confidence=repr(result.confidence),
         basis=result.basis,
-        epsilon_bound=_rounded(result.epsilon_bound, math.floor),
+        epsilon_bound=rounded(result.epsilon_bound, math.floor),
         basis_any=result.basis_any,
-        epsilon_bound_any=_rounded(result.epsilon_bound_any, math.floor),
-        epsilon_estimate=None if result.epsilon_estimate is None else _rounded(result.epsilon_estimate, round),
-        epsilon_claimed=_rounded(result.epsilon_claimed, math.ceil),
+        epsilon_bound_any=rounded(result.epsilon_bound_any, math.floor),
+        epsilon_estimate=None if result.epsilon_estimate is None else rounded(result.epsilon_estimate, round),
+        epsilon_claimed=rounded(result.epsilon_claimed, math.ceil),
         delta=repr(result.delta),
         passed=result.passed,
     )
@@ -124,9 +124,9 @@ def claimed_epsilon(task: TaskSpec, name: str) -> str:
         name: the audit's, as in `AuditPart.name`.
     """
     if name == "message-many-runs":
-        return _rounded(message_level_epsilon(task.training, 1, task.budget.delta), math.ceil)
+        return rounded(message_level_epsilon(task.training, 1, task.budget.delta), math.ceil)
     noise = task.mechanism.noise_multiplier
-    return _rounded(epsilon_bracket(1 / noise if noise else math.inf, task.budget.delta)[1], math.ceil)
+    return rounded(epsilon_bracket(1 / noise if noise else math.inf, task.budget.delta)[1], math.ceil)
 
 
 def battery_part(task: TaskSpec, battery: Battery) -> AuditPart:
@@ -187,8 +187,3 @@ def _audited(task: TaskSpec, layers: Sequence[int], cohort: int) -> Audited:
         "participation": BoundedParticipation(cohort=cohort, max_participations=1),
     }
     return Audited(task.model_copy(update=changes), cohort)
-
-
-def _rounded(value: float, towards: Callable[[float], int]) -> str:
-    """Return a number to four decimals, rounded by `towards`."""
-    return repr(towards(value * 1e4) / 1e4) if math.isfinite(value) else "inf"

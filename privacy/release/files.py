@@ -52,6 +52,11 @@ def model_digest(weights: NDArray[np.float32]) -> str:
     return sha256(weights.astype("<f4").tobytes()).hex()
 
 
+def release_name(digests: Mapping[str, str]) -> str:
+    """Return the name of a release: the hash, 32 hex digits, of its files' hex SHA-256 by name."""
+    return sha256(canonical_json(dict(digests))).hex()[:32]
+
+
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 _PREDICATE_TYPE = "urn:havenfl:release:1"

@@ -1,4 +1,5 @@
 from .checks import Check as Check
+from .directory import find_run as find_run
 from .evidence import (
     EvidenceError as EvidenceError,
     Files as Files,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,10 +18,66 @@ from privacy.ledger.witness import Checkpoint
 from privacy.release.files import CARD_FILE, MODEL_FILE, REPORT_FILE, STATEMENT_FILE, TASK_FILE
 from privacy.report.model import AuditPart, EpsilonReport
 from privacy.task.task import TaskSpec
+from privacy.verification.errors import EvidenceError
+from privacy.verification.ledger_file import read_ledger_file
+
+__all__ = [
+    "EvidenceError",
+    "Files",
+    "Paths",
+    "Registry",
+    "RunFiles",
+    "read_audits",
+    "read_checkpoint",
+    "read_evidence",
+    "read_ledger",
+    "read_public_key",
+    "read_report",
+    "read_task",
+]
+
+KEY_FILE = "operator.pub"
+"""The operator's public key, beside releases and in a run's directory: whoever can write there can replace it."""
+CHANNELS = ("stable", "extrapolated")
+"""Symbolic links beside the releases, each to one of them."""
 
 
-class EvidenceError(ValueError):
-    """A file or a key that cannot be read at all; what is in it has not been judged."""
+@dataclass(frozen=True)
+class Registry:
+    """The directory that a release lies in.
+
+    Attributes:
+        chosen: the name of the release's own directory.
+        key: the text of the operator's key beside the releases; None where there is none.
+        releases: every release's files by name, by the name of its directory.
+        others: names of what is neither a release nor a channel.
+    """
+
+    chosen: str
+    key: str | None
+    releases: Mapping[str, Mapping[str, bytes]]
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run's directory holds beside the evidence, most of it for people to read.
+
+    Attributes:
+        page: the report's page, `report.html`.
+        summary: `summary.json`.
+        metrics: `metrics.jsonl`.
+        own_keys: options whose key was taken from the directory itself, since none was given.
+        keys: the texts of public keys in the directory, by the option that each is for.
+        unread: names of files and folders that no check reads.
+    """
+
+    page: bytes | None = None
+    summary: bytes | None = None
+    metrics: bytes | None = None
+    own_keys: tuple[str, ...] = ()
+    keys: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -33,27 +88,39 @@ class Files:
         operator: the operator's Ed25519 public key.
         entries: the ledger's entries, in order.
         heads: the signed head that is stored with each of them.
+        strays: what else is in the ledger's file, in words.
+        pending: whether a write-ahead log was read with the ledger's file.
         task: the task whose charges, report, release and rounds are checked.
+        task_bytes: the file that it was read from.
         authority: the enrolment authority's Ed25519 public key.
         lines: lines of the round log, without their line breaks.
+        unfinished: how many bytes follow the log's last line break.
         report: the epsilon report.
         report_bytes: the file that it was read from.
-        release: every file of a release directory, by name.
+        release: every file of a release directory, by name; a folder's name ends with a slash.
+        registry: the directory that the release lies in, if that holds nothing but releases.
         checkpoint: the last head that a witness cosigned.
         witness: the witness's Ed25519 public key.
+        run: what a run's directory holds besides; None where none was given.
     """
 
     operator: bytes
     entries: list[bytes]
     heads: list[bytes]
+    strays: tuple[str, ...] = ()
+    pending: bool = False
     task: TaskSpec | None = None
+    task_bytes: bytes = b""
     authority: bytes | None = None
     lines: list[bytes] | None = None
+    unfinished: int = 0
     report: EpsilonReport | None = None
     report_bytes: bytes = b""
     release: dict[str, bytes] | None = None
+    registry: Registry | None = None
     checkpoint: Checkpoint | None = None
     witness: bytes | None = None
+    run: RunFiles | None = None
 
     @property
     def head(self) -> SignedHead | None:
@@ -71,8 +138,8 @@ class Paths:
     All but ledger and operator's key may be missing.
     """
 
-    ledger: Path
-    operator: str
+    ledger: Path | None = None
+    operator: str | None = None
     task: Path | None = None
     log: Path | None = None
     authority: str | None = None
@@ -82,12 +149,19 @@ class Paths:
     witness: str | None = None
 
 
-def read_evidence(paths: Paths) -> Files:
+def read_evidence(paths: Paths, run: RunFiles | None = None) -> Files:
     """Read every file; a release brings its own task and report, unless others are given.
+
+    Args:
+        paths: where the files are.
+        run: what a run's directory holds besides, where they were found in one.
 
     Raises:
         EvidenceError: when a file cannot be read or another is missing beside it; the message names the option.
     """
+    if paths.ledger is None or paths.operator is None:
+        missing = "--ledger" if paths.ledger is None else "--operator"
+        raise EvidenceError(f"{missing}: expected one, or a run's directory that holds it, got none")
     release = None if paths.release is None else _read_release(paths.release)
     task_bytes = _optional("--task", paths.task, release, TASK_FILE)
     report_bytes = _optional("--report", paths.report, release, REPORT_FILE)
@@ -95,19 +169,26 @@ def read_evidence(paths: Paths) -> Files:
         raise EvidenceError("--log: needs --authority, and --task or --release, as well")
     if (paths.checkpoint is None) != (paths.witness is None):
         raise EvidenceError("--checkpoint: needs --witness as well, and the other way round")
-    entries, heads = read_ledger(paths.ledger)
+    ledger = read_ledger_file(paths.ledger)
+    log = None if paths.log is None else _read("--log", paths.log).split(b"\n")
     return Files(
         operator=read_public_key("--operator", paths.operator),
-        entries=entries,
-        heads=heads,
+        entries=ledger.entries,
+        heads=ledger.heads,
+        strays=ledger.strays,
+        pending=ledger.pending,
         task=None if task_bytes is None else _parse("--task", TaskSpec, task_bytes),
+        task_bytes=task_bytes or b"",
         authority=None if paths.authority is None else read_public_key("--authority", paths.authority),
-        lines=None if paths.log is None else _lines(paths.log),
+        lines=None if log is None else log[:-1],
+        unfinished=0 if log is None else len(log[-1]),
         report=None if report_bytes is None else _parse("--report", EpsilonReport, report_bytes),
         report_bytes=report_bytes or b"",
         release=release,
+        registry=None if paths.release is None else _read_registry(paths.release.resolve()),
         checkpoint=None if paths.checkpoint is None else read_checkpoint(paths.checkpoint),
         witness=None if paths.witness is None else read_public_key("--witness", paths.witness),
+        run=run,
     )
 
 
@@ -161,26 +242,8 @@ def read_ledger(path: Path) -> tuple[list[bytes], list[bytes]]:
     Raises:
         EvidenceError: when there is no ledger.
     """
-    if not path.is_file():
-        raise EvidenceError(f"--ledger: no file {path}")
-    try:
-        with closing(sqlite3.connect(_read_only(path.resolve()), uri=True)) as connection:
-            rows = connection.execute("SELECT entry, head FROM ledger_entries ORDER BY seq").fetchall()
-    except sqlite3.Error as error:
-        raise EvidenceError(f"--ledger: expected a ledger in SQLite at {path}: {error}") from error
-    if not all(isinstance(entry, bytes) and isinstance(head, bytes) for entry, head in rows):
-        raise EvidenceError(f"--ledger: expected rows of bytes in {path}")
-    return [entry for entry, _ in rows], [head for _, head in rows]
-
-
-def _read_only(path: Path) -> str:
-    """Return the URI that opens a ledger without ever writing it, so that a reviewer cannot change the evidence.
-
-    Without a write-ahead log beside it, SQLite would make one, and fail where it may not: unless the file is said to be
-    immutable (https://www.sqlite.org/wal.html#read_only_databases).
-    """
-    has_log = path.with_name(f"{path.name}-wal").exists()
-    return f"{path.as_uri()}?mode=ro{'' if has_log else '&immutable=1'}"
+    ledger = read_ledger_file(path)
+    return ledger.entries, ledger.heads
 
 
 def read_public_key(option: str, given: str) -> bytes:
@@ -226,12 +289,29 @@ def _read_release(path: Path) -> dict[str, bytes]:
     if missing:
         hint = f"; try {path / 'stable'}" if (path / "stable").is_dir() else ""
         raise EvidenceError(f"--release: expected a release directory, but {path} has no {missing[0]}{hint}")
-    return {file.name: file.read_bytes() for file in sorted(path.iterdir()) if file.is_file()}
+    return _files_in(path)
 
 
-def _lines(path: Path) -> list[bytes]:
-    """Return a log's lines without their line breaks, and without what follows the last break, which is unfinished."""
-    return _read("--log", path).split(b"\n")[:-1]
+def _files_in(path: Path) -> dict[str, bytes]:
+    """Return the bytes of each file by name; of a folder, whose name ends with a slash, none."""
+    found = sorted(path.iterdir())
+    return {f"{one.name}/" if one.is_dir() else one.name: b"" if one.is_dir() else one.read_bytes() for one in found}
+
+
+def _read_registry(release: Path) -> Registry | None:
+    """Read the directory that a release lies in; None where it is none of releases alone, having no channel or key."""
+    root = release.parent
+    key = root / KEY_FILE
+    if not key.exists() and not any((root / channel).is_symlink() for channel in CHANNELS):
+        return None
+    releases, others = {}, []
+    for one in sorted(root.iterdir()):
+        if one.is_dir() and not one.is_symlink() and (one / STATEMENT_FILE).is_file():
+            releases[one.name] = _files_in(one)
+        elif one.name != KEY_FILE and not (one.name in CHANNELS and one.is_symlink() and one.resolve().parent == root):
+            others.append(one.name)
+    text = key.read_text(encoding="utf-8", errors="replace") if key.is_file() else None
+    return Registry(release.name, text, releases, tuple(others))
 
 
 def _read(option: str, path: Path) -> bytes:

@@ -1,37 +1,28 @@
-"""Checks of a run that stands for a larger fleet: everything must say so, and the fleet's epsilon is recomputed."""
+"""Checks of a run that stands for a larger fleet: its report must say so, and the fleet's epsilon is recomputed."""
 
 from __future__ import annotations
-
-import json
-from collections.abc import Mapping
 
 from privacy.accounting.accountant import AccountantsDisagree, confirmed_spend
 from privacy.accounting.extrapolation import fleet_events
 from privacy.ledger.entries import LedgerState
-from privacy.release.files import CARD_FILE
 from privacy.report.model import EpsilonReport
 from privacy.task.task import TaskSpec
 from privacy.verification.checks import Check
 
 _EPSILON = "extrapolated: the fleet's epsilon, HYPOTHETICAL, is as reported"
-_CARD = "extrapolated: the model card says so"
 
 
-def check_fleet(
-    task: TaskSpec | None, ledger_state: LedgerState, report: EpsilonReport | None, release: Mapping[str, bytes] | None
-) -> list[Check]:
-    """Check that report and model card say that a run stands for a fleet, and recompute the fleet's epsilon.
+def check_fleet(task: TaskSpec | None, ledger_state: LedgerState, report: EpsilonReport | None) -> list[Check]:
+    """Check that a report says that its run stands for a fleet, and recompute the fleet's epsilon.
 
     Args:
         task: the task; one that stands for itself gives no checks, and its report is checked where it is built anew.
         ledger_state: the verified ledger.
         report: the epsilon report, if there is one.
-        release: the release's files by name, if there is one.
     """
-    if task is None or task.simulation.fleet is None:
+    if task is None or task.simulation.fleet is None or report is None:
         return []
-    checks = [] if report is None else [_epsilon(task, ledger_state, report)]
-    return checks if release is None else [*checks, _card(release)]
+    return [_epsilon(task, ledger_state, report)]
 
 
 def _epsilon(task: TaskSpec, ledger_state: LedgerState, report: EpsilonReport) -> Check:
@@ -53,12 +44,3 @@ def _epsilon(task: TaskSpec, ledger_state: LedgerState, report: EpsilonReport) -
     sizes = f"cohorts of {float(stated.cohort):,.0f} of {stated.population:,} devices that were never asked"
     own = f"this run's own devices: {report.claim.epsilon}"
     return Check(_EPSILON, True, f"{spent.epsilon} at {spent.delta:g} in {sizes}; {own}")
-
-
-def _card(release: Mapping[str, bytes]) -> Check:
-    try:
-        card = json.loads(release[CARD_FILE])
-    except ValueError as error:
-        return Check(_CARD, False, f"{CARD_FILE}: expected JSON: {error}")
-    marked = isinstance(card, dict) and card.get("extrapolated") is True
-    return Check(_CARD, marked, "noise rescaled to a larger fleet" if marked else "expected `extrapolated`, got none")

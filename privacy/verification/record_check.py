@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeVar
 
@@ -35,6 +36,7 @@ from privacy.secagg.server.shard import total_transcript
 from privacy.task.states import joint_transcript
 from privacy.task.task import TaskSpec
 from privacy.verification.checks import Check
+from privacy.verification.spent import out_of_place
 
 _T = TypeVar("_T")
 
@@ -52,6 +54,7 @@ class Evidence:
         authority_public: the enrolment authority's Ed25519 public key.
         charges: the ledger's charges by leaf hash, verified before.
         released: digests of released models by the leaf hash of their charge.
+        spent: epsilon after each of the task's rounds that was recomputed, by the round's number.
     """
 
     task: TaskSpec
@@ -59,6 +62,30 @@ class Evidence:
     authority_public: bytes
     charges: Mapping[str, Charge]
     released: Mapping[str, str]
+    spent: Mapping[int, float] = field(default_factory=dict)
+
+
+_WORDS = tuple(f"rounds.jsonl#*.record.{name}" for name in ("invited", "lost", "culprits", "ended"))
+_SIGNED = "round log: signed by the operator"
+
+
+def open_records(lines: Sequence[bytes], operator: bytes) -> list[RoundRecord]:
+    """Verify and parse every line of a log.
+
+    Args:
+        lines: the log's lines, without their line breaks.
+        operator: the operator's Ed25519 public key.
+
+    Raises:
+        RecordError: when the operator did not sign a line, which is named.
+    """
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(open_record(line, operator))
+        except RecordError as error:
+            raise RecordError(f"line {number}: {error}") from error
+    return records
 
 
 def check_log(lines: Sequence[bytes], evidence: Evidence) -> list[Check]:
@@ -68,21 +95,20 @@ def check_log(lines: Sequence[bytes], evidence: Evidence) -> list[Check]:
         lines: the log's lines, without their line breaks.
         evidence: what the log is held against.
     """
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(open_record(line, evidence.operator_public))
-        except RecordError as error:
-            return [Check("round log: signed by the operator", False, f"line {number}: {error}")]
+    try:
+        records = open_records(lines, evidence.operator_public)
+    except RecordError as error:
+        return [Check(_SIGNED, False, str(error))]
     own = [record for record in records if record.task == evidence.task.id]
     shards = [(record, shard) for record in own for shard in record.shards]
     return [
-        Check("round log: signed by the operator", True, f"{len(records)} rounds"),
+        Check(_SIGNED, True, f"{len(records)} rounds"),
         _chain(lines, records),
-        _each("round log: of this task", records, lambda record: _of_task(record, evidence.task)),
+        _of_this_task(records, evidence.task),
         _each("round log: every charged sum is the one that was agreed on", own, _transcript),
         _each("round log: every charged sum is in the ledger", own, lambda record: _charged(record, evidence.charges)),
         _unrecorded(own, evidence),
+        _each("round log: rounds ended as the ledger says", own, lambda record: _settled(record, evidence.released)),
         _each(
             "secure aggregation: thresholds follow from the policy", shards, lambda shard: _thresholds(*shard, evidence)
         ),
@@ -94,6 +120,8 @@ def check_log(lines: Sequence[bytes], evidence: Evidence) -> list[Check]:
         ),
         _noise_of_all(shards, evidence),
         _each("models: each round trained the one released before it", _successions(own, evidence), str),
+        *_epsilons(own, evidence),
+        Check("round log: who was invited, refused and lost, and why", None, "the operator's word", _WORDS),
     ]
 
 
@@ -113,6 +141,13 @@ def _chain(lines: Sequence[bytes], records: Sequence[RoundRecord]) -> Check:
     elif disordered:
         problem = f"round {disordered[0]}: expected rounds in ascending order"
     return Check("round log: complete and in order", not problem, problem or "each line names the one before it")
+
+
+def _of_this_task(records: Sequence[RoundRecord], task: TaskSpec) -> Check:
+    name = "round log: of this task"
+    if not records:
+        return Check(name, False, "expected a record of the task, got none")
+    return _each(name, records, lambda record: _of_task(record, task))
 
 
 def _of_task(record: RoundRecord, task: TaskSpec) -> str:
@@ -160,6 +195,15 @@ def _unrecorded(records: Sequence[RoundRecord], evidence: Evidence) -> Check:
     if missing:
         return Check(name, None, f"round {missing[0][0]}: charged, released nothing, and left no record")
     return Check(name, True, f"{len(known - {None})} charges")
+
+
+def _settled(record: RoundRecord, released: Mapping[str, str]) -> str:
+    """Find a round that the log calls aborted and the ledger released; a crash may leave the other way round."""
+    if record.aborted and record.entry in released:
+        return f"round {record.round}: the log says that it released nothing, the ledger that it did"
+    if not record.aborted and record.entry is None:
+        return f"round {record.round}: expected a charge or why nothing was released, got neither"
+    return ""
 
 
 def _thresholds(record: RoundRecord, shard: ShardRecord, evidence: Evidence) -> str:
@@ -310,3 +354,15 @@ def _successions(records: Sequence[RoundRecord], evidence: Evidence) -> list[str
             problems.append("")
         current = evidence.released.get(record.entry or "", record.model)
     return problems
+
+
+def _epsilons(records: Sequence[RoundRecord], evidence: Evidence) -> list[Check]:
+    name = "round log: its epsilon is what the ledger costs"
+    stated = {one.round: math.inf if one.epsilon is None else one.epsilon for one in records}
+    if wrong := out_of_place(evidence.spent, stated):
+        expected = evidence.spent.get(wrong, "less or more")
+        return [Check(name, False, f"round {wrong}: expected {expected}, got {stated[wrong]}")]
+    places = tuple(f"rounds.jsonl#{at}.record.epsilon" for at, one in enumerate(stated) if one not in evidence.spent)
+    between = f"{len(places)} are only known to lie between their neighbours'"
+    rest = [Check("round log: epsilon of each round", None, between, places)] if places else []
+    return [Check(name, True, f"after {len(stated) - len(places)} rounds"), *rest]

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from safetensors import SafetensorError
 
+from privacy.base.canonical import canonical_json
+from privacy.base.errors import what_is_wrong
 from privacy.base.signing import SignatureError
 from privacy.ledger.entries import LedgerState
+from privacy.ledger.ledger import LedgerInvalid, SignedHead
 from privacy.ledger.merkle import leaf_hash, root_of
-from privacy.release.files import MODEL_FILE, STATEMENT_FILE, model_digest, open_statement, unpack_tensors
+from privacy.release.files import (
+    CARD_FILE,
+    MODEL_FILE,
+    STATEMENT_FILE,
+    model_digest,
+    open_statement,
+    release_name,
+    unpack_tensors,
+)
+from privacy.report.figures import card_marking
+from privacy.report.model import EpsilonReport
 from privacy.task.task import TaskSpec
 from privacy.verification.checks import Check
+from privacy.verification.comparison import compared
+from privacy.verification.evidence import KEY_FILE, Registry
 
 _SIGNED = "release: signed by the operator, every file whole"
 
@@ -39,8 +56,41 @@ def check_release(
     if wrong:
         return [Check(_SIGNED, False, f"{wrong}: expected what the statement's digest says, got other bytes")]
     signed = Check(_SIGNED, True, f"{len(digests)} files")
-    checks = [signed, _task(predicate, task), _ledger(predicate, entries), _paid(files[MODEL_FILE], task, ledger_state)]
-    return checks if task.simulation.fleet is None else [*checks, _marked(predicate)]
+    checks = [signed, _task(predicate, task), _ledger(predicate, entries, operator)]
+    checks.append(_paid(files[MODEL_FILE], task, ledger_state))
+    if predicate.get("parent") is not None:
+        checks.append(Check("release: its parent", None, "nothing shows which release came before"))
+    return [*checks, _marked(predicate, task)]
+
+
+def check_registry(registry: Registry, operator: bytes) -> list[Check]:
+    """Check that nothing but releases lies beside a release, each of them signed and whole, under its own name.
+
+    Args:
+        registry: the directory that the release lies in.
+        operator: the operator's Ed25519 public key.
+    """
+    name = "release: nothing unsigned lies beside it"
+    if registry.key is not None and registry.key.strip() != operator.hex():
+        return [Check(name, False, f"release/{KEY_FILE}: expected the operator's key, got another")]
+    if registry.others:
+        return [Check(name, False, f"expected releases and channels alone, got {', '.join(registry.others)}")]
+    for directory, files in registry.releases.items():
+        if problem := _unsigned(directory, files, operator):
+            return [Check(name, False, f"{directory}: {problem}")]
+    older = len(registry.releases) - 1
+    return [Check(name, True, f"{older} other releases, of whose models only the signature was checked")]
+
+
+def _unsigned(directory: str, files: Mapping[str, bytes], operator: bytes) -> str:
+    try:
+        digests, _ = open_statement(files[STATEMENT_FILE], operator)
+    except SignatureError as error:
+        return str(error)
+    if wrong := _damaged(files, digests):
+        return f"{wrong} is not what was signed"
+    expected = release_name(digests)
+    return "" if directory == expected else f"expected the directory's name to be {expected}"
 
 
 def _damaged(files: Mapping[str, bytes], digests: Mapping[str, str]) -> str | None:
@@ -55,20 +105,49 @@ def _task(predicate: dict[str, Any], task: TaskSpec) -> Check:
     return Check("release: of this task", stated == task.id, detail)
 
 
-def _marked(predicate: dict[str, Any]) -> Check:
-    marked = predicate.get("extrapolated") is True
-    detail = "as `extrapolated`, which nobody serves" if marked else "expected `extrapolated`, got none"
-    return Check("release: signed as extrapolated to a fleet", marked, detail)
+def _marked(predicate: dict[str, Any], task: TaskSpec) -> Check:
+    """Check that the statement says whether its model is of a fleet that was never asked, and nothing unknown."""
+    name, fleet = "release: signed as what it is", task.simulation.fleet is not None
+    if unknown := predicate.keys() - {"task", "parent", "ledger", "extrapolated"}:
+        return Check(name, False, f"expected no more than is known here, got {', '.join(sorted(unknown))}")
+    if predicate.get("extrapolated") is not fleet:
+        return Check(name, False, f"expected extrapolated {fleet}, got {predicate.get('extrapolated')}")
+    return Check(name, True, "as `extrapolated`, which nobody serves" if fleet else "not extrapolated")
 
 
-def _ledger(predicate: dict[str, Any], entries: Sequence[bytes]) -> Check:
-    name, head = "release: of this ledger", predicate.get("ledger")
-    size, stated = (head.get("size"), str(head.get("root"))) if isinstance(head, dict) else (None, "")
-    if not isinstance(size, int) or not 1 <= size <= len(entries):
-        return Check(name, False, f"expected a head of at most {len(entries)} entries, got {size}")
-    root = root_of([leaf_hash(entry) for entry in entries[:size]]).hex()
-    detail = f"{size} entries" if root == stated else f"expected root {root[:16]}, got {stated[:16]}"
-    return Check(name, root == stated, detail)
+def check_card(data: bytes, task: TaskSpec, report: EpsilonReport | None, last_round: int | None) -> list[Check]:
+    """Check a model card; its threshold, and how that was chosen, are the server's word.
+
+    Args:
+        data: the card's file.
+        task: the task that the model was trained for, tied to the ledger.
+        report: the run's report; None where there is none.
+        last_round: the last round of the log; None where there is none.
+    """
+    try:
+        card = json.loads(data)
+    except ValueError as error:
+        return [Check(f"{CARD_FILE}: its figures follow", False, f"expected JSON: {error}")]
+    if not isinstance(card, dict) or canonical_json(card) != data:
+        return [Check(f"{CARD_FILE}: its figures follow", False, "expected an object in RFC 8785 canonical JSON")]
+    expected = {} if report is None else card_marking(task, report)
+    if last_round is not None and "rounds" in card:
+        expected["rounds"] = last_round
+    return compared(CARD_FILE, card, expected)
+
+
+def _ledger(predicate: dict[str, Any], entries: Sequence[bytes], operator: bytes) -> Check:
+    name = "release: of this ledger"
+    try:
+        head = SignedHead.model_validate(predicate.get("ledger"))
+        head.check_signature(operator)
+    except (ValidationError, LedgerInvalid) as error:
+        return Check(name, False, what_is_wrong(error) if isinstance(error, ValidationError) else str(error))
+    if head.size > len(entries):
+        return Check(name, False, f"expected a head of at most {len(entries)} entries, got {head.size}")
+    root = root_of([leaf_hash(entry) for entry in entries[: head.size]]).hex()
+    detail = f"{head.size} entries" if root == head.root else f"expected root {root[:16]}, got {head.root[:16]}"
+    return Check(name, root == head.root, detail)
 
 
 def _paid(model: bytes, task: TaskSpec, ledger_state: LedgerState) -> Check:

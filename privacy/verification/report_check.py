@@ -5,48 +5,84 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from privacy.accounting.accountant import AccountantsDisagree, Spend
 from privacy.accounting.events import Event
-from privacy.audit import claimed_epsilon
 from privacy.ledger.entries import LedgerState
-from privacy.ledger.ledger import SignedHead
+from privacy.ledger.ledger import LedgerInvalid, SignedHead
 from privacy.ledger.merkle import leaf_hash, root_of
 from privacy.report.build import ReportError, RunFacts, build_report
-from privacy.report.model import AuditPart, DeviceSpend, EpsilonReport, ExtrapolationPart
-from privacy.task.task import TaskSpec
+from privacy.report.model import DeviceSpend, EpsilonReport, ExtrapolationPart
+from privacy.task.task import BoundedParticipation, LocalSgd, TaskSpec
+from privacy.verification.audit_check import check_audits
 from privacy.verification.checks import Check
+from privacy.verification.log_facts import LoggedRound, least_noise, realised_counts
 
 _PARTS = tuple(part for part in EpsilonReport.model_fields if part not in ("spend", "extrapolation"))
 _SPEND = ("message", "window")
+_RECOMPUTED = "report: all that follows from task, ledger and log, recomputed"
+_BY_VERSION = ("accountant", "second_accountant", "second_epsilon", "discrepancy")
 _CLOSE = 0.02
+"""How far the second accountant's bound may be from one that another version of it states."""
+MOST_MESSAGE_STEPS = 1_000_000
+"""Steps of local training that are composed for a reviewer, which takes seconds; a task can ask for 10^10."""
 
 
-def check_report(
-    report: EpsilonReport,
-    task: TaskSpec | None,
-    entries: Sequence[bytes],
-    ledger_state: LedgerState,
-    spent: Spend | None,
-) -> list[Check]:
-    """Check a report; without its task, only the figures that the ledger alone gives.
+@dataclass(frozen=True)
+class Ground:
+    """What a report is held against.
 
-    Args:
-        report: the report.
+    Attributes:
         task: the task that it is to be of.
+        tied: whether a signature ties that task to the ledger: nothing of another is computed.
         entries: the ledger's entries, in order.
         ledger_state: the same ledger, verified.
         spent: what the ledger costs; None when the accountants disagree.
+        rounds: what a round log of the task says, its signatures verified; None where there is none.
     """
+
+    task: TaskSpec | None
+    tied: bool
+    entries: Sequence[bytes]
+    ledger_state: LedgerState
+    spent: Spend | None
+    rounds: Sequence[LoggedRound] | None
+
+
+def check_report(report: EpsilonReport, ground: Ground) -> list[Check]:
+    """Check a report; without its task it fails, since its words and most of its figures are then bound to nothing.
+
+    Args:
+        report: the report.
+        ground: what it is held against.
+    """
+    entries, ledger_state = ground.entries, ground.ledger_state
     about = _is_about(report, entries, ledger_state)
     checks = [about, _budget(report, ledger_state)]
     if about.passed is False:
         return checks
     if report.provenance.ledger_head.size == ledger_state.size:
-        checks += [_epsilon(report, spent), _events(report, ledger_state)]
-    if task is None:
-        return [*checks, Check("report: every part recomputed", None, "no --task was given")]
-    return checks + _recomputed(report, task, entries)
+        checks += [_epsilon(report, ground.spent), _events(report, ledger_state)]
+    if ground.task is None:
+        wanted = "expected its task as well, --task or --release: words and other figures follow from that, got none"
+        return [*checks, Check(_RECOMPUTED, False, wanted)]
+    if not ground.tied:
+        untied = "nothing ties the task to this ledger, so nothing is computed from it"
+        return [*checks, Check(_RECOMPUTED, None, untied, ("report.json",))]
+    if (steps := _message_steps(ground.task)) > MOST_MESSAGE_STEPS:
+        costly = f"its message-level figures compose {steps:,} steps, more than {MOST_MESSAGE_STEPS:,}"
+        return [*checks, Check(_RECOMPUTED, None, costly, ("report.json",))]
+    return checks + _recomputed(report, ground.task, ground)
+
+
+def _message_steps(task: TaskSpec) -> int:
+    """Return how many steps of local training the message-level figure composes."""
+    if isinstance(task.training, LocalSgd) or not task.training.message_noise:
+        return 0
+    plan = task.participation
+    most = plan.max_participations if isinstance(plan, BoundedParticipation) else task.rounds
+    return task.training.steps * min(most, task.rounds)
 
 
 def _is_about(report: EpsilonReport, entries: Sequence[bytes], ledger_state: LedgerState) -> Check:
@@ -60,6 +96,10 @@ def _is_about(report: EpsilonReport, entries: Sequence[bytes], ledger_state: Led
     root = root_of([leaf_hash(entry) for entry in entries[:size]]).hex()
     if root != stated.ledger_head.root:
         return Check(name, False, f"expected root {root[:16]} of {size} entries, got {stated.ledger_head.root[:16]}")
+    try:
+        stated.ledger_head.check_signature(bytes.fromhex(key))
+    except LedgerInvalid as error:
+        return Check(name, False, str(error))
     later = len(entries) - size
     return Check(name, True, f"{size} entries, root {root[:16]}" + (f"; the ledger has {later} more" if later else ""))
 
@@ -99,70 +139,87 @@ def _events(report: EpsilonReport, ledger_state: LedgerState) -> Check:
     return Check("report: composes every charge of the ledger", same, f"{charges} charges" if same else wrong)
 
 
-def _recomputed(report: EpsilonReport, task: TaskSpec, entries: Sequence[bytes]) -> list[Check]:
-    """Compare the report with one that is built anew from the task and the ledger as it was."""
-    name, head = "report: every part recomputed", report.provenance.ledger_head
+def _recomputed(report: EpsilonReport, task: TaskSpec, ground: Ground) -> list[Check]:
+    """Compare the report with one that is built anew from the task, the ledger as it was, and the round log."""
+    head = report.provenance.ledger_head
     try:
         again = build_report(
-            task, entries[: head.size], head, bytes.fromhex(report.provenance.ledger_key), _facts(report)
+            task,
+            ground.entries[: head.size],
+            head,
+            bytes.fromhex(report.provenance.ledger_key),
+            _facts(report, ground.rounds),
         )
     except (ReportError, AccountantsDisagree, ValueError, RuntimeError) as error:
-        return [Check(name, False, str(error))]
+        return [Check(_RECOMPUTED, False, str(error))]
+    pairs = [("spend.device", again.spend.device, report.spend.device)]
+    if again.extrapolation is not None and report.extrapolation is not None:
+        pairs.append(("extrapolation.spend", again.extrapolation.spend, report.extrapolation.spend))
     wrong = [part for part in _PARTS if getattr(again, part) != getattr(report, part)]
-    wrong += [] if _same_spend(again.spend.device, report.spend.device) else ["spend.device"]
+    wrong += [place for place, ours, theirs in pairs if not _same_spend(ours, theirs)]
     wrong += [f"spend.{part}" for part in _SPEND if getattr(again.spend, part) != getattr(report.spend, part)]
     wrong += [] if _same_extrapolation(again.extrapolation, report.extrapolation) else ["extrapolation"]
-    whole = Check(name, not wrong, f"these differ: {', '.join(wrong)}" if wrong else "from the task and the ledger")
-    return [whole, *_audits(report, task), Check("report: sizes of cohorts, realised noise, versions", None, _WORD)]
+    detail = f"these differ: {', '.join(wrong)}" if wrong else "but for what the lines below name"
+    seconds = [] if wrong else [check for pair in pairs if (check := _second(*pair))]
+    return [
+        Check(_RECOMPUTED, not wrong, detail),
+        *seconds,
+        *_taken_over(task, ground),
+        *check_audits(report, task),
+    ]
 
 
-_WORD = "only the server knows these; the round log has the counts it signed"
-
-
-def _facts(report: EpsilonReport) -> RunFacts:
-    """Take over what cannot be recomputed, so that everything else can be compared."""
+def _facts(report: EpsilonReport, rounds: Sequence[LoggedRound] | None) -> RunFacts:
+    """Return what the log proves of the run, and take over the rest, so that everything else can be compared."""
     realised = report.mechanism.noise_multiplier_realised
+    least = None if realised is None else float(realised)
     return RunFacts(
-        rounds=report.participation.realised or (),
-        least_noise_multiplier=None if realised is None else float(realised),
+        rounds=(report.participation.realised or ()) if rounds is None else realised_counts(rounds),
+        least_noise_multiplier=least if rounds is None else least_noise(rounds),
         versions=report.provenance.versions,
         audits=report.audit,
     )
 
 
+def _taken_over(task: TaskSpec, ground: Ground) -> list[Check]:
+    """Name what was not compared with anything, since only the server knows it."""
+    versions = Check(
+        "report: versions of what ran", None, "the server's word alone", ("report.json#provenance.versions",)
+    )
+    if ground.rounds is not None:
+        return [versions]
+    places = ["report.json#mechanism.noise_multiplier_realised"]
+    places += ["report.json#participation.realised"] if isinstance(task.participation, BoundedParticipation) else []
+    return [
+        versions,
+        Check("report: realised noise and cohorts", None, "the round log would prove them", tuple(places)),
+    ]
+
+
 def _same_spend(again: DeviceSpend, stated: DeviceSpend) -> bool:
-    """Compare two spends exactly, but for what depends on the second accountant's version."""
-    varying = {"accountant", "second_accountant", "second_epsilon", "discrepancy"}
-    exact = again.model_dump(exclude=varying) == stated.model_dump(exclude=varying)
-    return exact and math.isclose(float(again.second_epsilon), float(stated.second_epsilon), rel_tol=_CLOSE)
+    """Compare two spends exactly, but for what depends on the accountants' versions."""
+    exact = again.model_dump(exclude={*_BY_VERSION}) == stated.model_dump(exclude={*_BY_VERSION})
+    names, others = ([_unversioned(one.accountant), _unversioned(one.second_accountant)] for one in (again, stated))
+    same = names == others and math.isclose(float(again.second_epsilon), float(stated.second_epsilon), rel_tol=_CLOSE)
+    return exact and same
+
+
+def _unversioned(accountant: str) -> str:
+    """Return an accountant's name without the version, which is the last word."""
+    return accountant.rpartition(" ")[0]
+
+
+def _second(place: str, again: DeviceSpend, stated: DeviceSpend) -> Check | None:
+    """Say where the accountants' figures are close and not the same, as those of other versions would be."""
+    wrong = [name for name in _BY_VERSION if getattr(again, name) != getattr(stated, name)]
+    if not wrong:
+        return None
+    ours = f"{again.second_epsilon} by {again.second_accountant}, {again.discrepancy} off {again.accountant}"
+    places = tuple(f"report.json#{place}.{name}" for name in wrong)
+    return Check(f"report: the accountants' versions, {place}", None, f"recomputed here: {ours}", places)
 
 
 def _same_extrapolation(again: ExtrapolationPart | None, stated: ExtrapolationPart | None) -> bool:
     if again is None or stated is None:
         return again is stated
-    exact = again.model_dump(exclude={"spend"}) == stated.model_dump(exclude={"spend"})
-    return exact and _same_spend(again.spend, stated.spend)
-
-
-def _audits(report: EpsilonReport, task: TaskSpec) -> list[Check]:
-    """Check the audits: what an attack found is the server's word, what it was held against is not."""
-    if not report.audit:
-        return [Check("report: audit", None, "no attack was run for it")]
-    refuted = [audit.name for audit in report.audit if not audit.passed or _refutes(audit)]
-    detail = f"refuted by: {', '.join(refuted)}" if refuted else f"{len(report.audit)} attacks, by the server's word"
-    return [_held_against(report, task), Check("report: no attack refutes it", not refuted, detail)]
-
-
-def _held_against(report: EpsilonReport, task: TaskSpec) -> Check:
-    name, delta = "report: attacks were held against the task's own claim", repr(task.budget.delta)
-    for audit in report.audit:
-        expected = claimed_epsilon(task, audit.name)
-        if (audit.epsilon_claimed, audit.delta) != (expected, delta):
-            stated = f"{audit.epsilon_claimed} at delta {audit.delta}"
-            return Check(name, False, f"{audit.name}: expected {expected} at delta {delta}, got {stated}")
-    return Check(name, True, "for one round, of a device that is surely in it")
-
-
-def _refutes(audit: AuditPart) -> bool:
-    bounds = [bound for bound in (audit.epsilon_bound, audit.epsilon_bound_any) if bound is not None]
-    return any(float(bound) > float(audit.epsilon_claimed) for bound in bounds)
+    return again.model_dump(exclude={"spend"}) == stated.model_dump(exclude={"spend"})

@@ -50,6 +50,7 @@ class GoldenRun:
             entries=self.lines("entries.jsonl"),
             heads=self.lines("heads.jsonl"),
             task=self.task,
+            task_bytes=(self.release / "task.json").read_bytes(),
             authority=self.authority,
             lines=self.lines("rounds.jsonl") or None,
             report=EpsilonReport.model_validate_json(report),
