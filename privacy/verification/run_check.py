@@ -116,6 +116,8 @@ def _metrics(data: bytes, proven: Proven) -> list[Check]:
     numbers = [*range(1, len(lines) + 1)]
     if [line.get("round") for line in lines] != numbers:
         return [Check(name, False, "expected every round, in order, got others")]
+    if len({tuple(line) for line in lines}) > 1:
+        return [Check(name, False, "expected the same keys in every line, got others")]
     if proven.rounds is not None and [one.round for one in proven.rounds] != numbers:
         return [Check(name, False, "expected the rounds of the log, got others")]
     if proven.task is None:

@@ -35,8 +35,9 @@ from tests.support.runs import small_config
 OPERATOR = Authorities(SeedTree.root(11)).operator
 FLEET = {"fleet.population": 1_000_000, "fleet.cohort": 1_000, "privacy.delta": 1e-7}
 EPSILON = "extrapolated: the fleet's epsilon, HYPOTHETICAL, is as reported"
-CARD = "extrapolated: the model card says so"
-MARKED, REPORT = "release: signed as extrapolated to a fleet", "report: every part recomputed"
+CARD = "card.json: its figures follow"
+MARKED = "release: signed as what it is"
+REPORT = "report: all that follows from task, ledger and log, recomputed"
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def test_every_output_says_whom_it_trusts(tmp_path: Path) -> None:
     assert checked["noise: real"]["passed"] is None
     assert "HYPOTHETICAL: a simulation" in checked["noise: real"]["detail"]
     assert "a trusted aggregator saw every update" in checked["noise: real"]["detail"]
-    assert checked["report: every part recomputed"]["passed"]
+    assert checked["report: all that follows from task, ledger and log, recomputed"]["passed"]
 
 
 def test_a_run_of_the_protocol_is_hypothetical_and_trusts_no_aggregator(tmp_path: Path) -> None:
