@@ -91,8 +91,9 @@ def in_words(kind: Kind, figures: Figures) -> str:
     """Tell an audit in plain words, from the figures that a report states of it and no others."""
     verdict = "The claim stands." if figures.passed else "THE CLAIM IS REFUTED."
     return (
-        f"{_WORDS[kind].format(trials=figures.trials)}: at delta {figures.delta}, epsilon is at least {figures.bound} "
-        f"with {float(figures.confidence):.0%} confidence; claimed is at most {figures.claimed}. {verdict}"
+        f"{_WORDS[kind].format(trials=figures.trials)}: at delta {float(figures.delta):g}, epsilon is at least "
+        f"{float(figures.bound):.3f} with {float(figures.confidence):.0%} confidence; claimed is at most "
+        f"{float(figures.claimed):.3f}. {verdict}"
     )
 
 

@@ -58,7 +58,7 @@ def _mistold(audit: AuditPart) -> str:
         return "" if stated == (None,) * len(stated) else f"{audit.name}: expected no bound of epsilon, got one"
     if audit.name not in get_args(Kind):
         return f"expected an attack that is known, got {audit.name!r}"
-    kind, bound, delta = cast("Kind", audit.name), audit.epsilon_bound or "", audit.delta
+    kind, bound, delta = cast("Kind", audit.name), audit.epsilon_bound or "inf", audit.delta
     figures = Figures(audit.trials, audit.confidence, delta, bound, audit.epsilon_claimed, audit.passed)
     if (expected := in_words(kind, figures)) != audit.statement:
         return f"{audit.name}: expected {expected!r}, got {audit.statement!r}"

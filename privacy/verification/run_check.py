@@ -99,11 +99,12 @@ def _summarised(proven: Proven, metrics: bytes | None) -> dict[str, Any]:
         expected["release"] = proven.release
     if proven.rounds is not None:
         expected["rounds"] = max((one.round for one in proven.rounds), default=0)
-        expected["rounds_without_release"] = sum(one.aborted is not None for one in proven.rounds)
     elif metrics is not None:
-        lines = _lines(metrics)
-        expected["rounds"] = len(lines)
-        expected["rounds_without_release"] = sum(line.get("aborted") is not None for line in lines)
+        expected["rounds"] = len(_lines(metrics))
+    if proven.task is not None:
+        accounts = proven.ledger_state.accounts.values()
+        own = (account for account in accounts if account.charge.task == proven.task.id)
+        expected["rounds_released"] = sum(account.model_digest is not None for account in own)
     if proven.task is not None and "rounds" in expected:
         expected["ended"] = "complete" if expected["rounds"] == proven.task.rounds else "budget exhausted"
     return expected
@@ -111,15 +112,8 @@ def _summarised(proven: Proven, metrics: bytes | None) -> dict[str, Any]:
 
 def _metrics(data: bytes, proven: Proven) -> list[Check]:
     name, lines = f"{_METRICS}: its figures follow", _lines(data)
-    if "".join(json.dumps(line) + "\n" for line in lines).encode() != data:
-        return [Check(name, False, "expected lines of JSON as a run writes them, got other text")]
-    numbers = [*range(1, len(lines) + 1)]
-    if [line.get("round") for line in lines] != numbers:
-        return [Check(name, False, "expected every round, in order, got others")]
-    if len({tuple(line) for line in lines}) > 1:
-        return [Check(name, False, "expected the same keys in every line, got others")]
-    if proven.rounds is not None and [one.round for one in proven.rounds] != numbers:
-        return [Check(name, False, "expected the rounds of the log, got others")]
+    if problem := _malformed(data, lines, proven):
+        return [Check(name, False, problem)]
     if proven.task is None:
         return [Check(name, None, "no task is tied to the ledger", (_METRICS,))]
     expected = [_expected_line(line, proven.task, proven) for line in lines]
@@ -127,6 +121,20 @@ def _metrics(data: bytes, proven: Proven) -> list[Check]:
         if problem := difference(line, figures):
             return [Check(name, False, f"round {line['round']}: {problem}")]
     return [*_epsilons(lines, proven, name), *_unknown(lines, expected)]
+
+
+def _malformed(data: bytes, lines: Sequence[Mapping[str, Any]], proven: Proven) -> str:
+    """Return what is wrong with the form of the metrics, or with their rounds; nothing when all is well."""
+    numbers = [*range(1, len(lines) + 1)]
+    if "".join(json.dumps(line) + "\n" for line in lines).encode() != data:
+        return "expected lines of JSON as a run writes them, got other text"
+    if [line.get("round") for line in lines] != numbers:
+        return "expected every round, in order, got others"
+    if len({tuple(line) for line in lines}) > 1:
+        return "expected the same keys in every line, got others"
+    if proven.rounds is not None and [one.round for one in proven.rounds] != numbers:
+        return "expected the rounds of the log, got others"
+    return ""
 
 
 def _expected_line(line: Mapping[str, Any], task: TaskSpec, proven: Proven) -> dict[str, Any]:
