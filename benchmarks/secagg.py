@@ -136,7 +136,7 @@ class Cohort:
     seconds: defaultdict[Stage, dict[int, float]] = field(default_factory=lambda: defaultdict(dict))
 
     def __post_init__(self) -> None:
-        policy = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0)
+        policy = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0, min_draw_bits=0)
         trust = Trust(OPERATOR.public, AUTHORITY.public, policy)
         for _ in range(self.setting.devices):
             keys = DeviceKeys.from_seed(os.urandom(32))

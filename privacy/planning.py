@@ -79,7 +79,7 @@ class Goal:
         max_participations: rounds that one device takes part in at most, under `bounded`.
         corrupt_fraction: fraction of a cohort that may work with the server, at least 0 and below 0.5.
         dropout_fraction: fraction of the expected cohort that may vanish in a round, at least 0 and below 0.5.
-        min_survivors: fewest devices in a shard's sum; None: a quarter of it.
+        min_survivors: fewest devices in a shard's sum; None: as `default_min_survivors` says.
         shards: sums that a cohort is split into; None: as many as `default_shards` says.
         bits: bits of the modulus, 8 to 32; None: the fewest that do.
     """
@@ -124,6 +124,14 @@ class Plan:
     """The signatures under one survivor set that a device wants to see."""
     survivors_required: int
     """The devices of a shard that must be in its sum."""
+    corrupt: int
+    """The corrupt devices of a shard that the thresholds are made for."""
+    draw_bits: int
+    """An honestly drawn shard has more corrupt devices with probability at most 2^-draw_bits."""
+    withstands: int
+    """The colluders in one shard that read no single vector even if the server picked them."""
+    tail_noise_multiplier: float
+    """The noise left, over the sensitivity, where `corrupt` devices of a shard add none."""
     security_bits: int | None
     """Holders drawn at random betray some device with probability at most 2^-security_bits a round; None without a
     draw."""
@@ -174,6 +182,10 @@ def plan(goal: Goal) -> Plan:
         threshold=params.threshold,
         quorum=params.quorum,
         survivors_required=params.survivors_required,
+        corrupt=params.corrupt,
+        draw_bits=params.draw_bits,
+        withstands=params.withstands,
+        tail_noise_multiplier=_tail_noise(mechanism, params),
         security_bits=None if params.complete else task.aggregation.security_bits,
         failure_bits=None if params.complete else task.aggregation.failure_bits,
         masks=_masks(params),
@@ -225,11 +237,12 @@ def shard_corrupt_fraction(fleet_fraction: float, cohort: int, shards: int, secu
 def _task(goal: Goal) -> TaskSpec:
     participation = _participation(goal)
     shards = default_shards(goal.cohort) if goal.shards is None else goal.shards
-    min_survivors = default_min_survivors(goal.cohort, shards) if goal.min_survivors is None else goal.min_survivors
+    max_dropouts = default_max_dropouts(goal.cohort, shards, goal.dropout_fraction)
+    default = default_min_survivors(goal.cohort, shards, max_dropouts, goal.corrupt_fraction)
     aggregation = AggregationPolicy(
         corrupt_fraction=goal.corrupt_fraction,
-        max_dropouts=default_max_dropouts(goal.cohort, shards, goal.dropout_fraction),
-        min_survivors=min_survivors,
+        max_dropouts=max_dropouts,
+        min_survivors=default if goal.min_survivors is None else goal.min_survivors,
         modulus_bits=_MOST_BITS if goal.bits is None else goal.bits,
         shards=shards,
     )
@@ -272,6 +285,12 @@ def _headroom(mechanism: Mechanism, cohort: int) -> float:
     pulled = cohort * mechanism.norm_bound / math.sqrt(spread(mechanism.task.length))
     half = 2.0 ** (mechanism.task.aggregation.modulus_bits - 1)
     return half / math.hypot(pulled, math.sqrt(mechanism.variance * cohort))
+
+
+def _tail_noise(mechanism: Mechanism, params: Parameters) -> float:
+    """Return `Plan.tail_noise_multiplier`: noise is sized for the corrupt devices to be expected."""
+    honest = params.survivors_required - params.corrupt
+    return math.sqrt(mechanism.variance * honest) / mechanism.norm_bound
 
 
 def _shard_corrupt_fraction(task: TaskSpec, cohort: int) -> float | None:

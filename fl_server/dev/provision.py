@@ -114,6 +114,7 @@ def development_policy(task: TaskSpec) -> DevicePolicy:
         min_noise_multiplier=task.mechanism.noise_multiplier,
         min_survivors=2,
         min_corrupt_fraction=0.0,
+        min_draw_bits=0,
     )
 
 

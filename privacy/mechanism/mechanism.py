@@ -77,11 +77,6 @@ class Mechanism:
                 this or the smallest cohort cannot be sampled exactly.
         """
         honest = task.counted(cohort)
-        if min(honest, _least_counted(task)[1]) <= 0:
-            raise MechanismError(
-                f"min_survivors: of {task.aggregation.min_survivors} survivors all may be corrupt where "
-                f"{task.aggregation.max_dropouts} devices may drop out; raise min_survivors"
-            )
         bound = _norm_bound(task)
         variance = _variance(task, bound, honest)
         _check_variance(variance, bound, task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from privacy.base.canonical import Frozen
 
@@ -96,6 +96,15 @@ class AggregationPolicy(Frozen):
     """Drawing holders at random betrays some device with probability at most 2^-security_bits a round."""
     failure_bits: int = Field(default=30, ge=10, le=128)
     """Drop-outs within `max_dropouts` spoil a round with probability at most 2^-failure_bits."""
+
+    @model_validator(mode="after")
+    def _survivors_are_a_majority(self) -> AggregationPolicy:
+        if self.min_survivors <= self.max_dropouts:
+            raise ValueError(
+                f"min_survivors: expected more than max_dropouts ({self.max_dropouts}), or two halves could each pass "
+                f"for the survivors, got {self.min_survivors}"
+            )
+        return self
 
     def required(self, cohort: int) -> int:
         """Return the fewest devices in the sum of a shard of `cohort`."""

@@ -125,7 +125,8 @@ class ServerConfig(Section):
     dropout_fraction: float = Field(default=0.1, ge=0, lt=0.5)
     """What fraction of the expected cohort may vanish in a round; the number of devices that follows is the task's."""
     min_survivors: int | None = Field(default=None, ge=2, le=1 << 30)
-    """Fewer devices than this in a sum, and nothing of it is revealed. Default: a quarter of the cohort, 2 at least."""
+    """Fewer devices than this in a sum, and nothing of it is revealed. Default: a quarter of the cohort, or
+    more where so few would have no room for the corrupt devices of an honest draw."""
 
     modulus_bits: int | None = Field(default=None, ge=8, le=32)
     """Bits of each coordinate of the masked sum. Default: the fewest at which rounding costs less than 1%."""
@@ -157,7 +158,7 @@ class ServerConfig(Section):
         """The fewest survivors of a shard at which its sum is revealed."""
         if self.min_survivors is not None:
             return self.min_survivors
-        return default_min_survivors(self.cohort, self.shard_count)
+        return default_min_survivors(self.cohort, self.shard_count, self.max_dropouts, self.corrupt_fraction)
 
     @property
     def max_dropouts(self) -> int:

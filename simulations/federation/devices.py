@@ -26,7 +26,12 @@ from simulations.randomness import SeedTree
 from simulations.scenario import Scenario
 
 _POLICY = DevicePolicy(
-    min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0, accept_server_noise=True, accept_extrapolation=True
+    min_noise_multiplier=0,
+    min_survivors=2,
+    min_corrupt_fraction=0,
+    min_draw_bits=0,
+    accept_server_noise=True,
+    accept_extrapolation=True,
 )
 """The policy of simulated devices, which take part in whatever is simulated."""
 _NEVER = 2**40

@@ -171,12 +171,14 @@ def _fleet(config: RunConfig, correlation: Correlation | None) -> Fleet | None:
         return None
     participation = _fleet_participation(config, fleet.population, fleet.cohort)
     shards = fleet.shards or default_shards(fleet.cohort)
-    aggregation = _aggregation(config).model_copy(
-        update={
-            "shards": shards,
-            "min_survivors": default_min_survivors(fleet.cohort, shards),
-            "max_dropouts": default_max_dropouts(fleet.cohort, shards, config.server.dropout_fraction),
-        }
+    server = config.server
+    max_dropouts = default_max_dropouts(fleet.cohort, shards, server.dropout_fraction)
+    aggregation = AggregationPolicy(
+        corrupt_fraction=server.corrupt_fraction,
+        max_dropouts=max_dropouts,
+        min_survivors=default_min_survivors(fleet.cohort, shards, max_dropouts, server.corrupt_fraction),
+        modulus_bits=_MOST_BITS,
+        shards=shards,
     )
     try:
         return Fleet(

@@ -23,7 +23,7 @@ def test_the_demonstration() -> None:
     """1,000 devices, 64 expected: the figures of the run itself."""
     figures = plan(GOAL)
     assert (figures.noise_multiplier, figures.epsilon, figures.bits) == (0.63, 7.952, 16)
-    assert (figures.holders, figures.threshold, figures.survivors_required, figures.masks) == (64, 34, 58, 64)
+    assert (figures.holders, figures.threshold, figures.survivors_required, figures.masks) == (64, 24, 58, 64)
 
 
 @pytest.mark.parametrize("cohort", [12, 135])
@@ -57,7 +57,7 @@ def test_bytes_are_those_of_a_real_round(cohort: int) -> None:
 
 def test_masks_are_those_of_a_real_round() -> None:
     federation = Federation(
-        135, task=make_task(aggregation=AggregationPolicy(max_dropouts=13, min_survivors=2, modulus_bits=32))
+        135, task=make_task(aggregation=AggregationPolicy(max_dropouts=13, min_survivors=14, modulus_bits=32))
     )
     federation.run(until=Stage.INPUT)
     states = [client._state for client in federation.clients]
@@ -70,7 +70,7 @@ def test_noise_in_the_mean_is_of_every_device_and_no_less_than_what_is_charged()
     figures = plan(GOAL)
     assert figures.noise_sum == pytest.approx(figures.noise_device * 64**0.5)
     assert figures.noise_mean == pytest.approx(figures.noise_sum / 64)
-    assert figures.noise_sum / (0.63 * 0.5) == pytest.approx(math.sqrt(1 / (16 / 22 - 0.05)), rel=0.005)
+    assert figures.noise_sum / (0.63 * 0.5) == pytest.approx(math.sqrt(1 / (18 / 24 - 0.05)), rel=0.005)
     assert figures.error_over_clip == pytest.approx(figures.noise_mean * 16_385**0.5 / 0.5)
 
 
@@ -100,7 +100,7 @@ def test_the_fraction_of_a_shard_is_the_smallest_with_a_small_enough_tail(
         ({"epsilon": 0.001, "rounds": 1_000_000}, "epsilon: 0.001"),
         ({"bits": 8}, "modulus_bits"),
         ({"shards": 1, "cohort": 5_000, "population": 10**6}, r"aggregation\.shards"),
-        ({"corrupt_fraction": 0.45, "dropout_fraction": 0.45}, "all may be corrupt .* raise min_survivors"),
+        ({"corrupt_fraction": 0.45, "dropout_fraction": 0.45}, "no quorum can be reached when 28 devices drop out"),
         ({"corrupt_fraction": 0.7}, "corrupt_fraction"),
         ({"dimension": 0}, "shape"),
     ],

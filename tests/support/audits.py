@@ -54,7 +54,10 @@ def audited(
         statistics=tuple(statistics),
         participation=BoundedParticipation(cohort=cohort, max_participations=1),
         aggregation=AggregationPolicy(
-            corrupt_fraction=corrupt, max_dropouts=math.floor(dropout * cohort), min_survivors=2, modulus_bits=32
+            corrupt_fraction=corrupt,
+            max_dropouts=math.floor(dropout * cohort),
+            min_survivors=max(2, math.floor(dropout * cohort) + 1),
+            modulus_bits=32,
         ),
         budget=Budget(delta=1e-5),
     )

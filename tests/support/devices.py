@@ -26,7 +26,7 @@ WEIGHTS = np.zeros(8, np.float32)
 STAGES = tuple(Stage)
 NOW = 1_800_000_000
 LATER = NOW + 1_000_000
-ANY_TASK = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0)
+ANY_TASK = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0, min_draw_bits=0)
 
 Tap = Callable[[bytes], None]
 

@@ -19,7 +19,7 @@ from tests.support.tasks import make_task, usual_policy
 
 NOW = 1_800_000_000
 FOREVER = 4_000_000_000
-OPEN_POLICY = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0)
+OPEN_POLICY = DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0, min_draw_bits=0)
 _UNTOLD = make_task()
 Tamper = Callable[[Stage, int, bytes], bytes | None]
 

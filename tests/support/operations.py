@@ -180,7 +180,11 @@ class World:
     def __init__(self, directory: Path, budget: Budget, lifetime: int) -> None:
         self.seed, self.directory, self.budget = SeedTree.root(5), directory, budget
         self.policy = DevicePolicy(
-            min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0, max_lifetime_participations=lifetime
+            min_noise_multiplier=0,
+            min_survivors=2,
+            min_corrupt_fraction=0,
+            min_draw_bits=0,
+            max_lifetime_participations=lifetime,
         )
         self.operator = Signer.from_seed(self.seed.child("operator").key())
         self.authority = Signer.from_seed(self.seed.child("authority").key())

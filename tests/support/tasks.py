@@ -52,7 +52,12 @@ def stated(weights: NDArray[np.float32]) -> InitialModel:
 
 def usual_policy(cohort: int) -> AggregationPolicy:
     """One device of 20 may be corrupt, and three of ten may drop out."""
-    return AggregationPolicy(corrupt_fraction=0.05, max_dropouts=cohort * 3 // 10, min_survivors=2, modulus_bits=32)
+    return AggregationPolicy(
+        corrupt_fraction=0.05,
+        max_dropouts=cohort * 3 // 10,
+        min_survivors=max(2, cohort * 3 // 10 + 1),
+        modulus_bits=32,
+    )
 
 
 def make_extrapolated_task(*, trusted: bool = False, **changes: object) -> TaskSpec:

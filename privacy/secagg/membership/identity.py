@@ -15,6 +15,7 @@ from pydantic import Field
 from privacy.base.canonical import Frozen
 from privacy.base.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, SignatureError, Signer, verify
 from privacy.secagg.errors import WireError
+from privacy.secagg.membership.params import DRAW_BITS, draw_bits
 from privacy.secagg.primitives.keys import KEY_BYTES, DeviceKeys, require_usable
 from privacy.secagg.wire import Reader, Writer
 from privacy.task.task import TaskSpec
@@ -259,6 +260,9 @@ class DevicePolicy(Frozen):
     """The fraction of a cohort that must be assumed to work with the server; thresholds and noise follow from it."""
     min_security_bits: int = Field(default=40, ge=30)
     """The least `security_bits`: drawn holders betray a device with probability at most 2^-security_bits a round."""
+    min_draw_bits: int = Field(default=DRAW_BITS, ge=0, le=DRAW_BITS)
+    """An honestly drawn cohort holds more corrupt devices than the round withstands with probability at most
+    2^-min_draw_bits. Small cohorts reach fewer bits; 0 accepts any."""
     max_participations: int | None = Field(default=None, ge=1)
     """The most rounds of one task to take part in, whatever the task says; None leaves it to the task."""
     max_lifetime_participations: int | None = Field(default=None, ge=1)
@@ -284,6 +288,7 @@ class DevicePolicy(Frozen):
             ("min_survivors", aggregation.min_survivors, self.min_survivors),
             ("corrupt_fraction", aggregation.corrupt_fraction, self.min_corrupt_fraction),
             ("security_bits", aggregation.security_bits, self.min_security_bits),
+            ("draw_bits", draw_bits(aggregation), self.min_draw_bits),
         ]
         for name, offered, least in limits:
             if offered < least:

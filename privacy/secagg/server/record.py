@@ -102,6 +102,7 @@ class ShardRecord(Frozen):
     """The digest of header and keys, on which all masks depend."""
     cohort: int = Field(ge=1)
     corrupt: int = Field(ge=0)
+    draw_bits: int = Field(ge=0)
     dropouts: int = Field(ge=0)
     degree: int = Field(ge=1)
     threshold: int = Field(ge=1)
@@ -235,6 +236,7 @@ def _shard_record(number: int, shard: Shard) -> ShardRecord:
         roster=cohort.transcript.hex(),
         cohort=params.cohort,
         corrupt=params.corrupt,
+        draw_bits=params.draw_bits,
         dropouts=params.dropouts,
         degree=params.degree,
         threshold=params.threshold,

@@ -147,7 +147,7 @@ def test_long_tasks_have_few_kinds_of_charges_and_never_pay_too_little() -> None
 
 
 def test_devices_agree_to_it_or_not() -> None:
-    wary = DevicePolicy(min_noise_multiplier=1.0, min_survivors=2, min_corrupt_fraction=0)
+    wary = DevicePolicy(min_noise_multiplier=1.0, min_survivors=2, min_corrupt_fraction=0, min_draw_bits=0)
     with pytest.raises(PolicyError, match="adds noise itself, the task leaves it to the server"):
         wary.check(correlated())
     wary.model_copy(update={"accept_server_noise": True}).check(correlated())

@@ -15,7 +15,7 @@ from privacy.ledger.entries import Charge, Receipt, issue_receipt
 from privacy.mechanism import discrete_gaussian as dgauss
 from privacy.mechanism.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
 from privacy.release.release import release
-from privacy.secagg.membership.params import parameters
+from privacy.secagg.membership.params import COMPLETE, parameters
 from privacy.secagg.primitives.masking import pack, unpack, word_type
 from privacy.task.states import Encoded, Total, Update, joint_transcript
 from privacy.task.task import (
@@ -181,10 +181,11 @@ def test_noise_of_the_devices_counted_on_is_at_least_the_tasks(
     assert chosen.noise_std >= noise * task.contribution_bound * (1 - 1e-12)
 
 
-@given(st.integers(2, 128), st.floats(0, 0.3), st.floats(0, 0.3))
+@given(st.integers(2, COMPLETE), st.floats(0, 0.3), st.floats(0, 0.3))
 def test_no_more_devices_are_counted_on_than_the_protocol_leaves(cohort: int, corrupt: float, dropout: float) -> None:
     task = task_of(cohort, corrupt_fraction=corrupt, max_dropouts=math.floor(dropout * cohort))
-    assert mechanism(task, cohort).honest <= parameters(cohort, task.aggregation).honest_survivors + 1e-6
+    surviving = parameters(cohort, task.aggregation).survivors_required
+    assert mechanism(task, cohort).honest <= surviving - corrupt * cohort + 1e-6
 
 
 @given(st.integers(8, 400), st.integers(8, 400), st.sampled_from([21, 32]))
@@ -489,7 +490,7 @@ def test_a_sum_that_fits_no_modulus_is_refused() -> None:
 @pytest.mark.parametrize("cohort", [2, 10, 200, 2_000])
 def test_every_cohort_that_may_release_is_noised_exactly(cohort: int) -> None:
     """Also one far smaller than expected; the bits that its sampler draws have the promised spread."""
-    task = task_of(2_000, dimension=4096, min_survivors=2)
+    task = task_of(2_000, dimension=4096, min_survivors=2, max_dropouts=1)
     chosen = mechanism(task, cohort)
     noised = chosen.encode(Update(np.zeros(4096, np.float32)), ROTATION, SystemRandomness()).integers
     assert noised.std() == pytest.approx(math.sqrt(chosen.variance), rel=0.1)
@@ -498,9 +499,9 @@ def test_every_cohort_that_may_release_is_noised_exactly(cohort: int) -> None:
 
 def test_noise_that_the_smallest_cohort_could_not_sample_is_refused_for_all() -> None:
     """Before anybody is invited, not only when so few come."""
-    task = task_of(1 << 14, noise=100.0, dimension=1 << 20, min_survivors=2)
+    task = task_of(1 << 14, noise=100.0, dimension=1 << 20, min_survivors=2, max_dropouts=1)
     for cohort in (2, 1 << 14):
         with pytest.raises(MechanismError, match="min_survivors: the noise of 2 devices cannot be sampled"):
             mechanism(task, cohort)
-    enough = task_of(1 << 14, noise=100.0, dimension=1 << 20, min_survivors=10)
+    enough = task_of(1 << 14, noise=100.0, dimension=1 << 20, min_survivors=10, max_dropouts=1)
     assert mechanism(enough, 10).noise_multiplier >= 100

@@ -315,7 +315,7 @@ def test_a_wrong_share_of_its_own_secret_is_not_needed() -> None:
 
 def test_garbage_from_so_many_that_the_threshold_falls() -> None:
     federation = Federation(10)
-    with pytest.raises(Aborted, match="echo: expected at least 6 devices, got 5"):
+    with pytest.raises(Aborted, match="echo: expected at least 7 devices, got 5"):
         federation.run(
             replies=lambda at, device, message: b"junk" if at is Stage.CONSISTENCY and device > 4 else message
         )

@@ -109,13 +109,14 @@ def test_a_second_invitation_within_a_round() -> None:
     ("policy", "reason"),
     [
         ({"min_noise_multiplier": 1.01}, "noise_multiplier of at least 1.01, the task has 1"),
-        ({"min_survivors": 3}, "min_survivors of at least 3, the task has 2"),
+        ({"min_survivors": 5}, "min_survivors of at least 5, the task has 4"),
         ({"min_corrupt_fraction": 0.06}, "corrupt_fraction of at least 0.06, the task has 0.05"),
+        ({"min_draw_bits": 10}, "draw_bits of at least 10, the task has 3"),
         ({"min_security_bits": 41}, "security_bits of at least 41, the task has 40"),
     ],
 )
 def test_a_task_below_the_devices_policy(policy: dict[str, float], reason: str) -> None:
-    least = {"min_noise_multiplier": 0.0, "min_survivors": 2, "min_corrupt_fraction": 0.0, **policy}
+    least = {"min_noise_multiplier": 0.0, "min_survivors": 2, "min_corrupt_fraction": 0.0, "min_draw_bits": 0, **policy}
     federation = Federation(10, policy=DevicePolicy.model_validate(least))
     refuses(federation, Stage.ADVERTISE, request_of(federation), reason)
 
@@ -214,7 +215,7 @@ def _again(advert: Advert) -> bytes:
         (lambda adverts, it: forge(adverts, others(it)[0], mask_public=_again(adverts[place(it)])), "occurs twice"),
         (_uncertified, "havenfl/enrolment"),
         (_another_population, "havenfl/enrolment"),
-        (lambda adverts, it: (adverts[place(it)],), "expected at least 2 devices"),
+        (lambda adverts, it: (adverts[place(it)],), "expected at least 4 devices"),
         (lambda adverts, _: adverts[::-1], "ascending order"),
         (lambda adverts, _: (*adverts, adverts[-1]), "ascending order"),
     ],
@@ -240,7 +241,7 @@ def test_a_cohort_that_the_modulus_cannot_hold() -> None:
 
 
 def narrow_task(bits: int) -> TaskSpec:
-    policy = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=2, modulus_bits=bits)
+    policy = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=4, modulus_bits=bits)
     return make_task(dimension=4096, aggregation=policy, mechanism=DeviceMechanism(clip=1.0, noise_multiplier=0.4))
 
 
@@ -262,7 +263,7 @@ def test_a_roster_larger_than_any_shard() -> None:
 
 
 def test_a_cohort_gathered_against_the_lots() -> None:
-    policy = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=2, modulus_bits=32, shards=2)
+    policy = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=4, modulus_bits=32, shards=2)
     task = make_task(aggregation=policy, participation=BoundedParticipation(cohort=20, max_participations=1))
     federation = Federation(20, task=task)
     federation.run(until=Stage.ADVERTISE)

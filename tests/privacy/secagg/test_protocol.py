@@ -54,7 +54,10 @@ def test_any_drop_out_pattern_gives_the_exact_sum_or_an_abort(data: st.DataObjec
     stages = st.sampled_from([None, None, None, *Stage])
     leaves = [data.draw(stages) for _ in range(devices)]
     policy = AggregationPolicy(
-        corrupt_fraction=0.05, max_dropouts=devices * 3 // 10, min_survivors=2, modulus_bits=bits
+        corrupt_fraction=0.05,
+        max_dropouts=devices * 3 // 10,
+        min_survivors=max(2, devices * 3 // 10 + 1),
+        modulus_bits=bits,
     )
     federation = Federation(devices, task=silent_task(aggregation=policy, participation=_of(devices)))
 
@@ -195,7 +198,7 @@ def test_neither_after_a_restart(federation: Federation) -> None:
 
 
 def test_shards_are_drawn_by_lot_and_summed_apart() -> None:
-    policy = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=2, modulus_bits=32, shards=3)
+    policy = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=4, modulus_bits=32, shards=3)
     federation = Federation(40, task=make_task(aggregation=policy, participation=_of(40)))
     federation.run()
     totals = federation.server.totals()

@@ -43,7 +43,7 @@ def test_round_trip_keeps_the_identity() -> None:
     [
         {"mechanism": DeviceMechanism(clip=1.0, noise_multiplier=1.01)},
         {"statistics": (COUNT,)},
-        {"aggregation": AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=2, modulus_bits=16)},
+        {"aggregation": AggregationPolicy(corrupt_fraction=0.05, max_dropouts=3, min_survivors=5, modulus_bits=16)},
         {"rounds": 11},
     ],
 )
@@ -71,7 +71,7 @@ def test_the_order_of_statistics_is_part_of_the_identity() -> None:
 
 
 _BODY = (
-    b'{"aggregation":{"corrupt_share":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":2,"modulus_bits":32,'
+    b'{"aggregation":{"corrupt_share":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":4,"modulus_bits":32,'
     b'"security_bits":40,"shards":1},"budget":{"delta":0.00001,"epsilon":%s,"window":null},"features":{"buckets":16,'
     b'"char_ngrams":[3,5],"kind":"ngrams","word_ngrams":[1,2]},"fleet":%s,"initial":{"digest":'
     b'"66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925","seed":null},"mechanism":{"adaptive":null,"clip":1,'
@@ -82,7 +82,7 @@ _BODY = (
     b'"message_noise":0,"sampling_rate":1,"steps":1},"trusted_aggregator":%s,"version":1}'
 )
 _FLEET = (
-    b'{"aggregation":{"corrupt_share":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":2,"modulus_bits":32,'
+    b'{"aggregation":{"corrupt_share":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":4,"modulus_bits":32,'
     b'"security_bits":40,"shards":2},"epsilon":8,"noise_multiplier":1,"participation":{"drawn_by":"server",'
     b'"kind":"poisson","population":1000000,"sampling_rate":0.0005},"population":1000000}'
 )
@@ -95,22 +95,22 @@ _REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.028284271247461898
         (
             make_task(),
             _BODY % (*_REAL, b"false"),
-            "055372cd3270f8e1d3a942553985e2308030bd58a80243a26bf8adc4e6ae0bb5",
+            "fadc9e4807f94fa3e90576d25a820a54019edd20b66e6f5eea0709dfe801350f",
         ),
         (
             make_task(simulation=SimulationOnly(trusted_aggregator=True)),
             _BODY % (*_REAL, b"true"),
-            "ec8aefa2eab560a89669cfeee323f372fadf81e53430802315703e91b3cae79e",
+            "7d57ed2c25785c3d8acc5d0065462879cf9465dffb2a67135977ca91e0d3ba03",
         ),
         (
             make_extrapolated_task(),
             _BODY % (*_SCALED, b"false"),
-            "8b410687a2ea9408500fcf553417875a296d9e611b7c7f652bc0f77396817e38",
+            "0425a26c26b40694551799500a243d507700e6f3601517a0f02c059119d63fb3",
         ),
         (
             make_extrapolated_task(trusted=True),
             _BODY % (*_SCALED, b"true"),
-            "bc4efe3104b90c864ef188bf202ae5be35551f50f2b8fd41dca4e92a4a6081c5",
+            "52a0e8a14c52c069cc88883c59490d51682ef725856f908d31edeeca83d39d01",
         ),
     ],
     ids=["real", "trusted aggregator", "fleet", "both"],
@@ -232,7 +232,7 @@ def test_shards_share_the_cohort() -> None:
     """The largest one is a draw from the largest cohort by lots, wherever the cohort comes from."""
 
     def sharded(participation: PoissonParticipation | BoundedParticipation, shards: int) -> TaskSpec:
-        policy = AggregationPolicy(max_dropouts=2, min_survivors=2, modulus_bits=16, shards=shards)
+        policy = AggregationPolicy(max_dropouts=1, min_survivors=2, modulus_bits=16, shards=shards)
         return make_task(participation=participation, aggregation=policy)
 
     drawn, fixed = (

@@ -110,7 +110,7 @@ def test_a_run_of_the_protocol_is_hypothetical_and_trusts_no_aggregator(tmp_path
 
 def test_nobody_real_takes_such_a_task() -> None:
     with pytest.raises(PolicyError, match="the task has an aggregator that sees it"):
-        DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0).check(
+        DevicePolicy(min_noise_multiplier=0, min_survivors=2, min_corrupt_fraction=0, min_draw_bits=0).check(
             make_task(simulation=SimulationOnly(trusted_aggregator=True))
         )
     with pytest.raises(ValueError, match="trusted_aggregator: expected a simulation"):

@@ -18,7 +18,7 @@ from tests.support.hostile import before, place, refuses, request_of
 from tests.support.tasks import make_task
 
 DEVICES = 140
-POLICY = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=DEVICES // 5, min_survivors=2, modulus_bits=32)
+POLICY = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=DEVICES // 5, min_survivors=70, modulus_bits=32)
 PARAMS = parameters(DEVICES, POLICY)
 
 
