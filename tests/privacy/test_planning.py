@@ -100,7 +100,7 @@ def test_the_fraction_of_a_shard_is_the_smallest_with_a_small_enough_tail(
         ({"epsilon": 0.001, "rounds": 1_000_000}, "epsilon: 0.001"),
         ({"bits": 8}, "modulus_bits"),
         ({"shards": 1, "cohort": 5_000, "population": 10**6}, r"aggregation\.shards"),
-        ({"corrupt_fraction": 0.45, "dropout_fraction": 0.45}, "no quorum can be reached when 28 devices drop out"),
+        ({"min_survivors": 6}, r"min_survivors: expected more than max_dropouts \(6\)"),
         ({"corrupt_fraction": 0.7}, "corrupt_fraction"),
         ({"dimension": 0}, "shape"),
     ],

@@ -151,7 +151,7 @@ def test_a_survivor_list_that_lies(members: Callable[[Federation], list[int]], r
 
 @lru_cache(maxsize=1)
 def _sparse() -> TaskSpec:
-    policy = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=28, min_survivors=70, modulus_bits=32)
+    policy = AggregationPolicy(corrupt_fraction=0.0, max_dropouts=28, min_survivors=70, modulus_bits=32)
     return make_task(aggregation=policy, participation=BoundedParticipation(cohort=140, max_participations=1))
 
 

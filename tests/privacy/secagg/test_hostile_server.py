@@ -111,7 +111,7 @@ def test_a_second_invitation_within_a_round() -> None:
         ({"min_noise_multiplier": 1.01}, "noise_multiplier of at least 1.01, the task has 1"),
         ({"min_survivors": 5}, "min_survivors of at least 5, the task has 4"),
         ({"min_corrupt_fraction": 0.06}, "corrupt_fraction of at least 0.06, the task has 0.05"),
-        ({"min_draw_bits": 10}, "draw_bits of at least 10, the task has 3"),
+        ({"min_draw_bits": 10}, "draw_bits of at least 10, the task has 1"),
         ({"min_security_bits": 41}, "security_bits of at least 41, the task has 40"),
     ],
 )

@@ -86,7 +86,7 @@ _FLEET = (
     b'"security_bits":40,"shards":2},"epsilon":8,"noise_multiplier":1,"participation":{"drawn_by":"server",'
     b'"kind":"poisson","population":1000000,"sampling_rate":0.0005},"population":1000000}'
 )
-_REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.028284271247461898")
+_REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.0282842712474619")
 
 
 @pytest.mark.parametrize(

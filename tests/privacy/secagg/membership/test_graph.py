@@ -15,10 +15,10 @@ from privacy.secagg.messages import InputRequest, Members, Survivors, encode_con
 from privacy.task.task import AggregationPolicy, BoundedParticipation
 from tests.support.federation import Federation
 from tests.support.hostile import before, place, refuses, request_of
-from tests.support.tasks import make_task
+from tests.support.tasks import make_task, usual_policy
 
 DEVICES = 140
-POLICY = AggregationPolicy(corrupt_fraction=0.05, max_dropouts=DEVICES // 5, min_survivors=70, modulus_bits=32)
+POLICY = AggregationPolicy(corrupt_fraction=0.0, max_dropouts=DEVICES // 5, min_survivors=70, modulus_bits=32)
 PARAMS = parameters(DEVICES, POLICY)
 
 
@@ -58,7 +58,7 @@ def test_tables_of_another_length(size: int) -> None:
 
 
 def test_a_complete_graph_has_none() -> None:
-    params = parameters(10, POLICY)
+    params = parameters(10, usual_policy(10))
     assert NeighbourTable.of({}, range(10), params).encode() == b""
     with pytest.raises(WireError, match="expected 0 bytes for each of 3, got 1"):
         NeighbourTable.decode(b"\x01", (0, 4, 9), params)
