@@ -229,6 +229,11 @@ class RunConfig(Section):
                 f"server.shards: expected at most half of server.cohort ({self.server.cohort}), "
                 f"got {self.server.shard_count}"
             )
+        if self.server.fewest_survivors <= self.server.max_dropouts:
+            raise ValueError(
+                f"server.min_survivors: expected more than the {self.server.max_dropouts} devices of a shard that may "
+                f"drop out, got {self.server.min_survivors}; or lower server.dropout_fraction"
+            )
         if self.server.fewest_survivors > self.server.shard_size:
             raise ValueError(
                 f"server.min_survivors: expected at most the {self.server.shard_size} devices of server.cohort in a "

@@ -30,19 +30,26 @@ def test_the_bits_can_be_chosen_and_too_few_are_refused() -> None:
         plan_task(config(server__modulus_bits=10), 1_000, DATA)
 
 
-@pytest.mark.parametrize(("cohort", "shards"), [(2, 1), (64, 1), (750, 1), (751, 2), (800, 2), (801, 3), (10_000, 25)])
-def test_large_cohorts_are_split_into_shards_of_about_400(cohort: int, shards: int) -> None:
+@pytest.mark.parametrize(
+    ("cohort", "shards", "least"),
+    [(2, 1, 2), (64, 1, 18), (750, 1, 187), (751, 2, 93), (800, 2, 100), (801, 3, 66), (10000, 25, 100)],
+)
+def test_large_cohorts_are_split_into_shards_of_about_400(cohort: int, shards: int, least: int) -> None:
     chosen = config(server__cohort=cohort)
     assert chosen.server.shard_count == shards
     task = plan_task(chosen, 100_000, DATA)
     assert task.aggregation.shards == shards
-    assert task.aggregation.min_survivors == max(2, cohort // shards // 4)
+    assert task.aggregation.min_survivors == least
     assert task.largest_shard <= 1_000
 
 
 def test_min_survivors_are_those_of_a_shard() -> None:
     with pytest.raises(ConfigError, match=r"server\.min_survivors: expected at most the 10 devices .* in a shard"):
         config(server__cohort=20, server__shards=2, server__min_survivors=11)
+    with pytest.raises(
+        ConfigError, match=r"server\.min_survivors: expected more than the 4 devices of a shard that may"
+    ):
+        config(server__cohort=20, server__dropout_fraction=0.2, server__min_survivors=4)
     assert config(server__cohort=20, server__shards=2, server__min_survivors=10).server.fewest_survivors == 10
 
 
