@@ -36,7 +36,7 @@ def noiseless_task(max_participations: int = 100, **changes: object) -> TaskSpec
     sections: dict[str, object] = {
         "mechanism": DeviceMechanism(clip=0.6, noise_multiplier=0),
         "participation": BoundedParticipation(cohort=6, max_participations=max_participations),
-        "aggregation": AggregationPolicy(corrupt_fraction=0.0, max_dropouts=2, min_survivors=2, modulus_bits=32),
+        "aggregation": AggregationPolicy(corrupt_fraction=0.0, max_dropouts=2, min_survivors=3, modulus_bits=32),
         "budget": Budget(delta=1e-5),
     }
     return make_task(WEIGHTS.size, **{**sections, **changes})

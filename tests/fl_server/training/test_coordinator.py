@@ -219,7 +219,7 @@ def sharded(tmp_path: Path) -> Bench:
     task = noiseless_task(
         rounds=2,
         participation=BoundedParticipation(cohort=40, max_participations=9),
-        aggregation=AggregationPolicy(corrupt_fraction=0.0, max_dropouts=2, min_survivors=4, modulus_bits=32, shards=2),
+        aggregation=AggregationPolicy(corrupt_fraction=0.0, max_dropouts=6, min_survivors=7, modulus_bits=32, shards=2),
     )
     bench = Bench(tmp_path, Fleet(40, task))
     sizes = [len(bench.fleet.shard(shard, number)) for shard in (0, 1) for number in (1, 2)]

@@ -33,7 +33,13 @@ fraction = 0.2
 attack = "backdoor"
 boost = 3.0
 """
-SIZE = {"data.devices": 60, "server.cohort": 30, "server.dropout_fraction": 0.4, "server.corrupt_fraction": 0.0}
+SIZE = {
+    "data.devices": 60,
+    "server.cohort": 30,
+    "server.dropout_fraction": 0.4,
+    "server.corrupt_fraction": 0.0,
+    "server.min_survivors": 13,
+}
 
 
 def trained(path: Path, aggregation: str, workers: int = 1, trouble: str = TROUBLE, **more: object) -> Path:
