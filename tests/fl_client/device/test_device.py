@@ -228,7 +228,7 @@ def test_a_limit_of_the_host_holds_where_the_task_has_none() -> None:
     ("limit", "name"),
     [
         ({"min_noise_multiplier": 0.1}, "noise_multiplier of at least 0.1, the task has 0"),
-        ({"min_survivors": 3}, "min_survivors of at least 3, the task has 2"),
+        ({"min_survivors": 4}, "min_survivors of at least 4, the task has 3"),
         ({"min_corrupt_fraction": 0.01}, "corrupt_fraction of at least 0.01, the task has 0"),
     ],
 )

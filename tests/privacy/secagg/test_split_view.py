@@ -155,7 +155,7 @@ class Liar:
             if other != victim:
                 seed = keys.pair_mask_seed(pair.agree(advert.mask_public), cohort.transcript, victim, other)
                 (minus if victim < other else plus).append(seed)
-        words = decode_masked(self.masked[VICTIM], task.aggregation.modulus_bits, task.length).copy()
+        words = decode_masked(self.masked[VICTIM], task.aggregation.modulus_bits, task.length)[0].copy()
         add_masks(words, plus, minus)
         return unpack(words, task.aggregation.modulus_bits, task.length)
 
