@@ -95,22 +95,22 @@ _REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.0282842712474619")
         (
             make_task(),
             _BODY % (*_REAL, b"false"),
-            "fadc9e4807f94fa3e90576d25a820a54019edd20b66e6f5eea0709dfe801350f",
+            "9b7b6be1a243c3d3023211e2a1993fc4c760edfc1e3791397930172e2e367ea9",
         ),
         (
             make_task(simulation=SimulationOnly(trusted_aggregator=True)),
             _BODY % (*_REAL, b"true"),
-            "7d57ed2c25785c3d8acc5d0065462879cf9465dffb2a67135977ca91e0d3ba03",
+            "822865e31c2339db2cc7d4398a2588d51e62758f7c9e7a00642dd1bf6700f2ae",
         ),
         (
             make_extrapolated_task(),
             _BODY % (*_SCALED, b"false"),
-            "0425a26c26b40694551799500a243d507700e6f3601517a0f02c059119d63fb3",
+            "b777723006241fac996318fa6f1e428b83eee8073e704eb10185d9ac3a9dc39e",
         ),
         (
             make_extrapolated_task(trusted=True),
             _BODY % (*_SCALED, b"true"),
-            "52a0e8a14c52c069cc88883c59490d51682ef725856f908d31edeeca83d39d01",
+            "8967a881f8cfb419feccf4b31b592752c42665f767b31e73f1a55b8e55020733",
         ),
     ],
     ids=["real", "trusted aggregator", "fleet", "both"],
