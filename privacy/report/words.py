@@ -68,10 +68,7 @@ WITHHELD = "The claim relies on the size of each cohort staying secret, so this 
 _COMPOSITION = (
     "All charged rounds are composed together, those without a release included; epsilons are never added up."
 )
-_INTEGER = (
-    " The integer noise is accounted for as the continuous Gaussian that it follows, at thousands of steps per "
-    "deviation."
-)
+_INTEGER = " The integer noise is accounted for as the continuous Gaussian that it follows."
 _EXTRA_POISSON = " A device is in each round with the stated probability."
 _EXTRA_CORRELATED = (
     " All rounds of the task are one Gaussian mechanism, charged for the device that takes part as often and as "
