@@ -9,6 +9,10 @@ from privacy.base.canonical import sha256
 
 PUBLIC_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
+_FIELD = (1 << 255) - 19
+_ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_LOW_ORDER = frozenset({0, 1, _FIELD - 1, _ORDER_8, _FIELD - _ORDER_8})
+"""The y-coordinates of the eight points whose order divides 8 (Chalkias et al. 2020, table 6)."""
 
 
 class SignatureError(ValueError):
@@ -59,12 +63,19 @@ def verify(public_key: bytes, domain: str, message: bytes, signature: bytes) -> 
         signature: 64 bytes.
 
     Raises:
-        SignatureError: when the signature does not verify, or the key is none.
+        SignatureError: when the signature does not verify, or the key is none or of low order.
     """
+    if is_low_order(public_key):
+        raise SignatureError(f"{domain}: a public key of low order, under which anybody can sign")
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, _bound(domain, message))
     except (InvalidSignature, ValueError) as error:
         raise SignatureError(f"{domain}: no valid signature by {key_id(public_key)}") from error
+
+
+def is_low_order(public_key: bytes) -> bool:
+    """Whether an Ed25519 public key, in any encoding, is a point of an order that divides 8: it has no secret half."""
+    return int.from_bytes(public_key, "little") % (1 << 255) % _FIELD in _LOW_ORDER
 
 
 def key_id(public_key: bytes) -> str:

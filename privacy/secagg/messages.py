@@ -17,6 +17,7 @@ from privacy.base.canonical import sha256
 from privacy.base.signing import SIGNATURE_BYTES
 from privacy.secagg.errors import WireError
 from privacy.secagg.membership.identity import CERTIFICATE_BYTES, Certificate, Revocations
+from privacy.secagg.membership.params import LARGEST
 from privacy.secagg.primitives.keys import KEY_BYTES, SEAL_OVERHEAD, TAG_BYTES
 from privacy.secagg.primitives.masking import Words, word_count, word_type
 from privacy.secagg.primitives.shamir import SHARE_BYTES
@@ -215,10 +216,12 @@ class Roster:
         """Read a roster; results are remembered, since devices of one process read the same bytes.
 
         Raises:
-            WireError: when the bytes are no roster, or its identities are not distinct and ascending.
+            WireError: when the bytes are no roster, it is longer than any cohort, or its identities are not distinct
+                and ascending.
         """
         reader = Reader(data, _Kind.ROSTER)
-        adverts = tuple(Advert.decode(reader.raw(Advert.BYTES)) for _ in range(reader.count(Advert.BYTES)))
+        count = reader.count(Advert.BYTES, LARGEST)
+        adverts = tuple(Advert.decode(reader.raw(Advert.BYTES)) for _ in range(count))
         reader.end()
         identities = [advert.identity for advert in adverts]
         if any(identity >= following for identity, following in pairwise(identities)):
@@ -396,7 +399,7 @@ class Members:
             WireError: when the bytes are no such set, or its places are not distinct and ascending.
         """
         reader = Reader(data, _Kind.MEMBERS)
-        places = tuple(np.frombuffer(reader.raw(4 * reader.count(4)), "<u4").tolist())
+        places = tuple(np.frombuffer(reader.raw(4 * reader.count(4, LARGEST)), "<u4").tolist())
         reader.end()
         _require_ascending(places)
         return cls(places)
@@ -542,7 +545,7 @@ def _write_encrypted_shares(writer: Writer, encrypted_shares: Mapping[int, Encry
 
 
 def _read_encrypted_shares(reader: Reader) -> dict[int, EncryptedShares]:
-    items = reader.records(_ENCRYPTED_SHARES)
+    items = reader.records(_ENCRYPTED_SHARES, LARGEST)
     _require_ascending([member for member, *_ in items])
     return {member: EncryptedShares(sealed, own_tag, mask_tag) for member, sealed, own_tag, mask_tag in items}
 
@@ -560,7 +563,7 @@ def read_indexed(reader: Reader, item_bytes: int) -> dict[int, bytes]:
     Raises:
         WireError: when bytes are missing, or members are not distinct and ascending.
     """
-    items = reader.records(struct.Struct(f"<I{item_bytes}s"))
+    items = reader.records(struct.Struct(f"<I{item_bytes}s"), LARGEST)
     _require_ascending([member for member, _ in items])
     return dict(items)
 

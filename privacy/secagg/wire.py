@@ -83,16 +83,23 @@ class Reader:
         except UnicodeDecodeError as error:
             raise WireError("message: expected UTF-8") from error
 
-    def count(self, item_bytes: int) -> int:
-        """Read a list's length, checked against the bytes that are there, so that a lie allocates nothing."""
+    def count(self, item_bytes: int, most: int | None = None) -> int:
+        """Read a list's length, checked so that neither a lie nor a flood costs anything.
+
+        Args:
+            item_bytes: what an item takes; so many have to be there.
+            most: the longest list that is taken; None where a signature over it is what limits it.
+        """
         value = self.u32()
+        if most is not None and value > most:
+            raise WireError(f"message: expected at most {most} items, got {value}")
         if value * item_bytes > len(self._data) - self._at:
             raise WireError(f"message: expected {value} items of {item_bytes} bytes, got too few bytes")
         return value
 
-    def records(self, layout: struct.Struct) -> list[tuple[Any, ...]]:
-        """Read a list of items of one layout, preceded by its length."""
-        return list(layout.iter_unpack(self.raw(self.count(layout.size) * layout.size)))
+    def records(self, layout: struct.Struct, most: int) -> list[tuple[Any, ...]]:
+        """Read a list of at most `most` items of one layout, preceded by its length."""
+        return list(layout.iter_unpack(self.raw(self.count(layout.size, most) * layout.size)))
 
     def rest(self) -> bytes:
         """Read all that is left."""

@@ -13,10 +13,10 @@ from itertools import pairwise
 from pydantic import Field
 
 from privacy.base.canonical import Frozen
-from privacy.base.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, SignatureError, Signer, verify
+from privacy.base.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, SignatureError, Signer, is_low_order, verify
 from privacy.secagg.errors import WireError
 from privacy.secagg.membership.params import DRAW_BITS, draw_bits
-from privacy.secagg.primitives.keys import KEY_BYTES, DeviceKeys, require_usable
+from privacy.secagg.primitives.keys import KEY_BYTES, DeviceKeys, LowOrderKey, require_usable
 from privacy.secagg.wire import Reader, Writer
 from privacy.task.task import TaskSpec
 
@@ -126,8 +126,10 @@ def enrol(authority: Signer, population: str, request: EnrolmentRequest, not_aft
         not_after: Unix time in seconds until which the certificate is valid.
 
     Raises:
-        LowOrderKey: when its agreement key is of low order.
+        LowOrderKey: when its identity or its agreement key is of low order.
     """
+    if is_low_order(request.identity):
+        raise LowOrderKey("an identity of low order, under which anybody can sign")
     require_usable(request.agreement)
     statement = _statement(population, request.identity, request.agreement, not_after)
     signature = authority.sign(_CERTIFICATE_DOMAIN, statement)
@@ -193,8 +195,9 @@ class Revocations:
         outer.end()
         reader = Reader(body, _REVOCATIONS_KIND)
         population, number, valid_until = reader.text(), reader.u32(), reader.u64()
-        identities = tuple(reader.raw(PUBLIC_KEY_BYTES) for _ in range(reader.count(PUBLIC_KEY_BYTES)))
+        listed = reader.raw(reader.count(PUBLIC_KEY_BYTES) * PUBLIC_KEY_BYTES)
         reader.end()
+        identities = tuple(listed[at : at + PUBLIC_KEY_BYTES] for at in range(0, len(listed), PUBLIC_KEY_BYTES))
         if any(identity >= following for identity, following in pairwise(identities)):
             raise WireError("revocations: expected distinct identities in ascending order")
         return cls(population, number, valid_until, identities, signature)

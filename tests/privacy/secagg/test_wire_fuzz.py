@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -10,11 +11,12 @@ from functools import lru_cache
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from privacy.base.signing import SignatureError
+from privacy.base.signing import SIGNATURE_BYTES, SignatureError
 from privacy.secagg import Stage
 from privacy.secagg.client.state import RoundState
 from privacy.secagg.errors import WireError
 from privacy.secagg.membership.identity import EnrolmentRequest, Revocations
+from privacy.secagg.membership.params import LARGEST
 from privacy.secagg.messages import (
     Advert,
     Header,
@@ -33,6 +35,7 @@ from privacy.secagg.messages import (
     encode_masked,
     encode_revealed,
 )
+from privacy.secagg.primitives.keys import SEAL_OVERHEAD, TAG_BYTES
 from privacy.secagg.primitives.shamir import SHARE_BYTES
 from privacy.task.task import TaskError
 from tests.support.federation import Federation
@@ -136,6 +139,25 @@ def test_counts_that_lie_allocate_nothing(kind: str, data: st.DataObject) -> Non
     place = data.draw(st.integers(5, len(message) - 4))
     message[place : place + 4] = b"\xff" * 4
     takes(kind, bytes(message))
+
+
+@pytest.mark.parametrize(
+    ("kind", "item_bytes"),
+    [
+        ("share request", Advert.BYTES),
+        ("share reply", 4 + 2 * SHARE_BYTES + SEAL_OVERHEAD + 2 * TAG_BYTES),
+        ("unmask request", 4 + SIGNATURE_BYTES),
+        ("unmask reply", 4 + SHARE_BYTES),
+    ],
+)
+def test_what_is_longer_than_any_cohort_is_refused_unread(kind: str, item_bytes: int) -> None:
+    """26 MiB, of which the first five bytes and the count are looked at."""
+    count = (26 << 20) // item_bytes
+    flood = samples()[kind][:5] + count.to_bytes(4, "little") + bytes(count * item_bytes)
+    before = time.process_time()
+    with pytest.raises(WireError, match=f"expected at most {LARGEST} items, got {count}"):
+        DECODERS[kind](flood)
+    assert time.process_time() - before < 0.2
 
 
 @KINDS

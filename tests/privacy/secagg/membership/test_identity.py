@@ -7,15 +7,17 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
-from privacy.base.signing import SignatureError, Signer
+from privacy.base.signing import SignatureError, Signer, is_low_order, verify
 from privacy.secagg.errors import WireError
 from privacy.secagg.membership.identity import Certificate, EnrolmentRequest, Revocations, enrol
-from privacy.secagg.primitives.keys import DeviceKeys
+from privacy.secagg.primitives.keys import DeviceKeys, LowOrderKey
+from tests.support.edwards import NEUTRAL, decoded, low_order_keys, times_eight
 
 AUTHORITY, STRANGER = Signer.from_seed(bytes(32)), Signer.from_seed(b"\x01" * 32)
 KEYS = DeviceKeys.from_seed(b"\x02" * 32)
 REQUEST = EnrolmentRequest.by(KEYS)
 CERTIFICATE = enrol(AUTHORITY, "people", REQUEST, not_after=1_000)
+LOW_ORDER = low_order_keys()
 
 
 def test_a_certificate_holds_for_its_population_until_it_expires() -> None:
@@ -58,6 +60,27 @@ def test_a_request_proves_that_the_device_holds_the_key() -> None:
 def test_an_agreement_key_of_low_order_is_not_certified() -> None:
     with pytest.raises(ValueError, match="low order"):
         enrol(AUTHORITY, "people", replace(REQUEST, agreement=bytes(32)), 1_000)
+
+
+@pytest.mark.parametrize("identity", LOW_ORDER)
+def test_an_identity_of_low_order_is_not_certified(identity: bytes) -> None:
+    with pytest.raises(LowOrderKey, match="an identity of low order"):
+        enrol(AUTHORITY, "people", replace(REQUEST, identity=identity), 1_000)
+
+
+@pytest.mark.parametrize("identity", LOW_ORDER)
+def test_nothing_is_signed_under_a_key_of_low_order(identity: bytes) -> None:
+    """With R neutral and S zero, the equation of RFC 8032 holds for about one message in the order of the key."""
+    for attempt in range(64):
+        with pytest.raises(SignatureError, match="low order"):
+            verify(identity, "a domain", bytes([attempt]), bytes([1]) + bytes(63))
+
+
+def test_of_low_order_is_whatever_eight_times_makes_the_neutral_point() -> None:
+    ordinary = [Signer.from_seed(bytes([number]) * 32).public for number in range(20)]
+    assert len({decoded(key) for key in LOW_ORDER}) == 8
+    for key in [*LOW_ORDER, *ordinary]:
+        assert is_low_order(key) == (times_eight(decoded(key)) == NEUTRAL) == (key in LOW_ORDER)
 
 
 def test_both_keys_follow_from_the_seed_and_differ() -> None:
