@@ -47,6 +47,32 @@ def init(directories: Directories) -> None:
 
 
 @app.command()
+def recover(
+    directories: Directories,
+    participations: Annotated[
+        int, typer.Option(min=0, help="The most rounds that each can have taken part in: from the operator's records.")
+    ],
+) -> None:
+    """Begin the memory of a device anew, where the old one is missing or damaged.
+
+    What the device did is then known from you alone: so many rounds count for its life, and in each task from now on.
+    Who does not know the number gives the policy's max_lifetime_participations; the device then takes part no more.
+
+    Example: [bold]fl-client recover devices/alice --participations 30[/bold]
+
+    Exit codes: 0 done, 2 bad input, or a memory that is whole.
+    """
+    from fl_client.device import DeviceDirectory, DeviceFilesError, StoreError
+
+    try:
+        for directory in directories:
+            DeviceDirectory(directory).recover(participations)
+            typer.echo(f"{directory}: a new memory, which counts {participations} rounds for what was lost")
+    except (DeviceFilesError, StoreError) as error:
+        fail(str(error))
+
+
+@app.command()
 def run(
     directories: Directories,
     superlink: Annotated[str, typer.Option(help="HOST:PORT of the SuperLink.")],

@@ -35,7 +35,7 @@ class DeviceDirectory:
 
     @classmethod
     def create(cls, path: Path) -> DeviceDirectory:
-        """Make a new directory with fresh keys.
+        """Make a new directory with fresh keys and an empty memory, without which the device takes no part.
 
         `enrolment-request.bin` is for the enrolment authority, `node.key.pub` for the SuperLink's operator.
 
@@ -45,6 +45,7 @@ class DeviceDirectory:
         from cryptography.hazmat.primitives.asymmetric import ec
         from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+        from fl_client.device.store import FileStore
         from privacy.secagg.membership.identity import EnrolmentRequest
         from privacy.secagg.primitives.keys import DeviceKeys
 
@@ -55,7 +56,9 @@ class DeviceDirectory:
         seed = os.urandom(_KEY_BYTES)
         write_secret(path / _IDENTITY, seed)
         (path / _REQUEST).write_bytes(EnrolmentRequest.by(DeviceKeys.from_seed(seed)).encode())
-        write_secret(path / _STORE_KEY, os.urandom(_KEY_BYTES))
+        store_key = os.urandom(_KEY_BYTES)
+        write_secret(path / _STORE_KEY, store_key)
+        FileStore.create(path / _MEMORY, store_key)
         node = ec.generate_private_key(ec.SECP384R1())
         write_secret(path / _NODE_KEY, node.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
         public = node.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
@@ -113,6 +116,24 @@ class DeviceDirectory:
     def memory(self) -> Path:
         """The file in which the device remembers, encrypted, which rounds it answered and how often it took part."""
         return self.path / _MEMORY
+
+    def recover(self, participations: int) -> None:
+        """Begin the memory anew where the old one is missing or damaged.
+
+        Args:
+            participations: the most rounds that the device can have taken part in; they count for life, and in every
+                task that is asked of it from now on.
+
+        Raises:
+            DeviceFilesError: when the memory is whole, the number below 0, or the memory's key missing or damaged.
+            StoreError: when it is in use, or a newer version's.
+        """
+        from fl_client.device.store import FileStore
+
+        try:
+            FileStore(self.memory, self.store_key()).recover(participations)
+        except ValueError as error:
+            raise DeviceFilesError(str(error)) from error
 
     def messages(self) -> list[tuple[str, int]]:
         """Read the text and the label, 0 or 1, of each message on this device; none without a `messages.csv`.

@@ -32,7 +32,8 @@ def open_device(directory: DeviceDirectory, messages_of: Callable[[], Messages] 
 
     Raises:
         DeviceFilesError: when a file is missing or damaged.
-        StoreError: when the device's memory is damaged, sealed under another key or written by a newer version.
+        StoreError: when the device's memory is missing, damaged, sealed under another key or written by a newer
+            version.
     """
     enrolment = directory.enrolment()
     return Device(

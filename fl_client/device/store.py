@@ -1,95 +1,63 @@
-"""What a device remembers across restarts, so that no server can make it forget: rounds answered, times taken part."""
+"""Where a device's memory lies: a sealed file that is replaced whole, by one user at a time."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from pydantic import Field, ValidationError
-from pydantic_core import from_json
+from filelock import FileLock, Timeout
 
-from privacy.base.canonical import Frozen
-from privacy.base.files import write_atomically
+from fl_client.device.contents import decode, encode
+from fl_client.device.memory import Memory, NewerMemory, StoreError
+from privacy.base.files import leftovers, write_atomically
 
 STORE_KEY_BYTES = 32
+LOCK_TIMEOUT_S = 300.0
+"""How long a user of a memory waits for another, in seconds: it may be training."""
 _NONCE_BYTES = 12
 _PURPOSE = b"havenfl/device/store/1"
-
-
-@dataclass(frozen=True)
-class TaskRecord:
-    """One task's history on this device."""
-
-    last_round: int = 0
-    """The number of the last round that this device answered."""
-    participations: int = 0
-    """How often this device sent an input."""
-    last_participation: int | None = None
-    """The last round this device sent an input in."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Everything that outlives a round.
-
-    Attributes:
-        tasks: by task id; an unknown task has the empty record.
-        revocations: number of the newest revocation list seen, by population.
-    """
-
-    tasks: Mapping[str, TaskRecord] = field(default_factory=lambda: MappingProxyType({}))
-    revocations: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-
-    def with_task(self, task_id: str, record: TaskRecord) -> Memory:
-        """Return a copy in which `record` is the history of one task."""
-        return replace(self, tasks={**self.tasks, task_id: record})
-
-    def with_revocations(self, population: str, number: int) -> Memory:
-        """Return a copy in which `number` is the newest revocation list seen of one population."""
-        return replace(self, revocations={**self.revocations, population: number})
 
 
 class DeviceStore(Protocol):
     """Durable memory of one device."""
 
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep every other user of this memory out, in this process and in others; may be nested.
+
+        Raises:
+            StoreError: when another user does not let go.
+        """
+        ...
+
     def load(self) -> Memory:
-        """Return what was saved last; an empty memory when nothing was."""
+        """Return what was saved last.
+
+        Raises:
+            StoreError: when there is nothing, or nothing that can be read.
+        """
         ...
 
     def save(self, memory: Memory) -> None:
         """Replace the memory; returns once the new one will survive a crash."""
         ...
 
-    def load_round(self) -> bytes:
-        """Return the state of the round in progress; empty when there is none."""
-        ...
-
-    def save_round(self, state: Callable[[], bytes]) -> None:
-        """Replace the round's state; returns once it will survive a crash.
-
-        A store that forgets the state anyway need not call `state`.
-        """
-        ...
-
 
 class FileStore:
     """One file, encrypted by AES-256-GCM (SP 800-38D) under a key of the host's, and replaced atomically.
 
-    An older copy of the file, put back by whoever controls the disk, is not noticed: a host that has a monotonic
-    counter should keep the file under it.
+    An older copy of the file, put back by whoever controls the disk, is not noticed: what the device counted since is
+    then forgotten. A host that has a monotonic counter should keep the file under it.
 
-    The file of any earlier version is read, and is of this version from the next save on; see `_MIGRATIONS`. The state
-    of a round in progress is not migrated: a device that cannot read it has dropped out of that round.
+    The file of any earlier version is read, and is of this version from the next save on; see `contents`.
 
     Raises:
-        StoreError: on reading, when the file is damaged, was sealed under another key or was written by a newer
-            version: a device that cannot tell what it did must not go on.
+        StoreError: on reading, when the file is missing or damaged, was sealed under another key or was written by a
+            newer version: a device that cannot tell what it did must not go on.
     """
 
     def __init__(self, path: Path, key: bytes) -> None:
@@ -102,117 +70,88 @@ class FileStore:
             raise ValueError(f"key: expected {STORE_KEY_BYTES} bytes, got {len(key)}")
         self._path = path
         self._cipher = AESGCM(key)
+        self._lock = FileLock(path.with_name(f"{path.name}.lock"), timeout=LOCK_TIMEOUT_S)
 
     def __repr__(self) -> str:
         return f"FileStore({self._path.name})"
 
+    @classmethod
+    def create(cls, path: Path, key: bytes) -> FileStore:
+        """Begin the empty memory of a new device.
+
+        Raises:
+            FileExistsError: when there is a memory already.
+        """
+        store = cls(path, key)
+        with store.exclusive():
+            if path.exists():
+                raise FileExistsError(f"{path}: there is a memory already")
+            store.save(Memory())
+        return store
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep every other user of the file out, in this process and in others; may be nested."""
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise StoreError(
+                f"device store: {self._path.name} has been in use by somebody else for {LOCK_TIMEOUT_S:g} s"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"device store: {self._path.name} cannot be locked: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def load(self) -> Memory:
-        """Return the memory in the file; an empty one when there is no file."""
-        stored = self._read()
-        tasks = {
-            task_id: TaskRecord(record.last_round, record.participations, record.last_participation)
-            for task_id, record in stored.tasks.items()
-        }
-        return Memory(tasks, stored.revocations)
-
-    def save(self, memory: Memory) -> None:
-        """Replace the memory in the file, and leave the round's state in it as it is."""
-        tasks = {
-            task_id: _StoredRecord(
-                last_round=record.last_round,
-                participations=record.participations,
-                last_participation=record.last_participation,
-            )
-            for task_id, record in memory.tasks.items()
-        }
-        self._write(self._read().model_copy(update={"tasks": tasks, "revocations": dict(memory.revocations)}))
-
-    def load_round(self) -> bytes:
-        """Return the state of the round in the file; empty when there is none."""
-        return bytes.fromhex(self._read().round)
-
-    def save_round(self, state: Callable[[], bytes]) -> None:
-        """Replace the round's state in the file, and leave the memory in it as it is."""
-        self._write(self._read().model_copy(update={"round": state().hex()}))
-
-    def _read(self) -> _Stored:
+        """Return the memory in the file."""
         try:
             sealed = self._path.read_bytes()
-            plain = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _PURPOSE)
-            return _Stored.model_validate(_migrated(from_json(plain), self._path.name))
         except FileNotFoundError:
-            return _Stored(version=VERSION, tasks={}, revocations={}, round="")
+            raise StoreError(
+                f"device store: {self._path.name} is missing, and with it what this device did; see `fl-client recover`"
+            ) from None
         except OSError as error:
             raise StoreError(f"device store: {self._path.name} cannot be read: {error.strerror}") from error
-        except (InvalidTag, ValidationError, ValueError):
+        try:
+            plain = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _PURPOSE)
+            return decode(plain, self._path.name)
+        except (InvalidTag, ValueError):
             raise StoreError(
-                f"device store: expected {self._path.name} as this device's key sealed it, got damaged data"
+                f"device store: expected {self._path.name} as this device's key sealed it, got damaged data; "
+                "see `fl-client recover`"
             ) from None
 
-    def _write(self, stored: _Stored) -> None:
+    def save(self, memory: Memory) -> None:
+        """Replace the memory in the file."""
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = nonce + self._cipher.encrypt(nonce, stored.model_dump_json().encode(), _PURPOSE)
-        write_atomically(self._path, sealed, mode=0o600)
+        sealed = nonce + self._cipher.encrypt(nonce, encode(memory), _PURPOSE)
+        with self.exclusive():
+            for left in leftovers(self._path):
+                left.unlink(missing_ok=True)
+            write_atomically(self._path, sealed, mode=0o600)
 
+    def recover(self, participations: int) -> None:
+        """Begin a memory anew where the old one is lost, and count what may have been in it.
 
-class StoreError(RuntimeError):
-    """The device's memory cannot be read."""
+        Args:
+            participations: the most rounds that the device can have taken part in; they count for life, and in every
+                task that is asked of it from now on.
 
-
-class _StoredRecord(Frozen):
-    """A `TaskRecord` without defaults, like the whole file: a field that is missing would be a history forgotten."""
-
-    last_round: int = Field(ge=0)
-    participations: int = Field(ge=0)
-    last_participation: int | None = None
-
-
-class _Stored(Frozen):
-    """The sealed contents of a store's file, in the newest version."""
-
-    version: int
-    tasks: dict[str, _StoredRecord]
-    revocations: dict[str, int]
-    round: str = Field(repr=False)
-    """Hex of the round's state, secrets included."""
-
-
-_Contents = dict[str, Any]
-"""The JSON object that a file holds, of some version."""
-
-
-def _from_0_to_1(contents: _Contents) -> _Contents:
-    """Return the contents as they are: version 0 differs from version 1 only in having no field `version`."""
-    return contents
-
-
-_MIGRATIONS: tuple[Callable[[_Contents], _Contents], ...] = (_from_0_to_1,)
-"""The function at place n makes contents of version n + 1 out of contents of version n.
-
-Version 0 has no field `version`. To change the format, append a function and a golden file of the former version
-(`tests/golden/device_memory/`); never change a function that was released, nor what a version's fields mean.
-"""
-VERSION = len(_MIGRATIONS)
-"""The version of the contents that this code writes."""
-
-
-def _migrated(contents: object, name: str) -> _Contents:
-    """Return contents of any known version as contents of the newest.
-
-    Raises:
-        StoreError: when a newer version of this code wrote them.
-        ValueError: when they are no JSON object, or their version is not a number.
-    """
-    if not isinstance(contents, dict):
-        raise ValueError("expected an object")  # noqa: TRY004 - damaged, like any other contents that are not whole
-    version = contents.get("version", 0)
-    if type(version) is not int or version < 0 or (version == 0 and "version" in contents):
-        raise ValueError("expected a version")
-    if version > VERSION:
-        raise StoreError(
-            f"device store: expected {name} up to version {VERSION}, got {version}: it was written by a newer version "
-            "of havenfl; use that one"
-        )
-    for migrate in _MIGRATIONS[version:]:
-        contents = migrate(contents)
-    return {**contents, "version": VERSION}
+        Raises:
+            ValueError: when the memory is whole, or `participations` is below 0.
+            StoreError: when it is another's to use, or a newer version's.
+        """
+        if participations < 0:
+            raise ValueError(f"participations: expected 0 or more, got {participations}")
+        with self.exclusive():
+            try:
+                self.load()
+            except NewerMemory:
+                raise
+            except StoreError:
+                self.save(Memory(participations_lost=participations))
+            else:
+                raise ValueError(f"{self._path.name}: it is whole; there is nothing to recover")

@@ -1,4 +1,5 @@
-from .client.client import Client as Client, Seen as Seen
+from .client.client import Client as Client
+from .client.seen import Rounds as Rounds, Seen as Seen
 from .cohort import Admission as Admission, Cohort as Cohort, admit as admit, verify_advert as verify_advert
 from .errors import Aborted as Aborted, Refused as Refused, Rejected as Rejected, WireError as WireError
 from .messages import (

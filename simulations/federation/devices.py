@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
@@ -10,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_client.device.device import Device
-from fl_client.device.store import Memory, TaskRecord
+from fl_client.device.memory import Memory, TaskRecord
 from fl_client.training.training import LocalTrainer
 from privacy.base.randomness import Randomness
 from privacy.base.signing import Signer
-from privacy.secagg import RoundAuthority, Stage
+from privacy.secagg import RoundAuthority, Rounds, Stage
 from privacy.secagg.membership.identity import Certificate, DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol
 from privacy.secagg.primitives.keys import DeviceKeys
 from privacy.task.states import Update
@@ -112,28 +113,30 @@ class Records:
         }
 
 
-@dataclass(frozen=True)
+@dataclass
 class _RecordStore:
-    """A device's `DeviceStore` inside `Records`, for the one task of a simulation."""
+    """A device's `DeviceStore` inside `Records`, for the one task of a simulation.
+
+    What is kept of a round goes with the device: it does not outlive its process, and others carry what it knew.
+    """
 
     records: Records
     device: int
     task_id: str
+    round: bytes = field(default=b"", repr=False)
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def load(self) -> Memory:
         last_round, participations = self.records.last_round[self.device], self.records.participations[self.device]
-        return Memory({self.task_id: TaskRecord(int(last_round), int(participations))})
+        return Memory({self.task_id: TaskRecord(Rounds(int(last_round)), int(participations))}, round=self.round)
 
     def save(self, memory: Memory) -> None:
         record = memory.tasks[self.task_id]
-        self.records.last_round[self.device] = record.last_round
+        self.records.last_round[self.device] = record.rounds.last
         self.records.participations[self.device] = record.participations
-
-    def load_round(self) -> bytes:
-        return b""
-
-    def save_round(self, state: Callable[[], bytes]) -> None:
-        """Save nothing: a simulated device does not outlive its process, and others carry what it knew of a round."""
+        self.round = memory.round
 
 
 def input_randomness(seed: SeedTree, device: int, number: int) -> Randomness:

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from fl_client.device.device import Device
-from fl_client.device.store import TaskRecord
+from fl_client.device.memory import TaskRecord
 from fl_server.training.transport import NodeId, Reply
-from privacy.secagg import Request, Stage
+from privacy.secagg import Request, Rounds, Stage
 from simulations.federation.devices import DeviceHost, Records
 from simulations.processes.pool import FORKSERVER, ProcessEnded, WorkerProcess, end_all, ready, serve
 from simulations.processes.workers import WorkerDied
@@ -42,7 +42,7 @@ class Devices:
 
     def _record(self, node: NodeId) -> TaskRecord:
         records = self._host.records
-        return TaskRecord(int(records.last_round[node]), int(records.participations[node]))
+        return TaskRecord(Rounds(int(records.last_round[node])), int(records.participations[node]))
 
 
 class Workers(Protocol):
@@ -120,7 +120,7 @@ class InProcessTransport:
             WorkerDied: when a process is gone.
         """
         for reply, record in self._workers.answers(stage, requests):
-            self._records.last_round[reply.node] = record.last_round
+            self._records.last_round[reply.node] = record.rounds.last
             self._records.participations[reply.node] = record.participations
             yield reply
 

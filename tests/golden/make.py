@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fl_client.device.store import FileStore, Memory, TaskRecord
+from fl_client.device.memory import Memory, SeenList, TaskRecord
+from fl_client.device.store import FileStore
 from fl_server.enrolment.authority import Authority
 from fl_server.service import Settings
 from privacy.base.signing import Signer
 from privacy.ledger.ledger import SignedHead
 from privacy.ledger.witness import cosign
+from privacy.secagg import Rounds
 from privacy.secagg.membership.identity import DevicePolicy, EnrolmentRequest, Revocations
 from privacy.secagg.primitives.keys import DeviceKeys
 from privacy.task.task import TaskSpec, sign_task
@@ -37,8 +39,12 @@ OPERATOR, AUTHORITY, WITNESS, DEVICE, STORE, STRANGER = (bytes([number]) * 32 fo
 """Seeds of test keys."""
 POPULATION = "golden"
 UNTIL = 4_000_000_000
-MEMORY = Memory({"ab" * 32: TaskRecord(7, 3, 5), "cd" * 32: TaskRecord(1, 0, None)}, {POPULATION: 2})
 ROUND = b"the state of a round in progress"
+MEMORY = Memory(
+    {"ab" * 32: TaskRecord(Rounds(7), 3, (5,)), "cd" * 32: TaskRecord(Rounds(1))},
+    revocations={POPULATION: SeenList(2)},
+    round=ROUND,
+)
 SETTINGS = Settings(learning_rate=1.0, momentum=0.9, stage_timeout=30.0, devices=3, patience=60.0)
 POLICY = b'{"max_participations":9,"min_corrupt_share":0.05,"min_noise_multiplier":0.3,"min_survivors":20}'
 
@@ -149,9 +155,7 @@ def make_enrolment(root: Path) -> None:
     (device / "certificate.bin").write_bytes(
         bytes.fromhex(json.loads((device / "enrolment.json").read_bytes())["certificate"])
     )
-    store = FileStore(device / "memory.bin", STORE)
-    store.save(MEMORY)
-    store.save_round(lambda: ROUND)
+    FileStore.create(device / "memory.bin", STORE).save(MEMORY)
     opened.revoke(frozenset({DeviceKeys.from_seed(STRANGER).identity.public}), UNTIL)
     make_server(root / "server", own, operator)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.base.signing import Signer
-from privacy.secagg import Client, Refused, Rejected, RoundAuthority, Seen, Server, Stage
+from privacy.secagg import Client, Refused, Rejected, RoundAuthority, Rounds, Seen, Server, Stage
 from privacy.secagg.membership.identity import DevicePolicy, EnrolmentRequest, Revocations, Trust, enrol
 from privacy.secagg.primitives.keys import Agreements, DeviceKeys
 from privacy.task.states import Encoded
@@ -105,7 +105,7 @@ class Federation:
         client, rng = self.clients[device], self.seed.child("rng", stage, device).stream()
         match stage:
             case Stage.ADVERTISE:
-                return client.advertise(request, Seen(self.number - 1), NOW, rng)[0]
+                return client.advertise(request, Seen(Rounds(self.number - 1)), NOW, rng)[0]
             case Stage.SHARE:
                 return client.share(request, rng)
             case Stage.INPUT:

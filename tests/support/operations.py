@@ -6,6 +6,7 @@ makes of it is overheard, so that every sum has an oracle.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_client.device.device import Device
+from fl_client.device.memory import TaskRecord
 from fl_client.device.store import STORE_KEY_BYTES, FileStore
 from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.training.checkpoint import CheckpointFile, RecordLog
@@ -65,8 +67,21 @@ class Fault(StrEnum):
     REPLAY_ANSWER = "the answer comes twice"
 
 
-HARMLESS = frozenset({Fault.RESTART_BEFORE, Fault.RESTART_AFTER, Fault.REPLAY_ANSWER})
-"""Nobody is lost by them."""
+_SECRET = frozenset({Stage.SHARE, Stage.INPUT})
+"""The stages before which a device's own secrets of the round are in its process alone."""
+
+
+def harmless(fault: Fault, stage: Stage) -> bool:
+    """Whether nobody is lost by a fault in this stage."""
+    match fault:
+        case Fault.REPLAY_REQUEST | Fault.REPLAY_ANSWER:
+            return True
+        case Fault.RESTART_BEFORE:
+            return stage not in _SECRET
+        case Fault.RESTART_AFTER:
+            return stage not in {Stage.ADVERTISE, Stage.SHARE}
+    return False
+
 
 Faults = Mapping[tuple[Stage, int], Fault]
 """By stage and the how manyth device that is asked in it."""
@@ -77,7 +92,7 @@ class Member:
     """A device, and what it really did.
 
     Attributes:
-        invited: by task, the last round in which it answered an invitation.
+        invited: by task, the rounds in which it answered an invitation.
         took_part: by task, the rounds in which it gave an answer with an update in it.
         dies: when it comes to train.
     """
@@ -86,7 +101,7 @@ class Member:
     device: Device
     store: FileStore
     identity: bytes
-    invited: dict[str, int] = field(default_factory=dict)
+    invited: dict[str, set[int]] = field(default_factory=dict)
     took_part: dict[str, list[int]] = field(default_factory=dict)
     dies: bool = False
 
@@ -156,7 +171,7 @@ class Attempt:
     in_time: set[NodeId] = field(default_factory=set)
     """Who is in the sum, if there is one."""
     late: list[Reply] = field(default_factory=list)
-    met: list[Fault] = field(default_factory=list)
+    met: list[tuple[Fault, Stage]] = field(default_factory=list)
     unmasking: bool = False
     ended: Ended | None = None
     reports: list[RoundReport] = field(default_factory=list)
@@ -204,7 +219,7 @@ class World:
     def join(self) -> None:
         number = len(self.members)
         keys = DeviceKeys.from_seed(self.seed.child("device", number).key())
-        store = FileStore(self.directory / f"memory-{number}", STORE_KEY)
+        store = FileStore.create(self.directory / f"memory-{number}", STORE_KEY)
         self.members[number] = Member(number, self._device(number, store), store, keys.identity.public)
 
     def restart_device(self, number: NodeId) -> None:
@@ -282,7 +297,7 @@ class World:
     def _one(
         self, attempt: Attempt, stage: Stage, member: Member, request: Request, fault: Fault | None
     ) -> Iterator[Reply]:
-        attempt.met += [fault] if fault else []
+        attempt.met += [(fault, stage)] if fault else []
         if fault is Fault.DROP:
             return
         if fault is Fault.RESTART_BEFORE:
@@ -292,7 +307,7 @@ class World:
         member.dies = False
         if fault is Fault.REPLAY_REQUEST:
             second = self._answer(attempt, stage, member, request)
-            assert second is None or second.body is None, "answered the same request twice"
+            assert second is None or second.body is None or second == reply, "answered the same request otherwise"
         if fault in {Fault.RESTART_AFTER, Fault.DIE}:
             self.restart_device(member.number)
         if reply is None or fault in {Fault.LOSE, Fault.DIE}:
@@ -315,9 +330,10 @@ class World:
         except Exception as error:
             return Reply(member.number, None, str(error))
         if stage is Stage.ADVERTISE:
-            member.invited[attempt.task.id] = self._number()
-        if stage is Stage.INPUT:
-            member.took_part.setdefault(attempt.task.id, []).append(self._number())
+            member.invited.setdefault(attempt.task.id, set()).add(self._number())
+        rounds = member.took_part.setdefault(attempt.task.id, [])
+        if stage is Stage.INPUT and self._number() not in rounds:
+            rounds.append(self._number())
         return Reply(member.number, body)
 
     # What must hold.
@@ -347,7 +363,7 @@ class World:
         charged = len(self.charges()) - attempt.charges_before
         assert charged == attempt.unmasking, f"{charged} charges for a round that unmasked: {attempt.unmasking}"
         kept = self.rounds.last if self.rounds else None
-        if attempt.dies is None and kept is not None and HARMLESS.issuperset(attempt.met):
+        if attempt.dies is None and kept is not None and all(itertools.starmap(harmless, attempt.met)):
             self._check_completes(attempt)
         if kept is None or kept.outcome is None:
             return
@@ -382,7 +398,7 @@ class World:
         assert isinstance(plan, BoundedParticipation)
         return (
             member.identity not in self.revoked
-            and number > member.invited.get(task.id, 0)
+            and number not in member.invited.get(task.id, ())
             and len(rounds) < plan.max_participations
             and sum(map(len, member.took_part.values())) < (self.policy.max_lifetime_participations or 1 << 30)
             and (not rounds or number - rounds[-1] >= plan.min_separation)
@@ -417,7 +433,7 @@ class World:
             assert len(set(rounds)) == len(rounds), "one round, two inputs"
             apart = [after - before for before, after in pairwise(rounds)]
             assert all(distance >= plan.min_separation for distance in apart)
-            assert remembered[name].participations == len(rounds)
+            assert remembered.get(name, TaskRecord()).participations == len(rounds)
         together = sum(map(len, member.took_part.values()))
         assert together <= (self.policy.max_lifetime_participations or together)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from fl_client.device.store import Memory
+from fl_client.device.memory import Memory
 
 
 class DiskFullError(OSError):
@@ -47,16 +47,12 @@ class MemoryDeviceStore:
 
     def __init__(self) -> None:
         self._memory = Memory()
-        self._round = b""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def load(self) -> Memory:
         return self._memory
 
     def save(self, memory: Memory) -> None:
         self._memory = memory
-
-    def load_round(self) -> bytes:
-        return self._round
-
-    def save_round(self, state: Callable[[], bytes]) -> None:
-        self._round = state()

@@ -1,1 +1,2 @@
-from .client import Client as Client, Seen as Seen
+from .client import Client as Client
+from .seen import Rounds as Rounds, Seen as Seen

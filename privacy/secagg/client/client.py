@@ -8,7 +8,7 @@ round.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -20,11 +20,12 @@ from privacy.base.randomness import Randomness, require_origin
 from privacy.base.signing import SignatureError
 from privacy.mechanism.mechanism import Mechanism, MechanismError
 from privacy.secagg.client.distribution import ShareDistribution
-from privacy.secagg.client.state import RoundState
+from privacy.secagg.client.seen import LIST_LEAP, Seen
+from privacy.secagg.client.state import OwnSecrets, RoundState
 from privacy.secagg.cohort import Admission, Cohort, admit
 from privacy.secagg.errors import Refused, WireError
 from privacy.secagg.membership.graph import NeighbourTable
-from privacy.secagg.membership.identity import Certificate, PolicyError, Trust, verify_once
+from privacy.secagg.membership.identity import Certificate, PolicyError, Revocations, Trust, verify_once
 from privacy.secagg.membership.params import ParameterError
 from privacy.secagg.messages import (
     ADVERT_DOMAIN,
@@ -53,16 +54,6 @@ from privacy.task.task import TaskError, TaskSpec, open_task
 _T = TypeVar("_T")
 
 _NO = (WireError, SignatureError, TaskError, PolicyError, ParameterError, MechanismError, LowOrderKey)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a device remembers of the past, durably, so that no server can make it repeat itself."""
-
-    last_round: int = 0
-    """The last round of this task that the device was invited to."""
-    revocations: int = 0
-    """The number of the newest revocation list."""
 
 
 class Client:
@@ -99,6 +90,16 @@ class Client:
         return self._live.task
 
     @property
+    def round(self) -> int:
+        """The number of the round that this device is in."""
+        return self._live.header.round
+
+    @property
+    def expects(self) -> Stage | None:
+        """The stage whose request comes next; None when there is no round, or it is over."""
+        return self._state.stage if self._state else None
+
+    @property
     def rotation(self) -> bytes:
         """The public seed of this round's rotation, 32 bytes."""
         return self._live.header.rotation
@@ -111,6 +112,17 @@ class Client:
     def snapshot(self) -> bytes:
         """Return the round's state, secrets in the clear; empty when there is none."""
         return self._state.encode() if self._state else b""
+
+    def durable(self) -> bytes:
+        """Return as much of the round as may be kept on a disk; empty when there is none.
+
+        A copy of a disk can be put back. Before its input is made, a round's own secrets would let such a copy deal
+        them to another cohort, or mask another update with them; so no copy may have them, and what is returned only
+        tells this round from others. Once it is made, the state is without them.
+        """
+        if self._state is None:
+            return b""
+        return self._state.encode() if self._state.own is None else self._state.mark()
 
     def resume(self, snapshot: bytes) -> None:
         """Take up a round where `snapshot` left it.
@@ -131,7 +143,7 @@ class Client:
         Args:
             request: the invitation.
             seen: what the device remembers of earlier rounds of this task.
-            now: Unix time in seconds.
+            now: Unix time in seconds; where it is behind what was seen before, that counts.
             rng: source of the keys.
 
         Returns:
@@ -142,6 +154,8 @@ class Client:
         """
         self._require(self._state is None and not self._over, "a second invitation to the same round")
         invitation = self._parse(Invitation.decode, request)
+        self._require(now >= 0, f"this device's clock is before 1970, at {now} s")
+        now = max(now, seen.time)
         task = self._check_invitation(invitation, seen, now)
         require_origin(task.randomness, rng)
         self._state = RoundState(
@@ -151,10 +165,11 @@ class Client:
             invitation.header,
             invitation.revocations,
             now,
-            self._own.pair(rng.token(keys.KEY_BYTES)),
-            rng.token(shamir.SECRET_BYTES),
+            OwnSecrets(self._own.pair(rng.token(keys.KEY_BYTES)), rng.token(shamir.SECRET_BYTES)),
         )
-        return self._own_advert(self._state).encode(), Seen(invitation.header.round, invitation.revocations.number)
+        revocations = invitation.revocations
+        rounds = seen.rounds.adding(invitation.header.round)
+        return self._own_advert(self._state).encode(), Seen(rounds, revocations.number, revocations.digest, now)
 
     def share(self, request: bytes, rng: Randomness) -> bytes:
         """Check the roster, and return Shamir shares of both secrets, encrypted for each of this device's holders.
@@ -191,6 +206,8 @@ class Client:
         There is one input per round, for ever. A complaint changes none of its masks: what becomes of the dealer shows
         in the survivor set, which this device checks and signs like any other.
 
+        What it was masked with is gone with it: from here on the round's state cannot make another.
+
         Args:
             encoded: int64[length] of the task's length.
         """
@@ -201,6 +218,7 @@ class Client:
         self._require(encoded.integers.dtype == np.int64, "an update of other numbers than int64")
         words = pack(encoded.integers, state.task.aggregation.modulus_bits)
         add_masks(words, *self._attempt(self._distribution(state, cohort).mask_seeds))
+        state.own = None
         state.stage = Stage.CONSISTENCY
         return encode_masked(words, self._complaint(state, cohort))
 
@@ -255,13 +273,21 @@ class Client:
         self._attempt(lambda: self._trust.policy.check(task))
         admission = Admission(task.population, self._trust.authority, invitation.revocations, now)
         self._attempt(admission.check_list)
-        self._require(header.round > seen.last_round, f"round {header.round}, after round {seen.last_round}")
+        self._attempt(lambda: self._certificate.check(task.population, self._trust.authority, now))
+        self._require(header.round not in seen.rounds, f"round {header.round}, which was answered or is long gone")
         self._require(header.round <= task.rounds, f"round {header.round} of a task of {task.rounds}")
         begins_as_stated = header.round > 1 or header.model_digest.hex() == task.initial.digest
         self._require(begins_as_stated, "a first round that begins with another model than the task's")
-        number = invitation.revocations.number
-        self._require(number >= seen.revocations, f"revocation list {number}, after list {seen.revocations}")
+        self._check_newer(invitation.revocations, seen)
         return task
+
+    def _check_newer(self, revocations: Revocations, seen: Seen) -> None:
+        number, least = revocations.number, seen.list_number
+        self._require(number >= least, f"revocation list {number}, after list {least}")
+        # A number near the end of its range would be the last list for ever.
+        self._require(number <= least + LIST_LEAP, f"revocation list {number}, too far after list {least}")
+        same = number > least or seen.list_digest in (b"", revocations.digest)
+        self._require(same, f"revocation list {number}, other than the one of that number seen before")
 
     def _check_roster(self, state: RoundState, roster: Roster) -> Cohort:
         self._require(self._own_advert(state) in roster.adverts, "a cohort without this device's own keys")
@@ -316,9 +342,9 @@ class Client:
 
     def _own_advert(self, state: RoundState) -> Advert:
         """Make this device's advert, anew from its secrets: Ed25519 signatures are deterministic."""
-        identity = self._own.identity
-        commitment = keys.commitment(state.self_secret, identity.public)
-        advert = Advert(self._certificate, state.mask.public, commitment, signature=b"")
+        identity, own = self._own.identity, state.secrets
+        commitment = keys.commitment(own.self_secret, identity.public)
+        advert = Advert(self._certificate, own.mask.public, commitment, signature=b"")
         return replace(advert, signature=identity.sign(ADVERT_DOMAIN, advert.signed_part(state.header)))
 
     @property

@@ -38,7 +38,7 @@ class ShareDistribution:
         """Draw the holders, split both secrets among them, and return their encrypted shares, by place."""
         state, threshold = self.state, self.cohort.params.threshold
         state.holders = self.cohort.draw_holders(self.me, rng)
-        pairs = shamir.split([state.self_secret, state.mask.secret], threshold, state.holders, rng)
+        pairs = shamir.split([state.secrets.self_secret, state.secrets.mask.secret], threshold, state.holders, rng)
         by_holder = {holder: (own, mask) for holder, (own, mask) in zip(state.holders, pairs, strict=True)}
         if self.me in by_holder:
             state.held[self.me] = by_holder.pop(self.me)
@@ -71,10 +71,10 @@ class ShareDistribution:
 
     def mask_seeds(self) -> tuple[list[bytes], list[bytes]]:
         """Return the seeds of masks to add and to subtract; the lower of two members adds, the higher subtracts."""
-        state, transcript = self.state, self.cohort.transcript
-        plus, minus = [keys.self_mask_seed(state.self_secret, transcript, self.me)], list[bytes]()
+        state, own, transcript = self.state, self.state.secrets, self.cohort.transcript
+        plus, minus = [keys.self_mask_seed(own.self_secret, transcript, self.me)], list[bytes]()
         for other in sorted(set(state.partners) & set(state.dealers)):
-            shared = state.mask.agree(self.cohort.adverts[other].mask_public)
+            shared = own.mask.agree(self.cohort.adverts[other].mask_public)
             seed = keys.pair_mask_seed(shared, transcript, self.me, other)
             (plus if self.me < other else minus).append(seed)
         return plus, minus

@@ -10,13 +10,26 @@ from privacy.secagg.errors import WireError
 from privacy.secagg.membership.identity import Revocations
 from privacy.secagg.membership.params import ParameterError
 from privacy.secagg.messages import Header, Members, Roster, SignedSurvivors, Stage, read_indexed, write_indexed
-from privacy.secagg.primitives.keys import Channel, KeyPair
-from privacy.secagg.primitives.shamir import SHARE_BYTES
+from privacy.secagg.primitives.keys import KEY_BYTES, Channel, KeyPair
+from privacy.secagg.primitives.shamir import SECRET_BYTES, SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
 from privacy.task.task import TaskSpec, open_task
 
-_KIND = 64
+_KIND, _MARK_KIND = 65, 66
 _STAGES = tuple(Stage)
+
+
+@dataclass(frozen=True)
+class OwnSecrets:
+    """What a device masks its own input with.
+
+    Attributes:
+        mask: the key pair from which pairwise masks are agreed.
+        self_secret: the self-mask secret, 32 bytes.
+    """
+
+    mask: KeyPair
+    self_secret: bytes = field(repr=False)
 
 
 @dataclass
@@ -31,10 +44,8 @@ class RoundState:
     revocations: Revocations
     admitted_at: int
     """The Unix time of the invitation, in seconds; certificates are judged by it."""
-    mask: KeyPair
-    """The key pair from which pairwise masks are agreed."""
-    self_secret: bytes = field(repr=False)
-    """The self-mask secret, 32 bytes."""
+    own: OwnSecrets | None
+    """What this device masks its input with; None once it is made."""
     cohort: Cohort | None = None
     """The cohort that this device has checked; None before."""
     holders: tuple[int, ...] = ()
@@ -52,11 +63,26 @@ class RoundState:
     channels: dict[int, Channel] = field(default_factory=dict, repr=False)
     """The channels used so far, by place; a cache that is made anew after a restart."""
 
+    @property
+    def secrets(self) -> OwnSecrets:
+        """What this device masks its input with.
+
+        Raises:
+            RuntimeError: once the input is made.
+        """
+        if self.own is None:
+            raise RuntimeError("the round's own secrets are gone")
+        return self.own
+
+    def mark(self) -> bytes:
+        """Return bytes that tell this round from every other and hold nothing of it; `decode` refuses them."""
+        return Writer(_MARK_KIND).raw(self.secrets.mask.public).done()
+
     def encode(self) -> bytes:
         """Return the whole state, secrets in the clear: whoever keeps it has to encrypt it."""
         writer = Writer(_KIND).u32(_STAGES.index(self.stage)).var(self.signed_task).var(self.header.encode())
         writer.var(self.revocations.encode()).u64(self.admitted_at)
-        writer.raw(self.mask.secret).raw(self.self_secret)
+        writer.var(self.own.mask.secret + self.own.self_secret if self.own else b"")
         writer.var(Roster(self.cohort.adverts).encode() if self.cohort else b"")
         for members in (self.holders, self.dealers, self.unusable, self.partners):
             writer.var(Members(members).encode())
@@ -76,8 +102,8 @@ class RoundState:
         stage, signed_task, header = _stage(reader), reader.var(), Header.decode(reader.var())
         task = open_task(signed_task, operator_public)
         revocations, admitted_at = Revocations.decode(reader.var()), reader.u64()
-        mask, self_secret, roster = KeyPair(reader.raw(32)), reader.raw(32), reader.var()
-        state = cls(stage, signed_task, task, header, revocations, admitted_at, mask, self_secret)
+        own, roster = _own_secrets(reader.var()), reader.var()
+        state = cls(stage, signed_task, task, header, revocations, admitted_at, own)
         state.cohort = _cohort(Roster.decode(roster), header, task) if roster else None
         state.holders, state.dealers, state.unusable, state.partners = (
             Members.decode(reader.var()).places for _ in range(4)
@@ -88,6 +114,14 @@ class RoundState:
         state.held = {dealer: (pair[:SHARE_BYTES], pair[SHARE_BYTES:]) for dealer, pair in pairs.items()}
         reader.end()
         return state
+
+
+def _own_secrets(data: bytes) -> OwnSecrets | None:
+    if not data:
+        return None
+    if len(data) != KEY_BYTES + SECRET_BYTES:
+        raise WireError(f"state: expected {KEY_BYTES + SECRET_BYTES} bytes of secrets or none, got {len(data)}")
+    return OwnSecrets(KeyPair(data[:KEY_BYTES]), data[KEY_BYTES:])
 
 
 def _cohort(roster: Roster, header: Header, task: TaskSpec) -> Cohort:

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from pydantic import Field
 
-from privacy.base.canonical import Frozen
+from privacy.base.canonical import Frozen, sha256
 from privacy.base.signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, SignatureError, Signer, is_low_order, verify
 from privacy.secagg.errors import WireError
 from privacy.secagg.membership.params import DRAW_BITS, draw_bits
@@ -178,6 +178,11 @@ class Revocations:
     def revoked(self) -> frozenset[bytes]:
         """The listed identities, as a set."""
         return frozenset(self.identities)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of what the authority has signed: two lists of one number differ in it."""
+        return sha256(self._signed_part())
 
     def encode(self) -> bytes:
         """Return the list's one encoding."""

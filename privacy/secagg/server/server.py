@@ -7,7 +7,7 @@ self-mask.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,13 @@ from privacy.secagg.server.blame import Blame, Culprit, Party
 from privacy.secagg.server.shard import Member, Request, Shard
 from privacy.task.states import Total
 from privacy.task.task import TaskSpec, sign_task
+
+EXPIRY_SLACK_S = 900
+"""How long a certificate has to last for its device to be in a round, in seconds.
+
+Each member judges all certificates by its own clock, and stops at one that has ended: one device whose certificate ends
+soon, and clocks that are a little ahead, would otherwise end the round for everybody.
+"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class Server:
         self._excluded = excluded
         self._admission = Admission(task.population, round_authority.authority_public, round_authority.revocations, now)
         self._admission.check_list()
+        self._lasting = replace(self._admission, now=now + EXPIRY_SLACK_S)
         flat = weights.astype("<f4").tobytes()
         self._model = InputRequest.encode_model(flat)
         self.header = Header(bytes.fromhex(task.id), round_number, sha256(flat), clip)
@@ -185,7 +193,7 @@ class Server:
             raise Rejected("a reply that was not asked for, or a second one")
         try:
             advert = Advert.decode(body)
-            self._admission.check(advert)
+            self._lasting.check(advert)
             verify_advert(advert, self.header)
             if advert.identity in self._excluded:
                 raise Rejected("left out for what it did in an earlier round")

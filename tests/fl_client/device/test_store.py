@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +11,32 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings, strategies as st
 
-from fl_client.device.store import VERSION, DeviceStore, FileStore, Memory, StoreError, TaskRecord
+from fl_client.device.contents import VERSION
+from fl_client.device.memory import Memory, SeenList, StoreError, TaskRecord
+from fl_client.device.store import FileStore
+from privacy.secagg import Rounds
 from tests.support.paths import ROOT
-from tests.support.stores import MemoryDeviceStore
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(32)
-UNVERSIONED = ROOT / "tests" / "golden" / "device_memory" / "unversioned.bin"
+GOLDEN = ROOT / "tests" / "golden" / "device_memory"
+UNVERSIONED, VERSION_1 = GOLDEN / "unversioned.bin", GOLDEN / "version-1.bin"
 NAMES = st.sampled_from(["a", "b", "task-ß"])
 COUNTS = st.integers(0, (1 << 53) - 1)
-RECORDS = st.builds(TaskRecord, COUNTS, COUNTS)
-MEMORIES = st.builds(Memory, st.dictionaries(NAMES, RECORDS), st.dictionaries(NAMES, st.integers(0, 1 << 32)))
-OLD = Memory({"task": TaskRecord(3, 1)}, {"population": 5})
-NEW = Memory({"task": TaskRecord(4, 2, 4)}, {"population": 6})
-SECRET = b"the mask key of this round " * 3
+ROUNDS = st.builds(Rounds, COUNTS, st.lists(COUNTS, max_size=5).map(tuple))
+RECORDS = st.builds(TaskRecord, ROUNDS, COUNTS, st.lists(COUNTS, max_size=5).map(tuple))
+MEMORIES = st.builds(
+    Memory,
+    st.dictionaries(NAMES, RECORDS),
+    st.frozensets(NAMES),
+    COUNTS,
+    COUNTS,
+    st.dictionaries(NAMES, st.builds(SeenList, st.integers(0, 1 << 32), st.binary(max_size=32))),
+    COUNTS,
+    st.binary(max_size=200),
+)
+SECRET = b"a share of another device's mask key " * 3
+OLD = Memory({"task": TaskRecord(Rounds(3), 1)}, revocations={"population": SeenList(5)}, round=SECRET)
+NEW = Memory({"task": TaskRecord(Rounds(4), 2, (4,))}, revocations={"population": SeenList(6)})
 
 
 def file_store(path: Path) -> FileStore:
@@ -49,38 +60,28 @@ def opened(path: Path) -> dict[str, Any]:
 
 
 @settings(max_examples=30)
-@given(st.lists(st.one_of(MEMORIES, st.binary(max_size=200)), max_size=5))
-def test_what_was_saved_last_is_remembered(
-    tmp_path_factory: pytest.TempPathFactory, saves: list[Memory | bytes]
-) -> None:
-    """Memory and round apart: saving the one leaves the other as it was."""
-    path, memory, state = tmp_path_factory.mktemp("store") / "device.bin", Memory(), b""
-    in_process = MemoryDeviceStore()
-    for save in saves:
-        for store in (file_store(path), in_process):
-            if isinstance(save, Memory):
-                memory = save
-                store.save(save)
-            else:
-                state = save
-                store.save_round(partial(bytes, save))
-    for store in (file_store(path), in_process):
-        assert (store.load(), store.load_round()) == (memory, state)
+@given(st.lists(MEMORIES, min_size=1, max_size=5))
+def test_what_was_saved_last_is_remembered(tmp_path_factory: pytest.TempPathFactory, saves: list[Memory]) -> None:
+    path = tmp_path_factory.mktemp("store") / "device.bin"
+    for memory in saves:
+        file_store(path).save(memory)
+    assert file_store(path).load() == saves[-1]
 
 
-@pytest.mark.parametrize("make", [file_store, lambda _: MemoryDeviceStore()])
-def test_a_new_store_is_empty(tmp_path: Path, make: Callable[[Path], DeviceStore]) -> None:
-    store = make(tmp_path / "device.bin")
-    assert (store.load(), store.load_round()) == (Memory({}, {}), b"")
+def test_a_memory_is_begun_once(tmp_path: Path) -> None:
+    path = tmp_path / "device.bin"
+    assert FileStore.create(path, KEY).load() == Memory()
+    file_store(path).save(NEW)
+    with pytest.raises(FileExistsError):
+        FileStore.create(path, KEY)
+    assert file_store(path).load() == NEW
+
+
+def test_a_memory_that_is_missing_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    """Whoever deletes the file would otherwise set all that the device counted to 0."""
+    with pytest.raises(StoreError, match=r"device\.bin is missing, .*fl-client recover"):
+        file_store(tmp_path / "device.bin").load()
     assert not (tmp_path / "device.bin").exists()
-
-
-def test_one_change_of_a_memory_leaves_the_rest() -> None:
-    changed = OLD.with_task("other", TaskRecord(1, 1)).with_revocations("elsewhere", 2)
-    assert changed.tasks == {"task": TaskRecord(3, 1), "other": TaskRecord(1, 1)}
-    assert changed.revocations == {"population": 5, "elsewhere": 2}
-    assert OLD.with_task("task", TaskRecord(4, 2, 4)).with_revocations("population", 6) == NEW
-    assert OLD.tasks == {"task": TaskRecord(3, 1)}
 
 
 def _crash(*_: object, **__: object) -> None:
@@ -93,17 +94,14 @@ def test_a_crash_in_the_middle_of_a_save_leaves_the_old_record(
 ) -> None:
     path = tmp_path / "device.bin"
     file_store(path).save(OLD)
-    file_store(path).save_round(lambda: SECRET)
     with monkeypatch.context() as patch:
         owner, name = {"encryption": (os, "urandom"), "sync": (os, "fsync"), "rename": (Path, "replace")}[place]
         patch.setattr(owner, name, _crash)
         with pytest.raises(KeyboardInterrupt):
             file_store(path).save(NEW)
-        with pytest.raises(KeyboardInterrupt):
-            file_store(path).save_round(lambda: b"")
-    assert (file_store(path).load(), file_store(path).load_round()) == (OLD, SECRET)
+    assert file_store(path).load() == OLD
     file_store(path).save(NEW)
-    assert (file_store(path).load(), file_store(path).load_round()) == (NEW, SECRET)
+    assert file_store(path).load() == NEW
 
 
 @pytest.mark.parametrize("name", ["device.bin", "device.tmp", "device"])
@@ -117,9 +115,8 @@ def test_half_a_file_is_never_visible(tmp_path: Path, monkeypatch: pytest.Monkey
     assert file_store(path).load() == OLD
 
 
-@pytest.mark.parametrize("what", ["memory", "round"])
 def test_contents_reach_the_disk_before_the_rename_and_the_rename_before_the_return(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, events = tmp_path / "device.bin", list[str]()
     sync, replace = os.fsync, Path.replace
@@ -134,10 +131,7 @@ def test_contents_reach_the_disk_before_the_rename_and_the_rename_before_the_ret
 
     monkeypatch.setattr(os, "fsync", recorded_sync)
     monkeypatch.setattr(Path, "replace", recorded_replace)
-    if what == "memory":
-        file_store(path).save(NEW)
-    else:
-        file_store(path).save_round(lambda: SECRET)
+    file_store(path).save(NEW)
     assert events == ["sync file", "rename", "sync directory"]
 
 
@@ -147,8 +141,7 @@ def test_contents_reach_the_disk_before_the_rename_and_the_rename_before_the_ret
 def test_the_file_shows_neither_secrets_nor_what_the_device_took_part_in(tmp_path: Path) -> None:
     path = tmp_path / "device.bin"
     task, population = "ab" * 32, "the devices of one hospital"
-    file_store(path).save(Memory({task: TaskRecord(3, 1)}, {population: 5}))
-    file_store(path).save_round(lambda: SECRET)
+    file_store(path).save(Memory({task: TaskRecord(Rounds(3), 1)}, revocations={population: SeenList(5)}, round=SECRET))
     for file in tmp_path.iterdir():
         written = file.read_bytes()
         for plain in (SECRET, SECRET.hex().encode(), task.encode(), bytes.fromhex(task), population.encode(), KEY):
@@ -166,7 +159,7 @@ def test_the_same_contents_are_never_sealed_alike(tmp_path: Path) -> None:
     assert len(seen) == 20
 
 
-def test_another_key_reads_nothing_and_overwrites_nothing(tmp_path: Path) -> None:
+def test_another_key_reads_nothing(tmp_path: Path) -> None:
     path = tmp_path / "device.bin"
     file_store(path).save(OLD)
     _is_refused(FileStore(path, OTHER_KEY), path)
@@ -209,6 +202,11 @@ def test_every_flipped_bit_and_every_truncation_is_noticed(tmp_path: Path) -> No
         b'{"tasks": {}, "revocations": {"population": "5"}, "round": ""}',
         b'{"version": 1, "tasks": {}, "revocations": {}}',
         b'{"version": 1, "tasks": {}, "revocations": {}, "round": "", "more": 1}',
+        b'{"version": 2, "tasks": {}, "revocations": {}, "round": ""}',
+        b'{"version": 2, "tasks": {}, "closed": [], "participations_closed": 0, "participations_lost": 0, '
+        b'"revocations": {}, "time": 0, "round": "xy"}',
+        b'{"version": 2, "tasks": {}, "closed": [], "participations_closed": -1, "participations_lost": 0, '
+        b'"revocations": {}, "time": 0, "round": ""}',
         b'{"version": 0, "tasks": {}, "revocations": {}, "round": ""}',
         b'{"version": -1, "tasks": {}, "revocations": {}, "round": ""}',
         b'{"version": "2", "tasks": {}, "revocations": {}, "round": ""}',
@@ -217,7 +215,7 @@ def test_every_flipped_bit_and_every_truncation_is_noticed(tmp_path: Path) -> No
         b'{"version": 1.0, "tasks": {}, "revocations": {}, "round": ""}',
     ],
 )
-def test_contents_that_are_not_whole_are_neither_read_nor_replaced(tmp_path: Path, content: bytes) -> None:
+def test_contents_that_are_not_whole_are_not_read(tmp_path: Path, content: bytes) -> None:
     """Also when the right key sealed them: a field that is missing is not a history that is empty."""
     path = tmp_path / "device.bin"
     sealed(path, content)
@@ -235,21 +233,23 @@ def test_a_file_that_was_sealed_for_something_else_is_refused(tmp_path: Path) ->
 # Versions.
 
 
-def test_a_memory_from_before_versions_is_read_and_written_back_as_version_1(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("file", "version"), [(UNVERSIONED, None), (VERSION_1, 1)])
+def test_a_memory_of_an_earlier_version_is_read_and_written_back_as_the_newest(
+    tmp_path: Path, file: Path, version: int | None
+) -> None:
+    """What was counted stays. The round in progress goes: it had secrets that no disk keeps any more."""
     path = tmp_path / "device.bin"
-    shutil.copyfile(UNVERSIONED, path)
-    assert "version" not in opened(path)
+    shutil.copyfile(file, path)
+    assert opened(path).get("version") == version
     memory = Memory(
-        {"ab" * 32: TaskRecord(7, 3, 5), "cd" * 32: TaskRecord(2, 0, None)}, {"the devices of one hospital": 4}
+        {"ab" * 32: TaskRecord(Rounds(7), 3, (5,)), "cd" * 32: TaskRecord(Rounds(2))},
+        revocations={"the devices of one hospital": SeenList(4)},
     )
-    state = b"the mask key of this round"
-    assert (file_store(path).load(), file_store(path).load_round()) == (memory, state)
-    assert path.read_bytes() == UNVERSIONED.read_bytes(), "reading alone changes nothing"
-    file_store(path).save_round(lambda: SECRET)
-    assert opened(path)["version"] == VERSION == 1
-    assert (file_store(path).load(), file_store(path).load_round()) == (memory, SECRET)
-    file_store(path).save(NEW)
-    assert (file_store(path).load(), file_store(path).load_round()) == (NEW, SECRET)
+    assert file_store(path).load() == memory
+    assert path.read_bytes() == file.read_bytes(), "reading alone changes nothing"
+    file_store(path).save(memory)
+    assert opened(path)["version"] == VERSION == 2
+    assert file_store(path).load() == memory
 
 
 def test_a_memory_from_before_versions_that_was_damaged_is_refused(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_a_memory_from_before_versions_that_was_damaged_is_refused(tmp_path: Pat
         _is_refused(file_store(path), path)
 
 
-@pytest.mark.parametrize("content", [{"version": 2, "tasks": {}, "revocations": {}, "round": ""}, {"version": 10**9}])
+@pytest.mark.parametrize("content", [{"version": 3, "tasks": {}, "revocations": {}, "round": ""}, {"version": 10**9}])
 def test_a_memory_of_a_newer_version_is_refused_by_name(tmp_path: Path, content: dict[str, Any]) -> None:
     """A field that this version does not know may be just what the device did."""
     path = tmp_path / "device.bin"
@@ -267,16 +267,15 @@ def test_a_memory_of_a_newer_version_is_refused_by_name(tmp_path: Path, content:
     _is_refused(
         file_store(path),
         path,
-        rf"device\.bin up to version 1, got {content['version']}: .* by a newer version of havenfl",
+        rf"device\.bin up to version 2, got {content['version']}: .* by a newer version of havenfl",
     )
 
 
 def _is_refused(store: FileStore, path: Path, message: str = "damaged data") -> None:
     before = path.read_bytes()
-    for use in (store.load, store.load_round, lambda: store.save(NEW), lambda: store.save_round(lambda: b"")):
-        with pytest.raises(StoreError, match=message) as caught:
-            use()
-        assert caught.value.__cause__ is None
+    with pytest.raises(StoreError, match=message) as caught:
+        store.load()
+    assert caught.value.__cause__ is None
     assert path.read_bytes() == before
 
 
@@ -286,3 +285,5 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_an_absent_one(tmp_path: Pat
     (tmp_path / "file").write_text("{}")
     with pytest.raises(StoreError, match=r"device\.bin cannot be read: Not a directory"):
         file_store(tmp_path / "file" / "device.bin").load()
+    with pytest.raises(StoreError, match=r"device\.bin cannot be locked"):
+        file_store(tmp_path / "file" / "device.bin").save(NEW)

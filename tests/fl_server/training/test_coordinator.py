@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from fl_client.device.device import Train
-from fl_client.device.store import Memory, TaskRecord
+from fl_client.device.memory import Memory, SeenList, TaskRecord
 from fl_server.training.checkpoint import CheckpointError, CheckpointFile
 from fl_server.training.coordinator import CoordinatorError, Ended
 from fl_server.training.transport import NodeId
 from privacy.base.randomness import Randomness, RandomnessError
 from privacy.ledger.entries import Abandoned, Charged, Released
 from privacy.ledger.ledger import Ledger
-from privacy.secagg import Stage
+from privacy.secagg import Rounds, Stage
 from privacy.secagg.messages import Members, SignedSurvivors
 from privacy.secagg.server.record import RoundRecord
 from privacy.secagg.server.shard import total_transcript
@@ -325,5 +325,10 @@ def _directory(base: Path, name: str) -> Path:
 
 def _memory_before(fleet: Fleet, number: int) -> MemoryDeviceStore:
     store = MemoryDeviceStore()
-    store.save(Memory({fleet.task.id: TaskRecord(number - 1, number - 1)}, {fleet.task.population: 1}))
+    store.save(
+        Memory(
+            {fleet.task.id: TaskRecord(Rounds(number - 1), number - 1)},
+            revocations={fleet.task.population: SeenList(1)},
+        )
+    )
     return store

@@ -10,6 +10,7 @@ import pytest
 
 from privacy.base.signing import Signer
 from privacy.secagg import Aborted, Rejected, Stage
+from privacy.secagg.client.state import OwnSecrets, RoundState
 from privacy.secagg.membership.identity import EnrolmentRequest, enrol
 from privacy.secagg.messages import (
     ADVERT_DOMAIN,
@@ -202,9 +203,10 @@ def test_shares_that_do_not_make_up_the_secret_name_their_dealer() -> None:
     federation.run(until=Stage.ADVERTISE)
     state = federation.clients[CHEAT]._state
     assert state is not None
-    secret, state.self_secret = state.self_secret, b"\x05" * 32
+    true = state.secrets
+    state.own = replace(true, self_secret=b"\x05" * 32)
     advert = federation.clients[CHEAT]._own_advert
-    federation.clients[CHEAT]._own_advert = lambda _: _with_secret(state, secret, advert)  # type: ignore[method-assign]
+    federation.clients[CHEAT]._own_advert = lambda _: _with_secrets(state, true, advert)  # type: ignore[method-assign]
     for stage in list(Stage)[1:]:
         federation.exchange(stage)
         federation.server.advance()
@@ -216,10 +218,10 @@ def test_shares_that_do_not_make_up_the_secret_name_their_dealer() -> None:
     assert (culprit.stage, culprit.fault) == (Stage.UNMASK, Fault.POLYNOMIAL)
 
 
-def _with_secret(state: object, secret: bytes, advert: Callable[[object], Advert]) -> Advert:
-    shared, state.self_secret = state.self_secret, secret  # type: ignore[attr-defined]
+def _with_secrets(state: RoundState, true: OwnSecrets, advert: Callable[[RoundState], Advert]) -> Advert:
+    shared, state.own = state.own, true
     made = advert(state)
-    state.self_secret = shared  # type: ignore[attr-defined]
+    state.own = shared
     return made
 
 

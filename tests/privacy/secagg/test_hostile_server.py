@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from privacy.base.signing import Signer
-from privacy.secagg import Refused, Seen, Stage
+from privacy.secagg import Refused, Rounds, Seen, Stage
 from privacy.secagg.membership.identity import DevicePolicy, EnrolmentRequest, Revocations, enrol
 from privacy.secagg.messages import (
     HEADER_DOMAIN,
@@ -79,8 +79,8 @@ def test_another_task_than_its_round() -> None:
 @pytest.mark.parametrize("last", [1, 2])
 def test_an_old_round_again(last: int) -> None:
     federation = before(Stage.ADVERTISE)
-    with pytest.raises(Refused, match=f"round 1, after round {last}"):
-        federation.clients[0].advertise(request_of(federation), Seen(last), NOW, federation.seed.stream())
+    with pytest.raises(Refused, match="round 1, which was answered or is long gone"):
+        federation.clients[0].advertise(request_of(federation), Seen(Rounds(last)), NOW, federation.seed.stream())
 
 
 def test_a_round_beyond_the_task() -> None:
@@ -152,7 +152,7 @@ def test_a_revocation_list_that_does_not_count(changes: dict[str, object], reaso
 def test_an_older_revocation_list_than_the_device_has_seen() -> None:
     federation = before(Stage.ADVERTISE)
     with pytest.raises(Refused, match="revocation list 1, after list 2"):
-        federation.clients[0].advertise(request_of(federation), Seen(0, 2), NOW, federation.seed.stream())
+        federation.clients[0].advertise(request_of(federation), Seen(list_number=2), NOW, federation.seed.stream())
 
 
 def test_a_roster_with_a_revoked_device() -> None:
@@ -259,7 +259,7 @@ def test_a_roster_larger_than_any_shard() -> None:
         for n in range(1, 1_002)
     ]
     roster = Roster(tuple(sorted([*strangers, mine], key=lambda advert: advert.identity)))
-    refuses(federation, Stage.SHARE, roster.encode(), "expected at most 1000 devices")
+    refuses(federation, Stage.SHARE, roster.encode(), "expected at most 1000 items")
 
 
 def test_a_cohort_gathered_against_the_lots() -> None:
@@ -346,7 +346,7 @@ def test_a_mask_key_of_low_order_from_a_corrupt_device() -> None:
     federation = before(Stage.SHARE)
     corrupt = federation.clients[5]
     assert corrupt._state is not None
-    corrupt._state.mask.public = bytes(32)
+    corrupt._state.secrets.mask.public = bytes(32)
     lie = swapped(federation, place(federation, 5), **vars(corrupt._own_advert(corrupt._state)))
     federation.exchange(Stage.SHARE, requests=lambda *_: lie)
     federation.server.advance()

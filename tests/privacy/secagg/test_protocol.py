@@ -210,11 +210,14 @@ def test_shards_are_drawn_by_lot_and_summed_apart() -> None:
 
 
 def test_secrets_do_not_show(federation: Federation) -> None:
-    federation.run(until=Stage.INPUT)
+    federation.run(until=Stage.SHARE)
     client = federation.clients[0]
     state = client._state
     assert state is not None
-    secrets = [state.self_secret, state.mask.secret, *(part for pair in state.held.values() for part in pair)]
+    own = state.secrets
+    federation.exchange(Stage.INPUT)
+    assert state.own is None
+    secrets = [own.self_secret, own.mask.secret, *(part for pair in state.held.values() for part in pair)]
     shown = f"{client!r} {state!r} {client._own!r} {client._agreements!r} {federation.server!r}"
     for secret in secrets:
         assert secret.hex() not in shown
