@@ -49,9 +49,9 @@ def test_no_round_is_taken_twice_and_few_are_lost(asked: list[int]) -> None:
 
 
 def test_a_far_round_does_not_lock_out_those_below_it() -> None:
-    fleet = Fleet(task=noiseless_task(rounds=2 * FAR))
+    fleet = Fleet(task=noiseless_task(rounds=FAR))
     fleet.run(FAR)
-    for number in (1, 5, FAR - 1, FAR + 1):
+    for number in (1, 5, FAR - 1):
         fleet.run(number)
     assert fleet.failures == {}
     with pytest.raises(Refused, match=f"round {FAR}, which was answered"):
@@ -76,12 +76,12 @@ def test_the_nearest_input_is_known_for_every_round_that_can_come(taken: list[in
 def test_rounds_are_kept_apart_in_both_directions() -> None:
     apart = BoundedParticipation(cohort=6, max_participations=9, min_separation=3)
     fleet = Fleet(task=noiseless_task(participation=apart))
-    fleet.run(10)
-    for number in (8, 9, 11, 12):
-        with pytest.raises(Refused, match="took part in round 10, 3 rounds must lie between"):
+    fleet.run(5)
+    for number in (3, 4, 6, 7):
+        with pytest.raises(Refused, match="took part in round 5, 3 rounds must lie between"):
             invite(fleet, number)
-    fleet.run(7)
-    fleet.run(13)
+    fleet.run(2)
+    fleet.run(8)
     assert fleet.failures == {}
 
 
