@@ -53,11 +53,11 @@ class _CheatingDistribution(ShareDistribution):
     cheating: Cheating
 
     def distribute(self, rng: Randomness) -> dict[int, EncryptedShares]:
-        secret = self.state.self_secret
+        own = self.state.secrets
         if self.cheating.off_polynomial:
-            self.state.self_secret = bytes(32)
+            self.state.own = replace(own, self_secret=bytes(32))
         dealt = super().distribute(rng)
-        self.state.self_secret = secret
+        self.state.own = own
         for holder in self._victims(self.cheating.garbage):
             dealt[holder] = replace(dealt[holder], sealed=bytes(len(dealt[holder].sealed)))
         for holder in self._victims(self.cheating.wrong_tags):

@@ -182,7 +182,7 @@ def test_a_device_that_is_revoked_between_two_rounds_is_left_out_of_the_second(b
 
     bench.coordinator().run(START, revoke_after_the_first)
     assert [report.release and report.release.survivors for report in bench.watcher.reports] == [6, 5, 5]
-    assert bench.fleet.stores[0].load().revocations == {bench.fleet.task.population: 2}
+    assert bench.fleet.stores[0].load().revocations[bench.fleet.task.population].number == 2
 
 
 def test_a_revocation_list_that_runs_out_stops_the_run_and_keeps_what_was_released(bench: Bench) -> None:
