@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from simulations.config.config import load_config
-from simulations.runs.run import start
+from simulations.runs.run import RunError, start
 from tests.support.runs import model_bytes, small_config
 
 TROUBLE = """
@@ -80,10 +80,14 @@ def test_a_round_that_loses_too_many_reveals_nothing_under_either(tmp_path: Path
     """At the consistency check nothing is charged yet; at the last stage the charge stands."""
     for stage in ("echo", "unmask"):
         trouble = f"[faults.drop_out]\n{stage} = 0.6\n"
-        runs = [trained(tmp_path / f"{stage}-{kind}", kind, trouble=trouble) for kind in ("secure", "ideal")]
-        assert figures(runs[0]) == figures(runs[1])
-        assert all(str(line["aborted"]).startswith(f"{stage}: expected at least") for line in figures(runs[1]))
-        charged = [line["epsilon"] for line in figures(runs[1])]
+        runs = [tmp_path / f"{stage}-{kind}" for kind in ("secure", "ideal")]
+        for run, kind in zip(runs, ("secure", "ideal"), strict=True):
+            with pytest.raises(RunError, match="no round released anything"):
+                trained(run, kind, trouble=trouble)
+        first, second = (figures(run / "run") for run in runs)
+        assert first == second
+        assert all(str(line["aborted"]).startswith(f"{stage}: expected at least") for line in second)
+        charged = [line["epsilon"] for line in second]
         assert all(charged) == (stage == "unmask")
 
 
