@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.training.round import Rounds, SecureRounds
-from privacy.ledger.entries import Charge
+from privacy.ledger.entries import Charge, Receipt
 from privacy.ledger.ledger import Ledger
 from simulations.config.config import load_config
 from simulations.executors.local import LocalExecutor
@@ -46,12 +46,15 @@ class Charged:
         """
         self._number += 1
         started = time.process_time()
-        running = self._rounds.begin(self._number, self._state, cohort)
-        outcome = running.run(lambda transcript: self._ledger.reserve(Charge.of(self._task, self._number, transcript)))
+        running = self._rounds.begin(self._number, self._state, cohort, frozenset())
+        outcome = running.run(self._pay)
         spent = time.process_time() - started
         if sum(total.survivors for total in outcome.totals) != len(cohort):
             raise RuntimeError(f"a device failed: {outcome.facts.lost}")
         return spent
+
+    def _pay(self, transcript: str) -> Receipt:
+        return self._ledger.reserve(Charge.of(self._task, self._number, transcript, self.population.devices))
 
 
 @contextmanager

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from scipy.stats import binom
 
-from privacy.accounting.accountant import spend
+from privacy.accounting.accountant import known_cohorts_epsilon, spend
 from privacy.accounting.calibration import noise_multiplier_for
 from privacy.accounting.events import round_event
+from privacy.accounting.pivotal import least_reachable
 from privacy.base.signing import SIGNATURE_BYTES
 from privacy.mechanism.mechanism import Mechanism, smallest_modulus, with_modulus
 from privacy.mechanism.rotation import spread
@@ -24,6 +26,7 @@ from privacy.secagg.membership.params import (
     default_shards,
     parameters,
 )
+from privacy.secagg.membership.room import require_room
 from privacy.secagg.messages import (
     Advert,
     EncryptedShares,
@@ -111,6 +114,10 @@ class Plan:
     noise_multiplier: float
     epsilon: float
     delta: float
+    known_cohorts_epsilon: float | None
+    """Epsilon towards the server, members of cohorts and holders of the round log; None: the same."""
+    least_reachable: int | None
+    """The devices that must be within reach before a cohort is drawn; None where nothing random is claimed."""
     bits: int
     headroom: float
     """Half the modulus over the standard deviation of a coordinate of the sum, should all devices pull one way."""
@@ -163,9 +170,11 @@ def plan(goal: Goal) -> Plan:
             pydantic's ValidationError are ValueErrors).
     """
     task = _task(goal)
+    require_room(task)
     cohort = round(task.shard_cohort)
     params, mechanism = parameters(cohort, task.aggregation), Mechanism.for_cohort(task, cohort)
-    spent = spend([round_event(task, task.rounds)] * goal.rounds, goal.delta)
+    events = Counter({round_event(task, task.rounds): goal.rounds})
+    spent, sampled = spend(events, goal.delta), task.participation
     noise_device = math.sqrt(mechanism.variance) / mechanism.scale
     noise_sum = noise_device * math.sqrt(goal.cohort)
     return Plan(
@@ -175,6 +184,10 @@ def plan(goal: Goal) -> Plan:
         noise_multiplier=task.mechanism.noise_multiplier,
         epsilon=spent.epsilon,
         delta=spent.delta,
+        known_cohorts_epsilon=known_cohorts_epsilon(events, goal.delta),
+        least_reachable=(
+            least_reachable(sampled, task.aggregation) if isinstance(sampled, PoissonParticipation) else None
+        ),
         bits=task.aggregation.modulus_bits,
         headroom=_headroom(mechanism, cohort),
         rounding_cost=mechanism.rounding_cost,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -47,11 +48,16 @@ class Scenario:
         own = seed.child("faults")
         return cls(own, config.availability, config.faults, Poison(own, config.poison))
 
+    def within_reach(self, devices: Sequence[int], number: int) -> Sequence[int]:
+        """Return those of the devices that can be reached in round `number`: the server throws its coins for them."""
+        if min(self.availability.hours) == 1:
+            return devices
+        return [device for device in devices if self._reachable(device, number)]
+
     def loss(self, device: int, number: int) -> Loss | None:
         """Return how the device is lost in round `number`, before or after it trained; None when it answers to the end.
 
-        A device that cannot be reached is lost at the first stage: the server has drawn it all the same, so the draw
-        stays random, whatever decides who can be reached.
+        A device that cannot be reached, and is invited all the same, is lost at the first stage.
         """
         if not self._reachable(device, number):
             return Loss(Stage.ADVERTISE, late=False)

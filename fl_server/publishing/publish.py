@@ -109,7 +109,11 @@ def run_facts(lines: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> Ru
         packages: distributions that took part, by name.
     """
     released = [line for line in lines if line["aborted"] is None]
-    counts = [RoundCounts(round=line["round"], cohort=line["cohort"], survivors=line["survivors"]) for line in released]
+    counts = [
+        RoundCounts(round=line["round"], cohort=line["cohort"], survivors=line["survivors"])
+        for line in released
+        if "survivors" in line
+    ]
     least = min((line["noise_multiplier"] for line in released), default=None)
     return RunFacts(counts, least, versions(packages))
 

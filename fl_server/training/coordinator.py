@@ -8,7 +8,7 @@ first.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from fl_server.training.checkpoint import Checkpoint, CheckpointFile, RecordLog
 from fl_server.training.round import RoundFacts, Rounds, RunningRound
 from fl_server.training.server_noise import noise_of_round
+from fl_server.training.transport import NodeId
+from privacy.accounting.pivotal import TooFewReachable, require_reachable
 from privacy.accounting.sampling import draw_cohort, eligible_devices
 from privacy.base.randomness import Randomness, require_origin
 from privacy.base.signing import SignatureError
@@ -27,7 +29,7 @@ from privacy.mechanism.mechanism import MechanismError
 from privacy.release.files import model_digest
 from privacy.release.release import Release, release
 from privacy.secagg import Aborted
-from privacy.task.task import TaskSpec
+from privacy.task.task import PoissonParticipation, TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 
 MAX_FAILED_ROUNDS = 5
@@ -58,6 +60,7 @@ class RoundReport:
         round: the round's number.
         facts: counts, never who.
         epsilon: spent so far, device level, at the task's delta.
+        sizes_are_secret: whether the claim rests on nobody knowing how many devices are in a released sum.
         release: the sum that was released; None when the round was aborted.
         aborted: why the round was aborted; empty when it was not.
     """
@@ -65,21 +68,31 @@ class RoundReport:
     round: int
     facts: RoundFacts
     epsilon: float
+    sizes_are_secret: bool
     release: Release | None = None
     aborted: str = ""
+
+    @property
+    def told(self) -> RoundFacts | None:
+        """What may be told of the round's size: nothing, where sizes are secret and there was a release."""
+        return None if self.sizes_are_secret and self.release is not None else self.facts
 
     def line(self) -> dict[str, Any]:
         """Return the round as JSON; an unbounded epsilon is null.
 
-        Counts and reasons, never who took part, but for devices at fault where they ended the round.
+        Counts and reasons, never who took part, but for devices at fault where they ended the round. A released round
+        of sampled cohorts has no counts; one without a release has them, for nothing was revealed there.
         """
         release = self.release
-        return {
-            "round": self.round,
+        counts = {
             "invited": self.facts.invited,
             "cohort": release.cohort if release else 0,
             "survivors": release.survivors if release else 0,
             "refusals": dict(self.facts.refusals),
+        }
+        return {
+            "round": self.round,
+            **({} if self.sizes_are_secret else counts),
             "aborted": self.aborted or None,
             "epsilon": self.epsilon if math.isfinite(self.epsilon) else None,
             "noise_std": release.noise_std if release else 0.0,
@@ -142,7 +155,7 @@ class Coordinator:
             checkpoints: where the last complete round is kept.
             records: where what rounds leave for a reviewer is kept.
             randomness_for: a round's number to the randomness of its cohort.
-            noise_for: a round's number to the randomness of the noise, where the server adds it.
+            noise_for: a round's number to the randomness of the noise that the server adds.
             callbacks: told of every round.
         """
         self._task = task
@@ -193,51 +206,76 @@ class Coordinator:
 
     def _one_round(self, before: Checkpoint) -> Checkpoint:
         number = before.round + 1
-        running = self._begin(number, before)
+        excluded = before.exclusions.nodes
+        nodes = self._rounds.nodes(number)
+        reachable = [node for node in nodes if node not in excluded] if excluded else nodes
+        try:
+            require_reachable(self._task, len(reachable))
+        except TooFewReachable as error:
+            return self._refuse(before, str(error))
+        running = self._begin(number, before, reachable)
         noise, memory = noise_of_round(self._task, number, before.noise, self._noise_for)
         try:
-            outcome = running.run(lambda transcript: self._ledger.reserve(self._charge(number, transcript)))
+            outcome = running.run(
+                lambda transcript: self._ledger.reserve(Charge.of(self._task, number, transcript, len(reachable)))
+            )
             clipped = self._task.with_clip(before.state.clip)
-            released = release(clipped, outcome.totals, outcome.charged, outcome.receipt, noise)
+            released = release(
+                clipped, outcome.totals, outcome.charged, outcome.receipt, noise=noise, padding=self._noise_for(number)
+            )
         except (Aborted, MechanismError) as error:
-            ended = self._abort(before, running, str(error)[:_REASON_LENGTH])
+            ended = self._abort(before, running, len(reachable), str(error)[:_REASON_LENGTH])
         else:
-            ended = self._step(before, running, released)
+            ended = self._step(before, running, len(reachable), released)
         exclusions = before.exclusions.after(number, running.blame())
         return self._commit(replace(ended, noise=memory, exclusions=exclusions))
 
-    def _begin(self, number: int, before: Checkpoint) -> RunningRound:
-        excluded = before.exclusions
+    def _begin(self, number: int, before: Checkpoint, reachable: Sequence[NodeId]) -> RunningRound:
+        cohort = self._draw(number, reachable)
         try:
-            return self._rounds.begin(number, before.state, self._draw(number, excluded.nodes), excluded.identities)
+            return self._rounds.begin(number, before.state, cohort, before.exclusions.identities)
         except SignatureError as error:
             raise CoordinatorError(f"{error}; the last complete round is kept") from error
 
-    def _draw(self, number: int, excluded: frozenset[int]) -> list[int]:
+    def _draw(self, number: int, reachable: Sequence[NodeId]) -> list[NodeId]:
         participation = self._task.participation
-        nodes = [node for node in self._rounds.nodes() if node not in excluded] if excluded else self._rounds.nodes()
-        present = eligible_devices(participation, nodes, number)
+        present = eligible_devices(participation, reachable, number)
         rng = self._randomness_for(number)
         require_origin(self._task.randomness, rng)
         return draw_cohort(participation, present, rng)
 
-    def _step(self, before: Checkpoint, running: RunningRound, released: Release) -> Checkpoint:
+    def _refuse(self, before: Checkpoint, reason: str) -> Checkpoint:
+        """End a round before anybody is drawn: nothing was sent, and nothing is charged."""
+        number = before.round + 1
+        report = self._report(number, RoundFacts(0, {}, {}), aborted=reason)
+        self._callbacks.round_ended(report, before.state)
+        return self._commit(
+            replace(before, round=number, transcript="", aborted=reason, extra=self._callbacks.extra_state())
+        )
+
+    def _step(self, before: Checkpoint, running: RunningRound, reachable: int, released: Release) -> Checkpoint:
         number, state = before.round + 1, self._strategy.step(before.state, released)
         if not np.isfinite(state.weights).all():
             raise CoordinatorError(f"the model of round {number} is not finite; lower the server's learning rate")
-        report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, released)
-        self._tell(report, state, running)
+        report = self._report(number, running.facts(), released)
+        self._tell(report, state, running, reachable)
         return Checkpoint(number, state, released.receipt.charge.transcript, extra=self._callbacks.extra_state())
 
-    def _abort(self, before: Checkpoint, running: RunningRound, reason: str) -> Checkpoint:
+    def _abort(self, before: Checkpoint, running: RunningRound, reachable: int, reason: str) -> Checkpoint:
         number, charged = before.round + 1, running.receipt.charge.transcript if running.receipt else ""
-        report = RoundReport(number, running.facts(), self._ledger.spent().epsilon, aborted=reason)
-        self._tell(report, before.state, running)
+        report = self._report(number, running.facts(), aborted=reason)
+        self._tell(report, before.state, running, reachable)
         return Checkpoint(number, before.state, charged, reason, self._callbacks.extra_state())
 
-    def _tell(self, report: RoundReport, state: ModelState, running: RunningRound) -> None:
+    def _report(
+        self, number: int, facts: RoundFacts, released: Release | None = None, aborted: str = ""
+    ) -> RoundReport:
+        secret = isinstance(self._task.participation, PoissonParticipation)
+        return RoundReport(number, facts, self._ledger.spent().epsilon, secret, released, aborted)
+
+    def _tell(self, report: RoundReport, state: ModelState, running: RunningRound, reachable: int) -> None:
         self._callbacks.round_ended(report, state)
-        if record := running.record(self._records.head, report.epsilon, report.aborted):
+        if record := running.record(self._records.head, reachable, report.epsilon, report.aborted):
             self._records.append(record)
 
     def _commit(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -247,13 +285,10 @@ class Coordinator:
 
     def _settle(self, last: Checkpoint) -> None:
         """Mark the charge of a durable round as released or abandoned; again on start, in case a crash came first."""
-        receipt = self._ledger.find(self._charge(last.round, last.transcript)) if last.transcript else None
+        receipt = self._ledger.find(self._task.id, last.round, last.transcript) if last.transcript else None
         if receipt is None:
             return
         if last.aborted:
             self._ledger.abandoned(receipt, last.aborted)
         else:
             self._ledger.released(receipt, model_digest(last.state.weights))
-
-    def _charge(self, number: int, transcript: str) -> Charge:
-        return Charge.of(self._task, number, transcript)

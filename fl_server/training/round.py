@@ -106,11 +106,12 @@ class Round:
         """Return what the round has shown of its devices so far."""
         return self.server.blame
 
-    def record(self, previous: str, epsilon: float, aborted: str) -> RoundRecord:
+    def record(self, previous: str, reachable: int, epsilon: float, aborted: str) -> RoundRecord:
         """Return what this round leaves for a reviewer.
 
         Args:
             previous: the digest of the record before.
+            reachable: devices that the cohort was drawn from.
             epsilon: spent so far, device level.
             aborted: why the round was aborted; empty when it was not.
         """
@@ -120,6 +121,7 @@ class Round:
             task=header.task_id.hex(),
             round=header.round,
             model=header.model_digest.hex(),
+            reachable=reachable,
             invited=self._invited,
             lost=dict(self._refusals),
             culprits=culprits(self.server),
@@ -173,11 +175,12 @@ class RunningRound(Protocol):
         """Return what the round has shown of its devices so far."""
         ...
 
-    def record(self, previous: str, epsilon: float, aborted: str) -> RoundRecord | None:
+    def record(self, previous: str, reachable: int, epsilon: float, aborted: str) -> RoundRecord | None:
         """Return what the round leaves for a reviewer; None where there is nothing that anybody signed.
 
         Args:
             previous: the digest of the record before.
+            reachable: devices that the cohort was drawn from.
             epsilon: spent so far, device level.
             aborted: why the round was aborted; empty when it was not.
         """
@@ -187,8 +190,8 @@ class RunningRound(Protocol):
 class Rounds(Protocol):
     """The rounds that a coordinator runs."""
 
-    def nodes(self) -> Sequence[NodeId]:
-        """Return whom a cohort can be drawn from, in ascending order."""
+    def nodes(self, number: int) -> Sequence[NodeId]:
+        """Return whom the cohort of round `number` can be drawn from, in ascending order: those within reach."""
         ...
 
     def begin(
@@ -226,8 +229,12 @@ class SecureRounds:
     clock: Callable[[], int]
     stage_timeout: float
 
-    def nodes(self) -> Sequence[NodeId]:
-        """Return the devices that can be reached now, in ascending order."""
+    def nodes(self, number: int) -> Sequence[NodeId]:  # noqa: ARG002
+        """Return the devices that can be reached now, in ascending order.
+
+        Args:
+            number: not used.
+        """
         return self.transport.nodes()
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> Round:

@@ -15,17 +15,17 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Context, Decimal
 
 from privacy.accounting.composition import (
-    RDP_NAME,
     AccountantsDisagree,
     Bracket,
     Composition,
     Sampled,
     bracket,
     compose,
-    truncation_delta,
+    lots_delta,
+    settle,
     upper_bound,
 )
-from privacy.accounting.events import Event
+from privacy.accounting.events import Event, PoissonGaussian
 from privacy.accounting.second_opinion import second_opinion
 from privacy.task.task import LocalSgd, Training
 
@@ -34,6 +34,7 @@ __all__ = [
     "Events",
     "Spend",
     "confirmed_spend",
+    "known_cohorts_epsilon",
     "message_level_epsilon",
     "privacy_curve",
     "rounds_left",
@@ -62,8 +63,8 @@ class Spend:
 
     Attributes:
         epsilon: an upper bound, rounded up by at most a ten-thousandth of it; inf where nothing can be promised.
-        delta: what `epsilon` holds at; `truncation_delta` is part of it.
-        truncation_delta: the part of delta that pays for cohorts too small or too large to release.
+        delta: what `epsilon` holds at; `lots_delta` is part of it.
+        lots_delta: the part of delta that pays for lots that put unlikely few of the others into a device's shard.
         mu: that of all unsampled Gaussians, which compose exactly; None where some rounds were sampled.
         accountant: name and version of the code that found `epsilon`.
         second_accountant: name and version of the code that confirmed it.
@@ -73,7 +74,7 @@ class Spend:
 
     epsilon: float
     delta: float
-    truncation_delta: float
+    lots_delta: float
     mu: float | None
     accountant: str
     second_accountant: str
@@ -93,12 +94,14 @@ def spend(events: Events, delta: float) -> Spend:
     """
     check_delta(delta)
     counts = Counter(events)
-    lost, composition = truncation_delta(counts), compose(counts)
-    bounds = bracket(composition, delta - lost) if lost < delta else _NOTHING
+    composition, left = settle(counts, delta)
+    bounds = bracket(composition, left) if left > 0 else _NOTHING
     epsilon = rounded_up(bounds.upper)
     gap = 0.0 if math.isinf(epsilon) else max(0.0, epsilon - bounds.lower)
     mu = None if composition.sampled else composition.mu
-    return Spend(epsilon, delta, lost, mu, bounds.accountant, RDP_NAME, bounds.second, gap)
+    return Spend(
+        epsilon, delta, lots_delta(counts), mu, bounds.accountant, bounds.second_accountant, bounds.second, gap
+    )
 
 
 def confirmed_spend(events: Events, delta: float) -> Spend:
@@ -113,11 +116,36 @@ def confirmed_spend(events: Events, delta: float) -> Spend:
     spent = spend(events, delta)
     if math.isinf(spent.epsilon):
         return spent
-    counts = Counter(events)
-    composition, left = compose(counts), delta - truncation_delta(counts)
+    composition, left = settle(Counter(events), delta)
     second = second_opinion(composition, left, bracket(composition, left))
     gap = min(spent.discrepancy, max(0.0, spent.epsilon - second.lower))
     return replace(spent, second_accountant=second.accountant, second_epsilon=second.upper, discrepancy=gap)
+
+
+def known_cohorts_epsilon(events: Events, delta: float) -> float | None:
+    """Return the epsilon of sampled rounds towards whoever learns who took part, or only how many.
+
+    Those are the server, every member of a cohort, and whoever has the round log. It is what the same events cost
+    without amplification, for a device that was in every charged round.
+
+    Args:
+        events: what was charged.
+        delta: between 0 and 1.
+
+    Returns:
+        An upper bound, rounded up; None where nothing was sampled, and `spend` holds towards them as well.
+
+    Raises:
+        ValueError: when delta is not between 0 and 1.
+    """
+    check_delta(delta)
+    known: Counter[Event] = Counter()
+    for event, times in Counter(events).items():
+        sampled = isinstance(event, PoissonGaussian)
+        known[event.model_copy(update={"sampling_rate": 1.0}) if sampled else event] += times
+    if known == Counter(events):
+        return None
+    return rounded_up(upper_bound(compose(known), delta))
 
 
 def within(events: Events, delta: float, epsilon: float) -> bool:
@@ -133,11 +161,9 @@ def within(events: Events, delta: float, epsilon: float) -> bool:
         AccountantsDisagree: when the two accountants contradict each other.
     """
     check_delta(delta)
-    counts = Counter(events)
-    left = delta - truncation_delta(counts)
+    composition, left = settle(Counter(events), delta)
     if left <= 0:
         return epsilon == math.inf
-    composition = compose(counts)
     quick = bracket(composition, left, _QUICK).upper
     return rounded_up(quick) <= epsilon or rounded_up(bracket(composition, left).upper) <= epsilon
 
@@ -231,12 +257,12 @@ def message_level_epsilon(training: Training, participations: int, delta: float)
     return rounded_up(bracket(composition, delta).upper)
 
 
-_NOTHING = Bracket(math.inf, math.inf, math.inf, "none: delta is used up by cohorts of a size that cannot release")
+_NOTHING = Bracket(math.inf, math.inf, math.inf, "none: delta is used up by unlikely lots")
 
 
 def _upper(counts: Counter[Event], delta: float) -> float:
-    left = delta - truncation_delta(counts)
-    return rounded_up(upper_bound(compose(counts), left)) if left > 0 else math.inf
+    composition, left = settle(counts, delta)
+    return rounded_up(upper_bound(composition, left)) if left > 0 else math.inf
 
 
 def rounded_up(epsilon: float) -> float:

@@ -11,12 +11,12 @@ from privacy.accounting.composition import (
     Composition,
     Sampled,
     bracket,
-    compose,
-    planned_truncation_delta,
     rdp_epsilon,
+    settle,
     upper_bound,
 )
-from privacy.accounting.events import BoundedGaussian, CorrelatedGaussian, Event, PoissonGaussian
+from privacy.accounting.events import BoundedGaussian, CorrelatedGaussian, Event, sampled_event
+from privacy.accounting.pivotal import least_reachable
 from privacy.task.correlation import Correlation
 from privacy.task.task import AggregationPolicy, BoundedParticipation, Participation, PoissonParticipation
 
@@ -41,30 +41,30 @@ def noise_multiplier_for(
         rounds: rounds of the plan.
         epsilon: what they may spend at device level.
         delta: between 0 and 1.
-        aggregation: shards, and the fewest devices that may release: delta pays for smaller cohorts.
+        aggregation: shards, and what decides whether there is a release.
         correlation: that of noise which the server adds over all the rounds; None where devices add their own.
 
     Returns:
         A whole number of hundredths.
 
+    Sampled rounds are planned with the whole population within reach; those with fewer cost more.
+
     Raises:
         ValueError: when an argument is out of range, or no noise multiplier up to 1,000 is enough.
+        TooFewReachable: when no draw from this population could be made at all.
         AccountantsDisagree: when the two accountants contradict each other about the result.
     """
     _check_goal(rounds, epsilon, delta)
-    left = delta - planned_truncation_delta(participation, aggregation.min_survivors, rounds, aggregation.shards)
-    if left <= 0:
-        raise ValueError(
-            f"min_survivors: expected so few that smaller cohorts are unlikely at delta {delta}, "
-            f"got {aggregation.min_survivors}; lower it or draw larger cohorts"
-        )
+    if isinstance(participation, PoissonParticipation):
+        least_reachable(participation, aggregation)
 
     def planned(hundredths: int) -> Counter[Event]:
         if correlation is not None and isinstance(participation, BoundedParticipation):
             return Counter({_stream(participation, correlation, hundredths / 100, rounds): rounds})
         return Counter({_event(participation, hundredths / 100, aggregation): rounds})
 
-    chosen = _smallest_noise(lambda hundredths: compose(planned(hundredths)), left, epsilon)
+    _, left = settle(planned(1), delta)
+    chosen = _smallest_noise(lambda hundredths: settle(planned(hundredths), delta)[0], left, epsilon)
     if chosen is None or spend(planned(chosen), delta).epsilon > epsilon:
         raise ValueError(
             f"epsilon: {epsilon} at delta {delta} cannot be kept over {rounds} rounds with a noise multiplier up to "
@@ -136,13 +136,7 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
 
 def _event(participation: Participation, noise_multiplier: float, aggregation: AggregationPolicy) -> Event:
     if isinstance(participation, PoissonParticipation):
-        return PoissonGaussian(
-            population=participation.population,
-            sampling_rate=participation.sampling_rate,
-            noise_multiplier=noise_multiplier,
-            min_survivors=aggregation.min_survivors,
-            shards=aggregation.shards,
-        )
+        return sampled_event(participation, aggregation, noise_multiplier)
     limit = participation.max_participations
     return BoundedGaussian(task="", noise_multiplier=noise_multiplier, max_participations=limit)
 

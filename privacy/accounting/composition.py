@@ -4,7 +4,8 @@ Sampled rounds are composed as privacy loss distributions on a grid (Koskela et 
 connect-the-dots (Doroshenko et al. 2022), the lower by rounding losses down. Without sampling the Gaussian curve is
 exact. Renyi differential privacy (Mironov 2017; Mironov, Talwar and Zhang 2019) is the independent second opinion.
 
-Events become what one device loses at worst: a composition, and the delta that imperfect sampling takes away.
+Events become what one device loses at worst: a composition, and the delta that is left for it. A round that may have
+been released only thanks to the device is a mixture of a sampled and an unsampled Gaussian (see `pivotal`).
 
 Unsampled rounds follow the exact curve of the Gaussian mechanism (Balle and Wang 2018, Theorem 8), stable for any mu
 and delta. mu is the L2 sensitivity over the noise's standard deviation. Gaussians compose exactly, also adaptively:
@@ -17,7 +18,7 @@ import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, reduce
 from importlib.metadata import version
 
@@ -26,12 +27,11 @@ from dp_accounting import dp_event, rdp
 from dp_accounting.pld import privacy_loss_distribution as pld
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
-from scipy.stats import binom
 
 from privacy.accounting.events import BoundedGaussian, CorrelatedGaussian, Event, PoissonGaussian
-from privacy.accounting.loss_distributions import epsilon_for_delta, self_compose
+from privacy.accounting.loss_distributions import compose_mixtures, epsilon_for_delta, self_compose
+from privacy.accounting.pivotal import LOTS_DELTA
 from privacy.task.correlation import squared_sensitivity
-from privacy.task.task import Participation, PoissonParticipation, largest_draw
 
 _BISECTIONS = 200
 _MARGIN = 1e-9
@@ -74,8 +74,16 @@ def epsilon_bracket(mu: float, delta: float) -> tuple[float, float]:
 
 GRID = 1e-4
 """Width of the grid of privacy losses."""
+LEAST_ON_GRID = 1e-12
+"""Least delta that is asked of sums of probabilities in floats: errors of 1e-16 each pass for losses below it."""
+_UNLIKELY = 1e-6
+"""Fraction of delta that pays for pivotal rounds which are too unlikely to be composed."""
 _FINE_UP_TO = 32.0
 """Above this epsilon the grid widens in proportion: its time and memory would grow with epsilon."""
+_A_DEVIATION = 8
+"""Steps of the grid in the standard deviation of a weak round's loss."""
+_DEVIATIONS, _MOST_LOSSES, _STEEP = 12, 1 << 20, 50.0
+"""How far a loss reaches, in standard deviations of the noise; how many a finer grid may hold; what exp can take."""
 _RDP_ORDERS = (*(quarters / 4 for quarters in range(8, 48)), *range(12, 65), 96, 128, 256, 512, 1024)
 _TOLERANCE = 1e-3
 
@@ -97,10 +105,17 @@ class AccountantsDisagree(RuntimeError):
 
 @dataclass(frozen=True)
 class Sampled:
-    """A Gaussian round that a device enters with probability `rate`, unseen."""
+    """A Gaussian round that a device enters with probability `rate`, unseen.
+
+    Attributes:
+        rate: that probability.
+        noise_multiplier: standard deviation of the noise over the L2 sensitivity.
+        pivotal: the probability that the device was in it for certain instead, and that this shows.
+    """
 
     rate: float
     noise_multiplier: float
+    pivotal: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -127,11 +142,11 @@ class Composition:
         for sampled, times in rounds:
             if times and sampled.noise_multiplier == 0:
                 return cls(math.inf)
-            if sampled.rate == 1:
+            if sampled.rate == 1 or sampled.pivotal == 1:
                 mu_squared += times / sampled.noise_multiplier**2
             elif times:
                 counts[sampled] += times
-        ordered = sorted(counts.items(), key=lambda item: (item[0].rate, item[0].noise_multiplier))
+        ordered = sorted(counts.items(), key=lambda item: (item[0].rate, item[0].noise_multiplier, item[0].pivotal))
         return cls(math.sqrt(mu_squared), tuple(ordered))
 
     @property
@@ -149,12 +164,14 @@ class Bracket:
         upper: the upper bound.
         second: the second accountant's upper bound, which is looser.
         accountant: name and version of the code that found `lower` and `upper`.
+        second_accountant: name and version of the code that found `second`.
     """
 
     lower: float
     upper: float
     second: float
     accountant: str
+    second_accountant: str = RDP_NAME
 
 
 @lru_cache(maxsize=256)
@@ -174,10 +191,12 @@ def bracket(composition: Composition, delta: float, coarseness: int = 1) -> Brac
     second = rdp_epsilon(composition, delta)
     if not composition.sampled:
         return _checked(Bracket(*epsilon_bracket(composition.mu, delta), second, EXACT_NAME), _TOLERANCE, _TOLERANCE)
+    if delta < LEAST_ON_GRID:
+        return _beyond_grid(composition, delta)
     lower, upper = (_pld_epsilon(composition, delta, pessimistic, coarseness) for pessimistic in (False, True))
-    if math.isinf(upper) and second > ANY_PROMISE:
-        return Bracket(0.0, _without_grid(composition, delta), second, UNSAMPLED_NAME)
-    widest = _TOLERANCE + _grid(second) * coarseness * composition.rounds
+    if math.isinf(upper):
+        return _beyond_grid(composition, delta)
+    widest = _TOLERANCE + _grid(composition, delta) * coarseness * composition.rounds
     return _checked(Bracket(lower, upper, second, PLD_NAME), widest, _TOLERANCE if coarseness == 1 else widest)
 
 
@@ -197,19 +216,25 @@ def upper_bound(composition: Composition, delta: float, coarseness: int = 1) -> 
     """
     if math.isinf(composition.mu) or not composition.sampled:
         return epsilon_bracket(composition.mu, delta)[1]
+    if delta < LEAST_ON_GRID:
+        return _beyond_grid(composition, delta).upper
     upper = _pld_epsilon(composition, delta, True, coarseness)  # positional, as in `bracket`: one cache key
-    if math.isinf(upper) and rdp_epsilon(composition, delta) > ANY_PROMISE:
-        return _without_grid(composition, delta)
-    return upper
+    return _beyond_grid(composition, delta).upper if math.isinf(upper) else upper
 
 
-def _without_grid(composition: Composition, delta: float) -> float:
-    """Bound epsilon by the exact curve of the rounds without sampling, where the grid's floats give out.
+def _beyond_grid(composition: Composition, delta: float) -> Bracket:
+    """Bound epsilon where the grid's floats give out: at deltas below `LEAST_ON_GRID`, and far above any promise.
 
-    That is far above any promise. Sampling never adds to a loss, by the convexity of the hockey-stick divergence.
+    There are the Renyi bound, and the exact curve of the same rounds without sampling, for sampling never adds to a
+    loss, by the convexity of the hockey-stick divergence. Nothing is known from below.
     """
     squares = composition.mu**2 + sum(times / sampled.noise_multiplier**2 for sampled, times in composition.sampled)
-    return epsilon_bracket(math.sqrt(squares), delta)[1]
+    bounds = [
+        (rdp_epsilon(composition, delta), RDP_NAME),
+        (epsilon_bracket(math.sqrt(squares), delta)[1], UNSAMPLED_NAME),
+    ]
+    (upper, accountant), (second, second_accountant) = sorted(bounds)
+    return Bracket(0.0, upper, second, accountant, second_accountant)
 
 
 @lru_cache(maxsize=1024)
@@ -230,10 +255,25 @@ def rdp_curve(composition: Composition) -> tuple[Sequence[float], NDArray[np.flo
 
 @lru_cache(maxsize=256)
 def _rdp_of_round(sampled: Sampled) -> NDArray[np.float64]:
-    """Return a round's Renyi divergence at each order, which adds up over rounds: float64[orders]."""
+    """Return a round's Renyi divergence at each order, which adds up over rounds: float64[orders].
+
+    Of a mixture whose component is known, exp((order - 1) * divergence) is the components' on average.
+    """
+    free = _rdp_of_sampled(sampled.rate, sampled.noise_multiplier)
+    if not sampled.pivotal:
+        return free
+    less_one = np.array(_RDP_ORDERS) - 1
+    certain = (less_one + 1) / (2 * sampled.noise_multiplier**2)
+    moments = np.logaddexp(
+        math.log(sampled.pivotal) + less_one * certain, math.log1p(-sampled.pivotal) + less_one * free
+    )
+    return np.asarray(moments / less_one, np.float64)
+
+
+@lru_cache(maxsize=256)
+def _rdp_of_sampled(rate: float, noise_multiplier: float) -> NDArray[np.float64]:
     accountant = rdp.RdpAccountant(_RDP_ORDERS)
-    gaussian = dp_event.GaussianDpEvent(sampled.noise_multiplier)
-    accountant.compose(dp_event.PoissonSampledDpEvent(sampled.rate, gaussian))
+    accountant.compose(dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(noise_multiplier)))
     return np.asarray(accountant.rdp, np.float64)
 
 
@@ -254,14 +294,28 @@ def _checked(bounds: Bracket, widest: float, above: float) -> Bracket:
     return bounds
 
 
-def _grid(epsilon: float) -> float:
-    """Return a power of two times `GRID`, so that neighbouring epsilons have cached distributions in common."""
-    return GRID * 2.0 ** max(0, math.ceil(math.log2(max(epsilon, _FINE_UP_TO) / _FINE_UP_TO)))
+def _grid(composition: Composition, delta: float) -> float:
+    """Return a power of two times `GRID`, so that neighbouring compositions have cached distributions in common.
+
+    It is wider where epsilon is large, and finer where every round is weak, down to an eighth of the standard deviation
+    of the weakest round's loss, rate * sqrt(exp(1 / noise_multiplier^2) - 1), as far as memory allows.
+    """
+    epsilon = rdp_epsilon(composition, delta)
+    wide = GRID * 2.0 ** max(0, math.ceil(math.log2(max(epsilon, _FINE_UP_TO) / _FINE_UP_TO)))
+    rounds = [sampled for sampled, _ in composition.sampled]
+    noise = min((sampled.noise_multiplier for sampled in rounds), default=1.0)
+    weakest = min(
+        (sampled.rate * math.sqrt(math.expm1(min(_STEEP, sampled.noise_multiplier**-2))) for sampled in rounds),
+        default=1.0,
+    )
+    finest = (noise**-2 + _DEVIATIONS / noise + epsilon) / _MOST_LOSSES
+    fine = GRID * 2.0 ** min(0, math.floor(math.log2(max(weakest / _A_DEVIATION, finest) / GRID)))
+    return max(wide, fine) if wide > GRID else fine
 
 
 @lru_cache(maxsize=4096)
 def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool, coarseness: int, /) -> float:
-    grid = _grid(rdp_epsilon(composition, delta)) * coarseness
+    grid = _grid(composition, delta) * coarseness
     with np.errstate(over="ignore"):  # near exp(709); the result is then inf
         return float(epsilon_for_delta(_composed(composition, grid, pessimistic), delta))
 
@@ -269,10 +323,23 @@ def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool, coar
 @lru_cache(maxsize=4)
 def _composed(composition: Composition, grid: float, pessimistic: bool) -> pld.PrivacyLossDistribution:
     """Compose on the grid; the last few results are kept, since a report asks for several deltas."""
-    parts = [self_compose(_pld(sampled, grid, pessimistic), times) for sampled, times in composition.sampled]
+    mixed: dict[Sampled, list[tuple[float, int]]] = defaultdict(list)
+    for sampled, times in composition.sampled:
+        mixed[replace(sampled, pivotal=0.0)].append((sampled.pivotal, times))
+    parts = [_rounds(sampled, tuple(pivotal), grid, pessimistic) for sampled, pivotal in mixed.items()]
     if composition.mu:
         parts.append(_pld(Sampled(1.0, 1 / composition.mu), grid, pessimistic))
     return reduce(lambda left, right: left.compose(right), parts)
+
+
+def _rounds(
+    sampled: Sampled, pivotal: Sequence[tuple[float, int]], grid: float, pessimistic: bool
+) -> pld.PrivacyLossDistribution:
+    """Compose rounds of one rate and noise, given how often each probability of being pivotal happened."""
+    free = _pld(sampled, grid, pessimistic)
+    if [probability for probability, _ in pivotal] == [0.0]:
+        return self_compose(free, pivotal[0][1])
+    return compose_mixtures(free, _pld(replace(sampled, rate=1.0), grid, pessimistic), pivotal)
 
 
 @lru_cache(maxsize=16)
@@ -293,7 +360,8 @@ def compose(counts: Counter[Event]) -> Composition:
     correlated: dict[CorrelatedGaussian, int] = defaultdict(int)
     for event, times in counts.items():
         if isinstance(event, PoissonGaussian):
-            sampled.append((Sampled(event.sampling_rate, event.noise_multiplier), times))
+            round_ = Sampled(event.sampling_rate, event.noise_multiplier, event.pivotal_probability)
+            sampled.append((round_, times))
         elif isinstance(event, BoundedGaussian):
             bounded[event.task].append((event, times))
         elif times:
@@ -303,46 +371,38 @@ def compose(counts: Counter[Event]) -> Composition:
     return Composition.of(mu_squared + sum(_correlated_mu_squared(*charged) for charged in correlated.items()), sampled)
 
 
-def truncation_delta(counts: Counter[Event]) -> float:
-    """Return the delta that rounds with too few devices to release, or too many, may cost; 0 without amplification.
+def settle(counts: Counter[Event], delta: float) -> tuple[Composition, float]:
+    """Return what the worst-placed device loses, and the delta that is left for it.
 
-    Formal guarantee and proof: see `planned_truncation_delta`.
-    """
-    return sum(
-        times * _out_of_range(event.population, event.sampling_rate / event.shards, event.min_survivors)
-        for event, times in counts.items()
-        if isinstance(event, PoissonGaussian)
-    )
-
-
-def planned_truncation_delta(participation: Participation, min_survivors: int, rounds: int, shards: int = 1) -> float:
-    """Return the delta that a plan's rounds with too few devices to release, or too many, may cost.
-
-    Formal guarantee. Whether a round releases depends on the draw, which ideal Poisson sampling hides. Given how many
-    other devices are in its shard, only one device too few or too many shows whether this device takes part; every
-    other shard is ideal, or silent either way. So delta grows by at most
-    rounds * P[Bin(population - 1, rate / shards) is out of range]. Drop-outs are taken not to depend on the draw.
+    Formal guarantee. Delta pays for two things, with the probability of either. Lots depend on no update, so given them
+    the guarantee holds but for those under which another number of the others is in the device's shard than
+    `pivotal_probability` counts on. And rounds in which the device is pivotal, where they are so unlikely that a
+    millionth of delta pays for all of them: their loss need not be known then.
 
     Args:
-        participation: how cohorts are drawn.
-        min_survivors: fewest devices in a sum.
-        rounds: rounds of the plan.
-        shards: sums that a cohort is split into.
+        counts: how often each event happened.
+        delta: between 0 and 1.
 
     Returns:
-        An upper bound, possibly above 1; 0 for participation without amplification.
+        The composition, and what is left of delta: 0 or less where nothing is.
     """
-    if not isinstance(participation, PoissonParticipation):
-        return 0.0
-    return rounds * _out_of_range(participation.population, participation.sampling_rate / shards, min_survivors)
+    composition = compose(counts)
+    lost, room, rounds = lots_delta(counts), delta * _UNLIKELY, list[tuple[Sampled, int]]()
+    for sampled, times in sorted(composition.sampled, key=lambda item: item[0].pivotal):
+        if sampled.pivotal * times <= room:
+            room -= sampled.pivotal * times
+            lost += sampled.pivotal * times
+            rounds.append((replace(sampled, pivotal=0.0), times))
+        else:
+            rounds.append((sampled, times))
+    return Composition.of(composition.mu**2, rounds), delta - lost
 
 
-@lru_cache(maxsize=256)
-def _out_of_range(population: int, rate: float, min_survivors: int) -> float:
-    """Return P[Bin(population - 1, rate)] below min_survivors or beyond what the modulus is made for, rounded up."""
-    others = binom(population - 1, rate)
-    too_few, too_many = others.cdf(min_survivors - 1), others.sf(largest_draw(population, rate) - 1)
-    return float(too_few + too_many) * (1 + 1e-9)
+def lots_delta(counts: Counter[Event]) -> float:
+    """Return the part of delta that pays for unlikely lots: 0 where no sampled cohort was split into shards."""
+    return LOTS_DELTA * sum(
+        times for event, times in counts.items() if isinstance(event, PoissonGaussian) and event.shards > 1
+    )
 
 
 def _worst_mu_squared(rounds: Iterable[tuple[BoundedGaussian, int]]) -> float:

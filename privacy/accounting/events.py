@@ -10,23 +10,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from privacy.accounting.pivotal import pivotal_probability
 from privacy.base.canonical import Frozen
 from privacy.task.correlation import Correlation
-from privacy.task.task import PoissonParticipation, TaskSpec
+from privacy.task.task import AggregationPolicy, PoissonParticipation, TaskSpec
 
 
 class PoissonGaussian(Frozen):
     """Gaussian noise on the sum of a cohort into which every device was drawn independently, and in secret."""
 
     kind: Literal["poisson_gaussian"] = "poisson_gaussian"
-    population: int = Field(ge=1)
     sampling_rate: float = Field(gt=0, le=1)
     noise_multiplier: float = Field(ge=0)
     """Standard deviation of the noise over the L2 sensitivity."""
-    min_survivors: int = Field(ge=1)
-    """Fewest devices in a shard's sum. A smaller shard gives no release, which ideal Poisson sampling does not do: see
-    `planned_truncation_delta`."""
+    pivotal_probability: float = Field(gt=0, le=1)
+    """At most so often is there a release only thanks to the device, which is then in it for certain: see `pivotal`."""
     shards: int = Field(ge=1)
+    """Sums that the cohort was split into by lot; more than one, and delta pays for unlikely lots."""
 
 
 class BoundedGaussian(Frozen):
@@ -60,18 +60,19 @@ _HORIZONS = 32
 """Steps in which the horizon follows the rounds, so that a ledger holds few kinds of events."""
 
 
-def round_event(spec: TaskSpec, number: int) -> Event:
-    """Return what round `number` of the task, counted from 1, is charged as."""
+def round_event(spec: TaskSpec, number: int, reachable: int | None = None) -> Event:
+    """Return what round `number` of the task, counted from 1, is charged as.
+
+    Args:
+        spec: the task.
+        number: of the round.
+        reachable: devices that coins were thrown for, on which only sampled rounds depend; None: the whole population,
+            as plans take it.
+    """
     noise, correlation = spec.mechanism.noise_multiplier, spec.mechanism.correlation
     taking_part = spec.participation
     if isinstance(taking_part, PoissonParticipation):
-        return PoissonGaussian(
-            population=taking_part.population,
-            sampling_rate=taking_part.sampling_rate,
-            noise_multiplier=noise,
-            min_survivors=spec.aggregation.min_survivors,
-            shards=spec.aggregation.shards,
-        )
+        return sampled_event(taking_part, spec.aggregation, noise, reachable)
     if correlation is not None:
         return CorrelatedGaussian(
             task=spec.id,
@@ -82,6 +83,26 @@ def round_event(spec: TaskSpec, number: int) -> Event:
             max_participations=taking_part.max_participations,
         )
     return BoundedGaussian(task=spec.id, noise_multiplier=noise, max_participations=taking_part.max_participations)
+
+
+def sampled_event(
+    participation: PoissonParticipation, policy: AggregationPolicy, noise: float, reachable: int | None = None
+) -> PoissonGaussian:
+    """Return what a round of Poisson sampling is charged as.
+
+    Args:
+        participation: how cohorts are drawn.
+        policy: shards, and what decides whether there is a release.
+        noise: the noise multiplier.
+        reachable: devices that coins were thrown for; None: the whole population.
+    """
+    drawn_from = participation.population if reachable is None else reachable
+    return PoissonGaussian(
+        sampling_rate=participation.sampling_rate,
+        noise_multiplier=noise,
+        pivotal_probability=pivotal_probability(participation, policy, drawn_from),
+        shards=policy.shards,
+    )
 
 
 def _horizon(rounds: int, number: int) -> int:

@@ -1,14 +1,18 @@
-"""Two slow steps of dp-accounting's privacy loss distributions, computed faster and alike to the last bit.
+"""Two slow steps of dp-accounting's privacy loss distributions, computed faster and alike to the last bit; and a third.
 
 A report asks one distribution, composed with itself many numbers of times, for epsilon at many deltas. The library
 takes the moments behind its truncation anew each time, and walks down the losses one by one in Python. Here the moments
 are kept, and the walk goes by arrays. Equality with the library is a test, so that a release of it that computes
 otherwise is noticed; reports state that library's figures.
+
+The third composes mixtures of a sampled and an unsampled round, each with a weight of its own: thousands of rounds have
+hundreds of weights, so the two distributions are transformed once for all of them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -21,10 +25,14 @@ Floats = NDArray[np.float64]
 
 _TRUNCATED = 1e-15
 """The mass that composing with itself may cut off, as the library has it."""
+_ORDERS = 20
+"""Orders of the moments behind that, in each direction, as the library has them."""
 _CHUNK = 4096
 _NEAR = 1e-9
 """Where numpy's logarithm is this close, Python's decides: the two differ in the last bit."""
 _LARGEST_EXPONENT = 709.0
+_NOTHING, _LOG_NOTHING = 1e-300, -80.0
+"""Parts of a transform below exp(-80) together change no probability by more than floats do."""
 
 
 def self_compose(distribution: PrivacyLossDistribution, times: int) -> PrivacyLossDistribution:
@@ -44,6 +52,81 @@ def epsilon_for_delta(distribution: PrivacyLossDistribution, delta: float) -> fl
     """Return the least epsilon >= 0 at delta, as the method `get_epsilon_for_delta` does; inf if there is none."""
     removed = _epsilon(distribution._pmf_remove, delta)
     return removed if distribution._symmetric else max(removed, _epsilon(distribution._pmf_add, delta))
+
+
+def compose_mixtures(
+    sampled: PrivacyLossDistribution, certain: PrivacyLossDistribution, weights: Sequence[tuple[float, int]]
+) -> PrivacyLossDistribution:
+    """Return the distribution of rounds in a row, each the mixture of two whose component is known.
+
+    The privacy loss of such a mixture is distributed as the mixture of the components' losses; if each bounds a
+    component from above, or from below, so does the result.
+
+    Args:
+        sampled: of the round as it is sampled.
+        certain: of the round with the device in it for certain, the same when it is added as when it is removed.
+        weights: the probability of `certain` in a round, more than 0 and less than 1, and how many rounds have it.
+    """
+    return PrivacyLossDistribution(
+        _mixtures_composed(sampled._pmf_remove, certain._pmf_remove, weights),
+        _mixtures_composed(sampled._pmf_add, certain._pmf_remove, weights),
+    )
+
+
+def _mixtures_composed(
+    sampled: pld_pmf.PLDPmf, certain: pld_pmf.PLDPmf, weights: Sequence[tuple[float, int]]
+) -> pld_pmf.DensePLDPmf:
+    """Compose by one Fourier transform a component, at those frequencies where anything is left of the product."""
+    lowest, components = _aligned(sampled.to_dense_pmf(), certain.to_dense_pmf())
+    probabilities = np.array([weight for weight, _ in weights])
+    times = np.array([count for _, count in weights])
+    first, last = _mixture_bounds(components, probabilities, times)
+    length = last - first + 1
+    fast = fft.next_fast_len(max(length, components.shape[1]), real=True)
+    free, surely = fft.rfft(components, fast)
+    most = np.log(np.abs(free) * (1 - probabilities.min()) + np.abs(surely) * probabilities.max() + _NOTHING)
+    kept = times.sum() * most > _LOG_NOTHING
+    free, surely = free[kept], surely[kept]
+    product = np.ones(free.size, np.complex128)
+    for probability, count in zip(probabilities, times, strict=True):
+        product *= (free + probability * (surely - free)) ** count
+    transform = np.zeros(kept.size, np.complex128)
+    transform[kept] = product
+    composed = np.roll(fft.irfft(transform, fast), -first)[:length]
+    infinities = (1 - probabilities) * sampled._infinity_mass + probabilities * certain._infinity_mass
+    infinity = _TRUNCATED - math.expm1(float(times @ np.log1p(-infinities)))
+    start = lowest * int(times.sum()) + first
+    return pld_pmf.DensePLDPmf(sampled._discretization, start, composed, infinity, sampled._pessimistic_estimate)
+
+
+def _aligned(left: pld_pmf.DensePLDPmf, right: pld_pmf.DensePLDPmf) -> tuple[int, Floats]:
+    """Return the lowest loss of two distributions, in steps of the grid, and both from there on: float64[2, size]."""
+    lowest = min(left._lower_loss, right._lower_loss)
+    size = max(pmf._lower_loss + pmf.size for pmf in (left, right)) - lowest
+    both = np.zeros((2, size))
+    for row, pmf in zip(both, (left, right), strict=True):
+        start = pmf._lower_loss - lowest
+        row[start : start + pmf.size] = pmf._probs
+    return lowest, both
+
+
+def _mixture_bounds(components: Floats, probabilities: Floats, times: NDArray[np.int64]) -> tuple[int, int]:
+    """Return the first and the last place that Chernoff's bound does not cut off, as `_bounds` does for one weight."""
+    size, rounds = components.shape[1], int(times.sum())
+    first, last = 0, (size - 1) * rounds
+    slope = np.exp(np.arange(size) / size)
+    for sign, factor in ((1, slope), (-1, 1 / slope)):
+        tilted = components
+        for order in range(1, _ORDERS + 1):
+            tilted = tilted * factor
+            free, surely = tilted.sum(axis=1)
+            moments = np.log((1 - probabilities) * free + probabilities * surely)
+            bound = (float(times @ moments) + math.log(2 / _TRUNCATED)) * size / order
+            if sign > 0:
+                last = min(last, math.ceil(bound))
+            else:
+                first = max(first, math.floor(-bound))
+    return first, last
 
 
 def _self_composed(pmf: pld_pmf.PLDPmf, times: int) -> pld_pmf.PLDPmf:
@@ -77,7 +160,7 @@ def _bounds(pmf: pld_pmf.DensePLDPmf, times: int) -> tuple[int, int]:
 def _log_moments(pmf: pld_pmf.DensePLDPmf) -> list[tuple[float, float]]:
     """Return pairs of an order and the logarithm of the moment-generating function there."""
     places = np.arange(pmf.size)
-    orders = np.concatenate((np.arange(-20, 0), np.arange(1, 21))) / pmf.size
+    orders = np.concatenate((np.arange(-_ORDERS, 0), np.arange(1, _ORDERS + 1))) / pmf.size
     return [(order, special.logsumexp(places * order, b=pmf._probs)) for order in orders]
 
 

@@ -24,7 +24,7 @@ from dp_accounting import rdp
 from numpy.typing import NDArray
 
 from privacy.accounting.accountant import check_delta, rounded_up
-from privacy.accounting.composition import compose, rdp_curve, truncation_delta
+from privacy.accounting.composition import compose, lots_delta, rdp_curve
 from privacy.accounting.events import Event
 
 SOURCE = "Papernot and Steinke 2022, theorem 2 (geometric number of runs), after Liu and Talwar 2019"
@@ -49,9 +49,9 @@ def best_of_random_many(candidates: Sequence[Counter[Event]], mean_runs: float, 
     check_delta(delta)
     if not candidates or not 1 <= mean_runs < math.inf:
         raise ValueError(f"mean_runs: expected 1 or more of at least one candidate, got {mean_runs}")
-    # A run in which no cohort is at the edge of what can release is accounted for. Whether one is does not depend on
-    # the device, and given that none is, the number of runs is still geometric, of a smaller mean.
-    left = delta - mean_runs * max(map(truncation_delta, candidates))
+    # A run with lots as they are counted on is accounted for. Whether they are does not depend on the device's update,
+    # and given that they always are, the number of runs is still geometric, of a smaller mean.
+    left = delta - mean_runs * max(map(lots_delta, candidates))
     if left <= 0:
         return math.inf
     orders, curve = _worst_curve(candidates)

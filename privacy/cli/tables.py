@@ -16,9 +16,17 @@ if TYPE_CHECKING:
     from privacy.verification.checks import Check
 
 
+def _known(plan: Plan) -> str:
+    """Say what holds towards the server, members of cohorts, and holders of the round log."""
+    known = plan.known_cohorts_epsilon
+    return "the same" if known is None else f"{known:.10g}: server, members, holders of the log"
+
+
 _ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("noise multiplier", lambda plan: f"{plan.noise_multiplier:g}"),
     ("epsilon of all rounds", lambda plan: f"{plan.epsilon:.10g} at delta {plan.delta:g}"),
+    ("where cohorts are known", _known),
+    ("devices within reach at a draw, at least", lambda plan: _count(plan.least_reachable)),
     ("shards", lambda plan: f"{plan.shards} of {plan.shard_cohort} devices"),
     ("bits a coordinate", lambda plan: str(plan.bits)),
     ("half the modulus, in deviations of the sum", lambda plan: f"{plan.headroom:.1f}"),
@@ -56,7 +64,16 @@ def plans_table(plans: Sequence[Plan]) -> Table:
 
 def plan_fields(plan: Plan) -> dict[str, object]:
     """Return a plan for JSON, which has no infinity: an epsilon of null promises nothing."""
-    return {**asdict(plan), "epsilon": plan.epsilon if math.isfinite(plan.epsilon) else None}
+    known = plan.known_cohorts_epsilon
+    return {
+        **asdict(plan),
+        "epsilon": plan.epsilon if math.isfinite(plan.epsilon) else None,
+        "known_cohorts_epsilon": known if known is not None and math.isfinite(known) else None,
+    }
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else str(number)
 
 
 def audits_table(audits: Sequence[AuditPart]) -> Table:

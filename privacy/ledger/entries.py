@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from privacy.accounting.events import Event, round_event
+from privacy.accounting.events import Event, PoissonGaussian, round_event
 from privacy.base.canonical import Frozen
 from privacy.base.errors import what_is_wrong
 from privacy.ledger.merkle import Frontier, leaf_hash
@@ -27,26 +27,41 @@ class Charge(Frozen):
     round: int = Field(ge=1)
     purpose: Purpose
     event: Event
+    reachable: int | None = Field(default=None, ge=1)
+    """Devices that coins were thrown for, which anyone may know and the event follows from; None where no coins are."""
     transcript: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Hex SHA-256 that fixes the masked sum and its survivor set: what unmasking would reveal."""
 
+    @model_validator(mode="after")
+    def _drawn_from_somebody(self) -> Charge:
+        if isinstance(self.event, PoissonGaussian) != (self.reachable is not None):
+            raise ValueError("reachable: expected the devices that coins were thrown for, if and only if they were")
+        return self
+
     @classmethod
-    def of(cls, task: TaskSpec, number: int, transcript: str) -> Charge:
+    def of(cls, task: TaskSpec, number: int, transcript: str, reachable: int | None = None) -> Charge:
         """Make the charge of a round.
 
         Args:
             task: the task, as signed.
             number: the round, counted from 1.
             transcript: what fixes the sums that unmasking would reveal, hex SHA-256.
+            reachable: devices that the cohort was drawn from; None only where no coins are thrown.
         """
+        event = round_event(task, number, reachable)
         return cls(
             task=task.id,
             population=task.population,
             round=number,
             purpose=task.purpose,
-            event=round_event(task, number),
+            event=event,
+            reachable=reachable if isinstance(event, PoissonGaussian) else None,
             transcript=transcript,
         )
+
+    def follows_from(self, task: TaskSpec) -> bool:
+        """Tell whether the event is what the task says of this round, drawn from as many devices."""
+        return self.event == round_event(task, self.round, self.reachable)
 
 
 @dataclass(frozen=True)
@@ -102,7 +117,7 @@ class Opened(Frozen):
     """The first entry: whose ledger it is, and what may be spent."""
 
     kind: Literal["opened"] = "opened"
-    schema_id: Literal["havenfl/ledger/2"] = "havenfl/ledger/2"
+    schema_id: Literal["havenfl/ledger/3"] = "havenfl/ledger/3"
     public_key: Digest
     """Ed25519 public key, in hex."""
     population: str = Field(min_length=1, max_length=64)

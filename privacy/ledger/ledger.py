@@ -184,13 +184,19 @@ class Ledger:
             charge_hash = self._state.tail
         return issue_receipt(charge, charge_hash)
 
-    def find(self, charge: Charge) -> Receipt | None:
-        """Return the receipt of this very charge if it was made before, whatever became of it; nothing is charged."""
+    def find(self, task: str, number: int, transcript: str) -> Receipt | None:
+        """Return the receipt of a round's last charge, whatever became of it; nothing is charged.
+
+        Args:
+            task: id of the task.
+            number: of the round.
+            transcript: what the charge was for, hex SHA-256; a charge for another one is not found.
+        """
         with self._synchronised():
-            charged = self._state.latest.get((charge.task, charge.round))
-            if charged is None or self._state.accounts[charged].charge != charge:
+            charged = self._state.latest.get((task, number))
+            if charged is None or self._state.accounts[charged].charge.transcript != transcript:
                 return None
-            return issue_receipt(charge, charged)
+            return issue_receipt(self._state.accounts[charged].charge, charged)
 
     def released(self, receipt: Receipt, model_digest: str) -> None:
         """Record which model, by hex SHA-256, a charge paid for; for a second time with that model, nothing happens.

@@ -7,8 +7,10 @@ assumed honest and present (`counted_devices`) reach noise_multiplier * norm_bou
 10 h exp(-pi^2 sigma^2) of one discrete Gaussian per coordinate (Kairouz, Liu and Steinke 2021, Theorem 1): below
 2^-3000 for sigma >= 16. Leaving the modulus costs accuracy, never privacy.
 
-The grid and the noise of the sum do not depend on how many devices came: a Poisson cohort's size stays hidden in a
-release, as its amplification requires. Only drop-outs add to the noise that is left out of the account.
+The grid and the noise of a released sum do not depend on how many devices came: a Poisson cohort's size stays hidden in
+a release, as its amplification requires. What drop-outs take with them, and what rounding a device's variance adds, the
+server makes up for with noise of its own before the sum is decoded (`padded`): the devices' noise alone is charged for,
+so that nobody counts on the server for it, but a size that the noise gave away would undo the amplification.
 """
 
 from __future__ import annotations
@@ -164,6 +166,23 @@ class Mechanism:
         noise = math.sqrt(variance * (length + 2 * math.sqrt(length * nats) + 2 * nats))
         return survivors * self.norm_bound + noise + math.sqrt(length) / 2
 
+    def padded(self, total: Total, rng: Randomness) -> Total:
+        """Add noise to a shard's sum, so that its variance is the task's `padded_variance` whoever came.
+
+        The sum is within 10 (n + 1) exp(-pi^2 sigma^2) of one discrete Gaussian, for the least sigma in it: that of a
+        device, or 16 (Kairouz, Liu and Steinke 2021, Theorem 1).
+
+        Args:
+            total: the exact sum of one shard; its survivors' noise is in it.
+            rng: source of the noise; that the cohort's size stays hidden rests on its secrecy.
+        """
+        missing = padded_variance(self.task) - total.survivors * self.variance
+        parts = -(-missing // dgauss.MAX_VARIANCE)
+        sums = total.sums.copy()
+        for part in range(parts):
+            sums += dgauss.sample((missing + part) // parts, sums.size, rng)
+        return replace(total, sums=sums)
+
     @property
     def noise_std(self) -> float:
         """Standard deviation per coordinate of the honest devices' noise, in the units of the model's weights."""
@@ -223,6 +242,24 @@ class Mechanism:
                 if int(integers @ integers) <= most:
                     return integers
         raise MechanismError(f"update: no rounding within the norm bound in {_ROUNDING_ATTEMPTS} attempts")
+
+
+def padded_variance(task: TaskSpec) -> int:
+    """Return the variance of the noise in every released sum of one shard, in integer steps, under Poisson sampling.
+
+    That of any cohort without drop-outs, for each of its devices rounded up by as much as it may be, and enough beside
+    for the last part to be a discrete Gaussian of its own. It follows from the task alone.
+    """
+    members, counted = _least_counted(task)
+    exact = (_device_noise(task) * _norm_bound(task)) ** 2 * members / counted
+    return math.ceil(exact) + task.largest_shard + _MIN_VARIANCE
+
+
+def planned_noise_std(task: TaskSpec, shards: int) -> float:
+    """Return the standard deviation per coordinate of the noise that is charged for in the sum of so many shards."""
+    bound = _norm_bound(task)
+    scale = _clip_steps(bound, task.length) / task.contribution_bound
+    return math.sqrt(shards) * _device_noise(task) * bound / scale
 
 
 def smallest_modulus(task: TaskSpec) -> int:

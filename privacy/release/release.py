@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.base.randomness import Randomness
 from privacy.ledger.entries import Receipt
 from privacy.mechanism.correlated_noise import noise_variance
-from privacy.mechanism.mechanism import Mechanism, MechanismError
+from privacy.mechanism.mechanism import Mechanism, MechanismError, planned_noise_std
 from privacy.task.states import Total, joint_transcript
-from privacy.task.task import TaskSpec
+from privacy.task.task import PoissonParticipation, TaskSpec
 
 
 class ForgedSum(MechanismError):
@@ -35,7 +36,8 @@ class Release:
         survivors: devices in the sum.
         cohort: devices that shared keys, of all shards in the sum.
         noise_std: lower bound of the noise's standard deviation per coordinate, from the honest survivors alone.
-        noise_multiplier: that noise over the sensitivity: what the charge may count on.
+        noise_multiplier: that noise over the sensitivity: what the charge may count on. Under Poisson sampling both are
+            the task's, since what is realised would tell the cohort's size.
         receipt: of the charge that paid for it.
     """
 
@@ -55,11 +57,14 @@ def release(
     totals: Sequence[Total],
     charged: Sequence[str],
     receipt: Receipt,
+    *,
     noise: NDArray[np.float64] | None = None,
+    padding: Randomness | None = None,
 ) -> Release:
     """Decode the sum of a round's shards, which the ledger has charged together.
 
-    Formal guarantee: only sums that the receipt's transcript fixes are decoded.
+    Formal guarantee: only sums that the receipt's transcript fixes are decoded, and under Poisson sampling their noise
+    does not depend on how many devices came.
 
     Args:
         task: as it is in this round: `TaskSpec.with_clip` where the clip adapts.
@@ -67,9 +72,11 @@ def release(
         charged: the transcripts of all shards that the receipt is for; some may have ended without a total.
         receipt: the ledger's, for the charge.
         noise: float64[length], the round's correlated noise before scaling, if the task's server adds it.
+        padding: source of the noise that hides a Poisson cohort's size.
 
     Raises:
-        MechanismError: when the receipt is for another sum, or noise is missing, or given where devices add it.
+        MechanismError: when the receipt is for another sum, noise or padding is missing, or noise is given where
+            devices add it.
         ForgedSum: when a sum is longer than honest devices' can be but for probability 2^-40.
     """
     paid = receipt.charge.transcript == joint_transcript(charged)
@@ -83,9 +90,17 @@ def release(
     if noise is None:
         for shard, total in zip(shards, totals, strict=True):
             _require_honest(total, shard.honest_norm(total.survivors))
+    sampled = isinstance(task.participation, PoissonParticipation) and task.mechanism.noise_multiplier > 0
+    if sampled:
+        if padding is None:
+            raise MechanismError("padding: expected randomness for the noise that hides the cohort's size, got none")
+        totals = [shard.padded(total, padding) for shard, total in zip(shards, totals, strict=True)]
     whole = replace(totals[0], sums=np.sum([total.sums for total in totals], axis=0))
     noise_std = math.sqrt(sum(shard.noise_std**2 for shard in shards))
     multiplier = min(shard.noise_multiplier for shard in shards)
+    if sampled:
+        noise_std = planned_noise_std(task, len(shards))
+        multiplier = task.mechanism.noise_multiplier
     if noise is not None:
         whole = shards[0].with_server_noise(whole, noise)
         # Only now: what is told of a sum without noise, be it that it was too long, is told of the devices in it.

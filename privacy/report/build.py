@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from privacy.accounting.accountant import Spend, confirmed_spend, message_level_epsilon
-from privacy.accounting.events import Event, PoissonGaussian, round_event
+from privacy.accounting.accountant import Spend, confirmed_spend, known_cohorts_epsilon, message_level_epsilon
+from privacy.accounting.events import Event, PoissonGaussian
 from privacy.ledger.entries import Account, LedgerState
 from privacy.ledger.ledger import SignedHead, replay
 from privacy.ledger.limits import worst_in_window
@@ -107,7 +107,7 @@ def _check(task: TaskSpec, ledger_state: LedgerState, own: Sequence[Account], fa
         raise ReportError(
             f"ledger: expected that of population {task.population} with budget {task.budget}, got another's"
         )
-    if any(account.charge.event != round_event(task, account.charge.round) for account in own):
+    if any(not account.charge.follows_from(task) for account in own):
         raise ReportError(f"ledger: expected every round of task {task.id} charged as the task says, got another event")
     if task.simulation.fleet is not None and len(own) < len(ledger_state.accounts):
         raise ReportError(f"ledger: expected charges of task {task.id} alone, which stands for a fleet, got others")
@@ -118,14 +118,16 @@ def _check(task: TaskSpec, ledger_state: LedgerState, own: Sequence[Account], fa
 
 def _claim(task: TaskSpec, ledger_state: LedgerState, device: Spend) -> Claim:
     epsilon, delta = number(device.epsilon), number(device.delta)
+    known = known_cohorts_epsilon(ledger_state.counts, device.delta)
     fleet = task.simulation.fleet
     extrapolation = () if fleet is None else (extrapolated(task, fleet),)
     return Claim(
         statement=words.claim(device.epsilon, epsilon, f"{Decimal(delta):f}"),
         unit=words.UNIT,
         adjacency=words.ADJACENCY,
-        holds_against=words.holds_against(task),
-        trust=trust(task, ledger_state.counts),
+        holds_against=words.holds_against(task, known),
+        known_cohorts_epsilon=None if known is None else number(known),
+        trust=trust(task, known),
         epsilon=epsilon,
         delta=delta,
         budget_epsilon=None if task.budget.epsilon is None else number(task.budget.epsilon),
@@ -223,6 +225,7 @@ def _amplification(counts: Counter[Event]) -> tuple[Amplification, ...]:
         Amplification(
             rounds=times,
             sampling_rate=number(event.sampling_rate),
+            pivotal_probability=number(event.pivotal_probability),
             proof=words.POISSON_PROOF,
             relies_on=words.POISSON_RELIES_ON,
         )

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 
-from privacy.accounting.accountant import confirmed_spend
+from privacy.accounting.accountant import confirmed_spend, known_cohorts_epsilon
+from privacy.accounting.events import Event
 from privacy.accounting.extrapolation import fleet_events, fleet_task
 from privacy.ledger.entries import Account
 from privacy.report import words
@@ -67,7 +68,7 @@ def extrapolation_part(task: TaskSpec, fleet: Fleet, own: Sequence[Account]) -> 
     return ExtrapolationPart(
         statement=extrapolated(task, fleet),
         claim=_CLAIM.format(claim=words.claim(float(spent.epsilon), spent.epsilon, delta), **_sizes(task, fleet)),
-        holds_against=_OPEN_SUM if fleet_task(task).shard_cohort > LARGEST else words.holds_against(fleet_task(task)),
+        holds_against=_holds_against(fleet_task(task), events),
         assumptions=tuple(line.format(**_sizes(task, fleet)) for line in _ASSUMPTIONS + (_DRAWN if sampled else ())),
         population=fleet.population,
         cohort=number(plan.expected_cohort),
@@ -82,6 +83,12 @@ def extrapolation_part(task: TaskSpec, fleet: Fleet, own: Sequence[Account]) -> 
         events=tuple(EventCount(event=event, times=times) for event, times in Counter(events).items()),
         spend=spent,
     )
+
+
+def _holds_against(there: TaskSpec, events: Sequence[Event]) -> str:
+    if there.shard_cohort > LARGEST:
+        return _OPEN_SUM
+    return words.holds_against(there, known_cohorts_epsilon(events, there.budget.delta))
 
 
 def _sizes(task: TaskSpec, fleet: Fleet) -> dict[str, str]:

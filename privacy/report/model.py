@@ -40,6 +40,8 @@ class Claim(Frozen):
     trust: tuple[TrustAssumption, ...]
     epsilon: Number
     delta: Number
+    known_cohorts_epsilon: Number | None
+    """Epsilon towards those who learn who takes part, or how many; None where nothing was sampled."""
     budget_epsilon: Number | None
     warnings: tuple[str, ...]
 
@@ -105,8 +107,8 @@ class DeviceSpend(Frozen):
 
     epsilon: Number
     delta: Number
-    truncation_delta: Number = Field(validation_alias="slack", serialization_alias="slack")
-    """The part of delta that pays for cohorts too small or too large to release."""
+    lots_delta: Number
+    """The part of delta that pays for lots that put unlikely few of the others into a device's shard."""
     mu: Number | None
     rho: Number | None
     rounding: str
@@ -176,6 +178,8 @@ class Amplification(Frozen):
 
     rounds: int = Field(ge=1)
     sampling_rate: Number
+    pivotal_probability: Number
+    """At most so often did a release hinge on the device, which was then in it for certain."""
     proof: str
     relies_on: str
 
@@ -261,7 +265,7 @@ class Provenance(Frozen):
 class EpsilonReport(Frozen):
     """What a run has cost its devices, and what that does not cover."""
 
-    schema_id: Literal["havenfl/epsilon-report/2"] = "havenfl/epsilon-report/2"
+    schema_id: Literal["havenfl/epsilon-report/3"] = "havenfl/epsilon-report/3"
     hypothetical: bool
     """True when the noise can be recomputed, so that the claim only says what real randomness would have given."""
     claim: Claim

@@ -25,7 +25,7 @@ def device_spend(events: Sequence[Event], device: Spend) -> DeviceSpend:
     return DeviceSpend(
         epsilon=number(device.epsilon),
         delta=number(device.delta),
-        truncation_delta=number(device.truncation_delta),
+        lots_delta=number(device.lots_delta),
         mu=None if device.mu is None else number(device.mu),
         rho=None if device.mu is None else number(device.mu**2 / 2),
         rounding=words.ROUNDING,

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Context, Decimal
 
-from privacy.accounting.composition import compose, epsilon_bracket
-from privacy.accounting.events import Event, PoissonGaussian
 from privacy.report.model import TrustAssumption
 from privacy.task.task import PoissonParticipation, TaskSpec
 
@@ -30,8 +27,9 @@ UNIT = "one device: everything it ever holds"
 ADJACENCY = "all updates of one device replaced by zero"
 
 _AGAINST_POISSON = (
-    "Whoever sees the released models. The figure relies on random cohorts that nobody outside the server learns, "
-    "neither who was drawn nor how many: it does not hold against the server that draws them."
+    "Whoever sees the released models and nothing else of the rounds. It does not hold against those who learn who was "
+    "in a round, or only how many: the server that draws the cohorts, every device of a cohort, which is sent its "
+    "list, and whoever holds the round log. Towards them ε is {known}, for a device that was in every charged round."
 )
 _NOTHING_HIDDEN = "Nothing is assumed secret about who takes part."
 _AGAINST_BOUNDED = (
@@ -46,7 +44,8 @@ _AGAINST_TRUSTED = (
     "Whoever sees the released models, and nobody who sees into the aggregator: it sees the update of every device. "
 )
 _AGAINST_TRUSTED_POISSON = (
-    "The figure relies on random cohorts that nobody else learns, neither who was drawn nor how many."
+    "The figure relies on random cohorts that nobody else learns, neither who was drawn nor how many. Towards whoever "
+    "does, ε is {known}, for a device that was in every charged round."
 )
 TRUSTED_AGGREGATOR = (
     "a trusted aggregator stood in for secure aggregation: it saw the update of every device, and added all the noise."
@@ -82,12 +81,14 @@ WINDOW = (
     "nobody forgets it. The window goes by the server’s clock."
 )
 POISSON_PROOF = (
-    "Poisson subsampling of the Gaussian mechanism: the dominating pair of Zhu, Dong and Wang (2022), Theorem 11, "
+    "A mixture, whose component is known, of the Gaussian mechanism with the device in it for certain, as often as a "
+    "release may hinge on it, and of its Poisson subsampling: the dominating pair of Zhu, Dong and Wang (2022), "
+    "Theorem 11, "
     "composed as privacy loss distributions (Koskela et al. 2020; Doroshenko et al. 2022)."
 )
 POISSON_RELIES_ON = (
-    "The server drew each cohort itself, independently for every device, and told nobody. Check-ins that devices "
-    "choose the time of give no amplification, and none is claimed for them."
+    "The server drew each cohort itself, independently for every device within reach, and told nobody. Check-ins that "
+    "devices choose the time of give no amplification, and none is claimed for them."
 )
 
 MESSAGE = (
@@ -110,8 +111,10 @@ NOT_PROTECTED = (
     "A person with several devices. The unit is one device, not one human being.",
 )
 _NOT_VERIFIED_POISSON = (
-    "That the size of each cohort stayed secret. Grid and noise of a release are the same for any size, up to the "
-    "noise that devices take with them when they drop out; the server, and each device of a cohort, does see the size.",
+    "That the size of each cohort stayed secret. Grid and noise of a release are the same for any size; the server, "
+    "each device of a cohort and whoever has the round log do see the size, and how long a round took hints at it.",
+    "That each device which can be reached fails by itself, and seldom enough: at most the share assumed to drop out "
+    "of those that were drawn is lost before the sum, whoever else is drawn.",
 )
 _NOT_VERIFIED_CORRELATED = (
     "That the server added the noise it says, and kept it and the exact sums to itself. No device could see to it.",
@@ -171,14 +174,20 @@ def mechanism(spec: TaskSpec) -> str:
     return (_AGGREGATORS_CORRELATED_NOISE if trusted else _SERVERS_NOISE).format(kind=correlation.kind)
 
 
-def holds_against(spec: TaskSpec) -> str:
-    """Say towards whom the device’s figure holds."""
+def holds_against(spec: TaskSpec, known: float | None) -> str:
+    """Say towards whom the device’s figure holds, and what holds towards the others.
+
+    Args:
+        spec: the task.
+        known: the epsilon towards those who learn the cohorts; None where nothing was sampled.
+    """
     sampled = isinstance(spec.participation, PoissonParticipation)
+    stated = "0" if known is None else known_cohorts(known)
     if spec.simulation.trusted_aggregator:
-        return _AGAINST_TRUSTED + (_AGAINST_TRUSTED_POISSON if sampled else _NOTHING_HIDDEN)
+        return _AGAINST_TRUSTED + (_AGAINST_TRUSTED_POISSON.format(known=stated) if sampled else _NOTHING_HIDDEN)
     if spec.mechanism.correlation is not None:
         return _AGAINST_CORRELATED
-    return _AGAINST_POISSON if sampled else _AGAINST_BOUNDED
+    return _AGAINST_POISSON.format(known=stated) if sampled else _AGAINST_BOUNDED
 
 
 def not_verified(spec: TaskSpec) -> tuple[str, ...]:
@@ -270,13 +279,13 @@ _OPERATOR = TrustAssumption(
 )
 
 
-def trust(spec: TaskSpec, counts: Counter[Event]) -> tuple[TrustAssumption, ...]:
-    """Name everybody whom a task's claim counts on; `counts` is all that was charged to its population."""
+def trust(spec: TaskSpec, known: float | None) -> tuple[TrustAssumption, ...]:
+    """Name everybody whom a task's claim counts on; `known` is the epsilon towards those who learn the cohorts."""
     policy = spec.aggregation
     facts = {
         "corrupt": f"{policy.corrupt_fraction:.0%}",
         "dropout": str(policy.max_dropouts),
-        "known": _known_cohorts(counts, spec.budget.delta),
+        "known": "" if known is None else known_cohorts(known),
     }
     return tuple(
         assumption.model_copy(
@@ -303,10 +312,6 @@ def _server(spec: TaskSpec) -> TrustAssumption:
     return _SERVER_DRAWS if isinstance(spec.participation, PoissonParticipation) else _SERVER_IS_WATCHED
 
 
-def _known_cohorts(counts: Counter[Event], delta: float) -> str:
-    """Write epsilon, rounded up, as if nothing about who takes part were secret."""
-    known: Counter[Event] = Counter()
-    for event, times in counts.items():
-        known[event.model_copy(update={"sampling_rate": 1.0}) if isinstance(event, PoissonGaussian) else event] += times
-    epsilon = epsilon_bracket(compose(known).mu, delta)[1]
+def known_cohorts(epsilon: float) -> str:
+    """Write the epsilon towards those who learn who takes part, to one decimal, rounded up."""
     return f"{math.ceil(epsilon * 10) / 10:g}" if math.isfinite(epsilon) else "without limit"

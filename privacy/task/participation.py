@@ -76,6 +76,14 @@ class BoundedParticipation(Frozen):
 Participation = Annotated[PoissonParticipation | BoundedParticipation, Field(discriminator="kind")]
 
 
+def largest_shard(participation: Participation, shards: int) -> int:
+    """Return how many devices of a cohort are in one shard at most, but for probability 2^-40, by lot."""
+    cohort = participation.largest_cohort
+    if shards == 1:
+        return cohort
+    return largest_draw(cohort, participation.expected_cohort / shards / cohort)
+
+
 class AggregationPolicy(Frozen):
     """What secure aggregation assumes of a round's devices; the noise is sized for what remains honest."""
 

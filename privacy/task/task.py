@@ -33,6 +33,7 @@ from privacy.task.participation import (
     PoissonParticipation,
     counted_devices,
     largest_draw,
+    largest_shard,
 )
 from privacy.task.purpose import Purpose
 
@@ -57,6 +58,7 @@ __all__ = [
     "TaskSpec",
     "Window",
     "largest_draw",
+    "largest_shard",
     "open_task",
     "sign_task",
 ]
@@ -363,8 +365,7 @@ class TaskSpec(Frozen):
     @property
     def largest_shard(self) -> int:
         """Devices in one shard that the modulus is made for; more come with probability below 2^-40."""
-        cohort, shards = self.participation.largest_cohort, self.aggregation.shards
-        return cohort if shards == 1 else largest_draw(cohort, self.shard_cohort / cohort)
+        return largest_shard(self.participation, self.aggregation.shards)
 
     def counted(self, cohort: float) -> float:
         """Return how many devices' noise is counted on in the sum of a shard of `cohort`; see `counted_devices`."""

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from privacy.mechanism.mechanism import Mechanism, MechanismError
+from privacy.mechanism.mechanism import Mechanism, MechanismError, planned_noise_std
 from privacy.report.model import RoundCounts
 from privacy.secagg.server.record import RoundRecord
-from privacy.task.task import TaskSpec
+from privacy.task.task import PoissonParticipation, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,14 @@ def _logged(record: RoundRecord, task: TaskSpec) -> LoggedRound:
         refusals=record.lost,
         aborted=record.aborted or None,
         epsilon=record.epsilon,
-        noise_multiplier=noise,
+        noise_multiplier=None if noise is None else _stated_noise(task, noise),
         noise_std=_noise_std(task, [shard.cohort for shard in shards]),
     )
+
+
+def _stated_noise(task: TaskSpec, realised: float) -> float:
+    """Return the noise multiplier that is told: under Poisson sampling the task's, for the other would tell a size."""
+    return task.mechanism.noise_multiplier if isinstance(task.participation, PoissonParticipation) else realised
 
 
 def _noise_std(task: TaskSpec, cohorts: Sequence[int]) -> float | None:
@@ -67,6 +72,8 @@ def _noise_std(task: TaskSpec, cohorts: Sequence[int]) -> float | None:
     if task.mechanism.adaptive is not None or task.mechanism.correlation is not None:
         return None
     try:
+        if isinstance(task.participation, PoissonParticipation):
+            return planned_noise_std(task, len(cohorts))
         return math.sqrt(sum(Mechanism.for_cohort(task, cohort).noise_std ** 2 for cohort in cohorts))
     except MechanismError:
         return None

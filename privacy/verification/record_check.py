@@ -177,7 +177,11 @@ def _charged(record: RoundRecord, charges: Mapping[str, Charge]) -> str:
     if charge is None:
         return f"round {record.round}: the ledger has no entry {record.entry}"
     same = (record.task, record.round, record.transcript) == (charge.task, charge.round, charge.transcript)
-    return "" if same else f"round {record.round}: its ledger entry charges something else"
+    if not same:
+        return f"round {record.round}: its ledger entry charges something else"
+    if charge.reachable not in (None, record.reachable):
+        return f"round {record.round}: drawn from {record.reachable} devices, and charged as if from {charge.reachable}"
+    return ""
 
 
 def _unrecorded(records: Sequence[RoundRecord], evidence: Evidence) -> Check:

@@ -114,8 +114,8 @@ def _released(files: Files, task: TaskSpec) -> bool:
 
 def _charged_as_planned(task: TaskSpec, own: Sequence[Charge], charges: int) -> Check:
     for charge in own:
-        expected = round_event(task, charge.round)
-        if (charge.event, charge.purpose) != (expected, task.purpose):
+        if not charge.follows_from(task) or charge.purpose != task.purpose:
+            expected = round_event(task, charge.round, charge.reachable)
             return Check(_PLANNED, False, f"round {charge.round}: expected {expected}, got another event")
     return Check(_PLANNED, True, f"{len(own)} charges of this task, {charges - len(own)} of others")
 

@@ -64,9 +64,9 @@ class IdealRounds:
     scenario: Scenario
     central: bool = False
 
-    def nodes(self) -> Sequence[NodeId]:
-        """Return all devices of the population: each can be reached."""
-        return range(self.records.last_round.size)
+    def nodes(self, number: int) -> Sequence[NodeId]:
+        """Return the devices of the population that can be reached in round `number`."""
+        return self.scenario.within_reach(range(self.records.last_round.size), number)
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> IdealRound:  # noqa: ARG002
         """Return a round that is about to run.
@@ -134,11 +134,12 @@ class IdealRound:
         """Return nothing: without a protocol nobody breaks it."""
         return Blame()
 
-    def record(self, previous: str, epsilon: float, aborted: str) -> None:
+    def record(self, previous: str, reachable: int, epsilon: float, aborted: str) -> None:
         """Return no record for a reviewer: nobody signed anything.
 
         Args:
             previous: not used.
+            reachable: not used.
             epsilon: not used.
             aborted: not used.
         """

@@ -24,9 +24,9 @@ class LossyRounds:
     rounds: SecureRounds
     scenario: Scenario
 
-    def nodes(self) -> Sequence[NodeId]:
-        """Return the devices that can be reached before the scenario begins."""
-        return self.rounds.nodes()
+    def nodes(self, number: int) -> Sequence[NodeId]:
+        """Return the devices that can be reached in round `number`."""
+        return self.scenario.within_reach(self.rounds.nodes(number), number)
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> Round:
         """Return a round that is about to run, over a transport that loses devices.

@@ -64,7 +64,7 @@ class RunCallbacks:
         spent = _spent(context.task, report)
         context.directory.append_metrics({**_line(report, metrics, seconds), **spent.fields(), **attacked})
         context.log.info("%s", _sentence(report, metrics, spent))
-        context.progress.round_ended(report.round, figures(metrics, spent, report.facts.invited / seconds))
+        context.progress.round_ended(report.round, figures(metrics, spent, _speed(report, seconds)))
 
     def extra_state(self) -> dict[str, NDArray[np.int64]]:
         """Return what devices remember, so that a resumed run has the same devices."""
@@ -89,8 +89,14 @@ def _line(report: RoundReport, metrics: Metrics, seconds: float) -> dict[str, An
 def _sentence(report: RoundReport, metrics: Metrics, spent: Spent) -> str:
     if report.aborted:
         return f"round {report.round}: no release, nothing revealed: {report.aborted}"
-    survivors = report.release.survivors if report.release else 0
+    told, release = report.told, report.release
+    counts = f"{release.survivors} of {told.invited} devices in the sum, " if told and release else ""
     return (
-        f"round {report.round}: {survivors} of {report.facts.invited} devices in the sum, "
+        f"round {report.round}: {counts}"
         f"{spent.in_words()}, loss {metrics.loss or 0:.4f}, AUROC {metrics.auroc or 0:.4f}"
     )
+
+
+def _speed(report: RoundReport, seconds: float) -> str:
+    """Return how fast devices were worked on, unless it would tell how many there were."""
+    return "" if report.told is None else f"{report.told.invited / seconds:.0f} devices/s"

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from fl_client.training.models import UnknownArchitecture, initial_model, model_spec
 from privacy.accounting.calibration import noise_multiplier_for
+from privacy.accounting.pivotal import TooFewReachable, require_reachable
 from privacy.mechanism.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
 from privacy.report.words import TRUSTED_AGGREGATOR
 from privacy.secagg.membership.params import (
@@ -15,6 +16,7 @@ from privacy.secagg.membership.params import (
     default_shards,
     parameters,
 )
+from privacy.secagg.membership.room import require_room
 from privacy.task.correlation import Correlation
 from privacy.task.task import (
     AdaptiveClip,
@@ -90,8 +92,10 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
     try:
         planned = with_modulus(task, config.server.modulus_bits or smallest_modulus(task))
         Mechanism.for_cohort(planned, planned.largest_shard)
+        require_room(planned)
         parameters(round(planned.shard_cohort), planned.aggregation)
-    except (MechanismError, ParameterError) as error:
+        require_reachable(planned, devices)
+    except (MechanismError, ParameterError, TooFewReachable) as error:
         raise ConfigError(f"server.{error}{_OF_A_FLEET if fleet else ''}") from error
     return planned
 

@@ -53,16 +53,16 @@ class Spent:
         return f"{mark}ε {rounded_up(shown)}" + ("" if self.budget is None else f"/{self.budget:g}")
 
 
-def figures(metrics: Metrics, spent: Spent, devices_per_second: float) -> str:
+def figures(metrics: Metrics, spent: Spent, speed: str) -> str:
     """Return the bar's text on a round.
 
     Args:
         metrics: of the model, on test users.
         spent: epsilon after the round.
-        devices_per_second: how many devices took part, over the time that the round took.
+        speed: devices a second; empty where their number is secret.
     """
     quality = f"loss {metrics.loss or 0:.3f}  AUROC {metrics.auroc or 0:.3f}"
-    return f"{quality}  {spent.for_the_bar()}  {devices_per_second:.0f} devices/s"
+    return f"{quality}  {spent.for_the_bar()}  {speed}".rstrip()
 
 
 def describe(summary: Mapping[str, Any], path: Path) -> str:
@@ -77,7 +77,7 @@ def describe(summary: Mapping[str, Any], path: Path) -> str:
             f"test users AUROC {_show(summary['auroc'])}  macro-F1 {_show(summary['macro_f1'])}  "
             f"recall at 1% false positives {_show(summary['recall_at_fpr_1pct'])}",
             f"new texts  AUROC {_show(novel['auroc'])}  macro-F1 {_show(novel['macro_f1'])}",
-            f"privacy    device ε {_bound(summary['device_epsilon'])} at δ {summary['delta']:g}; "
+            f"privacy    device ε {_bound(summary['device_epsilon'])} at δ {summary['delta']:g}{_known(summary)}; "
             f"message ε {_bound(summary['message_epsilon'])} (towards a server that breaks everything else)",
             f"look at    {path / 'report.html'}  {path / 'curves.png'}",
         ]
@@ -89,6 +89,14 @@ def _released(summary: Mapping[str, Any], path: Path) -> str:
     return (
         f"{rounds} rounds" if released == rounds else f"{released} of {rounds} rounds released: see {path / 'run.log'}"
     )
+
+
+def _known(summary: Mapping[str, Any]) -> str:
+    """Return what holds towards those who learn who takes part, where that is not the same."""
+    known = summary["device_epsilon_known_cohorts"]
+    if known is None:
+        return ""
+    return f" towards those who see the models alone, {_bound(known)} towards server, cohorts and holders of the log"
 
 
 def _extrapolation(summary: Mapping[str, Any]) -> list[str]:

@@ -50,7 +50,7 @@ def one_round(task: TaskSpec, clip: float, norms: list[float], number: int = 1) 
     total = Total(
         sums=np.sum(encoded, axis=0), rotation=ROTATION, transcript=transcript, cohort=len(norms), survivors=len(norms)
     )
-    receipt = issue_receipt(Charge.of(task, number, joint_transcript([transcript])), "00" * 32)
+    receipt = issue_receipt(Charge.of(task, number, joint_transcript([transcript]), 100), "00" * 32)
     released = release(clipped, [total], [transcript], receipt)
     assert released.within_clip is not None
     return released.within_clip, released.values

@@ -9,7 +9,7 @@ from strategies.fedavg import FedAvgM, ModelState
 from tests.support.tasks import make_task
 
 TASK = make_task()
-RECEIPT = issue_receipt(Charge.of(TASK, 1, "ab" * 32), "00" * 32)
+RECEIPT = issue_receipt(Charge.of(TASK, 1, "ab" * 32, 100), "00" * 32)
 
 
 def release(*values: float, survivors: int = 3, cohort: int = 4, within_clip: float | None = None) -> Release:

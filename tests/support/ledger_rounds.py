@@ -71,7 +71,7 @@ class Run:
     def _round(self, ledger: Ledger, number: int) -> None:
         shown = [marker for marker in markers(self.directory, "release") if marker.charge.round == number]
         if shown:
-            receipt = ledger.find(shown[0].charge)
+            receipt = ledger.find(shown[0].charge.task, number, shown[0].charge.transcript)
             assert receipt is not None, "a model was shown that nothing paid for"
             ledger.released(receipt, shown[0].model)
             return

@@ -137,8 +137,8 @@ class KeptRound:
     def blame(self) -> Blame:
         return self.inner.blame()
 
-    def record(self, previous: str, epsilon: float, aborted: str) -> RoundRecord:
-        return self.inner.record(previous, epsilon, aborted)
+    def record(self, previous: str, reachable: int, epsilon: float, aborted: str) -> RoundRecord:
+        return self.inner.record(previous, reachable, epsilon, aborted)
 
 
 @dataclass
@@ -148,8 +148,8 @@ class KeptRounds:
     inner: SecureRounds
     last: KeptRound | None = None
 
-    def nodes(self) -> Sequence[NodeId]:
-        return self.inner.nodes()
+    def nodes(self, number: int) -> Sequence[NodeId]:
+        return self.inner.nodes(number)
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> KeptRound:
         self.last = KeptRound(self.inner.begin(number, state, cohort, excluded))

@@ -131,6 +131,8 @@ class RoundRecord(Frozen):
     round: int = Field(ge=1)
     model: Digest
     """The digest of the model that devices were sent."""
+    reachable: int = Field(ge=0)
+    """How many devices the cohort was drawn from."""
     invited: int = Field(ge=0)
     """How many devices were invited."""
     lost: dict[str, int]

@@ -78,7 +78,7 @@ def test_coordinators_that_race_for_the_last_bit_cannot_both_win(where: str) -> 
 def test_what_one_store_commits_the_other_one_reads(where: str) -> None:
     first, second = (open_ledger(open_ledger_store(where)) for _ in range(2))
     receipt = first.reserve(charge_of(1))
-    assert second.find(charge_of(1)) == receipt
+    assert second.find(TASK, 1, charge_of(1).transcript) == receipt
     assert second.entries() == first.entries()
 
 
@@ -136,7 +136,7 @@ def test_a_server_that_is_down_is_an_error_and_no_charge(postgres: Cluster, data
             ledger.reserve(charge_of(1))
     finally:
         postgres.start()
-    assert ledger.find(charge_of(1)) is None
+    assert ledger.find(TASK, 1, charge_of(1).transcript) is None
 
 
 def test_a_server_that_does_not_write_to_disk_is_refused(postgres: Cluster, database: str) -> None:

@@ -52,7 +52,7 @@ def test_the_charge_is_for_the_sum_that_is_unmasked_then() -> None:
 
     def charge(transcript: str) -> Receipt:
         direct.happened.append(CHARGE)
-        return issue_receipt(Charge.of(direct.federation.task, 1, transcript), "00" * 32)
+        return issue_receipt(Charge.of(direct.federation.task, 1, transcript, 6), "00" * 32)
 
     outcome = Round(direct.federation.server, direct, stage_timeout=1.0).run(charge)
     assert direct.happened == [*list(Stage)[:4], CHARGE, Stage.UNMASK]

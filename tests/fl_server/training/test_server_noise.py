@@ -53,8 +53,8 @@ def totals_of(task: TaskSpec, updates: list[NDArray[np.float32]], transcript: st
 
 
 def released(task: TaskSpec, total: Total, noise: NDArray[np.float64] | None) -> NDArray[np.float32]:
-    receipt = issue_receipt(Charge.of(task, 1, joint_transcript([total.transcript])), "00" * 32)
-    return release(task, [total], [total.transcript], receipt, noise).values
+    receipt = issue_receipt(Charge.of(task, 1, joint_transcript([total.transcript]), 100), "00" * 32)
+    return release(task, [total], [total.transcript], receipt, noise=noise).values
 
 
 def test_the_sum_carries_the_streams_noise_at_the_planned_scale() -> None:

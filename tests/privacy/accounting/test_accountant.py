@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from itertools import pairwise
 
 import mpmath
@@ -17,6 +18,7 @@ from privacy.accounting import composition, second_opinion
 from privacy.accounting.accountant import (
     AccountantsDisagree,
     confirmed_spend,
+    known_cohorts_epsilon,
     message_level_epsilon,
     privacy_curve,
     rounds_left,
@@ -25,29 +27,18 @@ from privacy.accounting.accountant import (
     within,
 )
 from privacy.accounting.calibration import message_noise_for, noise_multiplier_for
-from privacy.accounting.composition import Bracket, Composition, epsilon_bracket, log_delta, planned_truncation_delta
-from privacy.accounting.events import BoundedGaussian, Event, PoissonGaussian
-from privacy.task.task import AggregationPolicy, BoundedParticipation, LocalTraining, PoissonParticipation, largest_draw
+from privacy.accounting.composition import Bracket, Composition, epsilon_bracket, log_delta
+from privacy.accounting.events import BoundedGaussian, Event, PoissonGaussian, sampled_event
+from privacy.accounting.pivotal import LOTS_DELTA
+from privacy.task.task import AggregationPolicy, BoundedParticipation, LocalTraining, PoissonParticipation
 
 
-def poisson(
-    rate: float, noise: float, *, population: int = 1_000_000, min_survivors: int = 1, shards: int = 1
-) -> PoissonGaussian:
-    return PoissonGaussian(
-        population=population, sampling_rate=rate, noise_multiplier=noise, min_survivors=min_survivors, shards=shards
-    )
+def poisson(rate: float, noise: float, *, pivotal: float = 1e-24, shards: int = 1) -> PoissonGaussian:
+    return PoissonGaussian(sampling_rate=rate, noise_multiplier=noise, pivotal_probability=pivotal, shards=shards)
 
 
 def policy(min_survivors: int, shards: int = 1) -> AggregationPolicy:
     return AggregationPolicy(max_dropouts=2, min_survivors=min_survivors, modulus_bits=16, shards=shards)
-
-
-def out_of_range(others: int, rate: float, least: int, most: int) -> float:
-    """P[Bin(others, rate)] below `least` or at least `most`, term by term."""
-    with mpmath.workdps(40):
-        q = mpmath.mpf(rate)
-        terms = (mpmath.binomial(others, k) * q**k * (1 - q) ** (others - k) for k in range(others + 1))
-        return float(sum(term for k, term in enumerate(terms) if k < least or k >= most))
 
 
 def bounded(noise: float, limit: int, task: str = "a") -> BoundedGaussian:
@@ -70,9 +61,7 @@ def exact_delta(epsilon: float, mu: float) -> mpmath.mpf:
     ],
 )
 def test_poisson_known_answers(event: PoissonGaussian, rounds: int, delta: float, expected: float) -> None:
-    participation = PoissonParticipation(population=event.population, sampling_rate=event.sampling_rate)
-    ideal = delta + planned_truncation_delta(participation, 1, rounds)
-    assert expected <= spend([event] * rounds, ideal).epsilon <= expected + 2e-4
+    assert expected <= spend([event] * rounds, delta).epsilon <= expected + 2e-4
 
 
 @pytest.mark.parametrize(("rounds", "expected"), [(1_000, 2.437), (10_000, 7.414)])
@@ -165,7 +154,7 @@ def test_what_is_stated_of_few_sampled_rounds_is_at_most_a_thousandth_too_much(
     stated, fine = spend([event] * rounds, 1e-6), PLDAccountant(value_discretization_interval=composition.GRID / 10)
     gaussian = dp_event.GaussianDpEvent(event.noise_multiplier)
     fine.compose(dp_event.PoissonSampledDpEvent(event.sampling_rate, gaussian), rounds)
-    best = fine.get_epsilon(1e-6 - stated.truncation_delta)
+    best = fine.get_epsilon(1e-6)
     assert best * (1 - 1e-9) <= stated.epsilon <= 1.001 * best
 
 
@@ -206,81 +195,88 @@ def test_a_second_accountant_below_the_first_stops_everything(monkeypatch: pytes
         composition.bracket(Composition(1.2345), 1e-6)
 
 
-@pytest.mark.parametrize("shards", [1, 3])
-def test_the_truncation_delta_is_the_binomial_tails_of_the_other_devices(shards: int) -> None:
-    participation = PoissonParticipation(population=200, sampling_rate=0.1)
-    most = largest_draw(200, 0.1 / shards)
-    expected = 30 * out_of_range(199, 0.1 / shards, 5, most)
-    assert planned_truncation_delta(participation, 5, 30, shards) == pytest.approx(expected, rel=1e-8)
-    assert planned_truncation_delta(participation, 5, 30, shards) >= expected
-    assert planned_truncation_delta(BoundedParticipation(cohort=10, max_participations=2), 5, 30, shards) == 0
+@pytest.mark.parametrize(("pivotal", "expected"), [(1e-24, 7.9810), (3.4e-4, 8.0237), (0.0321, 9.6249)])
+def test_releases_that_hinge_on_the_device_cost_more(pivotal: float, expected: float) -> None:
+    """200 devices at rate .2 with all, half and 56 of them within reach: by a numerical integration of its own."""
+    rounds = 16 if pivotal > 1e-2 else 20
+    stated = spend([poisson(0.2, 0.9, pivotal=pivotal)] * rounds, 1e-5).epsilon
+    assert expected - 3e-3 <= stated <= expected
 
 
-@pytest.mark.parametrize(("population", "rate"), [(1_000, 0.064), (1_000, 0.9), (10_000, 0.001), (7, 0.5)])
-def test_the_largest_draw_is_exceeded_with_next_to_no_probability(population: int, rate: float) -> None:
-    """And is none of the draws that a federation meets: six standard deviations above the mean, where there are so
-    many devices."""
-    most, mean = largest_draw(population, rate), population * rate
-    assert out_of_range(population, rate, 0, most + 1) <= 2**-40
-    assert most >= min(population, mean + 6 * math.sqrt(mean * (1 - rate)))
+def test_averaging_over_the_others_draws_would_be_no_bound() -> None:
+    """16 releases with 56 within reach: what two worlds differ by when all others send one vector."""
+    averaged = spend([poisson(0.0321 + 0.9679 * 0.2, 0.9)] * 16, 1e-5).epsilon
+    mixture = spend([poisson(0.2, 0.9, pivotal=0.0321)] * 16, 1e-5).epsilon
+    assert averaged < 8.1
+    assert mixture > 9.6
 
 
-def test_too_many_devices_cost_truncation_delta_as_too_few_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shard beyond what the modulus is made for releases nothing, which tells of a draw as well."""
-    participation = PoissonParticipation(population=203, sampling_rate=0.1)
-    monkeypatch.setattr(composition, "largest_draw", lambda population, rate: 30)  # noqa: ARG005
-    expected = 4 * out_of_range(202, 0.1, 1, 30)
-    assert expected > 0.03
-    assert planned_truncation_delta(participation, 1, 4) == pytest.approx(expected, rel=1e-8)
+@pytest.mark.parametrize("pivotal", [0.05, 0.4])
+def test_the_mixture_is_that_of_both_components_whichever_it_is(pivotal: float) -> None:
+    """Of one round in closed form: the hockey-stick divergence of a mixture that is known is the average."""
+    noise, rate, delta = 1.0, 0.3, 1e-3
+    epsilon = spend([poisson(rate, noise, pivotal=pivotal)], delta).epsilon
+
+    def at(log_odds: float) -> float:
+        sampled = rate * exact_delta(math.log(1 + math.expm1(log_odds) / rate), 1 / noise)
+        return float((1 - pivotal) * sampled + pivotal * exact_delta(log_odds, 1 / noise))
+
+    assert at(epsilon) <= delta * (1 + 1e-6)
+    assert at(epsilon - 2e-3) > delta
 
 
-def test_smaller_shards_cost_more_truncation_delta_and_the_spend_says_so() -> None:
-    participation = PoissonParticipation(population=4_000, sampling_rate=0.1)
-    deltas = [planned_truncation_delta(participation, 60, 30, shards) for shards in (1, 2, 4)]
-    assert deltas == sorted(deltas)
-    assert 100 * deltas[1] < deltas[2]
-    events = [poisson(0.1, 1.2, population=4_000, min_survivors=60, shards=4)] * 30
-    assert spend(events, 1e-3).truncation_delta == deltas[2]
+def test_many_kinds_of_rounds_are_composed_as_one_after_the_other() -> None:
+    kinds = [poisson(0.1, 1.0, pivotal=1e-3 * 1.3**-number) for number in range(40)]
+    least, most = (spend([kind] * 40, 1e-5).epsilon for kind in (kinds[-1], kinds[0]))
+    confirmed = confirmed_spend(kinds, 1e-5)
+    assert least < confirmed.epsilon < most
+    assert confirmed.second_accountant.startswith("privacy random variables")
+    half = spend(kinds[:20], 1e-5).epsilon
+    assert half < confirmed.epsilon
 
 
-def test_the_truncation_delta_covers_what_silence_reveals() -> None:
-    """Two others at rate 1/2 and at least two survivors: by brute force over all draws, against the ideal curve."""
-    noise, rate, epsilon = 1.0, 0.5, 1.0
-    gaussian = float(exact_delta(epsilon, 1 / noise))
-    revealed = rate * gaussian  # one other device present: a release shows that this device is in
-    ideal = rate * float(exact_delta(math.log(1 + (math.exp(epsilon) - 1) / rate), 1 / noise))
-    actual = 0.5 * revealed + 0.25 * ideal  # one of two others present; both; with none there is never a release
-    truncation_delta = planned_truncation_delta(PoissonParticipation(population=3, sampling_rate=rate), 2, 1)
-    assert actual > ideal
-    assert actual <= ideal + truncation_delta
+def test_what_is_too_unlikely_to_matter_is_paid_for_in_delta() -> None:
+    assert spend([poisson(0.1, 1.0, pivotal=1e-14)] * 10, 1e-5).epsilon == spend([poisson(0.1, 1.0)] * 10, 1e-5).epsilon
+    composition_, left = composition.settle(Counter({poisson(0.1, 1.0, pivotal=1e-14): 10}), 1e-5)
+    assert left == pytest.approx(1e-5 - 1e-13, rel=1e-12)
+    assert composition_ == Composition.of(0.0, [(composition.Sampled(0.1, 1.0), 10)])
 
 
-def test_the_truncation_delta_covers_what_a_silent_shard_reveals() -> None:
-    """Three others, two shards by lot, at least two survivors in each: by brute force over draws and lots.
-
-    A view is which shards release, and what they release; ideally the other shards' draws are as secret as ever.
-    """
-    noise, rate, epsilon = 1.0, 0.8, 0.5
-    chance_of_shard = rate / 2
-    gaussian = float(exact_delta(epsilon, 1 / noise))
-    ideal = rate * float(exact_delta(math.log(1 + (math.exp(epsilon) - 1) / rate), 1 / noise))
-    actual = 0.0
-    for others in range(4):
-        chance = math.comb(3, others) * chance_of_shard**others * (1 - chance_of_shard) ** (3 - others)
-        # With one other device in its shard a release shows that this device takes part, with none nothing is seen.
-        actual += chance * {0: 0.0, 1: rate * gaussian}.get(others, ideal)
-    truncation_delta = planned_truncation_delta(PoissonParticipation(population=4, sampling_rate=rate), 2, 1, 2)
-    assert actual <= ideal + truncation_delta
-    assert truncation_delta < 1
+def test_unlikely_lots_come_off_delta() -> None:
+    assert spend([poisson(0.1, 1.0)] * 4, 1e-5).lots_delta == 0
+    assert spend([poisson(0.1, 1.0, shards=3)] * 4, 1e-5).lots_delta == 4 * LOTS_DELTA
+    assert spend([poisson(0.1, 1.0, shards=3)] * 4, 2 * LOTS_DELTA).epsilon == math.inf
 
 
-def test_truncation_delta_comes_off_delta_and_eats_it_up() -> None:
-    careful = [poisson(0.064, 1.2, population=1_000, min_survivors=16)] * 30
-    greedy = [poisson(0.064, 1.2, population=1_000, min_survivors=40)] * 30
-    assert 0 < spend(careful, 1e-5).truncation_delta < 1e-9
-    assert spend(greedy, 1e-5).epsilon == math.inf
-    some = [poisson(0.064, 1.2, population=1_000, min_survivors=25)] * 30
-    assert spend(some, 1e-5).epsilon > spend(careful, 1e-5).epsilon
+def test_where_every_round_is_weak_the_grid_is_fine_enough() -> None:
+    """At rate .001 and noise 50 a loss has a deviation of 2e-5: the fixed grid gave .0035."""
+    assert 0.0015 < spend([poisson(0.001, 50.0)] * 1_000, 1e-6).epsilon < 0.00165
+
+
+@pytest.mark.parametrize("delta", [1e-13, 1e-14, 1e-16, 1e-18, 1e-30])
+def test_tiny_deltas_have_bounds_too(delta: float) -> None:
+    """Below 1e-12 sums of floats tell nothing: the Renyi bound, and that without sampling, are what there is."""
+    for event in (poisson(0.2, 0.9), poisson(0.001, 50.0), poisson(0.2, 0.9, pivotal=1e-3)):
+        spent = confirmed_spend([event] * 20, delta)
+        unsampled, _ = epsilon_bracket(math.sqrt(20) / event.noise_multiplier, delta)
+        assert spend([event] * 20, 1e-12).epsilon < spent.epsilon <= unsampled * (1 + 1e-9) + 1e-4
+        assert spent.accountant != spent.second_accountant
+
+
+@pytest.mark.parametrize("delta", [0.2, 0.5, 0.9])
+def test_large_deltas_are_confirmed_too(delta: float) -> None:
+    """The independent accountant's bounds go below zero there, which nothing does."""
+    confirmed = confirmed_spend([poisson(0.01, 1.0)] * 10, delta)
+    assert 0 <= confirmed.epsilon <= 1e-3
+    assert confirmed.second_epsilon >= 0
+
+
+def test_towards_those_who_know_the_cohort_nothing_is_amplified() -> None:
+    events = [poisson(0.2, 0.9, pivotal=1e-4)] * 20 + [bounded(4.0, 2)] * 5
+    known = known_cohorts_epsilon(events, 1e-5)
+    assert known == spend([bounded(0.9, 20)] * 20 + [bounded(4.0, 2, "b")] * 5, 1e-5).epsilon
+    assert known > spend(events, 1e-5).epsilon
+    assert known_cohorts_epsilon([bounded(4.0, 2)] * 5, 1e-5) is None
 
 
 def test_the_curve_grows_and_ends_at_the_spend() -> None:
@@ -321,7 +317,7 @@ def test_an_independent_accountant_that_says_otherwise_stops_everything(monkeypa
 def test_far_above_any_promise_the_second_opinion_is_a_bound() -> None:
     """prv-accountant gives out there: between 30 and 50 by raising, at 12,000 by an infinite bracket."""
     for rounds, noise in ((30, 0.4), (100, 0.04)):
-        events = [poisson(0.2, noise, population=1_000)] * rounds
+        events = [poisson(0.2, noise)] * rounds
         confirmed, quick = confirmed_spend(events, 1e-5), spend(events, 1e-5)
         assert confirmed.epsilon == quick.epsilon > 20
         assert (confirmed.second_accountant, confirmed.second_epsilon) == (composition.RDP_NAME, quick.second_epsilon)
@@ -330,7 +326,7 @@ def test_far_above_any_promise_the_second_opinion_is_a_bound() -> None:
 def test_far_above_any_promise_a_grid_that_gives_out_is_replaced_by_a_bound() -> None:
     """Seen where a simulation of 200 of 1,000 devices has the noise of a fleet."""
     noise = 0.66 * 200 / 5_000 * 13**0.5
-    events = [poisson(0.2, noise, population=1_000, min_survivors=50)] * 30
+    events = [poisson(0.2, noise)] * 30
     for times in (14, 30):
         spent = confirmed_spend(events[:times], 1e-8)
         unsampled, _ = epsilon_bracket(times**0.5 / noise, spent.delta)
@@ -375,7 +371,7 @@ def test_the_privacy_curve_is_the_spend_at_each_delta() -> None:
 def test_calibration_for_cohorts_is_the_smallest_that_fits(epsilon: float) -> None:
     participation = PoissonParticipation(population=1_000, sampling_rate=0.064)
     noise = noise_multiplier_for(participation, 30, epsilon, 1e-5, policy(16))
-    events = [poisson(0.064, level, population=1_000, min_survivors=16) for level in (noise, round(noise - 0.01, 2))]
+    events = [sampled_event(participation, policy(16), level) for level in (noise, round(noise - 0.01, 2))]
     assert noise == round(noise, 2)
     assert spend([events[0]] * 30, 1e-5).epsilon <= epsilon < spend([events[1]] * 30, 1e-5).epsilon
 
@@ -387,15 +383,15 @@ def test_calibration_without_amplification_is_the_smallest_that_fits() -> None:
 
 
 @pytest.mark.long
-def test_calibration_pays_for_the_shards_of_the_policy() -> None:
+def test_calibration_pays_for_what_few_others_in_a_shard_would_show() -> None:
     participation = PoissonParticipation(population=4_000, sampling_rate=0.1)
-    whole, split = (noise_multiplier_for(participation, 5, 8.0, 5e-6, policy(57, shards)) for shards in (1, 4))
-    assert whole < split
-    for noise, shards in ((whole, 1), (split, 4)):
-        event = poisson(0.1, noise, population=4_000, min_survivors=57, shards=shards)
-        assert spend([event] * 5, 5e-6).epsilon <= 8.0
+    few, many = (noise_multiplier_for(participation, 100, 4.0, 1e-9, policy(least, 4)) for least in (10, 38))
+    assert few < many
+    for noise, least in ((few, 10), (many, 38)):
+        event = sampled_event(participation, policy(least, 4), noise)
+        assert spend([event] * 100, 1e-9).epsilon <= 4.0
     with pytest.raises(ValueError, match="min_survivors"):
-        noise_multiplier_for(participation, 5, 8.0, 5e-6, policy(57, 8))
+        noise_multiplier_for(participation, 5, 8.0, 5e-6, policy(90, 4))
 
 
 def test_calibration_refuses_what_cannot_be() -> None:

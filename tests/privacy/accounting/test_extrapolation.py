@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from privacy.accounting.accountant import spend
-from privacy.accounting.events import PoissonGaussian, round_event
+from privacy.accounting.events import PoissonGaussian, round_event, sampled_event
 from privacy.accounting.extrapolation import fleet_epsilon, fleet_events, fleet_task
 from privacy.base.randomness import SystemRandomness
 from privacy.mechanism.mechanism import Mechanism, smallest_modulus, with_modulus
@@ -26,6 +26,7 @@ from privacy.task.task import (
     Budget,
     DeviceMechanism,
     Fleet,
+    PoissonParticipation,
     SimulationOnly,
     Statistic,
     TaskSpec,
@@ -147,14 +148,16 @@ def average_of_nothing(task: TaskSpec, cohort: int, shards: int) -> NDArray[np.f
 
 def test_its_epsilon_is_the_accountants_for_the_fleet_and_the_ledgers_event_is_its_own() -> None:
     task = make_extrapolated_task()
-    there = PoissonGaussian(
-        population=1_000_000, sampling_rate=500 / 1_000_000, noise_multiplier=1.0, min_survivors=4, shards=2
-    )
+    fleet = task.simulation.fleet
+    assert fleet is not None
+    assert isinstance(fleet.participation, PoissonParticipation)
+    there = sampled_event(fleet.participation, fleet.aggregation, 1.0)
+    assert (there.sampling_rate, there.shards) == (500 / 1_000_000, 2)
     assert fleet_events(task, [1, 2, 3]) == [there] * 3
     assert fleet_epsilon(task, 3) == spend(Counter({there: 3}), 1e-5).epsilon < 1
     charged = round_event(task, 1)
     assert isinstance(charged, PoissonGaussian)
-    assert (charged.population, charged.noise_multiplier) == (100, task.mechanism.noise_multiplier)
+    assert charged.noise_multiplier == task.mechanism.noise_multiplier
     assert spend([charged] * 3, 1e-5).epsilon > 100
 
 

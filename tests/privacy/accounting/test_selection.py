@@ -15,7 +15,7 @@ from privacy.accounting.events import BoundedGaussian, PoissonGaussian
 from privacy.accounting.selection import best_of_random_many, selected
 
 ORDERS = np.array([1.5, 2.0, 3.0, 5.0, 8.0, 16.0, 64.0])
-ROUND = PoissonGaussian(population=1000, sampling_rate=0.064, noise_multiplier=0.63, min_survivors=2, shards=1)
+ROUND = PoissonGaussian(sampling_rate=0.064, noise_multiplier=0.63, pivotal_probability=1e-20, shards=1)
 
 
 def renyi(p: NDArray[np.float64], q: NDArray[np.float64], order: float) -> float:
@@ -70,11 +70,15 @@ def test_the_candidate_with_the_least_noise_counts() -> None:
     assert best_of_random_many([quiet, noisy], 10, 1e-5) == best_of_random_many([quiet], 10, 1e-5)
 
 
-def test_nothing_is_promised_without_noise_or_where_cohorts_are_too_small_to_release() -> None:
+def test_nothing_is_promised_without_noise() -> None:
     silent = BoundedGaussian(task="t", noise_multiplier=0.0, max_participations=1)
     assert math.isinf(best_of_random_many([Counter({silent: 1}), Counter({ROUND: 1})], 5, 1e-5))
-    often_too_small = ROUND.model_copy(update={"min_survivors": 55})
-    assert math.isinf(best_of_random_many([Counter({often_too_small: 1})], 5, 1e-5))
+
+
+def test_releases_that_hinge_on_a_device_cost_more() -> None:
+    often = ROUND.model_copy(update={"pivotal_probability": 1e-3})
+    rarely, hinged = (best_of_random_many([Counter({event: 30})], 5, 1e-5) for event in (ROUND, often))
+    assert rarely < hinged
 
 
 @pytest.mark.parametrize("mean", [0.5, math.inf, math.nan])

@@ -219,7 +219,7 @@ def resigned(bodies: Sequence[dict[str, object]]) -> tuple[list[bytes], SignedHe
 
 OPENED = {
     "kind": "opened",
-    "schema_id": "havenfl/ledger/2",
+    "schema_id": "havenfl/ledger/3",
     "public_key": SIGNER.public.hex(),
     "population": "demo",
     "budget": {"epsilon": 1.3, "delta": 1e-6, "window": None},

@@ -71,7 +71,7 @@ def mechanism(task: TaskSpec | None = None, cohort: int = 10) -> Mechanism:
 
 def receipt(transcript: str = TRANSCRIPT) -> Receipt:
     task = make_task()
-    return issue_receipt(Charge.of(task, 1, transcript), "00" * 32)
+    return issue_receipt(Charge.of(task, 1, transcript, 100), "00" * 32)
 
 
 def total(encoded: Sequence[Encoded], transcript: str = TRANSCRIPT, rotation: bytes = ROTATION) -> Total:

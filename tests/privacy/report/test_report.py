@@ -9,11 +9,12 @@ from importlib.resources import files
 import jsonschema
 import pytest
 
-from privacy.accounting.accountant import message_level_epsilon, spend
+from privacy.accounting.accountant import known_cohorts_epsilon, message_level_epsilon, spend
 from privacy.accounting.events import round_event
 from privacy.base.canonical import sha256
 from privacy.base.signing import Signer
 from privacy.ledger.ledger import Charge, Ledger, LedgerInvalid
+from privacy.report import words
 from privacy.report.build import (
     EpsilonReport,
     ReportError,
@@ -71,7 +72,7 @@ def ledger_of(task: TaskSpec) -> Ledger:
     ledger = Ledger(MemoryStore(), SIGNER, task.population, task.budget, lambda: next(ticks))
     for number in range(1, ROUNDS + 1):
         transcript = sha256(b"transcript", bytes([number])).hex()
-        receipt = ledger.reserve(Charge.of(task, number, transcript))
+        receipt = ledger.reserve(Charge.of(task, number, transcript, 1_000))
         if number < ROUNDS:
             ledger.released(receipt, sha256(b"model", bytes([number])).hex())
         else:
@@ -95,7 +96,7 @@ def test_every_figure_is_recomputed_from_the_ledger(participation: Participation
     expected = spend([round_event(task, 1)] * ROUNDS, 1e-5)
     device = report.spend.device
     assert float(device.epsilon) == float(report.claim.epsilon) == expected.epsilon
-    assert float(device.truncation_delta) == expected.truncation_delta
+    assert float(device.lots_delta) == expected.lots_delta
     assert len(device.by_charge) == ROUNDS
     assert device.by_charge[-1] == device.epsilon
     assert [point.delta for point in device.at_deltas] == ["1e-07", "1e-06", "1e-05", "0.0001"]
@@ -134,7 +135,13 @@ def test_the_message_guarantee_stands_apart() -> None:
 
 def test_a_poisson_claim_names_its_adversary_and_keeps_cohort_sizes_back() -> None:
     report = report_of(task_with(POISSON))
-    assert "not hold against the server" in report.claim.holds_against
+    known = known_cohorts_epsilon([round_event(task_with(POISSON), 1)] * ROUNDS, 1e-5)
+    assert report.claim.known_cohorts_epsilon == str(known)
+    for who in ("the server that draws", "every device of a cohort", "whoever holds the round log"):
+        assert who in report.claim.holds_against
+    assert f"Towards them ε is {words.known_cohorts(known or 0)}," in report.claim.holds_against
+    page = render_html(report)
+    assert f"<i>ε</i> = {known}</span>" in page
     assert report.participation.realised is None
     assert report.participation.withheld
     assert b"7001" not in report.canonical()
@@ -143,6 +150,7 @@ def test_a_poisson_claim_names_its_adversary_and_keeps_cohort_sizes_back() -> No
 
 def test_a_bounded_claim_lists_its_cohorts() -> None:
     report = report_of(task_with(BOUNDED))
+    assert report.claim.known_cohorts_epsilon is None
     assert "the server itself" in report.claim.holds_against
     assert report.participation.realised == COUNTS
     assert report.participation.withheld is None
@@ -185,7 +193,7 @@ def test_facts_that_contradict_the_task_give_no_report() -> None:
         report_of(task, RunFacts(COUNTS, 1.19))
     louder = round_event(task, 1).model_copy(update={"noise_multiplier": 5.0})
     ledger = Ledger(MemoryStore(), SIGNER, task.population, task.budget, lambda: 0)
-    ledger.reserve(Charge.of(task, 1, "ab" * 32).model_copy(update={"event": louder}))
+    ledger.reserve(Charge.of(task, 1, "ab" * 32, 1_000).model_copy(update={"event": louder}))
     with pytest.raises(ReportError, match="charged as the task says"):
         build_report(task, ledger.entries(), ledger.head(), SIGNER.public, RunFacts())
 
@@ -196,7 +204,7 @@ def test_the_json_follows_the_shipped_schema(participation: Participation) -> No
     assert shipped == json_schema()
     document = json.loads(report_of(task_with(participation)).canonical())
     jsonschema.Draft202012Validator(shipped).validate(document)
-    assert document["schema_id"] == "havenfl/epsilon-report/2"
+    assert document["schema_id"] == "havenfl/epsilon-report/3"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**document, "claim": {**document["claim"], "epsilon": "about 2"}}, shipped)
 

@@ -80,12 +80,13 @@ def described(federation: Federation) -> tuple[RoundRecord, Charge]:
     """A round before its last stage."""
     server, task, number = federation.server, federation.task, federation.number
     transcript = joint_transcript(server.transcripts)
-    charge = Charge.of(task, number, transcript)
+    charge = Charge.of(task, number, transcript, 100)
     record = RoundRecord(
         previous=FIRST,
         task=task.id,
         round=number,
         model=server.header.model_digest.hex(),
+        reachable=100,
         invited=10,
         lost={},
         culprits=culprits(server),
