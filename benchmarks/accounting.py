@@ -39,16 +39,18 @@ _ROUNDS = 10_000
 _ENTRIES = 100_000
 _CHARGES = 200
 _DELTA = 1e-6
-_POISSON = PoissonGaussian(
-    population=10_000_000, sampling_rate=0.01, noise_multiplier=1.0, min_survivors=90_000, shards=1
-)
+_POISSON = PoissonGaussian(sampling_rate=0.01, noise_multiplier=1.0, pivotal_probability=1e-24, shards=1)
+_AWAY = [
+    _POISSON.model_copy(update={"pivotal_probability": float(f"{1e-3 * 0.95**number:.2e}")}) for number in range(250)
+]
+"""Rounds whose devices come and go, so that each fortieth is of another kind."""
 _BOUNDED = BoundedGaussian(task="ab" * 32, noise_multiplier=7.0, max_participations=_ROUNDS)
 _SIGNER = Signer.from_seed(b"\x01" * 32)
 
 
 def measure(runs: int) -> list[Row]:
     """All rows."""
-    return [*_gates(runs), _tightness(), _charge(runs), _verification(runs)]
+    return [*_gates(runs), _attempts(runs), _tightness(), _charge(runs), _verification(runs)]
 
 
 def _gates(runs: int) -> Iterator[Row]:
@@ -65,6 +67,17 @@ def _gates(runs: int) -> Iterator[Row]:
             warm.append(cpu(lambda: within(spent, _DELTA, epsilon + 0.1))[0])  # noqa: B023
         yield compare(f"gate at round 10,000, {name}, cold", cold, peers, against="dp-accounting's PLD accountant")
         yield compare(f"gate at round 10,000, {name}, warm", warm, peers, against="dp-accounting's PLD accountant")
+
+
+def _attempts(runs: int) -> Row:
+    """Epsilon of 10,000 attempted rounds with devices away, over that of as many that all are alike and ideal."""
+    ours, ideal = [], []
+    for _ in range(max(runs, 3)):
+        _forget()
+        ideal.append(cpu(lambda: spend(Counter({_POISSON: _ROUNDS}), _DELTA))[0])
+        _forget()
+        ours.append(cpu(lambda: spend(Counter({event: _ROUNDS // len(_AWAY) for event in _AWAY}), _DELTA))[0])
+    return compare("10,000 attempted rounds, devices away", ours, ideal, against="as many ideal ones")
 
 
 def _dp_accounting(event: Event, rounds: int) -> float:
@@ -90,7 +103,7 @@ def _tightness() -> Row:
     fine = PLDAccountant(value_discretization_interval=composition.GRID / 10)
     gaussian = dp_event.GaussianDpEvent(_POISSON.noise_multiplier)
     fine.compose(dp_event.PoissonSampledDpEvent(_POISSON.sampling_rate, gaussian), 1000)
-    peer = float(fine.get_epsilon(_DELTA - ours.truncation_delta))
+    peer = float(fine.get_epsilon(_DELTA - ours.lots_delta))
     return compare(
         "epsilon of 1,000 rounds, reported", [ours.epsilon], [peer], against="a PLD ten times finer", unit="ε"
     )

@@ -90,11 +90,16 @@ def least_reachable(participation: PoissonParticipation, policy: AggregationPoli
 def require_reachable(task: TaskSpec, reachable: int) -> None:
     """Refuse a draw, before coins are thrown, in which a release would hinge on single devices.
 
+    A task without noise promises nothing that a draw could spoil, and one that stands for a fleet, with a fraction of
+    its noise, protects nobody: they are charged as they are.
+
     Raises:
         TooFewReachable: when too few devices can be reached; the message says what to do.
     """
     plan = task.participation
     if not isinstance(plan, PoissonParticipation):
+        return
+    if task.mechanism.noise_multiplier == 0 or task.simulation.fleet is not None:
         return
     least = least_reachable(plan, task.aggregation)
     if reachable < least:
