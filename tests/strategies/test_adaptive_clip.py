@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
+from privacy.base.randomness import SystemRandomness
 from privacy.ledger.entries import Charge, issue_receipt
 from privacy.mechanism.mechanism import Mechanism
 from privacy.release.release import release
@@ -51,7 +52,7 @@ def one_round(task: TaskSpec, clip: float, norms: list[float], number: int = 1) 
         sums=np.sum(encoded, axis=0), rotation=ROTATION, transcript=transcript, cohort=len(norms), survivors=len(norms)
     )
     receipt = issue_receipt(Charge.of(task, number, joint_transcript([transcript]), 100), "00" * 32)
-    released = release(clipped, [total], [transcript], receipt)
+    released = release(clipped, [total], [transcript], receipt, padding=SystemRandomness())
     assert released.within_clip is not None
     return released.within_clip, released.values
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from privacy.base.randomness import SystemRandomness
 from privacy.ledger.entries import Charge, Receipt, issue_receipt
 from privacy.mechanism import discrete_gaussian as dgauss
-from privacy.mechanism.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
+from privacy.mechanism.mechanism import Mechanism, MechanismError, padded_variance, smallest_modulus, with_modulus
 from privacy.release.release import release
 from privacy.secagg.membership.params import COMPLETE, parameters
 from privacy.secagg.primitives.masking import pack, unpack, word_type
@@ -234,7 +234,7 @@ def test_without_noise_the_release_is_the_plain_sum(dimension: int, statistics: 
     plain = np.sum([update.delta.astype(np.float64) for update in updates], axis=0)
     rounding = 5 * math.sqrt(task.length) / mechanism(task, 5).scale
     for rotation in (ROTATION, bytes(32)):
-        released = release(task, [summed(task, updates, rotation)], [TRANSCRIPT], receipt())
+        released = release(task, [summed(task, updates, rotation)], [TRANSCRIPT], receipt(), padding=SystemRandomness())
         np.testing.assert_allclose(released.values, plain, rtol=2e-7, atol=rounding)
         for statistic in statistics:
             expected = sum(figure[statistic.name] for figure in figures)
@@ -257,7 +257,7 @@ def test_a_statistic_is_cut_to_its_bound(seed: int, value: float) -> None:
     chosen, quiet = mechanism(task, 2), np.zeros(64, np.float32)
     rng = SeedTree.root(seed).stream()
     encoded = [chosen.encode(Update(quiet, {"examples": count}), ROTATION, rng) for count in (value, 7.0)]
-    released = release(task, [total(encoded)], [TRANSCRIPT], receipt())
+    released = release(task, [total(encoded)], [TRANSCRIPT], receipt(), padding=SystemRandomness())
     expected = min(max(value, 0.0), 50.0) + 7.0
     assert released.statistics["examples"] == pytest.approx(expected, abs=2 * 8.1 / chosen.scale * 50 / 0.2)
 
@@ -333,13 +333,13 @@ def test_a_release_needs_the_receipt_of_this_very_sum() -> None:
         with pytest.raises(MechanismError, match="receipt: expected one for this very sum"):
             release(task, [own], charged, receipt(paid))
     with pytest.raises(MechanismError, match="receipt"):
-        release(task, [], [TRANSCRIPT], receipt())
-    assert release(task, [own], [TRANSCRIPT], receipt()).survivors == 5
+        release(task, [], [TRANSCRIPT], receipt(), padding=SystemRandomness())
+    assert release(task, [own], [TRANSCRIPT], receipt(), padding=SystemRandomness()).survivors == 5
 
 
 def test_shards_are_summed_under_one_receipt_for_all_of_them() -> None:
     task, totals, transcripts = sharded()
-    released = release(task, totals, transcripts, receipt(joint_transcript(transcripts)))
+    released = release(task, totals, transcripts, receipt(joint_transcript(transcripts)), padding=SystemRandomness())
     expected = np.sum([size * unit(size).astype(np.float64) for size in (4, 5, 6)], axis=0)
     spread = released.noise_std / math.sqrt(0.8)
     assert np.abs(released.values - expected).max() < 6 * spread
@@ -360,7 +360,9 @@ def test_each_shard_carries_all_its_noise_by_itself() -> None:
 
 def test_a_shard_that_ended_is_left_out_and_stays_paid_for() -> None:
     task, totals, transcripts = sharded()
-    released = release(task, totals[1:], transcripts, receipt(joint_transcript(transcripts)))
+    released = release(
+        task, totals[1:], transcripts, receipt(joint_transcript(transcripts)), padding=SystemRandomness()
+    )
     assert (released.survivors, released.cohort) == (11, 11)
     expected = 5 * unit(5).astype(np.float64) + 6 * unit(6)
     assert np.abs(released.values - expected).max() < 6 * released.noise_std / math.sqrt(0.8)
@@ -505,3 +507,17 @@ def test_noise_that_the_smallest_cohort_could_not_sample_is_refused_for_all() ->
             mechanism(task, cohort)
     enough = task_of(1 << 14, noise=100.0, dimension=1 << 20, min_survivors=10, max_dropouts=1)
     assert mechanism(enough, 10).noise_multiplier >= 100
+
+
+@pytest.mark.parametrize(("cohort", "survivors"), [(60, 60), (100, 100), (100, 92), (140, 131)])
+def test_padded_noise_does_not_tell_the_cohorts_size(cohort: int, survivors: int) -> None:
+    """Its variance is the task's whoever came; 2^16 coordinates, so within 0.6% a deviation."""
+    task = make_task(
+        participation=HUNDRED,
+        aggregation=AggregationPolicy(max_dropouts=10, min_survivors=50, modulus_bits=32),
+        model=make_task(1 << 16).model,
+    )
+    mechanism, rng = Mechanism.for_cohort(task, cohort), SystemRandomness()
+    drawn = sum(dgauss.sample(mechanism.variance, task.length, rng) for _ in range(survivors))
+    padded = mechanism.padded(Total(np.asarray(drawn), cohort, survivors, None, "00" * 32), rng)
+    assert float(np.var(padded.sums)) == pytest.approx(padded_variance(task), rel=0.03)

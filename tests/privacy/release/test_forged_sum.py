@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fl_server.training.coordinator import CoordinatorError, Ended
-from privacy.base.randomness import Randomness
+from privacy.base.randomness import Randomness, SystemRandomness
 from privacy.ledger.entries import Abandoned, Charge, Charged, Released, issue_receipt
 from privacy.mechanism.correlated_noise import NoiseStream, noise_variance
 from privacy.mechanism.mechanism import Mechanism
@@ -42,7 +42,14 @@ def _stream(*names: int) -> Randomness:
 
 
 def released(task: TaskSpec, total: Total, noise: np.ndarray | None = None) -> Release:  # type: ignore[type-arg]
-    return release(task, [total], [TRANSCRIPT], issue_receipt(Charge.of(task, 3, TRANSCRIPT), "00" * 32), noise)
+    return release(
+        task,
+        [total],
+        [TRANSCRIPT],
+        issue_receipt(Charge.of(task, 3, TRANSCRIPT, 100), "00" * 32),
+        noise=noise,
+        padding=SystemRandomness(),
+    )
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3, 3.0])
