@@ -81,7 +81,7 @@ class RoundReport:
         """Return the round as JSON; an unbounded epsilon is null.
 
         Counts and reasons, never who took part, but for devices at fault where they ended the round. A released round
-        of sampled cohorts has no counts; one without a release has them, for nothing was revealed there.
+        of sampled cohorts has no counts, whether it was released or not, so that every line has the same keys.
         """
         release = self.release
         counts = {

@@ -42,7 +42,6 @@ def test_with_56_of_200_within_reach_no_cohort_is_drawn(tmp_path: Path) -> None:
     with pytest.raises((RunError, RuntimeError), match=r"expected at least 1\d\d devices within reach"):
         run_online(tmp_path, 0.28)
     lines = RunDirectory(tmp_path / "run").metrics()
-    assert {line["invited"] for line in lines} == {0}
     assert {line["epsilon"] for line in lines} == {0.0}
 
 
@@ -52,7 +51,7 @@ def test_released_rounds_are_told_without_sizes(tmp_path: Path) -> None:
     assert len(lines) == 2
     for line in lines:
         assert line["aborted"] is None
-        assert [line[name] for name in ("invited", "cohort", "survivors", "refusals")] == [None] * 4
+        assert not {"invited", "cohort", "survivors", "refusals"} & set(line)
         assert line["noise_multiplier"] == 0.9
     assert "devices in the sum" not in (run / "run.log").read_text()
     summary = json.loads((run / "summary.json").read_text())
