@@ -66,12 +66,12 @@ def test_a_fault_of_each_kind_is_found_where_it_is_planted(name: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", sorted(set(PLANTED) - {"clipped at 4 deviations"}))
 def test_every_planted_fault_is_found_in_nineteen_runs_of_twenty(name: str) -> None:
-    """But for noise that is cut so far out that so few numbers have nothing there: `fl-privacy audit` draws more."""
+    """But noise that is cut where hardly any of so few numbers lie: `fl-privacy audit` draws more."""
     hits = sum(bool(found(name)) for _ in range(20))
     print(f"{name}: {hits} of 20")
-    assert hits >= (0 if name == "clipped at 4 deviations" else 19)
+    assert hits >= 19
 
 
 @pytest.mark.long
