@@ -96,7 +96,8 @@ def test_a_host_is_asked_for_its_messages_in_every_round(enrolled: DeviceDirecto
 
 
 def _update(device: Device, task: TaskSpec) -> NDArray[np.float32]:
-    return device._train(task, np.zeros(task.model.dimension, np.float32), SeedTree.root(1).stream()).delta
+    seeded = task.model_copy(update={"randomness": "seeded"})
+    return device._train(seeded, np.zeros(task.model.dimension, np.float32), SeedTree.root(1).stream()).delta
 
 
 def test_a_device_without_messages_is_well(enrolled: DeviceDirectory) -> None:
