@@ -125,11 +125,11 @@ def test_a_device_makes_keys_and_shares_from_the_source_that_its_task_promises()
     client, seeded, system = federation.clients[0], SeedTree.root(1).stream(), SystemRandomness()
     invitation = federation.server.requests()[0].body
     with pytest.raises(RandomnessError, match=REFUSED):
-        client.advertise(invitation, Seen(0), NOW, seeded)
-    federation.server.receive(0, client.advertise(invitation, Seen(0), NOW, system)[0])
+        client.advertise(invitation, Seen(), NOW, seeded)
+    federation.server.receive(0, client.advertise(invitation, Seen(), NOW, system)[0])
     for device in range(1, 10):
         request = federation.server.requests()[device].body
-        federation.server.receive(device, federation.clients[device].advertise(request, Seen(0), NOW, system)[0])
+        federation.server.receive(device, federation.clients[device].advertise(request, Seen(), NOW, system)[0])
     federation.server.advance()
     with pytest.raises(RandomnessError, match=REFUSED):
         client.share(federation.server.requests()[0].body, seeded)

@@ -115,12 +115,13 @@ def test_an_input_before_the_shares_were_opened() -> None:
 
 @pytest.mark.parametrize("weights", [np.zeros(9, np.float32), np.zeros(7, np.float32), np.zeros(0, np.float32)])
 def test_an_announced_model_of_another_length(weights: np.ndarray) -> None:  # type: ignore[type-arg]
-    federation = Federation(10)
+    """In a later round, whose model the task cannot state: of the first it states the digest."""
+    federation = Federation(10, number=2)
     federation.server = Server(
         task=federation.task,
         round_authority=RoundAuthority(federation.operator, federation.authority.public, federation.revocations),
         clip=federation.task.mechanism.clip,
-        round_number=1,
+        round_number=2,
         weights=weights,
         devices=range(10),
         now=NOW,
