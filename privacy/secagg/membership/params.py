@@ -35,7 +35,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 from privacy.task.task import AggregationPolicy
 
@@ -97,7 +97,7 @@ def default_max_dropouts(cohort: int, shards: int, dropout_fraction: float) -> i
         dropout_fraction: a bound, not a rate: at least 0 and below 0.5.
     """
     vanished = math.floor(dropout_fraction * cohort + _SLACK)
-    return vanished if shards == 1 else int(binom.isf(2.0**-_LIVENESS_BITS / shards, vanished, 1 / shards))
+    return vanished if shards == 1 else _least(vanished, 1 / shards, 2.0**-_LIVENESS_BITS / shards)
 
 
 class ParameterError(ValueError):
@@ -151,10 +151,12 @@ def most_corrupt(cohort: int, fraction: float, bits: int = DRAW_BITS) -> int:
     Every device is corrupt by a coin of its own: cohorts drawn without replacement have lighter tails (Hoeffding 1963,
     section 6).
     """
-    most = int(binom.isf(2.0**-bits, cohort, fraction)) if fraction else 0
-    while binom.sf(most, cohort, fraction) > 2.0**-bits:
-        most += 1
-    return most
+    return _least(cohort, fraction, 2.0**-bits)
+
+
+def _least(coins: int, chance: float, tail: float) -> int:
+    """Return the least number that so many coins exceed with probability at most `tail`."""
+    return next(number for number in range(coins + 1) if bdtrc(number, coins, chance) <= tail)
 
 
 def draw_bits(policy: AggregationPolicy) -> int:
@@ -205,7 +207,7 @@ def _corrupt(cohort: int, required: int, fraction: float) -> tuple[int, int]:
     corrupt = most_corrupt(cohort, fraction)
     if corrupt <= room:
         return corrupt, DRAW_BITS
-    return room, math.floor(-math.log2(binom.sf(room, cohort, fraction)))
+    return room, math.floor(-math.log2(bdtrc(room, cohort, fraction)))
 
 
 def _random_graph(cohort: int, corrupt: int, dropouts: int, security_bits: int, failure_bits: int) -> tuple[int, int]:
