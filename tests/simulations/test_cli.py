@@ -19,7 +19,7 @@ from simulations.runs.rundir import RunDirectory
 from tests.support.runs import small_config
 
 GOOD = "user,text,label\n" + "".join(f"u{i % 20},hello number {i},{i % 2}\n" for i in range(100))
-SMALL = ["--devices", "40", "--cohort", "20"]
+SMALL = ["--devices", "40", "--cohort", "20", "--participation", "bounded"]
 RAY = ["--user-column", "user", "--aggregation", "ideal", "--engine", "ray"]
 
 
