@@ -37,7 +37,7 @@ def test_a_round_of_ours_and_a_peer_are_measured(simulation: ModuleType) -> None
 
 def test_the_protocol_is_compared_with_its_sum() -> None:
     flags = {"seed": 1, "privacy.noise_multiplier": 1.0, "data.devices": 60}
-    rows = import_module("simulation_secure").rows(1, cohort=6, flags=flags)
+    rows = import_module("simulation_secure").rows(1, cohort=30, flags=flags)
     assert [row["against"] for row in rows] == ["its exact sum, same training", "its exact sum, kernel"]
     assert all(min(row["ours"], row["peer"]) > 0 for row in rows)
     assert all(row["ratio"] == pytest.approx(row["ours"] / row["peer"]) for row in rows)

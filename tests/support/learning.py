@@ -41,7 +41,7 @@ class Tokens(nn.Module):
 
 
 class Bags(Tokens):
-    """The same function, by the layer that must not be used."""
+    """The same function, by a layer of which Opacus does not give autograd's gradients."""
 
     def lookup(self, size: int) -> nn.Module:
         return nn.EmbeddingBag(size, 4, mode="sum")
