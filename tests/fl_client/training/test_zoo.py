@@ -87,6 +87,7 @@ def test_every_kind_is_trained_as_by_autograd(name: str) -> None:
     assert not trainer.train(weights, written(), rng()).delta.any()
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_kind_is_trained_by_plain_sgd(name: str) -> None:

@@ -225,6 +225,7 @@ def test_the_mixture_is_that_of_both_components_whichever_it_is(pivotal: float) 
     assert at(epsilon - 2e-3) > delta
 
 
+@pytest.mark.long
 def test_many_kinds_of_rounds_are_composed_as_one_after_the_other() -> None:
     kinds = [poisson(0.1, 1.0, pivotal=1e-3 * 1.3**-number) for number in range(40)]
     least, most = (spend([kind] * 40, 1e-5).epsilon for kind in (kinds[-1], kinds[0]))

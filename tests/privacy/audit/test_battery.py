@@ -59,6 +59,7 @@ def found(name: str) -> tuple[str, ...]:
         return failed(real_task(adaptive=PLANTED[name].adaptive))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ONE_OF_EACH_KIND.values())
 def test_a_fault_of_each_kind_is_found_where_it_is_planted(name: str) -> None:
     assert found(name)

@@ -43,6 +43,7 @@ def with_noise(task: TaskSpec, fraction: float) -> LocalTrainer:
     return trainer
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("steps", "noise"), [(1, 1.0), (4, 2.0)])
 def test_the_bound_comes_close_to_the_claim_from_below(steps: int, noise: float) -> None:
     """Both are mu = sqrt(steps) / noise = 1: a canary that every step clips loses all that the account counts."""

@@ -12,6 +12,7 @@ CANARIES = 8000
 DELTA = 1e-6
 
 
+@pytest.mark.long
 def test_twenty_thousand_rounds_certify_93_percent_of_theory() -> None:
     """Of the shipped mechanism at sigma 1, with all noise counted."""
     audit = audit_rounds(audited(2, dimension=4), 20_000, SEED.child("rounds").stream(), delta=DELTA)

@@ -33,6 +33,7 @@ def test_a_task_is_audited_with_its_own_noise_and_assumptions() -> None:
     assert 0.7 * float(many.epsilon_claimed) < float(many.epsilon_bound) <= float(many.epsilon_claimed)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cohort", [3, 64, 5000])
 @pytest.mark.parametrize("noise", [0.3, 20.0])
 def test_tasks_of_any_size_can_be_audited(cohort: int, noise: float) -> None:
@@ -121,6 +122,7 @@ def test_a_release_whose_claim_is_refuted_is_not_published(tmp_path: Path, monke
     assert not (tmp_path / "run/release/stable").exists()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)  # minutes of accounting
 def test_messages_that_noise_protects_are_audited_too(tmp_path: Path) -> None:
     config = load_config(small_config(tmp_path, rounds=1), {"training": {"message_noise": 1.0}})

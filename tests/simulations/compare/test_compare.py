@@ -139,6 +139,7 @@ def whole_spend(task: TaskSpec) -> float:
     return spend([round_event(task, number) for number in range(1, task.rounds + 1)], task.budget.delta).epsilon
 
 
+@pytest.mark.long
 def test_a_grid_of_which_nothing_is_left_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(central, "RATES", (1e60,))
     failed = compare(small_config(tmp_path, rounds=1), "--out", tmp_path / "out")

@@ -45,6 +45,7 @@ def test_with_56_of_200_within_reach_no_cohort_is_drawn(tmp_path: Path) -> None:
     assert {line["epsilon"] for line in lines} == {0.0}
 
 
+@pytest.mark.long
 def test_released_rounds_are_told_without_sizes(tmp_path: Path) -> None:
     run = run_online(tmp_path, 0.75)
     lines = RunDirectory(run).metrics()

@@ -113,6 +113,7 @@ def test_what_cannot_be_swept_is_refused_before_anything_starts(tmp_path: Path, 
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.long
 def test_a_cell_that_fails_is_told_and_the_others_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Its ledger is a directory: the run ends with an error of its own, after work has started.
     made = running.SweepDirectory.create

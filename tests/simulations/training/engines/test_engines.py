@@ -208,6 +208,7 @@ READ = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("architecture", "method"), READ)
 def test_models_of_sequences_learn_what_the_clients_trainer_learns(architecture: str, method: str) -> None:
     task = reading_task(architecture, READERS[architecture], METHODS[method])
@@ -217,6 +218,7 @@ def test_models_of_sequences_learn_what_the_clients_trainer_learns(architecture:
     assert_same(task, StackedEngine(task), own)
 
 
+@pytest.mark.long
 @given(
     st.sampled_from(sorted(KERNELS)),
     st.sampled_from(sorted(METHODS)),

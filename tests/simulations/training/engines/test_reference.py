@@ -84,6 +84,7 @@ def learns_the_same_or_is_refused(name: str, method: str) -> None:
             assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max() + 1e-6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", TRAININGS)
 @pytest.mark.parametrize("name", TELLING)
 def test_mapped_modules_learn_what_devices_learn_or_are_refused(name: str, method: str) -> None:
