@@ -94,7 +94,7 @@ def test_a_command_does_what_it_says(command: Command, place: Path) -> None:  # 
         "fl-sim rum",
         "fl-sim run --epsilom 3",
         "fl-sim run --rounds many",
-        "fl-privacy verify --operator key --ledger ledger.db more",
+        "fl-privacy verify --operator key --ledger ledger.db run more",
         "fl-privacy keys renew witness.key",
         "fl-server enrol --authorities",
     ],
@@ -106,7 +106,7 @@ def test_what_does_not_exist_is_found(text: str) -> None:
 
 def test_what_a_whole_command_lacks_is_named() -> None:
     with pytest.raises(UnknownError, match="operator"):
-        parse(("fl-privacy", "verify", "--ledger", "ledger.db"), whole=True)
+        parse(("fl-privacy", "budget", "--ledger", "ledger.db"), whole=True)
 
 
 def test_every_page_with_commands_is_read() -> None:

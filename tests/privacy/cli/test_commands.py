@@ -56,7 +56,7 @@ def test_an_honest_run_passes(run: Path) -> None:
     assert result.exit_code == 0
     verdict = json.loads(result.stdout)
     assert verdict["passed"] is True
-    assert len(verdict["checks"]) == 42
+    assert len(verdict["checks"]) == 45
     unverified = {check["name"] for check in verdict["checks"] if check["passed"] is None}
     assert unverified == {
         "ledger: continues what a witness saw",

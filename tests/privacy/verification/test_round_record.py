@@ -115,18 +115,33 @@ def log() -> Log:
         authority_public=federation.authority.public,
         charges=charges,
         released={records[0].entry or "": records[1].model},
+        spent={record.round: 1.0 for record in records},
     )
     return Log(records, evidence, federation.operator)
 
 
+WORD = "round log: who was invited, refused and lost, and why"
+EPSILON = "round log: its epsilon is what the ledger costs"
+BETWEEN = "round log: epsilon of each round"
+
+
 def failures(lines: list[bytes], evidence: Evidence) -> list[Check]:
-    return [check for check in check_log(lines, evidence) if not check.passed]
+    """What did not pass, but for what nobody can verify in any log."""
+    return [check for check in check_log(lines, evidence) if not check.passed and check.name != WORD]
 
 
 def test_an_honest_log_passes_every_check(log: Log) -> None:
     checks = check_log(log.lines(), log.evidence)
-    assert len(checks) == 13
+    assert len(checks) == 16
+    assert [check.name for check in checks if check.passed is None] == [WORD]
     assert failures(log.lines(), log.evidence) == []
+
+
+def test_an_epsilon_that_nobody_recomputed_is_not_verified(log: Log) -> None:
+    lacking = failures(log.lines(), replace(log.evidence, spent={1: 1.0}))
+    assert [(check.name, check.passed, check.places) for check in lacking] == [
+        (BETWEEN, None, ("rounds.jsonl#1.record.epsilon",))
+    ]
 
 
 def test_a_record_survives_signing(log: Log) -> None:
@@ -207,6 +222,8 @@ SURVIVORS = "secure aggregation: enough survivors"
         (lambda log: log.change_shard(2, consistency_checks=log.checks_from_a_lost_place()), QUORUM),
         (lambda log: log.change_shard(1, noise_multiplier=2.0), "noise: at least what was charged"),
         (lambda log: log.change(2, model="cd" * 32), "models: each round trained the one released before it"),
+        (lambda log: log.change(1, epsilon=0.5), EPSILON),
+        (lambda log: log.change(2, epsilon=None), EPSILON),
         (lambda log: log.change(1, entry="ef" * 32), LEDGER),
         (lambda log: log.change(1, entry=log.records[1].entry), LEDGER),
         (lambda log: log.change(1, transcript=None, entry=None), SUMS),
@@ -249,6 +266,7 @@ def troubled() -> Log:
         authority_public=federation.authority.public,
         charges={record.entry or "": charge},
         released={},
+        spent={1: 1.0},
     )
     return Log((record,), evidence, federation.operator)
 

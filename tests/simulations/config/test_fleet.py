@@ -17,7 +17,7 @@ from privacy.accounting.accountant import spend
 from privacy.accounting.events import PoissonGaussian
 from privacy.base.canonical import canonical_json
 from privacy.cli.app import app
-from privacy.release.files import open_statement, sign_statement
+from privacy.release.files import open_statement, release_name, sign_statement
 from privacy.report.build import EpsilonReport, render_html
 from privacy.report.fleet import extrapolation_part
 from privacy.task.task import TaskSpec
@@ -34,9 +34,13 @@ from tests.support.runs import small_config
 
 OPERATOR = Authorities(SeedTree.root(11)).operator
 FLEET = {"fleet.population": 1_000_000, "fleet.cohort": 1_000, "privacy.delta": 1e-7}
+NEVER_PIVOTAL = 1e-24
+"""The least that is counted: of some 286 survivors expected in a shard, fewer than 84 come with less than e^-100."""
 EPSILON = "extrapolated: the fleet's epsilon, HYPOTHETICAL, is as reported"
 CARD = "card.json: its figures follow"
 MARKED = "release: signed as what it is"
+BOUND = "task: bound by a signature"
+"""Where it fails, nothing is computed from the task, and so nothing built anew."""
 REPORT = "report: all that follows from task, ledger and log, recomputed"
 
 
@@ -68,7 +72,7 @@ def test_the_fleets_epsilon_is_the_accountants_and_the_runs_own_is_not_hidden(
     finished: tuple[Path, dict[str, Any]],
 ) -> None:
     _, summary = finished
-    there = PoissonGaussian(population=1_000_000, sampling_rate=1e-3, noise_multiplier=1.0, min_survivors=83, shards=3)
+    there = PoissonGaussian(sampling_rate=1e-3, noise_multiplier=1.0, pivotal_probability=NEVER_PIVOTAL, shards=3)
     assert summary["fleet_epsilon"] == spend([there] * 2, 1e-7).epsilon
     assert (summary["fleet_cohort"], summary["fleet_population"], summary["fleet_shards"]) == (1_000, 1_000_000, 3)
     assert (summary["extrapolated"], summary["fleet_noise_multiplier"]) == (True, 1.0)
@@ -153,7 +157,7 @@ def test_a_diff_shows_it(finished: tuple[Path, dict[str, Any]], tmp_path: Path) 
 
 
 def tampered(run: Path, name: str, change: Callable[[Any], None], predicate: Mapping[str, Any] | None = None) -> None:
-    """Changed by the operator, who signs the release anew."""
+    """Changed by the operator, who signs the release anew and names it after its content."""
     release = release_of(run)
     document = json.loads((release / name).read_bytes())
     change(document)
@@ -162,12 +166,16 @@ def tampered(run: Path, name: str, change: Callable[[Any], None], predicate: Map
     digests, stated = open_statement(statement.read_bytes(), OPERATOR.public)
     digests[name] = hashlib.sha256((release / name).read_bytes()).hexdigest()
     statement.write_bytes(sign_statement(digests, {**stated, **(predicate or {})}, OPERATOR))
+    renamed = release.rename(release.with_name(release_name(digests)))
+    channel = run / "release" / "extrapolated"
+    channel.unlink()
+    channel.symlink_to(renamed.name, target_is_directory=True)
 
 
 @pytest.mark.parametrize(
     ("name", "change", "caught"),
     [
-        ("report.json", lambda document: document.update(extrapolation=None), {REPORT, EPSILON}),
+        ("report.json", lambda document: document.update(extrapolation=None), {REPORT, EPSILON, CARD}),
         ("report.json", lambda document: document["extrapolation"]["spend"].update(epsilon="0.1"), {REPORT, EPSILON}),
         ("report.json", lambda document: document["extrapolation"].update(population=10**9), {REPORT}),
         ("report.json", lambda document: document["extrapolation"].update(assumptions=[]), {REPORT}),
@@ -175,14 +183,14 @@ def tampered(run: Path, name: str, change: Callable[[Any], None], predicate: Map
         (
             "report.json",
             lambda document: document["claim"].update(epsilon=document["extrapolation"]["spend"]["epsilon"]),
-            {REPORT, "report: its epsilon is what the ledger costs"},
+            {REPORT, CARD, "report: its epsilon is what the ledger costs"},
         ),
         ("card.json", lambda document: document.update(extrapolated=False), {CARD}),
         ("card.json", lambda document: document.clear(), {CARD}),
         (
             "task.json",
             lambda document: document.update(fleet=None),
-            {REPORT, "release: of this task", "release: its model was charged"},
+            {BOUND, MARKED, "release: of this task", "release: its model was charged"},
         ),
     ],
 )
@@ -210,10 +218,9 @@ def test_a_budget_is_the_fleets() -> None:
     assert task.simulation.fleet is not None
     assert (task.simulation.fleet.epsilon, task.budget.epsilon) == (2.0, None)
     there = PoissonGaussian(
-        population=1_000_000,
         sampling_rate=1e-3,
         noise_multiplier=task.simulation.fleet.noise_multiplier,
-        min_survivors=83,
+        pivotal_probability=NEVER_PIVOTAL,
         shards=3,
     )
     assert 1.8 < spend([there] * 30, 1e-7).epsilon <= 2.0
@@ -230,7 +237,9 @@ def test_the_limits_of_bounded_participation_are_the_fleets_own() -> None:
     assert (task.participation.max_participations, task.participation.min_separation) == (9, 1)  # type: ignore[union-attr]
     there = task.simulation.fleet.participation
     assert (there.max_participations, there.min_separation) == (1, 100)  # type: ignore[union-attr]
-    assert task.mechanism.noise_multiplier == pytest.approx(64 / 1_000)
+    own, of_fleet = (64 - 6 - 0.05 * 64) / 64, (1_000 - 100 - 0.05 * 1_000) / 1_000
+    """Fractions of each cohort whose noise counts: less a tenth, in whole devices, that may vanish, and the corrupt."""
+    assert task.mechanism.noise_multiplier == pytest.approx(64 / 1_000 * (own / of_fleet) ** 0.5)
 
 
 def test_correlated_noise_follows_the_fleets_schedule() -> None:
