@@ -167,7 +167,8 @@ def test_it_falls_with_the_devices_within_reach_and_the_least_is_the_least(
 ) -> None:
     participation = PoissonParticipation(population=population, sampling_rate=rate)
     expected = participation.expected_cohort / shards
-    allowed = policy(max(2, int(fraction * expected)), int(lost * expected), shards)
+    dropouts = int(lost * expected)
+    allowed = policy(max(2, dropouts + 1, int(fraction * expected)), dropouts, shards)
     counts = sorted({max(1, population * part // 8) for part in range(1, 9)})
     chances = [pivotal_probability(participation, allowed, count) for count in counts]
     assert chances == sorted(chances, reverse=True)

@@ -35,6 +35,7 @@ boost = 3.0
 """
 SIZE = {
     "data.devices": 60,
+    "privacy.participation": "bounded",
     "server.cohort": 30,
     "server.dropout_fraction": 0.4,
     "server.corrupt_fraction": 0.0,

@@ -18,6 +18,7 @@ SUMMARY = {
     "recall_at_fpr_1pct": 0.0,
     "novel": {"auroc": None, "macro_f1": None},
     "device_epsilon": 1.2345,
+    "device_epsilon_known_cohorts": None,
     "message_epsilon": None,
     "delta": 1e-5,
 }
