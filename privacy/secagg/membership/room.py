@@ -27,7 +27,9 @@ def require_room(task: TaskSpec) -> None:
             f"cohort: expected draws of at most {LARGEST} devices in a shard, got {task.shard_cohort:g} on average and "
             f"up to {largest}; raise aggregation.shards"
         )
-    for cohort in [*range(fewest, min(largest, COMPLETE) + 1), *range(max(fewest, COMPLETE + 1), largest, _STEP), largest]:
+    complete = range(fewest, min(largest, COMPLETE) + 1)
+    on_graphs = range(max(fewest, COMPLETE + 1), largest, _STEP)
+    for cohort in [*complete, *on_graphs, largest]:
         try:
             parameters(cohort, task.aggregation)
         except ParameterError as error:

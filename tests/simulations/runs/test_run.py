@@ -251,8 +251,11 @@ def test_changed_data_are_not_resumed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"server.cohort": 41}, "--cohort: expected at most the population's 40 devices, got 41"),
-        ({"privacy.epsilon": 8.0, "server.min_survivors": 20}, "server.min_survivors: expected so few"),
+        ({"server.cohort": 41, "server.min_survivors": 5}, "--cohort: expected at most the population's 40 devices, got 41"),
+        (
+            {"privacy.epsilon": 8.0, "server.min_survivors": 20},
+            "server.min_survivors: expected far fewer than the 20 devices that are drawn for a shard, got 20",
+        ),
     ],
 )
 def test_what_cannot_be_planned(tmp_path: Path, overrides: dict[str, Any], message: str) -> None:

@@ -104,7 +104,7 @@ def test_the_cells_models_are_those_of_single_runs(tmp_path: Path) -> None:
         ("clip=0.5,-1", "clip"),
         ("clip=1,1", "twice"),
         ("seed=1,2", "--seeds"),
-        ("server.cohort=20,50", "at most the population's"),
+        ("data.devices=40,19", "at most the population's 19 devices, got 20"),
     ],
 )
 def test_what_cannot_be_swept_is_refused_before_anything_starts(tmp_path: Path, axis: str, reason: str) -> None:
