@@ -251,7 +251,10 @@ def test_changed_data_are_not_resumed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"server.cohort": 41, "server.min_survivors": 5}, "--cohort: expected at most the population's 40 devices, got 41"),
+        (
+            {"server.cohort": 41, "server.min_survivors": 5},
+            "--cohort: expected at most the population's 40 devices, got 41",
+        ),
         (
             {"privacy.epsilon": 8.0, "server.min_survivors": 20},
             "server.min_survivors: expected far fewer than the 20 devices that are drawn for a shard, got 20",
