@@ -80,8 +80,8 @@ class RoundReport:
     def line(self) -> dict[str, Any]:
         """Return the round as JSON; an unbounded epsilon is null.
 
-        Counts and reasons, never who took part, but for devices at fault where they ended the round. A released round
-        of sampled cohorts has no counts, whether it was released or not, so that every line has the same keys.
+        Counts and reasons, never who took part, but for devices at fault where they ended the round. A round of sampled
+        cohorts has no counts, whether it was released or not, so that every line has the same keys.
         """
         release = self.release
         counts = {

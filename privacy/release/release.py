@@ -79,34 +79,21 @@ def release(
             devices add it.
         ForgedSum: when a sum is longer than honest devices' can be but for probability 2^-40.
     """
-    paid = receipt.charge.transcript == joint_transcript(charged)
-    if not paid or not totals or not {total.transcript for total in totals} <= set(charged):
-        raise MechanismError("receipt: expected one for this very sum, got one for another")
-    if len({total.rotation for total in totals}) > 1:
-        raise MechanismError("totals: expected shards of one round, got several rotations")
-    if (noise is None) != (task.mechanism.correlation is None):
-        raise MechanismError("noise: expected the server's if and only if the task is correlated")
+    _check_belongs_together(task, totals, charged, receipt, noise)
     shards = [Mechanism.for_cohort(task, total.cohort) for total in totals]
     if noise is None:
         for shard, total in zip(shards, totals, strict=True):
             _require_honest(total, shard.honest_norm(total.survivors))
-    sampled = isinstance(task.participation, PoissonParticipation) and task.mechanism.noise_multiplier > 0
-    if sampled:
+    if _hides_sizes(task):
         if padding is None:
             raise MechanismError("padding: expected randomness for the noise that hides the cohort's size, got none")
         totals = [shard.padded(total, padding) for shard, total in zip(shards, totals, strict=True)]
     whole = replace(totals[0], sums=np.sum([total.sums for total in totals], axis=0))
-    noise_std = math.sqrt(sum(shard.noise_std**2 for shard in shards))
-    multiplier = min(shard.noise_multiplier for shard in shards)
-    if sampled:
-        noise_std = planned_noise_std(task, len(shards))
-        multiplier = task.mechanism.noise_multiplier
     if noise is not None:
         whole = shards[0].with_server_noise(whole, noise)
         # Only now: what is told of a sum without noise, be it that it was too long, is told of the devices in it.
         _require_honest(whole, _with_server_noise(task, shards[0], totals, receipt.charge.round))
-        noise_std = task.mechanism.noise_multiplier * shards[0].norm_bound / shards[0].scale
-        multiplier = task.mechanism.noise_multiplier
+    noise_std, multiplier = _counted_noise(task, shards)
     summed = shards[0].decode(whole)
     dimension, count = task.model.dimension, len(task.statistics)
     units = {
@@ -125,6 +112,37 @@ def release(
         noise_multiplier=multiplier,
         receipt=receipt,
     )
+
+
+def _check_belongs_together(
+    task: TaskSpec,
+    totals: Sequence[Total],
+    charged: Sequence[str],
+    receipt: Receipt,
+    noise: NDArray[np.float64] | None,
+) -> None:
+    paid = receipt.charge.transcript == joint_transcript(charged)
+    if not paid or not totals or not {total.transcript for total in totals} <= set(charged):
+        raise MechanismError("receipt: expected one for this very sum, got one for another")
+    if len({total.rotation for total in totals}) > 1:
+        raise MechanismError("totals: expected shards of one round, got several rotations")
+    if (noise is None) != (task.mechanism.correlation is None):
+        raise MechanismError("noise: expected the server's if and only if the task is correlated")
+
+
+def _hides_sizes(task: TaskSpec) -> bool:
+    return isinstance(task.participation, PoissonParticipation) and task.mechanism.noise_multiplier > 0
+
+
+def _counted_noise(task: TaskSpec, shards: Sequence[Mechanism]) -> tuple[float, float]:
+    """Return the least standard deviation of a coordinate's noise, in weights, and the noise over the sensitivity."""
+    stated = task.mechanism.noise_multiplier
+    if task.mechanism.correlation is not None:
+        return stated * shards[0].norm_bound / shards[0].scale, stated
+    if _hides_sizes(task):
+        return planned_noise_std(task, len(shards)), stated
+    noise_std = math.sqrt(sum(shard.noise_std**2 for shard in shards))
+    return noise_std, min(shard.noise_multiplier for shard in shards)
 
 
 def _with_server_noise(task: TaskSpec, mechanism: Mechanism, totals: Sequence[Total], number: int) -> float:

@@ -65,7 +65,8 @@ def default_min_survivors(cohort: int, shards: int, max_dropouts: int, corrupt_f
     """Return a task's `min_survivors` unless it says otherwise.
 
     A quarter of a shard's devices, or more where cohorts that small would have no room for the corrupt devices of an
-    honest draw; a shard that has no such room itself gets a quarter.
+    honest draw. A shard in which half of the devices have no such room gets a quarter: close to the size that is
+    expected, whether a random cohort gives a sum would hinge on single devices.
 
     Args:
         cohort: devices expected in all shards together.
@@ -75,7 +76,7 @@ def default_min_survivors(cohort: int, shards: int, max_dropouts: int, corrupt_f
     """
     shard = cohort // max(1, shards)
     fewest = max(_LEAST, shard // 4, max_dropouts + 1)
-    with_room = range(fewest, max(fewest, shard - max_dropouts) + 1)
+    with_room = range(fewest, max(fewest, shard // 2) + 1)
 
     def has_room(least: int) -> bool:
         smallest = least + max_dropouts
@@ -156,7 +157,7 @@ def most_corrupt(cohort: int, fraction: float, bits: int = DRAW_BITS) -> int:
 
 def _least(coins: int, chance: float, tail: float) -> int:
     """Return the least number that so many coins exceed with probability at most `tail`."""
-    return next(number for number in range(coins + 1) if bdtrc(number, coins, chance) <= tail)
+    return bisect_left(range(coins + 1), True, key=lambda number: bool(bdtrc(number, coins, chance) <= tail))
 
 
 def draw_bits(policy: AggregationPolicy) -> int:

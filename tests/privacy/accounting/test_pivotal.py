@@ -20,6 +20,7 @@ from privacy.accounting.pivotal import (
     pivotal_probability,
     require_reachable,
 )
+from privacy.secagg.membership.params import default_max_dropouts, default_min_survivors
 from privacy.task.task import AggregationPolicy, BoundedParticipation, PoissonParticipation
 from tests.support.releases import Round, epsilon, hinged
 from tests.support.tasks import make_task
@@ -205,3 +206,11 @@ def test_events_are_of_few_kinds() -> None:
     kinds = {pivotal_probability(participation, policy(5), count) for count in range(3_000, 13_000, 7)}
     assert len(kinds) < 1_500
     assert all(float(f"{kind:.2e}") == kind for kind in kinds)
+
+
+@pytest.mark.parametrize("cohort", [8, 12, 16, 20, 22, 24, 32, 64, 100, 750])
+def test_cohorts_with_the_default_survivors_can_be_drawn(cohort: int) -> None:
+    dropouts = default_max_dropouts(cohort, 1, 0.1)
+    survivors = default_min_survivors(cohort, 1, dropouts, 0.05)
+    sampled = PoissonParticipation(population=20 * cohort, sampling_rate=1 / 20)
+    assert least_reachable(sampled, policy(survivors, dropouts)) <= 0.9 * sampled.population
