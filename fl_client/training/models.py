@@ -27,11 +27,7 @@ def hashed_linear(features: InputSpec) -> nn.Module:
     """Make a logistic regression on the hashed n-grams, which starts at zero."""
     if not isinstance(features, FeatureSpec):
         raise WrongInputs("hashed-linear: expected inputs `ngrams`, got a sequence")
-    linear = nn.Linear(features.buckets, 1)
-    # A random start would only be noise in buckets that no message ever reaches.
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    return linear
+    return HashedLinear(features)
 
 
 def word_embedding(features: InputSpec) -> nn.Module:
@@ -42,6 +38,25 @@ def word_embedding(features: InputSpec) -> nn.Module:
 def character_cnn(features: InputSpec) -> nn.Module:
     """Make a model of patterns of five characters, wherever they stand."""
     return CharacterCnn(_sequence("character-cnn", features))
+
+
+class HashedLinear(nn.Module):
+    """Weights of the buckets, and an intercept: the weight of a constant input beside them."""
+
+    def __init__(self, features: FeatureSpec) -> None:
+        super().__init__()
+        self._bias_input = features.bias_input
+        self.buckets = nn.Linear(features.buckets, 1, bias=False)
+        self.intercept = nn.Linear(1, 1, bias=False)
+        # A random start would only be noise in buckets that no message ever reaches.
+        nn.init.zeros_(self.buckets.weight)
+        nn.init.zeros_(self.intercept.weight)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Compute logits, float32[n, 1], of rows, float32[n, buckets]."""
+        constant = rows.new_full((len(rows), 1), self._bias_input)
+        logits: Tensor = self.buckets(rows) + self.intercept(constant)
+        return logits
 
 
 class WordEmbedding(nn.Module):

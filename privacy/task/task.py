@@ -89,6 +89,9 @@ class FeatureSpec(Frozen):
     buckets: int = Field(default=16_384, ge=16, le=1 << 24)
     word_ngrams: NgramRange = (1, 2)
     char_ngrams: NgramRange = (3, 5)
+    bias_input: float = Field(default=0.3, gt=0, le=1)
+    """The constant that a linear model's intercept multiplies, beside rows of norm 1: the smaller it is, the less of an
+    update's clip the intercept takes."""
 
 
 class SequenceSpec(Frozen):

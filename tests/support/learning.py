@@ -69,9 +69,11 @@ def registry_of_its_own() -> Iterator[None]:
         yield
 
 
-def learning_task(architecture: str = "hashed-linear", buckets: int = BUCKETS, /, **training: float) -> TaskSpec:
+def learning_task(
+    architecture: str = "hashed-linear", buckets: int = BUCKETS, /, *, bias_input: float = 0.3, **training: float
+) -> TaskSpec:
     """One full-batch step of plain, clipped gradients; `training` changes its constants."""
-    features = FeatureSpec(buckets=buckets)
+    features = FeatureSpec(buckets=buckets, bias_input=bias_input)
     constants = {
         "steps": 1,
         "sampling_rate": 1.0,

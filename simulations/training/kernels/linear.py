@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fl_client.training.features import Features
 from fl_client.training.training import Examples
+from privacy.task.task import FeatureSpec, TaskSpec
 from simulations.training.kernels.base import (
     OPACUS_EPSILON,
     Floats,
@@ -29,30 +30,38 @@ from simulations.training.kernels.base import (
 class HashedLinearKernel(Kernel):
     """The kernel of `hashed-linear`.
 
-    The gradient of example i is r_i (x_i, 1), of norm |r_i| sqrt(|x_i|^2 + 1): clipping it is exact.
+    The gradient of example i is r_i (x_i, b) with b the bias input, of norm |r_i| sqrt(|x_i|^2 + b^2): clipping it is
+    exact.
     """
+
+    def __init__(self, task: TaskSpec) -> None:
+        super().__init__(task)
+        if not isinstance(task.features, FeatureSpec):
+            raise TypeError("features: expected hashed n-grams, got sequences")
+        self._bias_input = float(np.float32(task.features.bias_input))
 
     def statistics(self, weights: Floats, examples: Examples) -> dict[str, float]:
         """See `Kernel.statistics`."""
         rows = _rows(examples)
         ends = np.concatenate([[0.0], np.cumsum(weights[rows.columns] * rows.values.astype(np.float64))])
-        return logit_statistics(np.diff(ends[rows.starts]) + weights[-1], examples.labels)
+        return logit_statistics(np.diff(ends[rows.starts]) + self._bias_input * weights[-1], examples.labels)
 
     def _table(self, shape: tuple[int, ...]) -> tuple[int, int]:
         return shape[1], 1
 
     def _train(self, weights: Floats, examples: Examples, steps: Steps) -> int:
         rows = _rows(examples)
-        inputs = _Inputs(rows.starts, rows.columns, rows.values, examples.labels)
+        inputs = _Inputs(rows.starts, rows.columns, rows.values, self._bias_input, examples.labels)
         return _train(weights, inputs, steps, self._space)
 
 
 class _Inputs(NamedTuple):
-    """Sparse rows, packed, and their labels float32[n]."""
+    """Sparse rows, packed, the constant beside each of them, and their labels float32[n]."""
 
     starts: Whole
     columns: NDArray[np.int32]
     values: Floats
+    bias_input: float
     labels: Floats
 
 
@@ -75,7 +84,7 @@ def _train(weights: Floats, inputs: _Inputs, steps: Steps, space: Space) -> int:
             move = np.float32(rate * moves[place])
             for entry in range(inputs.starts[batch[place]], inputs.starts[batch[place] + 1]):
                 space.table[space.slots[inputs.columns[entry]], 0] -= move * inputs.values[entry]
-            space.rest[0] -= move
+            space.rest[0] -= move * np.float32(inputs.bias_input)
         if steps.noise.size:
             add_noise(steps.noise[step], np.float32(rate), space)
     release(count, space)
@@ -85,7 +94,7 @@ def _train(weights: Floats, inputs: _Inputs, steps: Steps, space: Space) -> int:
 @compiled
 def _move(inputs: _Inputs, example: int, clip: float, space: Space) -> float:
     """Return the residual of an example, or what the clip leaves of it."""
-    logit, squared = np.float64(space.rest[0]), 1.0
+    logit, squared = inputs.bias_input * space.rest[0], inputs.bias_input**2
     for entry in range(inputs.starts[example], inputs.starts[example + 1]):
         value = np.float64(inputs.values[entry])
         logit += value * space.table[space.slots[inputs.columns[entry]], 0]

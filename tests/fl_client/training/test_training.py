@@ -15,7 +15,7 @@ from fl_client.training import models
 from fl_client.training.training import STATISTICS, Examples, LocalTrainer, TrainingError, epochs
 from privacy.accounting.accountant import message_level_epsilon
 from privacy.base.randomness import Randomness, RandomnessError, uniform_unit
-from privacy.task.task import LocalSgd, Statistic, TaskSpec
+from privacy.task.task import FeatureSpec, LocalSgd, Statistic, TaskSpec
 from simulations.randomness import SeedTree
 from tests.support.learning import (
     BUCKETS,
@@ -77,10 +77,13 @@ def descend(task: TaskSpec, data: Examples, gradients: Gradients, rng: Randomnes
     return weights - start
 
 
-def logistic_gradients(weights: NDArray[np.float64], data: Examples) -> NDArray[np.float64]:
-    rows = np.hstack([data.features.dense(), np.ones((len(data), 1))])
-    errors = 1 / (1 + np.exp(-rows @ weights)) - data.labels
-    return np.asarray(errors[:, None] * rows, np.float64)
+def logistic_gradients(bias_input: float) -> Gradients:
+    def gradients(weights: NDArray[np.float64], data: Examples) -> NDArray[np.float64]:
+        rows = np.hstack([data.features.dense(), np.full((len(data), 1), bias_input)])
+        errors = 1 / (1 + np.exp(-rows @ weights)) - data.labels
+        return np.asarray(errors[:, None] * rows, np.float64)
+
+    return gradients
 
 
 def autograd_gradients(task: TaskSpec) -> Gradients:
@@ -101,14 +104,14 @@ def _gradient(module: nn.Module, row: torch.Tensor, label: torch.Tensor) -> NDAr
     return np.concatenate([part.numpy().ravel() for part in parts])
 
 
+@pytest.mark.parametrize("bias_input", [0.05, 0.3, 1.0])
 @pytest.mark.parametrize("scale", [0.02, 1.0])
-def test_without_noise_it_is_clipped_logistic_regression(scale: float) -> None:
-    """At the small scale no gradient is clipped, at the large one all are."""
-    task = learning_task(steps=7, sampling_rate=0.4, expected_batch=3.0, learning_rate=0.3, message_clip=0.7)
-    data = crowd(12, scale=scale)
-    np.testing.assert_allclose(
-        update(task, data, stream(2)), descend(task, data, logistic_gradients, stream(2)), rtol=0, atol=1e-5
-    )
+def test_without_noise_it_is_clipped_logistic_regression(scale: float, bias_input: float) -> None:
+    """At the small scale no gradient is clipped but those of the largest intercept, at the large one all are."""
+    training = {"steps": 7, "sampling_rate": 0.4, "expected_batch": 3.0, "learning_rate": 0.3, "message_clip": 0.7}
+    task = learning_task(bias_input=bias_input, **training)
+    expected = descend(task, crowd(12, scale=scale), logistic_gradients(bias_input), stream(2))
+    np.testing.assert_allclose(update(task, crowd(12, scale=scale), stream(2)), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:Full backward hook")
@@ -202,10 +205,10 @@ def test_noise_is_added_to_what_is_learnt(steps: int) -> None:
 
 
 def test_messages_are_drawn_at_the_public_rate() -> None:
-    """Every step that has the message moves the bias by half the learning rate."""
+    """Every step that has the message moves the intercept by half the learning rate, times its input."""
     task = learning_task(steps=1_000, sampling_rate=0.25, learning_rate=1e-4)
-    bias = update(task, examples([[0.0] * BUCKETS], [1]))[-1]
-    assert bias / 0.5e-4 == pytest.approx(250, abs=4 * np.sqrt(1_000 * 0.25 * 0.75))
+    intercept = update(task, examples([[0.0] * BUCKETS], [1]))[-1]
+    assert intercept / (0.5e-4 * FeatureSpec().bias_input) == pytest.approx(250, abs=4 * np.sqrt(1_000 * 0.25 * 0.75))
 
 
 @pytest.mark.parametrize("architecture", ["hashed-linear", "mlp"])
@@ -310,7 +313,7 @@ def test_statistics_are_those_of_the_model_that_was_received(seed: int) -> None:
     task, data = reporting(learning_task(steps=5, sampling_rate=0.5), *STATISTICS), crowd(13, seed, scale=0.1)
     weights = np.random.default_rng(seed).normal(0, 1, BUCKETS + 1).astype(np.float32)
     statistics = LocalTrainer(task).train(weights, data, stream(seed)).statistics
-    logits = np.hstack([data.features.dense(), np.ones((13, 1))]) @ weights.astype(np.float64)
+    logits = np.hstack([data.features.dense(), np.full((13, 1), FeatureSpec().bias_input)]) @ weights.astype(np.float64)
     losses = np.logaddexp(0, logits) - data.labels * logits
     assert statistics["examples"] == 13
     assert statistics["loss"] == pytest.approx(losses.sum(), rel=1e-5)
@@ -357,14 +360,14 @@ def sgd_task(epochs: int, batch_size: int) -> TaskSpec:
 def test_plain_sgd_steps_along_the_mean_gradient_of_each_batch_in_its_random_order() -> None:
     task, own = sgd_task(epochs=2, batch_size=4), crowd(10)
     weights = start_of(task).astype(np.float64)
-    rows, labels = own.features.dense().astype(np.float64), own.labels
+    rows, labels = np.hstack([own.features.dense(), np.full((10, 1), FeatureSpec().bias_input)]), own.labels
     orders = epochs(task.training, 10, SeedTree.root(3).stream())
     assert len({tuple(range(10)), *map(tuple, orders)}) == 3, "each epoch in a random order of its own"
     for order in orders:
         assert sorted(order) == list(range(10))
         for batch in (order[:4], order[4:8], order[8:]):
-            moves = 1 / (1 + np.exp(-(rows[batch] @ weights[:-1] + weights[-1]))) - labels[batch]
-            weights -= 0.5 * np.append(moves @ rows[batch], moves.sum()) / len(batch)
+            moves = 1 / (1 + np.exp(-(rows[batch] @ weights))) - labels[batch]
+            weights -= 0.5 * moves @ rows[batch] / len(batch)
     update = LocalTrainer(task).train(start_of(task), own, SeedTree.root(3).stream())
     assert update.delta == pytest.approx(weights - start_of(task), abs=1e-5)
 

@@ -60,7 +60,7 @@ def test_where_devices_add_no_noise_it_is_the_model_of_the_protocol_but_for_roun
     tmp_path: Path, more: dict[str, object]
 ) -> None:
     runs = [trained(tmp_path / name, name, **more, **{"server.modulus_bits": 32}) for name in ("ideal", "central")]
-    ideal, central = (load_file(run / "release" / "stable" / "model.safetensors")["weight"] for run in runs)
+    ideal, central = (load_file(run / "release" / "stable" / "model.safetensors")["buckets.weight"] for run in runs)
     assert np.linalg.norm(central - ideal) < 1e-4 * np.linalg.norm(ideal)
     told, other = (json.loads((run / "metrics.jsonl").read_text().splitlines()[0])["statistics"] for run in runs)
     assert other == pytest.approx(told, rel=1e-3)

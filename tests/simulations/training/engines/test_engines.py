@@ -157,10 +157,12 @@ TRAININGS = [
 ]
 
 
+@pytest.mark.parametrize("bias_input", [0.05, 1.0])
 @pytest.mark.parametrize("training", TRAININGS, ids=["plain", "clipped", "noisy", "sampled"])
-def test_the_linear_kernel_learns_what_opacus_learns(training: dict[str, float]) -> None:
-    task = learning_task("hashed-linear", BUCKETS, steps=5, **training)
+def test_the_linear_kernel_learns_what_opacus_learns(training: dict[str, float], bias_input: float) -> None:
+    task = learning_task("hashed-linear", BUCKETS, steps=5, bias_input=bias_input, **training)
     assert_same(task, KernelEngine(task), devices([7, 1, 0, 12, 3], scale=2.0))
+    assert_same(task, StackedEngine(task), devices([7, 1, 0, 12, 3], scale=2.0))
 
 
 @pytest.mark.parametrize("architecture", MAPPED)
