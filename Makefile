@@ -17,7 +17,7 @@ export NO_MKDOCS_2_WARNING := 1
 .PHONY: demo test check lint docs clean
 
 demo: $(STAMP)
-	$(BIN)/fl-sim run --out runs/demo --force --seed 1
+	$(BIN)/fl-sim run --rounds 30 --cohort 64 --out runs/demo --force --seed 1
 
 # Workers share the cores: a thread each is faster than threads that wait for each other.
 test check: export OMP_NUM_THREADS := 1

@@ -32,7 +32,8 @@ _PERIOD = 0.1
 
 def federation(directory: Path) -> tuple[float, float, int]:
     """Wall seconds, CPU seconds of all processes, and how many device-rounds there were."""
-    command = [sys.executable, "-m", "simulations", "run", "--seed", "1", "--force", "--out", str(directory)]
+    schedule = ["--rounds", "30", "--cohort", "64"]
+    command = [sys.executable, "-m", "simulations", "run", "--seed", "1", *schedule, "--force", "--out", str(directory)]
     started, cpu = time.perf_counter(), 0.0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # noqa: S603
         while process.poll() is None:  # its workers' parent is not waited for, so what they cost is asked until the end
@@ -47,7 +48,7 @@ def federation(directory: Path) -> tuple[float, float, int]:
 
 def training_alone(device_rounds: int) -> float:
     """CPU seconds of local training for as many devices of the same population."""
-    prepared = prepare(load_config(None, {"seed": 1}))
+    prepared = prepare(load_config(None, {"seed": 1, "server.rounds": 30, "server.cohort": 64}))
     trainer, rng = LocalTrainer(prepared.task), SystemRandomness()
     weights = np.zeros(prepared.task.model.dimension, np.float32)
     population = prepared.data.population

@@ -56,6 +56,7 @@ from privacy.task.task import (
     LocalTraining,
     ModelSpec,
     ParameterSpec,
+    ServerOptimiser,
     TaskSpec,
     open_task,
 )
@@ -98,6 +99,7 @@ class Setting:
                 steps=1, sampling_rate=1.0, expected_batch=8.0, learning_rate=1.0, message_clip=1.0, message_noise=0.0
             ),
             mechanism=DeviceMechanism(clip=1.0, noise_multiplier=1.0),
+            optimiser=ServerOptimiser(learning_rate=1.0, momentum=0.9),
             participation=BoundedParticipation(cohort=self.devices, max_participations=10),
             aggregation=AggregationPolicy(
                 max_dropouts=self.devices // 10, min_survivors=self.devices // 2, modulus_bits=self.bits

@@ -1,6 +1,6 @@
 """What a device of the default task costs, and what memory it takes, in small and large cohorts of a large population.
 
-Messages are made when their device is drawn, and that is part of the cost. A cohort of 10,000 has 25 shards.
+Messages are made when their device is drawn, and that is part of the cost. A cohort of 10,000 has 14 shards.
 """
 
 from __future__ import annotations

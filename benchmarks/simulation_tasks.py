@@ -17,6 +17,7 @@ from privacy.task.task import (
     LocalTraining,
     PoissonParticipation,
     SequenceSpec,
+    ServerOptimiser,
     TaskSpec,
     Training,
 )
@@ -52,6 +53,7 @@ def task_of(name: str, training: Training, cohort: int = COHORT) -> TaskSpec:
         features=features,
         training=training,
         mechanism=DeviceMechanism(clip=0.5, noise_multiplier=1.0),
+        optimiser=ServerOptimiser(learning_rate=1.0, momentum=0.9),
         participation=PoissonParticipation(population=10 * cohort, sampling_rate=0.1),
         aggregation=AggregationPolicy(max_dropouts=cohort // 10, min_survivors=20, modulus_bits=32),
         budget=Budget(delta=1e-5),

@@ -44,8 +44,6 @@ class Settings(Frozen):
     """How the server runs a task, `settings.json`; nothing that a device's privacy depends on.
 
     Attributes:
-        learning_rate: of the server's steps.
-        momentum: of the server's steps.
         stage_timeout: seconds that devices have for each stage.
         devices: how many must be connected before the first round.
         node_wait_timeout: seconds to wait for them; `patience` in the file.
@@ -53,8 +51,6 @@ class Settings(Frozen):
             password does not belong here, but in PGPASSWORD or ~/.pgpass.
     """
 
-    learning_rate: float = Field(gt=0)
-    momentum: float = Field(ge=0, lt=1)
     stage_timeout: float = Field(gt=0)
     devices: int = Field(ge=2)
     node_wait_timeout: float = Field(gt=0, validation_alias="patience", serialization_alias="patience")
@@ -235,7 +231,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         task=task,
         rounds=SecureRounds(task, directory.read_round_authority, transport, _now, settings.stage_timeout),
         ledger=ledger,
-        strategy=FedAvgM.of(task, settings.learning_rate, settings.momentum),
+        strategy=FedAvgM.of(task),
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
         records=RecordLog(directory.records, operator),
         randomness_for=lambda _: SystemRandomness(),

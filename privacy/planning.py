@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import binom
 
+from privacy import schedule
 from privacy.accounting.accountant import known_cohorts_epsilon, spend
 from privacy.accounting.calibration import noise_multiplier_for
 from privacy.accounting.events import round_event
@@ -55,6 +56,7 @@ from privacy.task.task import (
     ParameterSpec,
     Participation,
     PoissonParticipation,
+    ServerOptimiser,
     TaskSpec,
 )
 
@@ -85,6 +87,7 @@ class Goal:
         min_survivors: fewest devices in a shard's sum; None: as `default_min_survivors` says.
         shards: sums that a cohort is split into; None: as many as `default_shards` says.
         bits: bits of the modulus, 8 to 32; None: the fewest that do.
+        momentum: of the server's steps, in [0, 1).
     """
 
     cohort: int
@@ -102,6 +105,7 @@ class Goal:
     min_survivors: int | None = None
     shards: int | None = None
     bits: int | None = None
+    momentum: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,14 @@ class Plan:
     """The noise of the mean update, in the units of the model's weights."""
     error_over_clip: float
     """The expected length of the noise in the mean update, over the clip."""
+    rounds: int
+    learning_rate: float
+    """The server's, for a model that is linear on rows of norm 1."""
+    logit_noise: float
+    """The noise of all rounds in a logit of such a model, at that learning rate."""
+    signal: float | None
+    """Signal over noise, over the best of any schedule (`privacy.schedule`); None where only the noise was given."""
+    warnings: tuple[str, ...]
     upload: int
     download: int
     shard_corrupt_fraction: float | None
@@ -177,6 +189,8 @@ def plan(goal: Goal) -> Plan:
     spent, sampled = spend(events, goal.delta), task.participation
     noise_device = math.sqrt(mechanism.variance) / mechanism.scale
     noise_sum = noise_device * math.sqrt(goal.cohort)
+    public, own = circumstances(goal), schedule.Schedule(goal.rounds, goal.cohort, task.aggregation.shards)
+    rate = schedule.learning_rate(task, goal.momentum)
     return Plan(
         cohort=goal.cohort,
         shards=task.aggregation.shards,
@@ -207,9 +221,25 @@ def plan(goal: Goal) -> Plan:
         noise_sum=noise_sum,
         noise_mean=noise_sum / goal.cohort,
         error_over_clip=noise_sum / goal.cohort * math.sqrt(goal.dimension) / goal.clip,
+        rounds=goal.rounds,
+        learning_rate=rate,
+        logit_noise=schedule.logit_noise(task, rate, goal.momentum),
+        signal=schedule.signal(public, own),
+        warnings=tuple(schedule.warnings(public, own)),
         upload=_upload(task, params),
         download=_download(task, params),
         shard_corrupt_fraction=_shard_corrupt_fraction(task, goal.cohort),
+    )
+
+
+def circumstances(goal: Goal) -> schedule.Circumstances:
+    """Return the public numbers that a schedule is chosen by."""
+    return schedule.Circumstances(
+        devices=goal.population or goal.cohort,
+        epsilon=goal.epsilon,
+        delta=goal.delta,
+        participation=goal.participation,
+        max_participations=goal.max_participations,
     )
 
 
@@ -269,6 +299,7 @@ def _task(goal: Goal) -> TaskSpec:
             steps=1, sampling_rate=1.0, expected_batch=1.0, learning_rate=1.0, message_clip=1.0, message_noise=0.0
         ),
         mechanism=DeviceMechanism(clip=goal.clip, noise_multiplier=_noise(goal, participation, aggregation)),
+        optimiser=ServerOptimiser(learning_rate=1.0, momentum=goal.momentum),
         participation=participation,
         aggregation=aggregation,
         budget=Budget(delta=goal.delta),

@@ -128,8 +128,21 @@ def run(  # noqa: PLR0917 - the options of a command
             rich_help_panel=TRAINING,
         ),
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds to run.", rich_help_panel=TRAINING)] = None,
-    cohort: Annotated[int | None, typer.Option(help="Devices a round (expected).", rich_help_panel=TRAINING)] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Rounds to run. Default: chosen.", rich_help_panel=TRAINING)
+    ] = None,
+    cohort: Annotated[
+        int | None, typer.Option(help="Devices a round (expected). Default: chosen.", rich_help_panel=TRAINING)
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option(help="Sums that a cohort is split into. Default: few.", rich_help_panel=TRAINING)
+    ] = None,
+    server_learning_rate: Annotated[
+        str | None,
+        typer.Option(help="Of the server's steps, or auto: as the noise allows.", rich_help_panel=TRAINING),
+    ] = None,
+    momentum: Annotated[float | None, typer.Option(help="Of the server's steps.", rich_help_panel=TRAINING)] = None,
+    buckets: Annotated[int | None, typer.Option(help="Of the hashed n-grams.", rich_help_panel=TRAINING)] = None,
     seed: Annotated[int | None, typer.Option(help="One seed gives one run.", rich_help_panel=RUN)] = None,
     engine: Annotated[
         str | None,
@@ -212,8 +225,12 @@ def run(  # noqa: PLR0917 - the options of a command
         "fleet.cohort": fleet_cohort,
         "training.architecture": architecture,
         "training.message_noise": message_noise,
+        "training.buckets": buckets,
         "server.rounds": rounds,
         "server.cohort": cohort,
+        "server.shards": shards,
+        "server.learning_rate": server_learning_rate,
+        "server.momentum": momentum,
         "server.aggregation": aggregation,
     }
     _run(config, overrides, _Place(out, resume, force), _Workers(workers, ray_address), as_json=as_json)

@@ -97,10 +97,8 @@ def _prepared(config: str) -> Prepared:
 
 
 def _provision(directory: ServerDirectory, prepared: Prepared) -> None:
-    keys, server = Authorities(prepared.seeds), prepared.config.server
+    keys = Authorities(prepared.seeds)
     settings = Settings(
-        learning_rate=server.learning_rate,
-        momentum=server.momentum,
         stage_timeout=_STAGE_TIMEOUT_S,
         devices=prepared.data.population.devices,
         node_wait_timeout=NODE_WAIT_TIMEOUT_S,

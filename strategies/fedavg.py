@@ -54,15 +54,12 @@ class FedAvgM:
     adaptive: AdaptiveClip | None = None
 
     @classmethod
-    def of(cls, task: TaskSpec, learning_rate: float, momentum: float) -> FedAvgM:
-        """Return the optimiser for the cohorts and the clip of a task.
-
-        Args:
-            task: the task.
-            learning_rate: the server's learning rate.
-            momentum: in [0, 1).
-        """
-        return cls(learning_rate, momentum, task.participation.expected_cohort, task.mechanism.adaptive)
+    def of(cls, task: TaskSpec) -> FedAvgM:
+        """Return the optimiser that a task states, for its cohorts and its clip."""
+        optimiser = task.optimiser
+        return cls(
+            optimiser.learning_rate, optimiser.momentum, task.participation.expected_cohort, task.mechanism.adaptive
+        )
 
     def step(self, state: ModelState, release: Release) -> ModelState:
         """Return the next state; deterministic in float32, and not finite where a learning rate is far too large."""

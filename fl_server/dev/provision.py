@@ -18,6 +18,7 @@ from privacy.base.randomness import KEY_BYTES
 from privacy.base.signing import Signer
 from privacy.mechanism.mechanism import smallest_modulus, with_modulus
 from privacy.release.files import model_digest, pack_tensors
+from privacy.schedule import learning_rate
 from privacy.secagg.membership.identity import DevicePolicy
 from privacy.task.task import (
     AggregationPolicy,
@@ -29,10 +30,12 @@ from privacy.task.task import (
     LocalTraining,
     ModelSpec,
     ParameterSpec,
+    ServerOptimiser,
     TaskSpec,
 )
 
 _EPSILON, _DELTA = 8.0, 1e-5
+_MOMENTUM = 0.7
 _DROPOUT_FRACTION = 0.34
 """How many devices may drop out of a round: one of three."""
 NODE_WAIT_TIMEOUT_S = 120.0
@@ -88,8 +91,8 @@ def development_task(scale: Scale, population: str) -> TaskSpec:
         model=ModelSpec(
             architecture="hashed-linear",
             parameters=(
-                ParameterSpec(name="weight", shape=(1, features.buckets)),
-                ParameterSpec(name="bias", shape=(1,)),
+                ParameterSpec(name="buckets.weight", shape=(1, features.buckets)),
+                ParameterSpec(name="intercept.weight", shape=(1, 1)),
             ),
         ),
         initial=InitialModel(digest=model_digest(np.zeros(features.buckets + 1, np.float32)), seed=0),
@@ -100,12 +103,15 @@ def development_task(scale: Scale, population: str) -> TaskSpec:
         mechanism=DeviceMechanism(
             clip=0.5, noise_multiplier=noise_multiplier_for(participation, scale.rounds, _EPSILON, _DELTA, aggregation)
         ),
+        optimiser=ServerOptimiser(learning_rate=1.0, momentum=_MOMENTUM),
         participation=participation,
         aggregation=aggregation,
         budget=Budget(epsilon=_EPSILON, delta=_DELTA),
         rounds=scale.rounds,
     )
-    return with_modulus(task, smallest_modulus(task))
+    fitted = with_modulus(task, smallest_modulus(task))
+    optimiser = ServerOptimiser(learning_rate=learning_rate(fitted, _MOMENTUM), momentum=_MOMENTUM)
+    return fitted.model_copy(update={"optimiser": optimiser})
 
 
 def development_policy(task: TaskSpec) -> DevicePolicy:
@@ -131,8 +137,6 @@ def provision_server(directory: ServerDirectory, scale: Scale) -> Authority:
     directory.path.mkdir(parents=True)
     authority = Authority.create(directory.path / "authority", population, int(time.time()) + _LIFETIME_S)
     settings = Settings(
-        learning_rate=1.0,
-        momentum=0.9,
         stage_timeout=scale.stage_timeout,
         devices=scale.devices,
         node_wait_timeout=NODE_WAIT_TIMEOUT_S,

@@ -22,8 +22,11 @@ class Kind(StrEnum):
 
 def plan_command(
     *,
-    cohort: Annotated[list[int], typer.Option(min=2, help="Devices expected in a round; give it again to compare.")],
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the task.")] = 100,
+    cohort: Annotated[
+        list[int] | None,
+        typer.Option(min=2, help="Devices expected in a round; give it again to compare. Default: chosen."),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of the task. Default: chosen.")] = None,
     dimension: Annotated[int, typer.Option(min=1, help="Parameters of the model.")] = 16_385,
     clip: Annotated[float, typer.Option(help="L2 bound of a device's update.")] = 0.5,
     epsilon: Annotated[float | None, typer.Option(help="What all rounds may spend. Default: 8.")] = None,
@@ -36,8 +39,9 @@ def plan_command(
     dropout_fraction: Annotated[float, typer.Option(help="Fraction of a cohort that may vanish.")] = 0.1,
     min_survivors: Annotated[int | None, typer.Option(min=2, help="In a shard. Default: a quarter of it.")] = None,
     shards: Annotated[
-        int | None, typer.Option(min=1, help="Default: one up to 750 devices, then of about 400.")
+        int | None, typer.Option(min=1, help="Default: as few as can be, of at most 750 devices each.")
     ] = None,
+    momentum: Annotated[float, typer.Option(min=0, max=0.999, help="Of the server's steps.")] = 0.7,
     bits: Annotated[
         int | None, typer.Option(min=8, max=32, help="Of the modulus. Default: the fewest that do.")
     ] = None,
@@ -45,7 +49,11 @@ def plan_command(
 ) -> None:
     """Compute what a cohort costs before anything runs: noise, bits, thresholds, bytes and expected error.
 
+    Rounds, cohort and shards that are not given are chosen, from these public numbers alone.
+
     Examples:
+    [bold]fl-privacy plan --population 7000 --epsilon 8 --delta 1e-5[/bold]  (everything chosen)
+
     [bold]fl-privacy plan --cohort 200 --population 100000 --epsilon 8[/bold]
 
     [bold]fl-privacy plan --cohort 64 --cohort 1000 --cohort 10000 --population 10000000 --dimension 1000000[/bold]
@@ -55,14 +63,19 @@ def plan_command(
     Exit codes: 0 planned, 2 no such plan: the message names what to change.
     """
     from privacy.planning import Goal, plan
+    from privacy.schedule import Circumstances, choose, default_rounds
 
     budget = 8.0 if epsilon is None and noise_multiplier is None else epsilon
+    if not cohort and population is None:
+        fail("--population: expected it, or --cohort: a cohort is chosen for a population")
     try:
+        public = Circumstances(population or 0, budget, delta, participation.value, max_participations)
+        cohorts = cohort or [choose(public, rounds=rounds, shards=shards).cohort]
         plans = [
             plan(
                 Goal(
                     cohort=size,
-                    rounds=rounds,
+                    rounds=rounds or default_rounds(participation.value),
                     dimension=dimension,
                     clip=clip,
                     delta=delta,
@@ -76,9 +89,10 @@ def plan_command(
                     min_survivors=min_survivors,
                     shards=shards,
                     bits=bits,
+                    momentum=momentum,
                 )
             )
-            for size in cohort
+            for size in cohorts
         ]
     except ValueError as error:
         fail(_by_option(error))
@@ -86,6 +100,9 @@ def plan_command(
         show_json({"plans": [plan_fields(figures) for figures in plans]})
     else:
         show(plans_table(plans))
+        for figures in plans:
+            for warning in figures.warnings:
+                typer.echo(f"cohort {figures.cohort}: {warning}", err=True)
 
 
 def _by_option(error: ValueError) -> str:

@@ -23,6 +23,7 @@ def _known(plan: Plan) -> str:
 
 
 _ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
+    ("rounds", lambda plan: str(plan.rounds)),
     ("noise multiplier", lambda plan: f"{plan.noise_multiplier:g}"),
     ("epsilon of all rounds", lambda plan: f"{plan.epsilon:.10g} at delta {plan.delta:g}"),
     ("where cohorts are known", _known),
@@ -47,6 +48,9 @@ _ROWS: tuple[tuple[str, Callable[[Plan], str]], ...] = (
     ("noise in the sum, in weights", lambda plan: f"{plan.noise_sum:.3g}"),
     ("noise in the mean, in weights", lambda plan: f"{plan.noise_mean:.3g}"),
     ("expected error of the mean, in clips", lambda plan: f"{plan.error_over_clip:.3g}"),
+    ("signal over noise, of the best", lambda plan: "-" if plan.signal is None else f"{plan.signal:.0%}"),
+    ("server learning rate, linear models", lambda plan: f"{plan.learning_rate:g}"),
+    ("noise of all rounds in a logit", lambda plan: f"{plan.logit_noise:.2g}"),
     ("upload a device and round", lambda plan: _bytes(plan.upload)),
     ("download a device and round", lambda plan: _bytes(plan.download)),
     ("corrupt fraction to assume of a shard", lambda plan: _fraction(plan.shard_corrupt_fraction)),

@@ -52,6 +52,7 @@ __all__ = [
     "Participation",
     "PoissonParticipation",
     "Purpose",
+    "ServerOptimiser",
     "SimulationOnly",
     "Statistic",
     "TaskError",
@@ -212,6 +213,16 @@ class DeviceMechanism(Frozen):
     noise."""
 
 
+class ServerOptimiser(Frozen):
+    """The server's steps: FedAvg with momentum (Hsu, Qi and Brown 2019).
+
+    No device needs them. They are stated because they decide, with the noise, what becomes of the model.
+    """
+
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+
+
 class Statistic(Frozen):
     """A figure that each device adds to its masked vector, under the same noise and the same charge as its update."""
 
@@ -273,6 +284,7 @@ class TaskSpec(Frozen):
     features: InputSpec
     training: Training
     mechanism: DeviceMechanism
+    optimiser: ServerOptimiser
     statistics: tuple[Statistic, ...] = ()
     """What devices report beside their update, in this order."""
     participation: Participation

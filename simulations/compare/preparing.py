@@ -73,7 +73,7 @@ def prepare_all(base: RunConfig, seeds: int) -> list[PreparedSeed]:
         federated = prepare(config, data_of)
         _check_size(federated)
         schedules = _calibrated(federated.task, epsilon_target(federated.task))
-        prepared.append(PreparedSeed(federated, prepare(without_noise(config), data_of), schedules))
+        prepared.append(PreparedSeed(federated, prepare(without_noise(federated.config), data_of), schedules))
     return prepared
 
 

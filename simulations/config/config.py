@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -117,9 +118,11 @@ class TrainingConfig(Section):
 class ServerConfig(Section):
     """The server's optimiser, FedAvg with momentum, and what secure aggregation has to withstand."""
 
-    rounds: int = Field(default=30, ge=1, le=1_000_000)
-    cohort: int = Field(default=64, ge=2, le=1 << 30)
-    learning_rate: float = Field(default=20.0, gt=0)
+    rounds: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Default: chosen for the population and the budget (`privacy.schedule`), as the cohort is."""
+    cohort: int | None = Field(default=None, ge=2, le=1 << 30)
+    learning_rate: float | Literal["auto"] = "auto"
+    """`auto`: as the noise, the cohort and the rounds allow; 20 for models that are not linear."""
     momentum: float = Field(default=0.7, ge=0, lt=1)
     corrupt_fraction: float = Field(default=0.05, ge=0, lt=0.5)
     dropout_fraction: float = Field(default=0.1, ge=0, lt=0.5)
@@ -131,7 +134,7 @@ class ServerConfig(Section):
     modulus_bits: int | None = Field(default=None, ge=8, le=32)
     """Bits of each coordinate of the masked sum. Default: the fewest at which rounding costs less than 1%."""
     shards: int | None = Field(default=None, ge=1, le=10_000)
-    """How many sums a cohort is split into. Default: one, or as many as keep a shard near 400 devices."""
+    """How many sums a cohort is split into. Default: as few as can be, of at most 750 devices each."""
 
     aggregation: Literal["secure", "ideal", "central"] = "secure"
     """`ideal` adds up what secure aggregation would have added up, without the protocol: the same model, much faster,
@@ -146,12 +149,36 @@ class ServerConfig(Section):
     statistics_fraction: float = Field(default=0.1, gt=0, le=1)
     """L2 sensitivity of each statistic over the clip: what it adds to the noise on the model."""
 
+    @field_validator("learning_rate", mode="before")
+    @classmethod
+    def _auto_or_above_0(cls, rate: object) -> object:
+        if rate == "auto":
+            return rate
+        try:
+            found = float(rate) if isinstance(rate, int | float | str) else math.nan
+        except ValueError:
+            found = math.nan
+        if not 0 < found < math.inf:
+            raise ValueError("expected `auto`, or a number above 0")
+        return found
+
     @field_validator("statistics")
     @classmethod
     def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) < len(names):
             raise ValueError("expected each statistic once")
         return names
+
+    def planned(self, rounds: int, cohort: int) -> PlannedServer:
+        """Return the same with a schedule."""
+        return PlannedServer.model_validate({**self.model_dump(), "rounds": rounds, "cohort": cohort})
+
+
+class PlannedServer(ServerConfig):
+    """The same with every number of the schedule."""
+
+    rounds: int = Field(ge=1, le=1_000_000)
+    cohort: int = Field(ge=2, le=1 << 30)
 
     @property
     def fewest_survivors(self) -> int:
@@ -224,21 +251,8 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _cohort_can_survive(self) -> RunConfig:
-        if self.server.shard_count > self.server.cohort // 2:
-            raise ValueError(
-                f"server.shards: expected at most half of server.cohort ({self.server.cohort}), "
-                f"got {self.server.shard_count}"
-            )
-        if self.server.fewest_survivors <= self.server.max_dropouts:
-            raise ValueError(
-                f"server.min_survivors: expected more than the {self.server.max_dropouts} devices of a shard that may "
-                f"drop out, got {self.server.min_survivors}; or lower server.dropout_fraction"
-            )
-        if self.server.fewest_survivors > self.server.shard_size:
-            raise ValueError(
-                f"server.min_survivors: expected at most the {self.server.shard_size} devices of server.cohort in a "
-                f"shard, got {self.server.min_survivors}"
-            )
+        if self.server.cohort is not None:
+            _check_survivors(self.server.planned(self.server.rounds or 1, self.server.cohort))
         return self
 
     @model_validator(mode="after")
@@ -246,7 +260,7 @@ class RunConfig(Section):
         cohort, privacy = self.fleet.cohort, self.privacy
         if cohort is None:
             return self
-        if cohort < self.server.cohort:
+        if self.server.cohort is not None and cohort < self.server.cohort:
             raise ValueError(f"fleet.cohort: expected at least server.cohort ({self.server.cohort}), got {cohort}")
         if privacy.noise_multiplier == 0:
             raise ValueError("privacy.noise_multiplier: expected noise to scale to the fleet's, got 0")
@@ -259,6 +273,43 @@ class RunConfig(Section):
     def to_toml(self) -> str:
         """Write this configuration as TOML; keys that are not set are left out."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+class PlannedRun(RunConfig):
+    """A configuration with every number of its schedule."""
+
+    server: PlannedServer
+
+
+def _check_survivors(server: PlannedServer) -> None:
+    if server.shard_count > server.cohort // 2:
+        raise ValueError(
+            f"server.shards: expected at most half of server.cohort ({server.cohort}), got {server.shard_count}"
+        )
+    if server.fewest_survivors <= server.max_dropouts:
+        raise ValueError(
+            f"server.min_survivors: expected more than the {server.max_dropouts} devices of a shard that may "
+            f"drop out, got {server.min_survivors}; or lower server.dropout_fraction"
+        )
+    if server.fewest_survivors > server.shard_size:
+        raise ValueError(
+            f"server.min_survivors: expected at most the {server.shard_size} devices of server.cohort in a "
+            f"shard, got {server.min_survivors}"
+        )
+
+
+def planned(config: RunConfig, rounds: int, cohort: int) -> PlannedRun:
+    """Return a configuration with its schedule filled in.
+
+    Raises:
+        ConfigError: when its other keys do not go with the cohort.
+    """
+    values = config.model_dump(exclude_unset=True)
+    server = {**values.get("server", {}), "rounds": rounds, "cohort": cohort}
+    try:
+        return PlannedRun.model_validate({**values, "server": server})
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(detail) for detail in error.errors())) from error
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:

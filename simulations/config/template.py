@@ -24,7 +24,7 @@ devices = 1000                 # how many the generator or the partition makes
 epsilon = 8.0                  # device level; the noise follows from it ...
 # noise_multiplier = 0.7       # ... unless given here: the run then ends where epsilon is spent
 delta = 1e-5                   # well below 1/devices
-clip = 0.5                     # L2 bound of a device's whole update; it counts more than the model: sweep it
+clip = 0.5                     # L2 bound of a device's whole update; learning_rate = "auto" makes up for another
 participation = "poisson"      # cohorts that the server draws in secret, or "bounded": no amplification claimed
 max_participations = 6         # under "bounded"
 
@@ -51,9 +51,9 @@ message_noise = 0.0            # Opacus noise multiplier; see docs/defaults.md f
 # buckets = 16384              # of the hashed n-grams, or the vocabulary; of characters 256
 
 [server]
-rounds = 30
-cohort = 64                    # expected devices a round
-learning_rate = 20.0
+# rounds = 100                 # default: chosen, as the cohort is, for the population and epsilon
+# cohort = 200                 # expected devices a round
+learning_rate = "auto"         # as the noise, the cohort and the rounds allow; or a number
 momentum = 0.7
 corrupt_fraction = 0.05        # of a cohort, which secure aggregation withstands working with the server
 dropout_fraction = 0.1         # of the expected cohort, which may vanish in a round
@@ -61,7 +61,7 @@ dropout_fraction = 0.1         # of the expected cohort, which may vanish in a r
 # modulus_bits = 16            # of the masked sum, a coordinate; default: the fewest at which rounding costs under 1%
 # aggregation = "secure"       # or "ideal": the sums of secure aggregation without its protocol, much faster,
                                # or "central": the noise of a sum drawn at once, fastest
-# shards = 1                   # sums that a cohort is split into; default: one up to 750 devices, then of about 400
+# shards = 1                   # sums that a cohort is split into; default: as few as can be, of at most 750 devices
 # statistics = ["examples", "loss", "correct"]  # inside the masked sum, as noisy as the model: for large cohorts
 # statistics_bound = 64        # a device's statistic is cut to this
 # statistics_fraction = 0.1    # of the clip, for each: what they add to the noise on the model

@@ -16,7 +16,7 @@ from torch import Tensor
 from fl_client.training.features import Inputs
 from fl_client.training.models import build, load_flat
 from privacy.task.task import TaskSpec
-from simulations.config.config import RunConfig
+from simulations.config.config import PlannedRun
 from simulations.population import FederationData
 
 HEADLINE_METRICS = {"auroc": "AUROC", "macro_f1": "macro-F1", "recall_at_fpr_1pct": "recall at 1% FPR"}
@@ -172,7 +172,7 @@ def success(data: FederationData, scorer: Scorer, weights: NDArray[np.float32]) 
     return {"missed": float(np.mean(abuse < threshold)), "attack_success": float(np.mean(attacked < threshold))}
 
 
-def reach(config: RunConfig, task: TaskSpec, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def reach(config: PlannedRun, task: TaskSpec, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the attack for a run's summary: its success, and L2 norms of what it and the noise add to a round's sum.
 
     Args:

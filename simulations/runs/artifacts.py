@@ -23,7 +23,7 @@ from privacy.report.build import render_html
 from privacy.report.figures import summary_figures
 from privacy.report.model import AuditPart
 from privacy.task.task import Fleet, TaskSpec
-from simulations.config.config import RunConfig
+from simulations.config.config import PlannedRun
 from simulations.evaluation.metrics import Scorer, best_threshold, evaluate, reach
 from simulations.population import FederationData
 from simulations.randomness import SeedTree
@@ -46,7 +46,7 @@ class Outputs:
         directory: where the files go.
     """
 
-    config: RunConfig
+    config: PlannedRun
     task: TaskSpec
     data: FederationData
     directory: RunDirectory

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from fl_client.training.models import UnknownArchitecture, initial_model, model_spec
+from privacy import schedule
 from privacy.accounting.calibration import noise_multiplier_for
 from privacy.accounting.pivotal import TooFewReachable, require_reachable
 from privacy.mechanism.mechanism import Mechanism, MechanismError, smallest_modulus, with_modulus
@@ -31,6 +32,7 @@ from privacy.task.task import (
     ModelSpec,
     Participation,
     PoissonParticipation,
+    ServerOptimiser,
     SimulationOnly,
     Statistic,
     TaskSpec,
@@ -38,17 +40,57 @@ from privacy.task.task import (
     Window,
 )
 from simulations.config.architectures import input_spec, make_known
-from simulations.config.config import ConfigError, RunConfig, ServerConfig, TrainingConfig
+from simulations.config.config import ConfigError, PlannedRun, RunConfig, ServerConfig, TrainingConfig, planned
 from simulations.randomness import SeedTree
 from strategies.factorisation import best_correlation
 
 _DEFAULT_EPSILON = 8.0
+_MANY_DEVICE_ROUNDS, _DEVICE_ROUND_S = 10_000, 0.06
+"""How many are long under the protocol, and CPU seconds of one with the default model (docs/secagg-costs.md)."""
 _MOST_BITS = 32
 """Bits a coordinate that are tried first; fewer follow once the noise is known."""
 _OF_A_FLEET = "; the noise of a fleet is small, and smaller the larger fleet.cohort is over server.cohort"
 
 
-def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
+def with_schedule(config: RunConfig, devices: int) -> PlannedRun:
+    """Return the configuration with the rounds and the cohort that it leaves open, chosen from public numbers.
+
+    Args:
+        config: what the run is told to do.
+        devices: the population's size.
+
+    Raises:
+        ConfigError: when the configuration does not go with the chosen cohort.
+    """
+    server, fleet = config.server, config.fleet
+    chosen = schedule.choose(_public(config, devices), rounds=server.rounds, cohort=server.cohort, shards=server.shards)
+    limits = [devices // config.privacy.min_separation, fleet.cohort or devices]
+    return planned(config, chosen.rounds, server.cohort or max(2, min(chosen.cohort, *limits)))
+
+
+def choices(config: PlannedRun, devices: int, task: TaskSpec) -> list[schedule.Reason]:
+    """Return what a run's schedule and its server's optimiser come to, a line each."""
+    return schedule.reasons(_public(config, devices), _schedule(config), task)
+
+
+def _schedule(config: PlannedRun) -> schedule.Schedule:
+    return schedule.Schedule(config.server.rounds, config.server.cohort, config.server.shard_count)
+
+
+def _public(config: RunConfig, devices: int) -> schedule.Circumstances:
+    """Return the public numbers of a run; the noise of a fleet is so little that it decides nothing here."""
+    privacy = config.privacy
+    noiseless = config.fleet.given or privacy.noise_multiplier == 0
+    return schedule.Circumstances(
+        devices=devices,
+        epsilon=None if noiseless else privacy.epsilon or _DEFAULT_EPSILON,
+        delta=privacy.delta,
+        participation=privacy.participation,
+        max_participations=privacy.max_participations,
+    )
+
+
+def plan_task(config: PlannedRun, devices: int, fingerprint: str) -> TaskSpec:
     """Return the task of a configuration on given data, its noise calibrated if a budget was given.
 
     Args:
@@ -81,6 +123,7 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
             correlation=correlation,
             noise_multiplier=noise,
         ),
+        optimiser=ServerOptimiser(learning_rate=schedule.UNKNOWN_RATE, momentum=config.server.momentum),
         statistics=_statistics(config),
         participation=participation,
         aggregation=aggregation,
@@ -90,14 +133,25 @@ def plan_task(config: RunConfig, devices: int, fingerprint: str) -> TaskSpec:
         simulation=SimulationOnly(fleet=fleet, trusted_aggregator=config.server.aggregation == "central"),
     )
     try:
-        planned = with_modulus(task, config.server.modulus_bits or smallest_modulus(task))
-        Mechanism.for_cohort(planned, planned.largest_shard)
-        require_room(planned)
-        parameters(round(planned.shard_cohort), planned.aggregation)
-        require_reachable(planned, devices)
+        fitted = with_modulus(task, config.server.modulus_bits or smallest_modulus(task))
+        Mechanism.for_cohort(fitted, fitted.largest_shard)
+        require_room(fitted)
+        parameters(round(fitted.shard_cohort), fitted.aggregation)
+        require_reachable(fitted, devices)
     except (MechanismError, ParameterError, TooFewReachable) as error:
         raise ConfigError(f"server.{error}{_OF_A_FLEET if fleet else ''}") from error
-    return planned
+    return fitted.model_copy(update={"optimiser": _optimiser(config, fitted)})
+
+
+def _optimiser(config: PlannedRun, task: TaskSpec) -> ServerOptimiser:
+    rate, momentum = config.server.learning_rate, config.server.momentum
+    if rate == "auto":
+        rate = schedule.learning_rate(task, momentum) if _is_linear(task) else schedule.UNKNOWN_RATE
+    return ServerOptimiser(learning_rate=rate, momentum=momentum)
+
+
+def _is_linear(task: TaskSpec) -> bool:
+    return task.model.architecture == "hashed-linear"
 
 
 def _model(architecture: str, features: InputSpec) -> ModelSpec:
@@ -125,7 +179,7 @@ def _training(config: TrainingConfig) -> Training:
     )
 
 
-def warnings_about(config: RunConfig, devices: int) -> list[str]:
+def warnings_about(config: PlannedRun, devices: int, task: TaskSpec) -> list[str]:
     """Return what a run may do, but its reader should know: a line each, for a population of so many devices."""
     fleet, delta = config.fleet, config.privacy.delta
     warnings = []
@@ -142,16 +196,24 @@ def warnings_about(config: RunConfig, devices: int) -> list[str]:
         )
     if config.server.aggregation == "central":
         warnings.append(f"aggregation central: {TRUSTED_AGGREGATOR}")
+    device_rounds = config.server.rounds * config.server.cohort
+    if config.server.aggregation == "secure" and device_rounds > _MANY_DEVICE_ROUNDS:
+        minutes = device_rounds * _DEVICE_ROUND_S / 60
+        warnings.append(
+            f"{device_rounds:,} device rounds under the whole protocol take some {minutes:.0f} "
+            "minutes of CPU; --aggregation central gives a model of the same distribution in a small part of that"
+        )
     protected = fleet.population or devices
     if delta > 1 / protected:
         warnings.append(
             f"delta {delta:g} is larger than 1/devices ({1 / protected:.2g}): it would allow one device in the "
             "population to be given away"
         )
-    return warnings
+    warnings += schedule.warnings(_public(config, devices), _schedule(config))
+    return warnings + (schedule.rate_warnings(task) if _is_linear(task) else [])
 
 
-def _participation(config: RunConfig, devices: int) -> Participation:
+def _participation(config: PlannedRun, devices: int) -> Participation:
     cohort = config.server.cohort
     if cohort > devices:
         raise ConfigError(f"--cohort: expected at most the population's {devices} devices, got {cohort}")
@@ -168,7 +230,7 @@ def _participation(config: RunConfig, devices: int) -> Participation:
     )
 
 
-def _fleet(config: RunConfig, correlation: Correlation | None) -> Fleet | None:
+def _fleet(config: PlannedRun, correlation: Correlation | None) -> Fleet | None:
     """Return the fleet that the run stands for, if it does, with the noise that its budget asks for."""
     fleet = config.fleet
     if fleet.cohort is None or fleet.population is None:
@@ -196,7 +258,7 @@ def _fleet(config: RunConfig, correlation: Correlation | None) -> Fleet | None:
         raise ConfigError(f"fleet: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
 
 
-def _fleet_participation(config: RunConfig, population: int, cohort: int) -> Participation:
+def _fleet_participation(config: PlannedRun, population: int, cohort: int) -> Participation:
     if config.privacy.participation == "poisson":
         return PoissonParticipation(population=population, sampling_rate=cohort / population)
     most, apart = _fleet_limits(config)
@@ -222,7 +284,7 @@ def _statistics(config: RunConfig) -> tuple[Statistic, ...]:
     )
 
 
-def _aggregation(config: RunConfig) -> AggregationPolicy:
+def _aggregation(config: PlannedRun) -> AggregationPolicy:
     """Return the policy of secure aggregation, in as many bits as there are."""
     return AggregationPolicy(
         corrupt_fraction=config.server.corrupt_fraction,
@@ -233,7 +295,7 @@ def _aggregation(config: RunConfig) -> AggregationPolicy:
     )
 
 
-def _correlation(config: RunConfig) -> Correlation | None:
+def _correlation(config: PlannedRun) -> Correlation | None:
     limits, rounds = config.privacy, config.server.rounds
     if limits.noise == "devices":
         return None
@@ -252,7 +314,7 @@ def _correlation(config: RunConfig) -> Correlation | None:
 
 
 def _noise_multiplier(
-    config: RunConfig, participation: Participation, aggregation: AggregationPolicy, correlation: Correlation | None
+    config: PlannedRun, participation: Participation, aggregation: AggregationPolicy, correlation: Correlation | None
 ) -> float:
     if config.privacy.noise_multiplier is not None:
         return config.privacy.noise_multiplier

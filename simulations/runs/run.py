@@ -23,10 +23,11 @@ from fl_server.training.round import Rounds, SecureRounds
 from privacy.accounting.accountant import AccountantsDisagree
 from privacy.ledger.ledger import Ledger, LedgerError
 from privacy.report.build import ReportError
+from privacy.schedule import default_rounds
 from privacy.task.task import InputSpec, TaskSpec
 from simulations import executors
 from simulations.config.architectures import input_spec
-from simulations.config.config import LOCAL_RAY, MAX_SEED, DataConfig, RunConfig
+from simulations.config.config import LOCAL_RAY, MAX_SEED, DataConfig, PlannedRun, RunConfig
 from simulations.evaluation.metrics import Scorer
 from simulations.executors import cluster
 from simulations.executors.cluster import ClusterError
@@ -41,7 +42,7 @@ from simulations.processes.workers import WorkerDied, cores
 from simulations.randomness import SeedTree
 from simulations.runs.artifacts import Outputs
 from simulations.runs.callbacks import RunCallbacks, RunContext
-from simulations.runs.plan import plan_task, warnings_about
+from simulations.runs.plan import choices, plan_task, warnings_about, with_schedule
 from simulations.runs.rundir import RunDirectory
 from simulations.scenario import Scenario
 from simulations.terminal.console import Progress, RunProgress, StopAfterRound
@@ -87,7 +88,7 @@ class Prepared:
     """Everything of a run that is checked and computed before work starts.
 
     Attributes:
-        config: what the run is told to do.
+        config: what the run is told to do, with every number of its schedule.
         seeds: the root of its randomness.
         data: its population, its test users and its calibration users.
         scenario: what goes wrong with the devices.
@@ -95,7 +96,7 @@ class Prepared:
         engine: what trains them, and why it was chosen.
     """
 
-    config: RunConfig
+    config: PlannedRun
     seeds: SeedTree
     data: FederationData
     scenario: Scenario
@@ -120,7 +121,7 @@ def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> 
     _check_cluster(config)
     seeded = config if config.seed is not None else config.model_copy(update={"seed": secrets.randbelow(MAX_SEED)})
     prepared = prepare(seeded)
-    directory = RunDirectory.create(out, seeded, force=force)
+    directory = RunDirectory.create(out, prepared.config, force=force)
     return _watched(prepared, directory, workers)
 
 
@@ -154,10 +155,12 @@ def prepare(config: RunConfig, data_of: DataSource = build) -> Prepared:
     """
     seeds = SeedTree.root(config.seed or 0)
     scenario = Scenario.of(config, seeds)
-    data = data_of(config.data, input_spec(config.training), seeds, scenario.poison, config.server.rounds)
-    task = plan_task(config, data.population.devices, data.fingerprint)
+    rounds = config.server.rounds or default_rounds(config.privacy.participation)
+    data = data_of(config.data, input_spec(config.training), seeds, scenario.poison, rounds)
+    scheduled = with_schedule(config, data.population.devices)
+    task = plan_task(scheduled, data.population.devices, data.fingerprint)
     engine = choose(task, "auto" if config.engine == "ray" else config.engine, config.device)
-    return Prepared(config, seeds, data, scenario, task, engine)
+    return Prepared(scheduled, seeds, data, scenario, task, engine)
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,9 @@ def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logg
         log.info("%s", text)
         by.progress.note(text)
 
-    for warning in warnings_about(prepared.config, prepared.data.population.devices):
+    for choice in choices(prepared.config, prepared.data.population.devices, prepared.task):
+        tell(f"{choice.name:>13} {choice.value:>7}  {choice.why}")
+    for warning in warnings_about(prepared.config, prepared.data.population.devices, prepared.task):
         tell(f"warning: {warning}")
     by.progress.resumed_at(last.round if last else 0)
     context = RunContext(prepared.task, prepared.data, scorer, records, directory, by.progress, log)
@@ -247,12 +252,12 @@ def _coordinator(
     directory: RunDirectory,
     callbacks: RunCallbacks,
 ) -> Coordinator:
-    keys, server, task = Authorities(prepared.seeds), prepared.config.server, prepared.task
+    keys, task = Authorities(prepared.seeds), prepared.task
     return Coordinator(
         task=task,
         rounds=rounds,
         ledger=ledger,
-        strategy=FedAvgM.of(task, server.learning_rate, server.momentum),
+        strategy=FedAvgM.of(task),
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
         records=RecordLog(directory.rounds, keys.operator),
         randomness_for=lambda number: prepared.seeds.child("cohort", number).stream(),

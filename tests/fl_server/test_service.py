@@ -170,7 +170,7 @@ def test_a_missing_or_damaged_file_is_named(federation: tuple[ServerDirectory, L
 def test_settings_have_the_keys_that_operators_files_have(federation: tuple[ServerDirectory, LocalTransport]) -> None:
     server, _ = federation
     written = json.loads(server.settings.read_text())
-    assert set(written) == {"learning_rate", "momentum", "stage_timeout", "devices", "patience", "ledger"}
+    assert set(written) == {"stage_timeout", "devices", "patience", "ledger"}
     assert written["patience"] == server.read_settings().node_wait_timeout == 120.0
 
 

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 from simulations.cli import app
 from simulations.config.config import RunConfig, load_config
 from simulations.config.template import TEMPLATE
+from simulations.runs import RunError
+from simulations.runs.run import Outcome
 from simulations.runs.rundir import RunDirectory
 from tests.support.runs import small_config
 
@@ -47,6 +49,11 @@ def refused(result: Result) -> str:
         (GOOD, ["--user-column", "user", "--delta", "1"], "privacy.delta"),
         (GOOD, ["--user-column", "user", "--clip", "0"], "privacy.clip"),
         (GOOD, ["--user-column", "user", "--clip", "nan"], "privacy.clip"),
+        (GOOD, ["--user-column", "user", "--server-learning-rate", "0"], "server.learning_rate: expected `auto`"),
+        (GOOD, ["--user-column", "user", "--server-learning-rate", "fast"], "server.learning_rate: expected `auto`"),
+        (GOOD, ["--user-column", "user", "--momentum", "1"], "server.momentum"),
+        (GOOD, ["--user-column", "user", "--shards", "0"], "server.shards"),
+        (GOOD, ["--user-column", "user", "--buckets", "3"], "training.buckets"),
         (GOOD, ["--partition", "dirichlet:0"], "--partition"),
         (GOOD, ["--partition", "random"], "dirichlet:0.3"),
         (GOOD, [], "--user-column"),
@@ -142,6 +149,25 @@ def test_init_writes_the_defaults(tmp_path: Path) -> None:
     defaults["privacy"]["epsilon"] = 8.0  # what a run without any privacy setting is calibrated to
     assert load_config(path, {}).model_dump() == defaults
     assert "exists" in refused(fl_sim("init", path))
+
+
+def test_the_flags_of_the_schedule_reach_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[RunConfig] = []
+
+    def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> Outcome:  # noqa: ARG001
+        asked.append(config)
+        raise RunError("enough")
+
+    monkeypatch.setattr("simulations.runs.start", start)
+    flags = {"--server-learning-rate": "3.5", "--rounds": "7", "--cohort": "80", "--shards": "2", "--clip": "0.25"}
+    more = {"--momentum": "0.5", "--buckets": "4096"}
+    given = [word for flag in {**flags, **more}.items() for word in flag]
+    assert fl_sim("run", "--out", tmp_path / "run", *given).exit_code == 1
+    assert fl_sim("run", "--out", tmp_path / "run", "--server-learning-rate", "auto").exit_code == 1
+    server = asked[0].server
+    assert (server.learning_rate, server.rounds, server.cohort, server.shards, server.momentum) == (3.5, 7, 80, 2, 0.5)
+    assert (asked[0].privacy.clip, asked[0].training.buckets) == (0.25, 4_096)
+    assert asked[1].server == RunConfig().server
 
 
 def test_run_then_score(tmp_path: Path) -> None:

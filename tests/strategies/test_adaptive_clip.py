@@ -92,7 +92,7 @@ def test_the_clip_finds_the_quantile_from_far_away(quantile: float) -> None:
     """Under noise; to within the spread that so many devices allow."""
     task = adapting(noise=0.3, sensitivity_fraction=1.0, quantile=quantile)
     norms = [0.02 * 1.1**device for device in range(COHORT)]
-    strategy = FedAvgM.of(task, learning_rate=1.0, momentum=0.0)
+    strategy = FedAvgM.of(task)
     state = ModelState.start(np.zeros(DIMENSION, np.float32), 1.0)
     clips = []
     for number in range(1, 61):

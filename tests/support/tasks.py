@@ -17,6 +17,7 @@ from privacy.task.task import (
     ModelSpec,
     ParameterSpec,
     PoissonParticipation,
+    ServerOptimiser,
     SimulationOnly,
     TaskSpec,
 )
@@ -36,6 +37,7 @@ def make_task(dimension: int = 8, **changes: object) -> TaskSpec:
             steps=1, sampling_rate=1.0, expected_batch=8.0, learning_rate=1.0, message_clip=1.0, message_noise=0.0
         ),
         "mechanism": DeviceMechanism(clip=1.0, noise_multiplier=1.0),
+        "optimiser": ServerOptimiser(learning_rate=1.0, momentum=0.5),
         "participation": PoissonParticipation(population=100, sampling_rate=0.1),
         "aggregation": usual_policy(10),
         "budget": Budget(epsilon=8.0, delta=1e-5),

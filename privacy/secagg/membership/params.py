@@ -45,7 +45,8 @@ DRAW_BITS = 30
 """Where there is room, an honest draw has more corrupt devices than withstood with probability at most 2^-30."""
 LARGEST = 1_000
 """The largest cohort of one shard: beyond it rosters and consistency checks grow out of proportion."""
-_ONE_SHARD, _SHARD = 750, 400
+ONE_SHARD = 750
+"""The largest expected cohort of one shard: it leaves a random draw room below `LARGEST`."""
 _LIVENESS_BITS = 7
 
 _SLACK = 1e-9
@@ -56,9 +57,10 @@ _LEAST = 2
 def default_shards(cohort: int) -> int:
     """Return into how many shards a cohort is split unless its task says otherwise.
 
-    One up to 750 devices, which leaves a random draw room below `LARGEST`; beyond, as many as keep a shard near 400.
+    As few as keep each within `ONE_SHARD`: every shard's sum carries the whole noise, so that theirs together has
+    sqrt(shards) times that of one.
     """
-    return 1 if cohort <= _ONE_SHARD else -(-cohort // _SHARD)
+    return -(-cohort // ONE_SHARD)
 
 
 def default_min_survivors(cohort: int, shards: int, max_dropouts: int, corrupt_fraction: float) -> int:

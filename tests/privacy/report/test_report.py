@@ -36,6 +36,7 @@ from privacy.task.task import (
     ParameterSpec,
     Participation,
     PoissonParticipation,
+    ServerOptimiser,
     TaskSpec,
 )
 from tests.support.stores import MemoryStore
@@ -58,6 +59,7 @@ def task_with(participation: Participation = POISSON, **changes: object) -> Task
             steps=3, sampling_rate=0.2, expected_batch=2.0, learning_rate=0.5, message_clip=1.0, message_noise=1.0
         ),
         mechanism=DeviceMechanism(clip=0.5, noise_multiplier=1.2),
+        optimiser=ServerOptimiser(learning_rate=1.0, momentum=0.5),
         participation=participation,
         aggregation=AggregationPolicy(max_dropouts=6, min_survivors=16, modulus_bits=16),
         budget=Budget(epsilon=8.0, delta=1e-5),

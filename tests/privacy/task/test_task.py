@@ -72,11 +72,12 @@ def test_the_order_of_statistics_is_part_of_the_identity() -> None:
 
 _BODY = (
     b'{"aggregation":{"corrupt_share":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":4,"modulus_bits":32,'
-    b'"security_bits":40,"shards":1},"budget":{"delta":0.00001,"epsilon":%s,"window":null},"features":{"buckets":16,'
-    b'"char_ngrams":[3,5],"kind":"ngrams","word_ngrams":[1,2]},"fleet":%s,"initial":{"digest":'
+    b'"security_bits":40,"shards":1},"budget":{"delta":0.00001,"epsilon":%s,"window":null},"features":{"bias_input":0.3,'
+    b'"buckets":16,"char_ngrams":[3,5],"kind":"ngrams","word_ngrams":[1,2]},"fleet":%s,"initial":{"digest":'
     b'"66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925","seed":null},"mechanism":{"adaptive":null,"clip":1,'
     b'"correlation":null,"noise_multiplier":%s},"model":{"architecture":"test","parameters":[{"name":"weight",'
-    b'"shape":[8]}]},"name":"abuse","participation":{"drawn_by":"server","kind":"poisson","population":100,'
+    b'"shape":[8]}]},"name":"abuse","optimiser":{"learning_rate":1,"momentum":0.5},'
+    b'"participation":{"drawn_by":"server","kind":"poisson","population":100,'
     b'"sampling_rate":0.1},"population":"test-population","purpose":"training","randomness":"seeded","rounds":10,'
     b'"statistics":[],"training":{"expected_batch":8,"kind":"dp-sgd","learning_rate":1,"message_clip":1,'
     b'"message_noise":0,"sampling_rate":1,"steps":1},"trusted_aggregator":%s,"version":1}'
@@ -95,22 +96,22 @@ _REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.0282842712474619")
         (
             make_task(),
             _BODY % (*_REAL, b"false"),
-            "9b7b6be1a243c3d3023211e2a1993fc4c760edfc1e3791397930172e2e367ea9",
+            "e0bdad7e17f7ffb188a88f2f1410bc88dea14104e21a88480672536c1a53c4d6",
         ),
         (
             make_task(simulation=SimulationOnly(trusted_aggregator=True)),
             _BODY % (*_REAL, b"true"),
-            "822865e31c2339db2cc7d4398a2588d51e62758f7c9e7a00642dd1bf6700f2ae",
+            "58738ca5333b0937a7de259428a6a52c896c39f409c4c5c3f1d8934e9edebdb3",
         ),
         (
             make_extrapolated_task(),
             _BODY % (*_SCALED, b"false"),
-            "b777723006241fac996318fa6f1e428b83eee8073e704eb10185d9ac3a9dc39e",
+            "e8c9657e83fa0a8ec7b7bf739ec94571b33074b74c4d4be3e93668bd4565c467",
         ),
         (
             make_extrapolated_task(trusted=True),
             _BODY % (*_SCALED, b"true"),
-            "8967a881f8cfb419feccf4b31b592752c42665f767b31e73f1a55b8e55020733",
+            "1e188cc329061f4dcf04744edd2c725ac1e85e5e09b807d45f94c1ea02d5d67a",
         ),
     ],
     ids=["real", "trusted aggregator", "fleet", "both"],
@@ -126,6 +127,7 @@ def test_bytes_and_identity_have_no_block_for_simulations(task: TaskSpec, body: 
     [
         (b'"statistics"', b'"simulation":{},"statistics"', r"simulation\n  Extra inputs"),
         (b'"fleet":null,', b"", "canonical JSON"),
+        (b'"bias_input":0.3,', b"", "canonical JSON"),
         (b'"fleet":null', b'"flee":null', r"flee\n  Extra inputs"),
         (
             b'"trusted_aggregator":false',

@@ -26,7 +26,7 @@ from simulations.evaluation.scoring import ScoringJob, score_file
 from simulations.federation.devices import Authorities
 from simulations.randomness import SeedTree
 from simulations.runs.artifacts import curves
-from simulations.runs.plan import plan_task, warnings_about
+from simulations.runs.plan import plan_task, warnings_about, with_schedule
 from simulations.runs.run import start
 from simulations.runs.rundir import RunDirectory
 from simulations.terminal.console import describe
@@ -35,7 +35,7 @@ from tests.support.runs import small_config
 OPERATOR = Authorities(SeedTree.root(11)).operator
 FLEET = {"fleet.population": 1_000_000, "fleet.cohort": 1_000, "privacy.delta": 1e-7}
 NEVER_PIVOTAL = 1e-24
-"""The least that is counted: of some 286 survivors expected in a shard, fewer than 84 come with less than e^-100."""
+"""The least that is counted: of some 440 survivors expected in a shard, fewer than 125 come with less than e^-100."""
 EPSILON = "extrapolated: the fleet's epsilon, HYPOTHETICAL, is as reported"
 CARD = "card.json: its figures follow"
 MARKED = "release: signed as what it is"
@@ -72,11 +72,11 @@ def test_the_fleets_epsilon_is_the_accountants_and_the_runs_own_is_not_hidden(
     finished: tuple[Path, dict[str, Any]],
 ) -> None:
     _, summary = finished
-    there = PoissonGaussian(sampling_rate=1e-3, noise_multiplier=1.0, pivotal_probability=NEVER_PIVOTAL, shards=3)
+    there = PoissonGaussian(sampling_rate=1e-3, noise_multiplier=1.0, pivotal_probability=NEVER_PIVOTAL, shards=2)
     assert summary["fleet_epsilon"] == spend([there] * 2, 1e-7).epsilon
-    assert (summary["fleet_cohort"], summary["fleet_population"], summary["fleet_shards"]) == (1_000, 1_000_000, 3)
+    assert (summary["fleet_cohort"], summary["fleet_population"], summary["fleet_shards"]) == (1_000, 1_000_000, 2)
     assert (summary["extrapolated"], summary["fleet_noise_multiplier"]) == (True, 1.0)
-    assert summary["noise_multiplier"] == pytest.approx(3**0.5 * 20 / 1_000)
+    assert summary["noise_multiplier"] == pytest.approx(2**0.5 * 20 / 1_000)
     assert summary["device_epsilon"] > 100 * summary["fleet_epsilon"]
 
 
@@ -210,18 +210,23 @@ def test_a_statement_that_hides_it_is_caught(finished: tuple[Path, dict[str, Any
 
 def planned(**changes: Any) -> TaskSpec:
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
-    return plan_task(load_config(None, {**FLEET, "privacy.noise_multiplier": 1.0, **dotted}), 1_000, "ab" * 32)
+    return task_of({"privacy.noise_multiplier": 1.0, **dotted})
+
+
+def task_of(settings: dict[str, Any]) -> TaskSpec:
+    config = load_config(None, {**FLEET, "server.rounds": 30, "server.cohort": 64, **settings})
+    return plan_task(with_schedule(config, 1_000), 1_000, "ab" * 32)
 
 
 def test_a_budget_is_the_fleets() -> None:
-    task = plan_task(load_config(None, {**FLEET, "privacy.epsilon": 2.0}), 1_000, "ab" * 32)
+    task = task_of({"privacy.epsilon": 2.0})
     assert task.simulation.fleet is not None
     assert (task.simulation.fleet.epsilon, task.budget.epsilon) == (2.0, None)
     there = PoissonGaussian(
         sampling_rate=1e-3,
         noise_multiplier=task.simulation.fleet.noise_multiplier,
         pivotal_probability=NEVER_PIVOTAL,
-        shards=3,
+        shards=2,
     )
     assert 1.8 < spend([there] * 30, 1e-7).epsilon <= 2.0
     less = there.model_copy(update={"noise_multiplier": round(task.simulation.fleet.noise_multiplier - 0.01, 2)})
@@ -297,6 +302,9 @@ def test_a_fleet_that_makes_no_sense_is_named(changes: dict[str, Any], reason: s
 
 
 def test_delta_is_held_against_the_fleets_size() -> None:
-    warnings = warnings_about(load_config(None, {**FLEET, "privacy.delta": 1e-5}), 1_000)
-    assert any("delta 1e-05 is larger than 1/devices (1e-06)" in line for line in warnings)
-    assert not any("1/devices" in line for line in warnings_about(load_config(None, FLEET), 1_000))
+    def warned(**settings: float) -> str:
+        config = with_schedule(load_config(None, {**FLEET, **settings}), 1_000)
+        return " ".join(warnings_about(config, 1_000, task_of({})))
+
+    assert "delta 1e-05 is larger than 1/devices (1e-06)" in warned(**{"privacy.delta": 1e-5})
+    assert "1/devices" not in warned()
