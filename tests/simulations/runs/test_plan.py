@@ -102,10 +102,10 @@ def test_more_lost_devices_than_a_round_withstands_are_warned_of(probability: fl
 @pytest.mark.parametrize(
     ("settings", "schedule"),
     [
-        ({}, (100, 390)),
+        ({}, (100, 360)),
         ({"privacy__epsilon": 1.0}, (100, 100)),
         ({"privacy__noise_multiplier": 0.0}, (100, 200)),
-        ({"server__rounds": 50}, (50, 550)),
+        ({"server__rounds": 50}, (50, 500)),
         ({"server__cohort": 80}, (100, 80)),
         ({"privacy__participation": "bounded"}, (30, 160)),
         ({"privacy__participation": "bounded", "privacy__min_separation": 10}, (30, 100)),
