@@ -1,4 +1,4 @@
-"""The benchmark of utility: its baseline learns, its split is a run's own, its tables stand between the page's marks."""
+"""The benchmark of utility: its baseline learns, its split is a run's own, its tables stand where marks are."""
 
 from __future__ import annotations
 
