@@ -29,7 +29,12 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from privacy.accounting.events import BoundedGaussian, CorrelatedGaussian, Event, PoissonGaussian
-from privacy.accounting.loss_distributions import compose_mixtures, epsilon_for_delta, self_compose
+from privacy.accounting.loss_distributions import (
+    compose_mixtures,
+    epsilon_for_delta,
+    sampled_losses,
+    self_compose,
+)
 from privacy.accounting.pivotal import LOTS_DELTA
 from privacy.task.correlation import squared_sensitivity
 
@@ -344,13 +349,7 @@ def _rounds(
 
 @lru_cache(maxsize=16)
 def _pld(sampled: Sampled, grid: float, pessimistic: bool) -> pld.PrivacyLossDistribution:
-    return pld.from_gaussian_mechanism(
-        standard_deviation=sampled.noise_multiplier,
-        sampling_prob=sampled.rate,
-        value_discretization_interval=grid,
-        pessimistic_estimate=pessimistic,
-        use_connect_dots=pessimistic,
-    )
+    return sampled_losses(sampled.noise_multiplier, sampled.rate, grid, pessimistic=pessimistic)
 
 
 def compose(counts: Counter[Event]) -> Composition:

@@ -1,11 +1,12 @@
-"""Two slow steps of dp-accounting's privacy loss distributions, computed faster and alike to the last bit; and a third.
+"""Slow steps of dp-accounting's privacy loss distributions, computed faster and alike to the last bit; and one of ours.
 
 A report asks one distribution, composed with itself many numbers of times, for epsilon at many deltas. The library
-takes the moments behind its truncation anew each time, and walks down the losses one by one in Python. Here the moments
-are kept, and the walk goes by arrays. Equality with the library is a test, so that a release of it that computes
-otherwise is noticed; reports state that library's figures.
+looks for the places where the loss of one round has given values one by one in Python, some 100,000 times, takes the
+moments behind its truncation anew each time, and walks down the losses one by one. Here the moments are kept, and the
+rest goes by arrays. Equality with the library is a test, so that a release of it that computes otherwise is noticed;
+reports state that library's figures.
 
-The third composes mixtures of a sampled and an unsampled round, each with a weight of its own: thousands of rounds have
+Ours composes mixtures of a sampled and an unsampled round, each with a weight of its own: thousands of rounds have
 hundreds of weights, so the two distributions are transformed once for all of them.
 """
 
@@ -18,6 +19,7 @@ from functools import lru_cache
 import numpy as np
 from dp_accounting.pld import pld_pmf
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
+from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType, GaussianPrivacyLoss
 from numpy.typing import NDArray
 from scipy import fft, special
 
@@ -31,8 +33,35 @@ _CHUNK = 4096
 _NEAR = 1e-9
 """Where numpy's logarithm is this close, Python's decides: the two differ in the last bit."""
 _LARGEST_EXPONENT = 709.0
+_CLOSE = 1e-9
+"""Relative difference below which the library takes a loss for the largest or smallest that there is."""
 _NOTHING, _LOG_NOTHING = 1e-300, -80.0
 """Parts of a transform below exp(-80) together change no probability by more than floats do."""
+
+
+def sampled_losses(noise_multiplier: float, rate: float, grid: float, *, pessimistic: bool) -> PrivacyLossDistribution:
+    """Return the distribution of the privacy loss of a Gaussian round that a device enters with probability `rate`.
+
+    Args:
+        noise_multiplier: standard deviation of the noise over the L2 sensitivity, more than 0.
+        rate: more than 0 and at most 1.
+        grid: width of the grid of losses.
+        pessimistic: whether it bounds the loss from above, by connect-the-dots (Doroshenko et al. 2022), rather than
+            from below, by rounding losses down.
+    """
+
+    def in_direction(adjacency: AdjacencyType) -> pld_pmf.PLDPmf:
+        mechanism = GaussianPrivacyLoss(
+            noise_multiplier, pessimistic_estimate=pessimistic, sampling_prob=rate, adjacency_type=adjacency
+        )
+        return _connected_dots(mechanism, grid) if pessimistic else _rounded_down(mechanism, grid)
+
+    removed = in_direction(AdjacencyType.REMOVE)
+    return (
+        PrivacyLossDistribution(removed)
+        if rate == 1
+        else PrivacyLossDistribution(removed, in_direction(AdjacencyType.ADD))
+    )
 
 
 def self_compose(distribution: PrivacyLossDistribution, times: int) -> PrivacyLossDistribution:
@@ -210,3 +239,60 @@ def _exponentials(rising: Floats) -> Floats:
     if rising[-1] < _LARGEST_EXPONENT:
         return np.array(list(map(math.exp, rising.tolist())))
     return np.array([math.exp(value) if value < _LARGEST_EXPONENT else math.inf for value in rising.tolist()])
+
+
+def _connected_dots(mechanism: GaussianPrivacyLoss, grid: float) -> pld_pmf.PLDPmf:
+    bounds = mechanism.connect_dots_bounds()
+    first, last = math.floor(bounds.epsilon_lower / grid), math.ceil(bounds.epsilon_upper / grid)
+    deltas = _deltas(mechanism, np.arange(first, last + 1) * grid)
+    return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(grid, first, last, deltas)
+
+
+def _rounded_down(mechanism: GaussianPrivacyLoss, grid: float) -> pld_pmf.PLDPmf:
+    tail = mechanism.privacy_loss_tail()
+    largest, least = (mechanism.privacy_loss(x) for x in (tail.lower_x_truncation, tail.upper_x_truncation))
+    steps = np.arange(math.floor(largest / grid), math.floor(least / grid) - 2, -1)
+    inside = grid * steps > least
+    places = np.where(inside, 0.0, tail.upper_x_truncation)
+    places[inside] = _places(mechanism, grid * steps[inside])
+    ends = int(np.argmax(places >= tail.upper_x_truncation)) + 1
+    masses = np.diff(mechanism.mu_upper_cdf(np.concatenate([[tail.lower_x_truncation], places[:ends]])))
+    masses[0] += sum(tail.tail_probability_mass_function.values())
+    probabilities = dict(zip(steps[:ends].tolist(), masses.tolist(), strict=True))
+    return pld_pmf.create_pmf(probabilities, grid, 0.0, pessimistic_estimate=False)
+
+
+def _deltas(mechanism: GaussianPrivacyLoss, epsilons: Floats) -> Floats:
+    """Return delta at each epsilon, as the mechanism's `get_delta_for_epsilon` does."""
+    deltas, inside = np.zeros_like(epsilons), np.ones_like(epsilons, bool)
+    if mechanism.sampling_prob < 1:
+        edge = math.log1p(-mechanism.sampling_prob)
+        if mechanism.adjacency_type == AdjacencyType.ADD:
+            inside = epsilons < -edge
+        else:
+            inside = epsilons > edge
+            deltas[~inside] = -np.expm1(epsilons[~inside])
+    places = _places(mechanism, epsilons[inside])
+    above, below = mechanism.mu_upper_cdf(places), mechanism.mu_lower_log_cdf(places)
+    deltas[inside] = above - np.exp(epsilons[inside] + below)
+    return np.clip(deltas, 0, 1)
+
+
+def _places(mechanism: GaussianPrivacyLoss, losses: Floats) -> Floats:
+    """Return where the loss has each value, as the mechanism's `inverse_privacy_loss` does."""
+    added = mechanism.adjacency_type == AdjacencyType.ADD
+    sign = -1.0 if added else 1.0
+    unsampled = losses if mechanism.sampling_prob == 1 else sign * _unsampled(sign * losses, mechanism.sampling_prob)
+    places: Floats = -0.5 - unsampled * mechanism._standard_deviation**2
+    return 1.0 + places if added else places
+
+
+def _unsampled(losses: Floats, rate: float) -> Floats:
+    """Return log(1 + (exp(loss) - 1) / rate): what a loss would be, were the device in the round for certain."""
+    edge, factor, rest = math.log(1 - rate), np.log(1 / rate), 1 - 1 / rate
+    scaled = losses + factor
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Floats = scaled + np.log1p(-np.exp(np.log(-rest) - scaled))
+    found[losses == 0] = np.log(1 / rate + rest)
+    found[np.abs(losses - edge) <= _CLOSE * np.maximum(np.abs(losses), abs(edge))] = -math.inf
+    return found
