@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
-from opacus import GradSampleModule
 from torch import Tensor, nn
 
 from fl_client.training.probes import Probe, seeded, weights_to_try
 from privacy.base.errors import first_line
 from privacy.task.task import InputSpec
+
+if TYPE_CHECKING:
+    from opacus import GradSampleModule
 
 RELATIVE = 1e-3
 """How far two gradients of a parameter may lie apart, over the largest number in any row's: what rounding does."""
@@ -49,13 +51,21 @@ class ExampleGradients(Protocol):
 
 
 class OpacusGradients:
-    """All examples at once, by the hooks of Opacus; where their sum is not autograd's, one by one."""
+    """All examples at once, by the hooks of Opacus; where their sum is not autograd's, one by one.
+
+    Opacus is imported here, where it is used: it takes longer than torch, and compiled kernels do without it.
+    """
 
     reason = "by Opacus"
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self._wrapped = GradSampleModule(module, loss_reduction="sum")
+        self._wrapped = self._wrap()
+
+    def _wrap(self) -> GradSampleModule:
+        from opacus import GradSampleModule  # noqa: PLC0415 - slow to import
+
+        return GradSampleModule(self.module, loss_reduction="sum")
 
     def compute(self, inputs: Tensor, labels: Tensor) -> Gradients:
         """See `ExampleGradients`."""
@@ -64,7 +74,7 @@ class OpacusGradients:
         except Exception:  # hooks raise whatever they do on inputs that nobody thought of
             self._unwrap()
             found = SingleGradients(self.module, "").compute(inputs, labels)
-            self._wrapped = GradSampleModule(self.module, loss_reduction="sum")
+            self._wrapped = self._wrap()
             return found
 
     def by_hooks(self, inputs: Tensor, labels: Tensor) -> Gradients:

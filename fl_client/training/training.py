@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from fl_client.training.features import Inputs
@@ -151,6 +150,8 @@ class _DpSgd:
     """DP-SGD: clipped and noised by Opacus' optimizer, whatever computes the gradients of single examples."""
 
     def __init__(self, gradients: ExampleGradients, training: LocalTraining) -> None:
+        from opacus.optimizers import DPOptimizer  # noqa: PLC0415 - slow to import
+
         self._training = training
         self._gradients = gradients
         self._parameters = list(gradients.module.parameters())

@@ -271,7 +271,7 @@ class Coordinator:
         self, number: int, facts: RoundFacts, released: Release | None = None, aborted: str = ""
     ) -> RoundReport:
         secret = isinstance(self._task.participation, PoissonParticipation)
-        return RoundReport(number, facts, self._ledger.spent().epsilon, secret, released, aborted)
+        return RoundReport(number, facts, self._ledger.epsilon(), secret, released, aborted)
 
     def _tell(self, report: RoundReport, state: ModelState, running: RunningRound, reachable: int) -> None:
         self._callbacks.round_ended(report, state)

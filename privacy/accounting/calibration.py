@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from privacy.accounting.accountant import check_delta, rounded_up, spend
 from privacy.accounting.composition import (
+    COARSE,
     Composition,
     Sampled,
     bracket,
@@ -20,7 +21,6 @@ from privacy.accounting.pivotal import least_reachable
 from privacy.task.correlation import Correlation
 from privacy.task.task import AggregationPolicy, BoundedParticipation, Participation, PoissonParticipation
 
-_COARSENESS = 16
 _LARGEST_NOISE = 100_000
 """Noise multiplier beyond which none is searched for, in hundredths."""
 
@@ -117,9 +117,9 @@ def _smallest_noise(composed: Callable[[int], Composition], delta: float, epsilo
     if enough == _LARGEST_NOISE and not fits(enough):
         return None
     below = int(enough * 0.93)
-    while below and fits(below, _COARSENESS):
+    while below and fits(below, COARSE):
         enough, below = below, int(below * 0.93)
-    enough = _first(lambda hundredths: fits(hundredths, _COARSENESS), below, enough)
+    enough = _first(lambda hundredths: fits(hundredths, COARSE), below, enough)
     below, step = enough - 1, 1
     while below and fits(below):
         enough, below, step = below, max(0, below - 2 * step), 2 * step

@@ -24,15 +24,17 @@ from importlib.metadata import version
 
 import numpy as np
 from dp_accounting import dp_event, rdp
-from dp_accounting.pld import privacy_loss_distribution as pld
+from dp_accounting.pld import pld_pmf
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
 from privacy.accounting.events import BoundedGaussian, CorrelatedGaussian, Event, PoissonGaussian
+from privacy.accounting.gaussian_losses import gaussian_losses
 from privacy.accounting.loss_distributions import (
+    TRUNCATED,
     compose_mixtures,
     epsilon_for_delta,
-    sampled_losses,
+    most_epsilon,
     self_compose,
 )
 from privacy.accounting.pivotal import LOTS_DELTA
@@ -79,6 +81,8 @@ def epsilon_bracket(mu: float, delta: float) -> tuple[float, float]:
 
 GRID = 1e-4
 """Width of the grid of privacy losses."""
+COARSE = 16
+"""How many times wider the grid of quick answers is: epsilon grows by about 0.1%."""
 LEAST_ON_GRID = 1e-12
 """Least delta that is asked of sums of probabilities in floats: errors of 1e-16 each pass for losses below it."""
 _UNLIKELY = 1e-6
@@ -205,6 +209,22 @@ def bracket(composition: Composition, delta: float, coarseness: int = 1) -> Brac
     return _checked(Bracket(lower, upper, second, PLD_NAME), widest, _TOLERANCE if coarseness == 1 else widest)
 
 
+def checked_upper(composition: Composition, delta: float) -> float:
+    """Return the upper bound of `bracket`, sooner: held against a lower bound on a coarser grid, and against Renyi's.
+
+    Args:
+        composition: what one device loses at worst.
+        delta: between 0 and 1.
+
+    Raises:
+        AccountantsDisagree: when the accountants contradict each other.
+    """
+    upper, coarse = upper_bound(composition, delta), bracket(composition, delta, COARSE)
+    if math.isinf(upper):
+        return upper
+    return _checked(replace(coarse, upper=upper), coarse.upper - coarse.lower + _TOLERANCE, _TOLERANCE).upper
+
+
 def grid_bracket(composition: Composition, delta: float) -> tuple[float, float]:
     """Return a lower and an upper bound of epsilon on the grid, also where there is a closed form."""
     return _pld_epsilon(composition, delta, False, 1), _pld_epsilon(composition, delta, True, 1)
@@ -320,36 +340,53 @@ def _grid(composition: Composition, delta: float) -> float:
 
 @lru_cache(maxsize=4096)
 def _pld_epsilon(composition: Composition, delta: float, pessimistic: bool, coarseness: int, /) -> float:
+    """Return the greater epsilon of the two directions; the second is composed where it could be the greater one.
+
+    The loss of a device that is added to a sampled round is at most -log(1 - rate), so that few rounds' is soon known.
+    """
     grid = _grid(composition, delta) * coarseness
     with np.errstate(over="ignore"):  # near exp(709); the result is then inf
-        return float(epsilon_for_delta(_composed(composition, grid, pessimistic), delta))
+        removed = float(epsilon_for_delta(_composed(composition, grid, pessimistic, False), delta))
+        if removed >= _most_when_added(composition, grid, pessimistic, delta):
+            return removed
+        return max(removed, float(epsilon_for_delta(_composed(composition, grid, pessimistic, True), delta)))
+
+
+def _most_when_added(composition: Composition, grid: float, pessimistic: bool, delta: float) -> float:
+    """Return what no epsilon of adding the device is above; inf where that is not known without composing."""
+    if composition.mu or any(sampled.pivotal or sampled.rate == 1 for sampled, _ in composition.sampled):
+        return math.inf
+    share = delta / len(composition.sampled)
+    return sum(
+        most_epsilon(_losses(sampled, grid, pessimistic, True), times, share) for sampled, times in composition.sampled
+    )
 
 
 @lru_cache(maxsize=4)
-def _composed(composition: Composition, grid: float, pessimistic: bool) -> pld.PrivacyLossDistribution:
+def _composed(composition: Composition, grid: float, pessimistic: bool, added: bool) -> pld_pmf.PLDPmf:
     """Compose on the grid; the last few results are kept, since a report asks for several deltas."""
     mixed: dict[Sampled, list[tuple[float, int]]] = defaultdict(list)
     for sampled, times in composition.sampled:
         mixed[replace(sampled, pivotal=0.0)].append((sampled.pivotal, times))
-    parts = [_rounds(sampled, tuple(pivotal), grid, pessimistic) for sampled, pivotal in mixed.items()]
+    parts = [_rounds(sampled, tuple(pivotal), grid, pessimistic, added) for sampled, pivotal in mixed.items()]
     if composition.mu:
-        parts.append(_pld(Sampled(1.0, 1 / composition.mu), grid, pessimistic))
-    return reduce(lambda left, right: left.compose(right), parts)
+        parts.append(_losses(Sampled(1.0, 1 / composition.mu), grid, pessimistic, added))
+    return reduce(lambda left, right: pld_pmf.compose_pmfs(left, right, TRUNCATED), parts)
 
 
 def _rounds(
-    sampled: Sampled, pivotal: Sequence[tuple[float, int]], grid: float, pessimistic: bool
-) -> pld.PrivacyLossDistribution:
+    sampled: Sampled, pivotal: Sequence[tuple[float, int]], grid: float, pessimistic: bool, added: bool
+) -> pld_pmf.PLDPmf:
     """Compose rounds of one rate and noise, given how often each probability of being pivotal happened."""
-    free = _pld(sampled, grid, pessimistic)
+    free = _losses(sampled, grid, pessimistic, added)
     if [probability for probability, _ in pivotal] == [0.0]:
         return self_compose(free, pivotal[0][1])
-    return compose_mixtures(free, _pld(replace(sampled, rate=1.0), grid, pessimistic), pivotal)
+    return compose_mixtures(free, _losses(replace(sampled, rate=1.0), grid, pessimistic, added), pivotal)
 
 
-@lru_cache(maxsize=16)
-def _pld(sampled: Sampled, grid: float, pessimistic: bool) -> pld.PrivacyLossDistribution:
-    return sampled_losses(sampled.noise_multiplier, sampled.rate, grid, pessimistic=pessimistic)
+@lru_cache(maxsize=32)
+def _losses(sampled: Sampled, grid: float, pessimistic: bool, added: bool) -> pld_pmf.PLDPmf:
+    return gaussian_losses(sampled.noise_multiplier, sampled.rate, grid, pessimistic=pessimistic, added=added)
 
 
 def compose(counts: Counter[Event]) -> Composition:

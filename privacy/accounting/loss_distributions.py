@@ -1,12 +1,11 @@
-"""Slow steps of dp-accounting's privacy loss distributions, computed faster and alike to the last bit; and one of ours.
+"""Two slow steps of dp-accounting's privacy loss distributions, computed faster and alike to the last bit; and a third.
 
 A report asks one distribution, composed with itself many numbers of times, for epsilon at many deltas. The library
-looks for the places where the loss of one round has given values one by one in Python, some 100,000 times, takes the
-moments behind its truncation anew each time, and walks down the losses one by one. Here the moments are kept, and the
-rest goes by arrays. Equality with the library is a test, so that a release of it that computes otherwise is noticed;
-reports state that library's figures.
+takes the moments behind its truncation anew each time, and walks down the losses one by one in Python. Here the moments
+are kept, and the walk goes by arrays. Equality with the library is a test, so that a release of it that computes
+otherwise is noticed; reports state that library's figures.
 
-Ours composes mixtures of a sampled and an unsampled round, each with a weight of its own: thousands of rounds have
+The third composes mixtures of a sampled and an unsampled round, each with a weight of its own: thousands of rounds have
 hundreds of weights, so the two distributions are transformed once for all of them.
 """
 
@@ -18,94 +17,72 @@ from functools import lru_cache
 
 import numpy as np
 from dp_accounting.pld import pld_pmf
-from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
-from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType, GaussianPrivacyLoss
 from numpy.typing import NDArray
 from scipy import fft, special
 
 Floats = NDArray[np.float64]
 
-_TRUNCATED = 1e-15
+TRUNCATED = 1e-15
 """The mass that composing with itself may cut off, as the library has it."""
 _ORDERS = 20
 """Orders of the moments behind that, in each direction, as the library has them."""
 _CHUNK = 4096
 _NEAR = 1e-9
 """Where numpy's logarithm is this close, Python's decides: the two differ in the last bit."""
-_LARGEST_EXPONENT = 709.0
-_CLOSE = 1e-9
-"""Relative difference below which the library takes a loss for the largest or smallest that there is."""
 _NOTHING, _LOG_NOTHING = 1e-300, -80.0
 """Parts of a transform below exp(-80) together change no probability by more than floats do."""
 
 
-def sampled_losses(noise_multiplier: float, rate: float, grid: float, *, pessimistic: bool) -> PrivacyLossDistribution:
-    """Return the distribution of the privacy loss of a Gaussian round that a device enters with probability `rate`.
-
-    Args:
-        noise_multiplier: standard deviation of the noise over the L2 sensitivity, more than 0.
-        rate: more than 0 and at most 1.
-        grid: width of the grid of losses.
-        pessimistic: whether it bounds the loss from above, by connect-the-dots (Doroshenko et al. 2022), rather than
-            from below, by rounding losses down.
-    """
-
-    def in_direction(adjacency: AdjacencyType) -> pld_pmf.PLDPmf:
-        mechanism = GaussianPrivacyLoss(
-            noise_multiplier, pessimistic_estimate=pessimistic, sampling_prob=rate, adjacency_type=adjacency
-        )
-        return _connected_dots(mechanism, grid) if pessimistic else _rounded_down(mechanism, grid)
-
-    removed = in_direction(AdjacencyType.REMOVE)
-    return (
-        PrivacyLossDistribution(removed)
-        if rate == 1
-        else PrivacyLossDistribution(removed, in_direction(AdjacencyType.ADD))
-    )
-
-
-def self_compose(distribution: PrivacyLossDistribution, times: int) -> PrivacyLossDistribution:
+def self_compose(pmf: pld_pmf.PLDPmf, times: int) -> pld_pmf.PLDPmf:
     """Return the distribution of so many losses in a row, as its method of this name does.
 
     Args:
-        distribution: of one loss.
+        pmf: of one loss.
         times: how often it happens, at least 1.
     """
-    removed = _self_composed(distribution._pmf_remove, times)
-    if distribution._symmetric:
-        return PrivacyLossDistribution(removed)
-    return PrivacyLossDistribution(removed, _self_composed(distribution._pmf_add, times))
+    if not isinstance(pmf, pld_pmf.DensePLDPmf):
+        return pmf.self_compose(times, TRUNCATED)
+    first, last = _bounds(pmf, times)
+    length = last - first + 1
+    fast = fft.next_fast_len(max(length, pmf.size))
+    wrapped = np.real(fft.ifft(fft.fft(pmf._probs, fast) ** times))
+    infinity = TRUNCATED - math.expm1(times * math.log1p(-pmf._infinity_mass))
+    probabilities = np.roll(wrapped, -first)[:length]
+    lowest = pmf._lower_loss * times + first
+    return pld_pmf.DensePLDPmf(pmf._discretization, lowest, probabilities, infinity, pmf._pessimistic_estimate)
 
 
-def epsilon_for_delta(distribution: PrivacyLossDistribution, delta: float) -> float:
-    """Return the least epsilon >= 0 at delta, as the method `get_epsilon_for_delta` does; inf if there is none."""
-    removed = _epsilon(distribution._pmf_remove, delta)
-    return removed if distribution._symmetric else max(removed, _epsilon(distribution._pmf_add, delta))
+def most_epsilon(pmf: pld_pmf.PLDPmf, times: int, delta: float) -> float:
+    """Return what no epsilon at delta of so many losses in a row is above: each of them the largest.
+
+    Args:
+        pmf: of one loss.
+        times: how often it happens, at least 1.
+        delta: between 0 and 1.
+
+    Returns:
+        At least 0; inf where losses without bound may take up half of delta.
+    """
+    dense = pmf.to_dense_pmf()
+    if TRUNCATED + times * dense._infinity_mass > delta / 2:
+        return math.inf
+    return max(0.0, float((dense._lower_loss + dense.size - 1) * dense._discretization * times))
 
 
 def compose_mixtures(
-    sampled: PrivacyLossDistribution, certain: PrivacyLossDistribution, weights: Sequence[tuple[float, int]]
-) -> PrivacyLossDistribution:
+    sampled: pld_pmf.PLDPmf, certain: pld_pmf.PLDPmf, weights: Sequence[tuple[float, int]]
+) -> pld_pmf.DensePLDPmf:
     """Return the distribution of rounds in a row, each the mixture of two whose component is known.
 
     The privacy loss of such a mixture is distributed as the mixture of the components' losses; if each bounds a
-    component from above, or from below, so does the result.
+    component from above, or from below, so does the result. There is one Fourier transform a component, and a product
+    at those frequencies where anything is left of it.
 
     Args:
         sampled: of the round as it is sampled.
         certain: of the round with the device in it for certain, the same when it is added as when it is removed.
         weights: the probability of `certain` in a round, more than 0 and less than 1, and how many rounds have it.
     """
-    return PrivacyLossDistribution(
-        _mixtures_composed(sampled._pmf_remove, certain._pmf_remove, weights),
-        _mixtures_composed(sampled._pmf_add, certain._pmf_remove, weights),
-    )
-
-
-def _mixtures_composed(
-    sampled: pld_pmf.PLDPmf, certain: pld_pmf.PLDPmf, weights: Sequence[tuple[float, int]]
-) -> pld_pmf.DensePLDPmf:
-    """Compose by one Fourier transform a component, at those frequencies where anything is left of the product."""
     lowest, components = _aligned(sampled.to_dense_pmf(), certain.to_dense_pmf())
     probabilities = np.array([weight for weight, _ in weights])
     times = np.array([count for _, count in weights])
@@ -123,7 +100,7 @@ def _mixtures_composed(
     transform[kept] = product
     composed = np.roll(fft.irfft(transform, fast), -first)[:length]
     infinities = (1 - probabilities) * sampled._infinity_mass + probabilities * certain._infinity_mass
-    infinity = _TRUNCATED - math.expm1(float(times @ np.log1p(-infinities)))
+    infinity = TRUNCATED - math.expm1(float(times @ np.log1p(-infinities)))
     start = lowest * int(times.sum()) + first
     return pld_pmf.DensePLDPmf(sampled._discretization, start, composed, infinity, sampled._pessimistic_estimate)
 
@@ -150,7 +127,7 @@ def _mixture_bounds(components: Floats, probabilities: Floats, times: NDArray[np
             tilted = tilted * factor
             free, surely = tilted.sum(axis=1)
             moments = np.log((1 - probabilities) * free + probabilities * surely)
-            bound = (float(times @ moments) + math.log(2 / _TRUNCATED)) * size / order
+            bound = (float(times @ moments) + math.log(2 / TRUNCATED)) * size / order
             if sign > 0:
                 last = min(last, math.ceil(bound))
             else:
@@ -158,24 +135,11 @@ def _mixture_bounds(components: Floats, probabilities: Floats, times: NDArray[np
     return first, last
 
 
-def _self_composed(pmf: pld_pmf.PLDPmf, times: int) -> pld_pmf.PLDPmf:
-    if not isinstance(pmf, pld_pmf.DensePLDPmf):
-        return pmf.self_compose(times)
-    first, last = _bounds(pmf, times)
-    length = last - first + 1
-    fast = fft.next_fast_len(max(length, pmf.size))
-    wrapped = np.real(fft.ifft(fft.fft(pmf._probs, fast) ** times))
-    infinity = _TRUNCATED - math.expm1(times * math.log1p(-pmf._infinity_mass))
-    probabilities = np.roll(wrapped, -first)[:length]
-    lowest = pmf._lower_loss * times + first
-    return pld_pmf.DensePLDPmf(pmf._discretization, lowest, probabilities, infinity, pmf._pessimistic_estimate)
-
-
 def _bounds(pmf: pld_pmf.DensePLDPmf, times: int) -> tuple[int, int]:
     """Return the first and the last place that Chernoff's bound does not cut off."""
     first, last = 0, (pmf.size - 1) * times
     for order, moment in _log_moments(pmf):
-        bound = (times * moment + math.log(2 / _TRUNCATED)) / order
+        bound = (times * moment + math.log(2 / TRUNCATED)) / order
         if not math.isfinite(bound):
             continue
         if order > 0:
@@ -193,8 +157,11 @@ def _log_moments(pmf: pld_pmf.DensePLDPmf) -> list[tuple[float, float]]:
     return [(order, special.logsumexp(places * order, b=pmf._probs)) for order in orders]
 
 
-def _epsilon(pmf: pld_pmf.PLDPmf, delta: float) -> float:
-    """Return epsilon in one direction, adding up masses from the largest loss down, chunk by chunk."""
+def epsilon_for_delta(pmf: pld_pmf.PLDPmf, delta: float) -> float:
+    """Return the least epsilon >= 0 at delta, as the method `get_epsilon_for_delta` does; inf if there is none.
+
+    Masses are added up from the largest loss down, chunk by chunk.
+    """
     if not isinstance(pmf, pld_pmf.DensePLDPmf):
         return float(pmf.get_epsilon_for_delta(delta))
     if pmf._infinity_mass > delta:
@@ -235,64 +202,9 @@ def _falling_losses(pmf: pld_pmf.DensePLDPmf) -> Floats:
 
 
 def _exponentials(rising: Floats) -> Floats:
-    """Return Python's exponential of each value, which differs from numpy's in the last bit."""
-    if rising[-1] < _LARGEST_EXPONENT:
-        return np.array(list(map(math.exp, rising.tolist())))
-    return np.array([math.exp(value) if value < _LARGEST_EXPONENT else math.inf for value in rising.tolist()])
+    """Return Python's exponential of each value, which differs from numpy's in the last bit; inf where none fits.
 
-
-def _connected_dots(mechanism: GaussianPrivacyLoss, grid: float) -> pld_pmf.PLDPmf:
-    bounds = mechanism.connect_dots_bounds()
-    first, last = math.floor(bounds.epsilon_lower / grid), math.ceil(bounds.epsilon_upper / grid)
-    deltas = _deltas(mechanism, np.arange(first, last + 1) * grid)
-    return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(grid, first, last, deltas)
-
-
-def _rounded_down(mechanism: GaussianPrivacyLoss, grid: float) -> pld_pmf.PLDPmf:
-    tail = mechanism.privacy_loss_tail()
-    largest, least = (mechanism.privacy_loss(x) for x in (tail.lower_x_truncation, tail.upper_x_truncation))
-    steps = np.arange(math.floor(largest / grid), math.floor(least / grid) - 2, -1)
-    inside = grid * steps > least
-    places = np.where(inside, 0.0, tail.upper_x_truncation)
-    places[inside] = _places(mechanism, grid * steps[inside])
-    ends = int(np.argmax(places >= tail.upper_x_truncation)) + 1
-    masses = np.diff(mechanism.mu_upper_cdf(np.concatenate([[tail.lower_x_truncation], places[:ends]])))
-    masses[0] += sum(tail.tail_probability_mass_function.values())
-    probabilities = dict(zip(steps[:ends].tolist(), masses.tolist(), strict=True))
-    return pld_pmf.create_pmf(probabilities, grid, 0.0, pessimistic_estimate=False)
-
-
-def _deltas(mechanism: GaussianPrivacyLoss, epsilons: Floats) -> Floats:
-    """Return delta at each epsilon, as the mechanism's `get_delta_for_epsilon` does."""
-    deltas, inside = np.zeros_like(epsilons), np.ones_like(epsilons, bool)
-    if mechanism.sampling_prob < 1:
-        edge = math.log1p(-mechanism.sampling_prob)
-        if mechanism.adjacency_type == AdjacencyType.ADD:
-            inside = epsilons < -edge
-        else:
-            inside = epsilons > edge
-            deltas[~inside] = -np.expm1(epsilons[~inside])
-    places = _places(mechanism, epsilons[inside])
-    above, below = mechanism.mu_upper_cdf(places), mechanism.mu_lower_log_cdf(places)
-    deltas[inside] = above - np.exp(epsilons[inside] + below)
-    return np.clip(deltas, 0, 1)
-
-
-def _places(mechanism: GaussianPrivacyLoss, losses: Floats) -> Floats:
-    """Return where the loss has each value, as the mechanism's `inverse_privacy_loss` does."""
-    added = mechanism.adjacency_type == AdjacencyType.ADD
-    sign = -1.0 if added else 1.0
-    unsampled = losses if mechanism.sampling_prob == 1 else sign * _unsampled(sign * losses, mechanism.sampling_prob)
-    places: Floats = -0.5 - unsampled * mechanism._standard_deviation**2
-    return 1.0 + places if added else places
-
-
-def _unsampled(losses: Floats, rate: float) -> Floats:
-    """Return log(1 + (exp(loss) - 1) / rate): what a loss would be, were the device in the round for certain."""
-    edge, factor, rest = math.log(1 - rate), np.log(1 / rate), 1 - 1 / rate
-    scaled = losses + factor
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found: Floats = scaled + np.log1p(-np.exp(np.log(-rest) - scaled))
-    found[losses == 0] = np.log(1 / rate + rest)
-    found[np.abs(losses - edge) <= _CLOSE * np.maximum(np.abs(losses), abs(edge))] = -math.inf
-    return found
+    The inverse Box-Cox transformation at 0 is the C library's exponential, as Python's is, over a whole array.
+    """
+    with np.errstate(over="ignore"):
+        return np.asarray(special.inv_boxcox(rising, 0.0))

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pydantic import Field, ValidationError
 
-from privacy.accounting.accountant import Spend, spend
+from privacy.accounting.accountant import Spend, epsilon_of, spend
 from privacy.base.canonical import Frozen
 from privacy.base.errors import what_is_wrong
 from privacy.base.signing import SignatureError, Signer, verify as verify_signature
@@ -231,6 +231,15 @@ class Ledger:
         """
         with self._synchronised():
             return spend(self._state.counts, self._budget.delta)
+
+    def epsilon(self) -> float:
+        """Return the epsilon of `spent`, sooner.
+
+        Raises:
+            AccountantsDisagree: when no epsilon can be stated.
+        """
+        with self._synchronised():
+            return epsilon_of(self._state.counts, self._budget.delta)
 
     def released_models(self, task: str) -> list[str]:
         """Return the digests of the models that charges of a task paid for, in the order of their charges.

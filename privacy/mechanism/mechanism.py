@@ -26,7 +26,7 @@ from privacy.base.randomness import Randomness, require_origin, uniform_words
 from privacy.mechanism import discrete_gaussian as dgauss
 from privacy.mechanism.rotation import rotate, spread, unrotate
 from privacy.task.states import Encoded, Total, Update
-from privacy.task.task import TaskSpec
+from privacy.task.task import PoissonParticipation, TaskSpec
 
 _SIGMA = 448
 """Finer noise, in integer steps a device, is of use only where the rounding of many coordinates asks for it."""
@@ -253,6 +253,16 @@ def padded_variance(task: TaskSpec) -> int:
     members, counted = _least_counted(task)
     exact = (_device_noise(task) * _norm_bound(task)) ** 2 * members / counted
     return math.ceil(exact) + task.largest_shard + _MIN_VARIANCE
+
+
+def hides_sizes(task: TaskSpec) -> bool:
+    """Tell whether the noise of a released sum must not tell how many devices are in it."""
+    return isinstance(task.participation, PoissonParticipation) and task.mechanism.noise_multiplier > 0
+
+
+def released_variance(mechanism: Mechanism, survivors: int) -> int:
+    """Return the variance of the devices' and the padding's noise in one shard's released sum, in steps squared."""
+    return padded_variance(mechanism.task) if hides_sizes(mechanism.task) else mechanism.variance * survivors
 
 
 def planned_noise_std(task: TaskSpec, shards: int) -> float:

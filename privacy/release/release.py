@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from privacy.base.randomness import Randomness
 from privacy.ledger.entries import Receipt
 from privacy.mechanism.correlated_noise import noise_variance
-from privacy.mechanism.mechanism import Mechanism, MechanismError, planned_noise_std
+from privacy.mechanism.mechanism import Mechanism, MechanismError, hides_sizes, planned_noise_std, released_variance
 from privacy.task.states import Total, joint_transcript
-from privacy.task.task import PoissonParticipation, TaskSpec
+from privacy.task.task import TaskSpec
 
 
 class ForgedSum(MechanismError):
@@ -72,7 +72,7 @@ def release(
         charged: the transcripts of all shards that the receipt is for; some may have ended without a total.
         receipt: the ledger's, for the charge.
         noise: float64[length], the round's correlated noise before scaling, if the task's server adds it.
-        padding: source of the noise that hides a Poisson cohort's size.
+        padding: source of the noise that hides a Poisson cohort's size; a trusted aggregator has added that already.
 
     Raises:
         MechanismError: when the receipt is for another sum, noise or padding is missing, or noise is given where
@@ -83,8 +83,8 @@ def release(
     shards = [Mechanism.for_cohort(task, total.cohort) for total in totals]
     if noise is None:
         for shard, total in zip(shards, totals, strict=True):
-            _require_honest(total, shard.honest_norm(total.survivors))
-    if _hides_sizes(task):
+            _require_honest(total, shard.honest_norm(total.survivors, _padding_within(shard, total)))
+    if hides_sizes(task) and not task.simulation.trusted_aggregator:
         if padding is None:
             raise MechanismError("padding: expected randomness for the noise that hides the cohort's size, got none")
         totals = [shard.padded(total, padding) for shard, total in zip(shards, totals, strict=True)]
@@ -130,8 +130,11 @@ def _check_belongs_together(
         raise MechanismError("noise: expected the server's if and only if the task is correlated")
 
 
-def _hides_sizes(task: TaskSpec) -> bool:
-    return isinstance(task.participation, PoissonParticipation) and task.mechanism.noise_multiplier > 0
+def _padding_within(shard: Mechanism, total: Total) -> float:
+    """Return the variance of what a trusted aggregator added to a sum to hide its size, in steps squared."""
+    if not (hides_sizes(shard.task) and shard.task.simulation.trusted_aggregator):
+        return 0.0
+    return released_variance(shard, total.survivors) - total.survivors * shard.variance
 
 
 def _counted_noise(task: TaskSpec, shards: Sequence[Mechanism]) -> tuple[float, float]:
@@ -139,7 +142,7 @@ def _counted_noise(task: TaskSpec, shards: Sequence[Mechanism]) -> tuple[float, 
     stated = task.mechanism.noise_multiplier
     if task.mechanism.correlation is not None:
         return stated * shards[0].norm_bound / shards[0].scale, stated
-    if _hides_sizes(task):
+    if hides_sizes(task):
         return planned_noise_std(task, len(shards)), stated
     noise_std = math.sqrt(sum(shard.noise_std**2 for shard in shards))
     return noise_std, min(shard.noise_multiplier for shard in shards)

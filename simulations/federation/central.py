@@ -2,9 +2,10 @@
 
 For studies of utility, and what other simulators do. The sum is released by the same code, at the same noise and the
 same charge as in a round of the protocol, and differs from such a round's in three things: one rounding instead of one
-a device, one draw of noise, and no rotation. A sum of n discrete Gaussians of variance v is within 10 n exp(-pi^2 v) of
-one of variance n v (Kairouz, Liu and Steinke 2021, Theorem 1), and that is taken for a rounded Gaussian of the same
-variance. A Gaussian is the same after any rotation, and there is no modulus here that a large coordinate could leave.
+a device, one draw of noise, with what hides a sampled cohort's size in it, and no rotation. A sum of n discrete
+Gaussians of variance v is within 10 n exp(-pi^2 v) of one of variance n v (Kairouz, Liu and Steinke 2021, Theorem 1),
+and that is taken for a rounded Gaussian of the same variance. A Gaussian is the same after any rotation, and there is
+no modulus here that a large coordinate could leave.
 
 Updates are added in fixed point, so that the sum does not depend on who added which devices.
 """
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.mechanism.mechanism import Mechanism
+from privacy.mechanism.mechanism import Mechanism, released_variance
 from simulations.randomness import SeedTree
 from simulations.training.engines.base import ClippedUpdate, Engine, Participant, Scale
 
@@ -70,11 +71,12 @@ def finish(mechanism: Mechanism, sums: NDArray[np.int64], survivors: int, seed: 
     """
     # The fastest of numpy's generators: for a large model this draw is most of what a round costs besides its devices.
     source = np.random.Generator(np.random.SFC64(seed.integer()))
+    variance = released_variance(mechanism, survivors)
     for first in range(0, sums.size, _BLOCK):
         block = sums[first : first + _BLOCK]
         exact = block * (mechanism.scale / _steps(mechanism))
-        if mechanism.variance:
-            exact += source.standard_normal(block.size) * math.sqrt(mechanism.variance * survivors)
+        if variance:
+            exact += source.standard_normal(block.size) * math.sqrt(variance)
         block[:] = np.rint(exact)
 
 

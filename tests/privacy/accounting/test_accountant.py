@@ -18,6 +18,7 @@ from privacy.accounting import composition, second_opinion
 from privacy.accounting.accountant import (
     AccountantsDisagree,
     confirmed_spend,
+    epsilon_of,
     known_cohorts_epsilon,
     message_level_epsilon,
     privacy_curve,
@@ -96,6 +97,24 @@ def test_log_delta_is_accurate_far_out(epsilon: float, mu: float) -> None:
 def test_the_worst_device_takes_part_as_often_as_it_may_and_no_more() -> None:
     once, four, five = (spend([bounded(3.0, 4)] * rounds, 1e-6).epsilon for rounds in (1, 4, 5))
     assert once < four == five == spend([bounded(1.5, 1)], 1e-6).epsilon
+
+
+MIXED = [poisson(0.03, 0.8), bounded(3.0, 2), poisson(0.03, 0.8, pivotal=1e-5), poisson(0.05, 1.1), bounded(3.0, 2)]
+
+
+@pytest.mark.parametrize(
+    "events",
+    [[poisson(200 / 7000, 0.52)] * 30, [bounded(3.0, 4)] * 6, [bounded(0.0, 1)], MIXED, [poisson(0.02, 1.0)]],
+)
+def test_a_rounds_epsilon_is_that_of_everything_from_scratch(events: list[Event]) -> None:
+    for rounds in {1, len(events) // 2, len(events)} - {0}:
+        assert epsilon_of(Counter(events[:rounds]), 1e-5) == spend(events[:rounds], 1e-5).epsilon
+
+
+def test_a_rounds_epsilon_needs_two_accountants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composition, "upper_bound", lambda *_: 1.0)  # below what the coarse grid shows to be lost
+    with pytest.raises(AccountantsDisagree):
+        epsilon_of([poisson(200 / 7000, 0.52)] * 29, 1e-5)
 
 
 def test_limits_are_counted_per_task() -> None:

@@ -82,7 +82,7 @@ def test_the_budget_holds_and_the_refusal_has_the_figures() -> None:
     with pytest.raises(BudgetExhausted) as refused:
         deque(ledger.reserve(charge(number)) for number in range(1, 100))
     before = ledger.entries()
-    assert ledger.spent().epsilon == refused.value.spent <= 8.0 < refused.value.would_make
+    assert ledger.epsilon() == ledger.spent().epsilon == refused.value.spent <= 8.0 < refused.value.would_make
     assert f"{refused.value.spent} of 8.0" in str(refused.value)
     assert ledger.entries() == before
     check(ledger)

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from fl_server.publishing.registry import open_release
 from privacy.cli.app import app as privacy_cli
-from privacy.mechanism.mechanism import Mechanism
+from privacy.mechanism.mechanism import Mechanism, padded_variance
 from privacy.report.build import EpsilonReport, render_html
 from privacy.report.registry_entry import NoDeployment, registry_entry
 from privacy.secagg.membership.identity import DevicePolicy, PolicyError
-from privacy.task.task import SimulationOnly
+from privacy.task.task import BoundedParticipation, SimulationOnly
 from simulations.config.config import load_config
 from simulations.federation.central import finish
 from simulations.randomness import SeedTree
@@ -125,14 +125,17 @@ def verify(run: Path) -> dict[str, dict[str, Any]]:
     return {check["name"]: check for check in json.loads(result.stdout)["checks"]}
 
 
-def test_its_noise_is_what_the_survivors_would_have_added_together() -> None:
+@pytest.mark.parametrize("sampled", [False, True])
+def test_its_noise_is_that_of_a_released_sum(sampled: bool) -> None:
     task = reading_task("character-cnn", SHIPPED["character-cnn"], METHODS["sgd"])
+    if not sampled:
+        task = task.model_copy(update={"participation": BoundedParticipation(cohort=12, max_participations=2)})
     mechanism = Mechanism.for_cohort(task, 12)
     sums = np.zeros((20, task.length), np.int64)
     for run, own in enumerate(sums):
         finish(mechanism, own, 10, SEED.child(run))
     drawn = sums.ravel()
-    expected = math.sqrt(10 * mechanism.variance)
+    expected = math.sqrt(padded_variance(task) if sampled else 10 * mechanism.variance)
     # The deviation of a sample of n normals is within four standard errors of sigma / sqrt(2 n).
     assert drawn.std() == pytest.approx(expected, rel=4 / math.sqrt(2 * drawn.size))
     assert abs(drawn.mean()) < 4 * expected / math.sqrt(drawn.size)
