@@ -45,7 +45,7 @@ class HashedLinear(nn.Module):
 
     def __init__(self, features: FeatureSpec) -> None:
         super().__init__()
-        self._bias_input = features.bias_input
+        self.bias_input = features.bias_input
         self.buckets = nn.Linear(features.buckets, 1, bias=False)
         self.intercept = nn.Linear(1, 1, bias=False)
         # A random start would only be noise in buckets that no message ever reaches.
@@ -54,7 +54,7 @@ class HashedLinear(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Compute logits, float32[n, 1], of rows, float32[n, buckets]."""
-        constant = rows.new_full((len(rows), 1), self._bias_input)
+        constant = rows.new_full((len(rows), 1), self.bias_input)
         logits: Tensor = self.buckets(rows) + self.intercept(constant)
         return logits
 

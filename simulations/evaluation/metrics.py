@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.special import expit
 from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score, roc_curve
 from torch import Tensor
 
-from fl_client.training.features import Inputs
-from fl_client.training.models import build, load_flat
+from fl_client.training.features import Features, Inputs
+from fl_client.training.models import HashedLinear, build, load_flat
 from privacy.task.task import TaskSpec
 from simulations.config.config import PlannedRun
 from simulations.population import FederationData
@@ -137,6 +139,8 @@ class Scorer:
         Returns:
             float64[models, n], in [0, 1].
         """
+        if isinstance(self._module, HashedLinear) and isinstance(features, Features):
+            return _linear_scores(np.stack(models), features, self._module.bias_input)
         scores = np.empty((len(models), len(features)))
         for start in range(0, len(features), _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(features)))
@@ -149,6 +153,13 @@ class Scorer:
     def _probabilities(self, inputs: Tensor) -> NDArray[np.float64]:
         with torch.no_grad():
             return torch.sigmoid(self._module(inputs).squeeze(1).double()).numpy()
+
+
+def _linear_scores(models: NDArray[np.float32], features: Features, bias_input: float) -> NDArray[np.float64]:
+    """Return the scores of `hashed-linear` models from the sparse rows as they are: float64[models, n]."""
+    rows = csr_array((features.values, features.columns, features.starts), (len(features), features.buckets))
+    logits = rows @ models[:, :-1].T.astype(np.float64) + bias_input * models[:, -1].astype(np.float64)
+    return np.asarray(expit(logits.T))
 
 
 def success(data: FederationData, scorer: Scorer, weights: NDArray[np.float32]) -> dict[str, float]:

@@ -33,7 +33,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from scipy.special import bdtrc
 
@@ -238,11 +238,11 @@ def _smallest_component(cohort: int, degree: int, bad: int, bits: int) -> int | 
     A union bound over the cut-off set of size s and the bad set: the s devices drew all their holders from both sets,
     and no other honest survivor drew one of the s. None when sets of every size can be cut off.
     """
-    honest = cohort - bad
+    honest, whole = cohort - bad, _log2_choose(cohort - 1, degree)
     probability = 0.0
     for size in range(honest // 2, 0, -1):
-        inward = size * (_log2_choose(size - 1 + bad, degree) - _log2_choose(cohort - 1, degree))
-        outward = (honest - size) * (_log2_choose(cohort - 1 - size, degree) - _log2_choose(cohort - 1, degree))
+        inward = size * (_log2_choose(size - 1 + bad, degree) - whole)
+        outward = (honest - size) * (_log2_choose(cohort - 1 - size, degree) - whole)
         choices = _log2_choose(cohort, size) + _log2_choose(cohort - size, bad)
         probability += 2.0 ** min(0.0, choices + inward + outward)
         if probability > 2.0**-bits:
@@ -274,4 +274,11 @@ def _log2_choose(items: int, chosen: int) -> float:
     """Return the binary logarithm of the binomial coefficient; -inf where it is zero."""
     if chosen > items:
         return -math.inf
-    return (math.lgamma(items + 1) - math.lgamma(chosen + 1) - math.lgamma(items - chosen + 1)) / math.log(2)
+    factorials = _log_factorials()
+    return (factorials[items] - factorials[chosen] - factorials[items - chosen]) / math.log(2)
+
+
+@cache
+def _log_factorials() -> list[float]:
+    """Return the natural logarithm of the factorial of each number of devices up to the largest cohort."""
+    return [math.lgamma(number + 1) for number in range(LARGEST + 1)]

@@ -6,9 +6,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, strategies as st
 
-from simulations.evaluation.metrics import Metrics, best_threshold, evaluate
+from fl_client.training.features import Features, encode_texts
+from fl_client.training.models import build, load_flat
+from simulations.evaluation.metrics import Metrics, Scorer, best_threshold, evaluate
+from tests.support.tasks import make_task
 
 LABELS = np.array([0, 0, 1, 1], np.int8)
 SCORES = np.array([0.1, 0.4, 0.35, 0.8])
@@ -102,3 +106,15 @@ def test_scores_that_are_no_probabilities_are_refused(scores: list[float]) -> No
         evaluate(np.array([0, 1]), np.array(scores), 0.5)
     with pytest.raises(ValueError, match="scores: expected"):
         best_threshold(np.array([0, 1]), np.array(scores))
+
+
+def test_sparse_rows_score_as_the_module_does_on_dense_ones() -> None:
+    task = make_task()
+    rows = encode_texts(task.features, ["you are a fool", "", "well played everybody, well played"] * 100)
+    assert isinstance(rows, Features)
+    models = [np.random.default_rng(seed).normal(size=task.model.dimension).astype(np.float32) for seed in (1, 2)]
+    module = build(task.model.architecture, task.features).eval()
+    for found, weights in zip(Scorer(task).scores_of(models, rows), models, strict=True):
+        load_flat(module, torch.from_numpy(weights))
+        expected = torch.sigmoid(module(torch.from_numpy(rows.dense())).squeeze(1)).detach().numpy()
+        assert found == pytest.approx(expected, abs=1e-6)
