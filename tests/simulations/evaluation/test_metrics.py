@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from fl_client.training.features import Features, encode_texts
 from fl_client.training.models import build, load_flat
 from simulations.evaluation.metrics import Metrics, Scorer, best_threshold, evaluate
-from tests.support.tasks import make_task
+from tests.support.reading import METHODS, SHIPPED, reading_task
 
 LABELS = np.array([0, 0, 1, 1], np.int8)
 SCORES = np.array([0.1, 0.4, 0.35, 0.8])
@@ -109,7 +109,7 @@ def test_scores_that_are_no_probabilities_are_refused(scores: list[float]) -> No
 
 
 def test_sparse_rows_score_as_the_module_does_on_dense_ones() -> None:
-    task = make_task()
+    task = reading_task("hashed-linear", SHIPPED["hashed-linear"], METHODS["sgd"])
     rows = encode_texts(task.features, ["you are a fool", "", "well played everybody, well played"] * 100)
     assert isinstance(rows, Features)
     models = [np.random.default_rng(seed).normal(size=task.model.dimension).astype(np.float32) for seed in (1, 2)]
