@@ -46,14 +46,14 @@ class Settings(Frozen):
     Attributes:
         stage_timeout: seconds that devices have for each stage.
         devices: how many must be connected before the first round.
-        node_wait_timeout: seconds to wait for them; `patience` in the file.
+        node_wait_timeout: seconds to wait for them.
         ledger: where the ledger is, as `open_ledger_store` takes it; by default a file in the server's directory. A
             password does not belong here, but in PGPASSWORD or ~/.pgpass.
     """
 
     stage_timeout: float = Field(gt=0)
     devices: int = Field(ge=2)
-    node_wait_timeout: float = Field(gt=0, validation_alias="patience", serialization_alias="patience")
+    node_wait_timeout: float = Field(gt=0)
     ledger: str = ""
 
 

@@ -92,10 +92,11 @@ def run(  # noqa: PLR0917 - the options of a command
     ] = None,
     drop_out: Annotated[
         float | None,
-        typer.Option(help="Share of a cohort that is lost before it sends its input.", rich_help_panel=DATA),
+        typer.Option(help="Fraction of a cohort that is lost before it sends its input.", rich_help_panel=DATA),
     ] = None,
     poisoners: Annotated[
-        float | None, typer.Option(help="Share of devices that poison; section poison says how.", rich_help_panel=DATA)
+        float | None,
+        typer.Option(help="Fraction of devices that poison; section poison says how.", rich_help_panel=DATA),
     ] = None,
     epsilon: Annotated[
         float | None, typer.Option(help="Device-level budget; the noise follows from it.", rich_help_panel=PRIVACY)

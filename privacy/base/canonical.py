@@ -14,14 +14,9 @@ _MOST = 2**53 - 1
 
 
 class Frozen(BaseModel):
-    """Immutable record: unknown keys, wrong types, NaN, infinity and what JSON cannot carry are refused by name.
+    """Immutable record: unknown keys, wrong types, NaN, infinity and what JSON cannot carry are refused by name."""
 
-    A field may have another name in JSON than in Python, its alias: formats outlive names.
-    """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_by_name=True, serialize_by_alias=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _fits_json(self) -> Self:
@@ -30,21 +25,8 @@ class Frozen(BaseModel):
                 raise ValueError(f"{name}: expected integers up to 2^53 - 1 in size, got a larger one")
         return self
 
-    @classmethod
-    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
-        """Parse JSON, in which a field goes by its alias alone: there is one form of a record.
-
-        Args:
-            json_data: an object in UTF-8.
-            options: as pydantic has them.
-
-        Raises:
-            pydantic.ValidationError: when it is not such a record.
-        """
-        return super().model_validate_json(json_data, **{"by_alias": True, "by_name": False, **options})
-
     def canonical(self) -> bytes:
-        """Return the one RFC 8785 encoding of this record, with fields by their aliases."""
+        """Return the one RFC 8785 encoding of this record."""
         return canonical_json(self.model_dump(mode="json"))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

@@ -30,7 +30,7 @@ _ASSUMPTIONS = (
     "That the average update of {simulated} devices stands for that of {cohort}. It varies more from round to round, "
     "and so does what noise of local training leaves in it: that alone makes the simulated model worse than the "
     "fleet’s. Whether the fleet’s devices resemble the simulated ones, nobody verified.",
-    "That the fleet trains as many rounds, with the same clip, share of drop-outs and steps of the server, and that "
+    "That the fleet trains as many rounds, with the same clip, fraction of drop-outs and steps of the server, and that "
     "nothing of it was tuned on the fleet’s devices.",
     "That each of the {shards} sums which a cohort of the fleet is split into carries all its noise by itself.",
 )

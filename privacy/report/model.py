@@ -79,7 +79,7 @@ class ParticipationPart(Frozen):
     sampling_rate: Number | None
     max_participations: int | None
     min_separation: int | None
-    corrupt_fraction: Number = Field(validation_alias="corrupt_share", serialization_alias="corrupt_share")
+    corrupt_fraction: Number
     max_dropouts: int
     min_survivors: int
     rounds_planned: int

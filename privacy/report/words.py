@@ -113,8 +113,8 @@ NOT_PROTECTED = (
 _NOT_VERIFIED_POISSON = (
     "That the size of each cohort stayed secret. Grid and noise of a release are the same for any size; the server, "
     "each device of a cohort and whoever has the round log do see the size, and how long a round took hints at it.",
-    "That each device which can be reached fails by itself, and seldom enough: at most the share assumed to drop out "
-    "of those that were drawn is lost before the sum, whoever else is drawn.",
+    "That each device which can be reached fails by itself, and seldom enough: of those that were drawn at most the "
+    "fraction assumed to drop out is lost before the sum, whoever else is drawn.",
 )
 _NOT_VERIFIED_CORRELATED = (
     "That the server added the noise it says, and kept it and the exact sums to itself. No device could see to it.",
@@ -124,7 +124,7 @@ _NOT_VERIFIED_TRUSTED = (
 )
 _NOT_VERIFIED = (
     "That devices ran the published code, added their noise and kept to their limits.",
-    "That no more than the assumed share of a cohort worked with the server, and that drop-outs did not depend on "
+    "That no more than the assumed fraction of a cohort worked with the server, and that drop-outs did not depend on "
     "who was drawn.",
     "That secrets were erased from memory: Python gives no means to guarantee it.",
     "That this ledger is the only one its signer keeps for these devices. Compare its head with an independent copy.",

@@ -87,9 +87,7 @@ def largest_shard(participation: Participation, shards: int) -> int:
 class AggregationPolicy(Frozen):
     """What secure aggregation assumes of a round's devices; the noise is sized for what remains honest."""
 
-    corrupt_fraction: Fraction = Field(
-        default=0.05, validation_alias="corrupt_share", serialization_alias="corrupt_share"
-    )
+    corrupt_fraction: Fraction = Field(default=0.05)
     """Fraction of a cohort that may work with the server, the gamma of Bell et al. 2020."""
     max_dropouts: int = Field(ge=0)
     """Devices of one shard that may vanish in a round: a constant of the task, so that whether a round gives a sum

@@ -194,7 +194,7 @@ class AdaptiveClip(Frozen):
     """Fraction of updates that should be within the clip."""
     learning_rate: float = Field(default=0.2, gt=0, le=1)
     """The clip is multiplied by exp(-learning_rate * (fraction within - quantile)) after each round."""
-    sensitivity_fraction: float = Field(default=0.1, gt=0, le=1, validation_alias="share", serialization_alias="share")
+    sensitivity_fraction: float = Field(default=0.1, gt=0, le=1)
     """L2 sensitivity of the scaled bit, over `clip`."""
 
 
@@ -229,7 +229,7 @@ class Statistic(Frozen):
     name: str = Field(min_length=1, max_length=32)
     bound: float = Field(gt=0)
     """A device's value is cut to 0 to `bound`."""
-    sensitivity_fraction: float = Field(gt=0, le=1, validation_alias="share", serialization_alias="share")
+    sensitivity_fraction: float = Field(gt=0, le=1)
     """L2 sensitivity of the scaled value, over `clip`: more means less noise here and more in the model."""
 
 

@@ -202,7 +202,7 @@ def reach(config: PlannedRun, task: TaskSpec, lines: Sequence[Mapping[str, Any]]
     return {
         "attack": {
             "kind": poison.attack,
-            "share": poison.fraction,
+            "fraction": poison.fraction,
             "boost": poison.boost,
             **{name: lines[-1][name] for name in ("missed", "attack_success")},
             "poisoners_in_a_cohort": expected,

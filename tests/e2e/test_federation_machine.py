@@ -124,7 +124,7 @@ def test_a_server_that_dies_at_every_stage(tmp_path: Path, stage: Stage) -> None
 
 @pytest.mark.timeout(900)
 def test_operations_in_any_order() -> None:
-    run_state_machine_as_test(Federation, settings=settings(max_examples=20, stateful_step_count=16))
+    run_state_machine_as_test(Federation, settings=settings(max_examples=12, stateful_step_count=16))
 
 
 @pytest.mark.long

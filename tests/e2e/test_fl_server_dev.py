@@ -7,16 +7,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import fl_server
 from fl_server.cli import app
-from fl_server.publishing.registry import STABLE, open_release
+from fl_server.publishing.registry import STABLE, ModelVersion, open_release
 from fl_server.service import ServerDirectory
+from privacy.base.canonical import sha256
+from privacy.ledger.entries import Released
+from privacy.ledger.ledger import SignedHead
+from tests.support.ledgers import kinds, read_ledger, verified_entries
 from tests.support.leftovers import leftovers
+
+pytestmark = pytest.mark.timeout(400)
 
 ROOT = Path(fl_server.__file__).parents[1]
 
@@ -39,16 +47,57 @@ def wait_for(condition: Path, process: subprocess.Popen[str], timeout: float = 9
         time.sleep(0.1)
 
 
-def test_it_publishes_a_verified_model_and_leaves_nothing_running(tmp_path: Path) -> None:
-    out = tmp_path / "dev"
-    process = start(out, "--rounds", "1")
-    stdout, stderr = process.communicate(timeout=150)
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended, and what it said."""
+
+    path: Path
+    stdout: str
+
+    @property
+    def server(self) -> ServerDirectory:
+        return ServerDirectory(self.path / "dev")
+
+    @property
+    def release(self) -> ModelVersion:
+        return open_release(self.server.release / STABLE, self.server.read_operator().public)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    path = tmp_path_factory.mktemp("finished")
+    process = start(path / "dev", "--rounds", "2")
+    stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stderr
-    name = open_release(out / "release" / STABLE, ServerDirectory(out).read_operator().public).name
-    assert (out / "ledger.db").is_file()
-    assert "round 1: 3 of 3 devices in the sum" in stdout
-    assert f"published {name}" in stdout
-    assert leftovers(tmp_path) == []
+    return Finished(path, stdout)
+
+
+def test_it_publishes_a_verified_model_and_leaves_nothing_running(finished: Finished) -> None:
+    assert "round 2: 3 of 3 devices in the sum" in finished.stdout
+    assert f"published {finished.release.name}" in finished.stdout
+    assert np.linalg.norm(finished.release.weights) > 0
+    assert leftovers(finished.path) == []
+
+
+def test_ledger_model_and_metrics_agree(finished: Finished) -> None:
+    """Charges, digests and epsilon, each from another file."""
+    server, release = finished.server, finished.release
+    ledger, entries = read_ledger(server), verified_entries(server)
+    assert kinds(entries) == ["charge", "released"] * 2
+    last = entries[-1].body
+    assert isinstance(last, Released)
+    assert last.model_digest == sha256(release.weights.astype("<f4").tobytes()).hex()
+    assert SignedHead.model_validate(release.predicate["ledger"]) == ledger.head()
+    assert release.predicate["task"] == server.read_task().id
+    assert server.lines()[-1]["epsilon"] == pytest.approx(ledger.spent().epsilon)
+    assert ledger.spent().epsilon <= 8
+
+
+def test_keys_stay_private(finished: Finished) -> None:
+    logs = "".join(log.read_text() for log in (finished.path / "dev" / "logs").iterdir()) + finished.stdout
+    for key in (finished.server.operator_key, finished.path / "dev" / "devices" / "0" / "identity.key"):
+        assert key.stat().st_mode & 0o777 == 0o600
+        assert key.read_bytes().hex() not in logs
 
 
 @pytest.mark.long

@@ -18,7 +18,7 @@ from tests.support.ledgers import kinds, read_ledger, verified_entries
 from tests.support.leftovers import leftovers
 from tests.support.tls import TlsFederation
 
-pytestmark = pytest.mark.timeout(800)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(800)]
 
 SCALE = Scale(devices=3, rounds=2, stage_timeout=GENEROUS_S)
 

@@ -170,8 +170,8 @@ def test_a_missing_or_damaged_file_is_named(federation: tuple[ServerDirectory, L
 def test_settings_have_the_keys_that_operators_files_have(federation: tuple[ServerDirectory, LocalTransport]) -> None:
     server, _ = federation
     written = json.loads(server.settings.read_text())
-    assert set(written) == {"stage_timeout", "devices", "patience", "ledger"}
-    assert written["patience"] == server.read_settings().node_wait_timeout == 120.0
+    assert set(written) == {"stage_timeout", "devices", "node_wait_timeout", "ledger"}
+    assert written["node_wait_timeout"] == server.read_settings().node_wait_timeout == 120.0
 
 
 def test_a_task_of_a_trusted_aggregator_is_refused(federation: tuple[ServerDirectory, LocalTransport]) -> None:

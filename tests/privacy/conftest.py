@@ -10,7 +10,7 @@ import pytest
 from simulations.config.config import load_config
 from simulations.runs.run import start
 from tests.support.federation import Federation
-from tests.support.runs import small_config
+from tests.support.runs import few_canaries, small_config
 
 
 @pytest.fixture
@@ -21,7 +21,8 @@ def federation() -> Federation:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reviewed")
-    start(load_config(small_config(path, rounds=3), {}), path / "run", force=False, workers=1)
+    with few_canaries():
+        start(load_config(small_config(path, rounds=3), {}), path / "run", force=False, workers=1)
     return path / "run"
 
 

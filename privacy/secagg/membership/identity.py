@@ -262,9 +262,7 @@ class DevicePolicy(Frozen):
     """The least noise in a sum, over the sensitivity; 0 accepts tasks without noise, for simulations."""
     min_survivors: int = Field(ge=2)
     """The fewest devices in a sum."""
-    min_corrupt_fraction: float = Field(
-        ge=0, lt=0.5, validation_alias="min_corrupt_share", serialization_alias="min_corrupt_share"
-    )
+    min_corrupt_fraction: float = Field(ge=0, lt=0.5)
     """The fraction of a cohort that must be assumed to work with the server; thresholds and noise follow from it."""
     min_security_bits: int = Field(default=40, ge=30)
     """The least `security_bits`: drawn holders betray a device with probability at most 2^-security_bits a round."""

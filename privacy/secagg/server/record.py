@@ -110,11 +110,11 @@ class ShardRecord(Frozen):
     survivors_required: int = Field(ge=1)
     survivors: _Places
     """The places of the members in the sum, ascending."""
-    table_digest: Digest = Field(validation_alias="draws", serialization_alias="draws")
+    table_digest: Digest
     """The digest of the survivors' neighbour table; of nothing, in a complete graph."""
     sum_digest: Digest
     """The digest of the masked sum."""
-    consistency_checks: tuple[ConsistencyCheck, ...] = Field(validation_alias="echoes", serialization_alias="echoes")
+    consistency_checks: tuple[ConsistencyCheck, ...]
     """A quorum's signatures, those of the lowest places."""
     noise_multiplier: float = Field(ge=0)
     """The noise of the devices assumed honest and present, over the sensitivity."""

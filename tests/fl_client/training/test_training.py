@@ -125,7 +125,7 @@ def test_without_noise_it_clips_every_example_by_itself(architecture: str) -> No
 
 @pytest.mark.filterwarnings("ignore:Full backward hook")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     rows=st.lists(st.lists(st.integers(0, 15), min_size=BUCKETS, max_size=BUCKETS), min_size=1, max_size=5),
     labels=st.lists(st.integers(0, 1), min_size=5, max_size=5),
@@ -304,7 +304,9 @@ def test_it_trains_without_a_warning(architecture: str, size: int) -> None:
 
 
 def reporting(task: TaskSpec, *names: str) -> TaskSpec:
-    return task.model_copy(update={"statistics": tuple(Statistic(name=name, bound=64.0, share=0.1) for name in names)})
+    return task.model_copy(
+        update={"statistics": tuple(Statistic(name=name, bound=64.0, sensitivity_fraction=0.1) for name in names)}
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,4 +1,7 @@
-"""Modules of many kinds are trained by DP-SGD as autograd would, in 64 bits and one row at a time, or are refused."""
+"""Modules of many kinds are trained by DP-SGD as autograd would, in 64 bits and one row at a time, or are refused.
+
+By default one of each kind is trained; with `-m long`, its variants too.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,9 @@ def clipped_sum(task: TaskSpec, weights: NDArray[np.float32], examples: Examples
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if ", " in name else []) for name in TRAINED]
+)
 def test_every_kind_is_trained_as_by_autograd(name: str) -> None:
     task = task_of(name)
     trainer, weights = LocalTrainer(task), weights_of(task)

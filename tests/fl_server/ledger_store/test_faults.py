@@ -23,7 +23,7 @@ from tests.support.postgres import Cluster
 from tests.support.power_cut import replayed
 from tests.support.required import unavailable
 
-SAMPLE = 15
+SAMPLE = 6
 AT_LEAST = {
     "step": 200,
     "syscall": 400,

@@ -306,7 +306,7 @@ def test_statistics_are_released_with_the_model(tmp_path: Path) -> None:
 
         return train
 
-    counted = tuple(Statistic(name=name, bound=8.0, share=0.1) for name in ("examples", "loss"))
+    counted = tuple(Statistic(name=name, bound=8.0, sensitivity_fraction=0.1) for name in ("examples", "loss"))
     fleet = Fleet(
         task=noiseless_task(rounds=1, statistics=counted), trains={device: reports(device) for device in range(6)}
     )

@@ -71,7 +71,7 @@ def test_the_order_of_statistics_is_part_of_the_identity() -> None:
 
 
 _BODY = (
-    b'{"aggregation":{"corrupt_share":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":4,"modulus_bits":32,'
+    b'{"aggregation":{"corrupt_fraction":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":4,"modulus_bits":32,'
     b'"security_bits":40,"shards":1},"budget":{"delta":0.00001,"epsilon":%s,"window":null},"features":{"bias_input":0.3,'
     b'"buckets":16,"char_ngrams":[3,5],"kind":"ngrams","word_ngrams":[1,2]},"fleet":%s,"initial":{"digest":'
     b'"66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925","seed":null},"mechanism":{"adaptive":null,"clip":1,'
@@ -83,7 +83,7 @@ _BODY = (
     b'"message_noise":0,"sampling_rate":1,"steps":1},"trusted_aggregator":%s,"version":1}'
 )
 _FLEET = (
-    b'{"aggregation":{"corrupt_share":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":4,"modulus_bits":32,'
+    b'{"aggregation":{"corrupt_fraction":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":4,"modulus_bits":32,'
     b'"security_bits":40,"shards":2},"epsilon":8,"noise_multiplier":1,"participation":{"drawn_by":"server",'
     b'"kind":"poisson","population":1000000,"sampling_rate":0.0005},"population":1000000}'
 )
@@ -96,22 +96,22 @@ _REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.0282842712474619")
         (
             make_task(),
             _BODY % (*_REAL, b"false"),
-            "e0bdad7e17f7ffb188a88f2f1410bc88dea14104e21a88480672536c1a53c4d6",
+            "839b49737119741e6f13d813139f3eefe0395ac0599817bc9041b30d312b110a",
         ),
         (
             make_task(simulation=SimulationOnly(trusted_aggregator=True)),
             _BODY % (*_REAL, b"true"),
-            "58738ca5333b0937a7de259428a6a52c896c39f409c4c5c3f1d8934e9edebdb3",
+            "b489200e2bd4e967397482a6e1838d470df39e14fa74159ff82822e13bcc708d",
         ),
         (
             make_extrapolated_task(),
             _BODY % (*_SCALED, b"false"),
-            "e8c9657e83fa0a8ec7b7bf739ec94571b33074b74c4d4be3e93668bd4565c467",
+            "3ff17660feddfaaee88c507b060a20bf10c59c12c8744b89e78eeb1e7befbabf",
         ),
         (
             make_extrapolated_task(trusted=True),
             _BODY % (*_SCALED, b"true"),
-            "1e188cc329061f4dcf04744edd2c725ac1e85e5e09b807d45f94c1ea02d5d67a",
+            "acc14e3ac77cf35edfe7ddb329b6fd553df1b62b3842927237ad5d1d08bf5a10",
         ),
     ],
     ids=["real", "trusted aggregator", "fleet", "both"],
@@ -135,7 +135,7 @@ def test_bytes_and_identity_have_no_block_for_simulations(task: TaskSpec, body: 
             r"trusted_aggregator\n  Input should be a valid boolean",
         ),
         (b'"fleet":null', b'"fleet":NaN', r"fleet\n  Input should be"),
-        (b'"corrupt_share"', b'"corrupt_fraction"', r"corrupt_fraction\n  Extra inputs"),
+        (b'"corrupt_fraction"', b'"corrupt_share"', r"corrupt_share\n  Extra inputs"),
         (b'"epsilon":8', b'"epsilon":NaN', r"epsilon\n  Input should be a finite number"),
         (b"{", b"[", "Invalid JSON"),
         (SIGNED[64:], b"[]", "Input should be an object"),

@@ -29,7 +29,12 @@ def figures(run: Path) -> list[dict[str, object]]:
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
-@pytest.mark.parametrize("more", [{}, {"privacy.clip_quantile": 0.5}, {"training.message_noise": 0.1}])
+ADAPTIVE, NOISY = {"privacy.clip_quantile": 0.5}, {"training.message_noise": 0.1}
+
+
+@pytest.mark.parametrize(
+    "more", [{**ADAPTIVE, **NOISY}, *(pytest.param(more, marks=pytest.mark.long) for more in ({}, ADAPTIVE, NOISY))]
+)
 def test_the_model_is_that_of_secure_aggregation_to_the_bit(tmp_path: Path, more: dict[str, object]) -> None:
     secure = trained(tmp_path / "secure", "secure", **more)
     ideal = trained(tmp_path / "ideal", "ideal", engine="sequential", **more)

@@ -44,7 +44,7 @@ def fl_sim(*arguments: str) -> list[str]:
 
 
 def test_every_combination_is_run_and_told(tmp_path: Path) -> None:
-    plan = grid(tmp_path, "clip=0.5,1", "noise_multiplier=1,2")
+    plan = grid(tmp_path, "clip=0.5,1", "noise_multiplier=1,2", rounds=1)
     result = running.start(plan, tmp_path / "sweep", force=False, workers=2)
     told = SweepReport.of(result).write()
     assert (told["runs"], told["complete"], told["failed"]) == (4, 4, [])
