@@ -45,8 +45,8 @@ MEMORY = Memory(
     revocations={POPULATION: SeenList(2)},
     round=ROUND,
 )
-SETTINGS = Settings(stage_timeout=30.0, devices=3, patience=60.0)
-POLICY = b'{"max_participations":9,"min_corrupt_share":0.05,"min_noise_multiplier":0.3,"min_survivors":20}'
+SETTINGS = Settings(stage_timeout=30.0, devices=3, node_wait_timeout=60.0)
+POLICY = b'{"max_participations":9,"min_corrupt_fraction":0.05,"min_noise_multiplier":0.3,"min_survivors":20}'
 
 _SMALL = "name = 'golden'\nseed = {seed}\n[training]\nbuckets = {buckets}\nsteps = 2\n{training}\n"
 _KEPT = ("operator.pub", "authority.pub", "rounds.jsonl")
