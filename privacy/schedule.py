@@ -30,7 +30,7 @@ from scipy.optimize import brentq
 from privacy.accounting.composition import log_delta
 from privacy.mechanism.mechanism import planned_noise_std
 from privacy.secagg.membership.params import ONE_SHARD, default_shards
-from privacy.task.task import TaskSpec
+from privacy.task.task import LocalSgd, TaskSpec
 
 ROUNDS = 100
 """Fewer leave a model short of what it could learn, whatever the noise."""
@@ -140,6 +140,20 @@ def released_noise_std(task: TaskSpec) -> float:
     return planned_noise_std(task, task.aggregation.shards) * math.sqrt(shard / task.counted(shard))
 
 
+def message_noise_std(task: TaskSpec) -> float:
+    """Return the standard deviation per coordinate of what devices' own DP-SGD noise leaves in a round's released sum.
+
+    The noise of a device's steps has norm L = rate / batch * multiplier * clip of a message * sqrt(steps * d), and the
+    clip of the update leaves at most min(L, C) of it, spread over d coordinates.
+    """
+    training, dimension = task.training, task.model.dimension
+    if isinstance(training, LocalSgd) or not training.message_noise:
+        return 0.0
+    step = training.learning_rate / training.expected_batch * training.message_noise * training.message_clip
+    norm = min(step * math.sqrt(training.steps * dimension), task.mechanism.clip)
+    return norm * math.sqrt(task.participation.expected_cohort / dimension)
+
+
 def learning_rate(task: TaskSpec, momentum: float) -> float:
     """Return the server's learning rate for a model that is linear on rows of norm 1, to three digits.
 
@@ -156,14 +170,14 @@ def learning_rate(task: TaskSpec, momentum: float) -> float:
 
 
 def logit_noise(task: TaskSpec, rate: float, momentum: float) -> float:
-    """Return the standard deviation of all rounds' noise in the logit of a row of norm 1.
+    """Return the standard deviation of all rounds' noise, the devices' own included, in the logit of a row of norm 1.
 
     Args:
         task: whose noise, cohort and rounds these are.
         rate: the server's learning rate.
         momentum: the server's, in [0, 1).
     """
-    noise = released_noise_std(task) / task.participation.expected_cohort
+    noise = math.hypot(released_noise_std(task), message_noise_std(task)) / task.participation.expected_cohort
     return rate / (1 - momentum) * noise * math.sqrt(task.rounds)
 
 

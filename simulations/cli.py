@@ -53,17 +53,34 @@ class _Workers:
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write the configuration.")] = Path("federation.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    message_epsilon: Annotated[
+        float | None, typer.Option(help="A recipe in which every message has this epsilon too, over the whole run.")
+    ] = None,
+    epsilon: Annotated[float, typer.Option(help="With --message-epsilon: device-level budget.")] = 8.0,
+    delta: Annotated[float, typer.Option(help="With --message-epsilon: delta of both.")] = 1e-5,
 ) -> None:
     """Write a commented configuration file.
 
-    Example: [bold]fl-sim init federation.toml && fl-sim run --config federation.toml[/bold]
+    Examples:
+    [bold]fl-sim init federation.toml && fl-sim run --config federation.toml[/bold]
+
+    [bold]fl-sim init --message-epsilon 8 private.toml[/bold]
     """
     from simulations.config.template import TEMPLATE
 
     if path.exists() and not force:
         fail(f"PATH: {path} exists; give another path or --force")
-    path.write_text(TEMPLATE, encoding="utf-8")
+    path.write_text(TEMPLATE if message_epsilon is None else _recipe(epsilon, message_epsilon, delta), encoding="utf-8")
     typer.echo(f"wrote {path}")
+
+
+def _recipe(epsilon: float, message_epsilon: float, delta: float) -> str:
+    from simulations.config.recipe import message_level
+
+    try:
+        return message_level(epsilon, message_epsilon, delta)
+    except ValueError as error:
+        fail(f"--{error}" if str(error).startswith("delta") else f"--message-{error}")
 
 
 @app.command()
@@ -144,6 +161,10 @@ def run(  # noqa: PLR0917 - the options of a command
     ] = None,
     momentum: Annotated[float | None, typer.Option(help="Of the server's steps.", rich_help_panel=TRAINING)] = None,
     buckets: Annotated[int | None, typer.Option(help="Of the hashed n-grams.", rich_help_panel=TRAINING)] = None,
+    base_rate: Annotated[
+        float | None,
+        typer.Option(help="A public guess of the fraction of positive messages.", rich_help_panel=TRAINING),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="One seed gives one run.", rich_help_panel=RUN)] = None,
     engine: Annotated[
         str | None,
@@ -227,6 +248,7 @@ def run(  # noqa: PLR0917 - the options of a command
         "training.architecture": architecture,
         "training.message_noise": message_noise,
         "training.buckets": buckets,
+        "training.base_rate": base_rate,
         "server.rounds": rounds,
         "server.cohort": cohort,
         "server.shards": shards,

@@ -5,6 +5,7 @@ A device builds a module from a name that its host application knows, never from
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,10 @@ class HashedLinear(nn.Module):
         # A random start would only be noise in buckets that no message ever reaches.
         nn.init.zeros_(self.buckets.weight)
         nn.init.zeros_(self.intercept.weight)
+
+    def start_at(self, base_rate: float) -> None:
+        """Let a text of which nothing is known be positive with probability `base_rate`, in (0, 1)."""
+        nn.init.constant_(self.intercept.weight, math.log(base_rate / (1 - base_rate)) / self._bias_input)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Compute logits, float32[n, 1], of rows, float32[n, buckets]."""
@@ -171,22 +176,36 @@ def model_spec(architecture: str, features: InputSpec) -> ModelSpec:
     return ModelSpec(architecture=architecture, parameters=layout)
 
 
-def initial_weights(architecture: str, features: InputSpec, seed: int) -> NDArray[np.float32]:
-    """Draw the model before the first round from `seed`: the architecture's own initialisation, float32[d]."""
+def initial_weights(
+    architecture: str, features: InputSpec, seed: int, base_rate: float | None = None
+) -> NDArray[np.float32]:
+    """Draw the model before the first round from `seed`: the architecture's own initialisation, float32[d].
+
+    Raises:
+        UnknownArchitecture: when a base rate is given for another architecture than `hashed-linear`, whose intercept
+            can stand for it.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return to_flat(build(architecture, features)).numpy()
+        module = build(architecture, features)
+    if base_rate is not None:
+        if not isinstance(module, HashedLinear):
+            raise UnknownArchitecture(f"base_rate: expected it with hashed-linear alone, got it with {architecture!r}")
+        module.start_at(base_rate)
+    return to_flat(module).numpy()
 
 
-def initial_model(architecture: str, features: InputSpec, seed: int) -> InitialModel:
+def initial_model(architecture: str, features: InputSpec, seed: int, base_rate: float | None = None) -> InitialModel:
     """Return what a task states of `initial_weights`.
 
     Args:
         architecture: the registered name.
         features: what it reads.
         seed: from 0 to 2^53 - 1.
+        base_rate: a public guess of the fraction of positive messages, for `hashed-linear`.
     """
-    return InitialModel(digest=model_digest(initial_weights(architecture, features, seed)), seed=seed)
+    weights = initial_weights(architecture, features, seed, base_rate)
+    return InitialModel(digest=model_digest(weights), seed=seed, base_rate=base_rate)
 
 
 def load_flat(module: nn.Module, weights: torch.Tensor) -> None:

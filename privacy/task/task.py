@@ -140,10 +140,13 @@ class InitialModel(Frozen):
     Attributes:
         digest: hex SHA-256 of its flat vector in little-endian float32.
         seed: of the architecture's own initialisation, which gives this model; None where it is kept in a file.
+        base_rate: the fraction of positive messages, a public guess, that the intercept of that initialisation stands
+            for; None for one half.
     """
 
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     seed: int | None = Field(default=None, ge=0, lt=1 << 53)
+    base_rate: float | None = Field(default=None, gt=0, lt=1)
 
 
 class LocalTraining(Frozen):

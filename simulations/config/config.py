@@ -99,6 +99,9 @@ class TrainingConfig(Section):
     """How often `sgd` takes each message."""
     batch_size: int = Field(default=16, ge=1, le=100_000)
     """Messages in a step of `sgd`."""
+    base_rate: float | None = Field(default=None, gt=0, lt=1)
+    """A public guess of the fraction of positive messages, at which the intercept of `hashed-linear` starts. It helps
+    where they are rare and privacy is tight. Default: one half."""
     steps: int = Field(default=5, ge=1, le=1_000)
     sampling_rate: float = Field(default=1.0, gt=0, le=1)
     expected_batch: float = Field(default=8.0, gt=0)

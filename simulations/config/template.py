@@ -42,6 +42,7 @@ architecture = "hashed-linear" # or "word-embedding", "character-cnn", or your o
 method = "dp-sgd"              # or "sgd", plain: faster, and no message-level guarantee is possible
 # epochs = 1                   # of "sgd"
 # batch_size = 16              # of "sgd"
+# base_rate = 0.1              # a public guess of the fraction of positive messages: helps where they are rare
 steps = 5
 sampling_rate = 1.0            # of its messages, in each step
 expected_batch = 8.0           # divides each step's gradient

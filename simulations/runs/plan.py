@@ -26,6 +26,7 @@ from privacy.task.task import (
     Budget,
     DeviceMechanism,
     Fleet,
+    InitialModel,
     InputSpec,
     LocalSgd,
     LocalTraining,
@@ -114,7 +115,7 @@ def plan_task(config: PlannedRun, devices: int, fingerprint: str) -> TaskSpec:
         population=f"simulation-{fingerprint[:16]}",
         purpose=config.purpose,
         model=_model(config.training.architecture, features),
-        initial=initial_model(config.training.architecture, features, _model_seed(config)),
+        initial=_initial(config, features),
         features=features,
         training=_training(config.training),
         mechanism=DeviceMechanism(
@@ -157,6 +158,13 @@ def _is_linear(task: TaskSpec) -> bool:
 def _model(architecture: str, features: InputSpec) -> ModelSpec:
     try:
         return model_spec(make_known(architecture), features)
+    except UnknownArchitecture as error:
+        raise ConfigError(f"training.{error}") from error
+
+
+def _initial(config: RunConfig, features: InputSpec) -> InitialModel:
+    try:
+        return initial_model(config.training.architecture, features, _model_seed(config), config.training.base_rate)
     except UnknownArchitecture as error:
         raise ConfigError(f"training.{error}") from error
 

@@ -275,7 +275,7 @@ def _ledger(prepared: Prepared, directory: RunDirectory) -> Ledger:
 def start_weights(prepared: Prepared) -> NDArray[np.float32]:
     """Return float32[d], the model before the first round, as the task states it."""
     task = prepared.task
-    return initial_weights(task.model.architecture, task.features, task.initial.seed or 0)
+    return initial_weights(task.model.architecture, task.features, task.initial.seed or 0, task.initial.base_rate)
 
 
 @contextmanager

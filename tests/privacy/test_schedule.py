@@ -14,7 +14,7 @@ from privacy.accounting.composition import epsilon_bracket
 from privacy.ledger.entries import Charge, issue_receipt
 from privacy.release.release import Release
 from privacy.schedule import Circumstances, Schedule, choose, signal
-from privacy.task.task import DeviceMechanism, PoissonParticipation, ServerOptimiser, Statistic, TaskSpec
+from privacy.task.task import DeviceMechanism, LocalTraining, PoissonParticipation, ServerOptimiser, Statistic, TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 from tests.support.tasks import make_task, usual_policy
 
@@ -91,6 +91,21 @@ def test_the_learning_rate_keeps_the_noise_in_a_logit_at_1_and_never_passes_the_
     assert schedule.logit_noise(task, rate, momentum) <= 1.01
     assert rate <= best * 1.01
     assert max(schedule.logit_noise(task, rate, momentum), rate / best) >= 0.99
+
+
+def test_noise_that_devices_add_to_their_steps_counts_for_what_the_clip_leaves_of_it() -> None:
+    """Against a simulated sum: each device's noise, cut to the clip, and nothing else."""
+    source = np.random.default_rng(3)
+    for noise, clip in ((0.5, 0.4), (0.001, 0.4)):
+        training = LocalTraining(
+            steps=4, sampling_rate=1.0, expected_batch=2.0, learning_rate=3.0, message_clip=0.7, message_noise=noise
+        )
+        task = noisy(0.0, clip=clip, training=training, model=make_task(2_000).model)
+        drawn = source.standard_normal((200, 2_000)) * (3.0 / 2.0 * 0.7 * noise * 2)
+        norms = np.linalg.norm(drawn, axis=1, keepdims=True)
+        summed = (drawn * np.minimum(1, clip / norms)).sum(0)
+        assert schedule.message_noise_std(task) == pytest.approx(float(np.std(summed)), rel=0.1)
+    assert schedule.message_noise_std(noisy()) == 0
 
 
 def test_known_learning_rates() -> None:

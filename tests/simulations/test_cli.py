@@ -12,10 +12,13 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from privacy.accounting.accountant import message_level_epsilon
+from privacy.task.task import BoundedParticipation, LocalTraining
 from simulations.cli import app
 from simulations.config.config import RunConfig, load_config
 from simulations.config.template import TEMPLATE
 from simulations.runs import RunError
+from simulations.runs.plan import plan_task, with_schedule
 from simulations.runs.run import Outcome
 from simulations.runs.rundir import RunDirectory
 from tests.support.runs import small_config
@@ -149,6 +152,25 @@ def test_init_writes_the_defaults(tmp_path: Path) -> None:
     defaults["privacy"]["epsilon"] = 8.0  # what a run without any privacy setting is calibrated to
     assert load_config(path, {}).model_dump() == defaults
     assert "exists" in refused(fl_sim("init", path))
+
+
+def test_the_recipe_for_messages_is_the_template_with_both_epsilons_kept(tmp_path: Path) -> None:
+    path = tmp_path / "private.toml"
+    assert fl_sim("init", path, "--message-epsilon", "6", "--epsilon", "4", "--delta", "1e-6").exit_code == 0
+    config = load_config(path, {})
+    task = plan_task(with_schedule(config, 1_000), 1_000, "ab" * 32)
+    assert isinstance(task.training, LocalTraining)
+    assert isinstance(task.participation, BoundedParticipation)
+    assert 5.9 < message_level_epsilon(task.training, task.participation.max_participations, 1e-6) <= 6
+    assert (task.budget.epsilon, task.budget.delta) == (4.0, 1e-6)
+    assert task.features.buckets == 1_024  # type: ignore[union-attr]
+    changed = [
+        line for line, own in zip(path.read_text().splitlines(), TEMPLATE.splitlines(), strict=True) if line != own
+    ]
+    assert [line.split(" = ")[0] for line in changed] == [
+        "epsilon", "delta", "participation", "max_participations", "steps", "message_noise", "buckets", "rounds"
+    ]  # fmt: skip
+    assert "--message-epsilon" in refused(fl_sim("init", tmp_path / "no.toml", "--message-epsilon", "-1"))
 
 
 def test_the_flags_of_the_schedule_reach_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

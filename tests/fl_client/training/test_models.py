@@ -9,12 +9,14 @@ import torch
 from fl_client.training.models import (
     UnknownArchitecture,
     build,
+    initial_model,
     initial_weights,
     load_flat,
     model_spec,
     register,
     to_flat,
 )
+from privacy.release.files import model_digest
 from privacy.task.task import FeatureSpec
 from tests.support.learning import Tokens, mlp, registry_of_its_own
 
@@ -94,6 +96,26 @@ def test_initial_weights_leave_torch_as_it_was() -> None:
     before = torch.get_rng_state()
     initial_weights("mlp", FEATURES, seed=3)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("base_rate", [0.01, 0.11, 0.83])
+def test_the_first_model_finds_a_text_without_tokens_positive_at_the_stated_base_rate(base_rate: float) -> None:
+    features = FEATURES.model_copy(update={"bias_input": 0.2})
+    weights = initial_weights("hashed-linear", features, 3, base_rate)
+    module = build("hashed-linear", features)
+    load_flat(module, torch.from_numpy(weights))
+    logit = module(torch.zeros(1, features.buckets))
+    assert float(torch.sigmoid(logit)) == pytest.approx(base_rate, rel=1e-5)
+    assert not weights[:-1].any()
+    stated = initial_model("hashed-linear", features, 3, base_rate)
+    assert (stated.digest, stated.base_rate) == (model_digest(weights), base_rate)
+
+
+def test_a_base_rate_for_a_model_whose_intercept_cannot_stand_for_it_is_refused() -> None:
+    with pytest.raises(
+        UnknownArchitecture, match=r"base_rate: expected it with hashed-linear alone, got it with 'mlp'"
+    ):
+        initial_weights("mlp", FEATURES, 3, 0.1)
 
 
 def test_hashed_linear_starts_at_zero() -> None:

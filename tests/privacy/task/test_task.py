@@ -73,7 +73,7 @@ def test_the_order_of_statistics_is_part_of_the_identity() -> None:
 _BODY = (
     b'{"aggregation":{"corrupt_fraction":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":4,"modulus_bits":32,'
     b'"security_bits":40,"shards":1},"budget":{"delta":0.00001,"epsilon":%s,"window":null},"features":{"bias_input":0.3,'
-    b'"buckets":16,"char_ngrams":[3,5],"kind":"ngrams","word_ngrams":[1,2]},"fleet":%s,"initial":{"digest":'
+    b'"buckets":16,"char_ngrams":[3,5],"kind":"ngrams","word_ngrams":[1,2]},"fleet":%s,"initial":{"base_rate":null,"digest":'
     b'"66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925","seed":null},"mechanism":{"adaptive":null,"clip":1,'
     b'"correlation":null,"noise_multiplier":%s},"model":{"architecture":"test","parameters":[{"name":"weight",'
     b'"shape":[8]}]},"name":"abuse","optimiser":{"learning_rate":1,"momentum":0.5},'
@@ -96,22 +96,22 @@ _REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.0282842712474619")
         (
             make_task(),
             _BODY % (*_REAL, b"false"),
-            "839b49737119741e6f13d813139f3eefe0395ac0599817bc9041b30d312b110a",
+            "0e40cc03be66e8f6cf0f95eeb2a82e16604cd3e9e5b379542e25ea90cf71a431",
         ),
         (
             make_task(simulation=SimulationOnly(trusted_aggregator=True)),
             _BODY % (*_REAL, b"true"),
-            "b489200e2bd4e967397482a6e1838d470df39e14fa74159ff82822e13bcc708d",
+            "44577808ef16226e3ca8754df52bb4ce3ca03a740a090e73fef59dea0ca1fbd1",
         ),
         (
             make_extrapolated_task(),
             _BODY % (*_SCALED, b"false"),
-            "3ff17660feddfaaee88c507b060a20bf10c59c12c8744b89e78eeb1e7befbabf",
+            "c9bfd73088d3610538095940ef08d2b5dca6346e44f5f039a5216b910848d2f8",
         ),
         (
             make_extrapolated_task(trusted=True),
             _BODY % (*_SCALED, b"true"),
-            "acc14e3ac77cf35edfe7ddb329b6fd553df1b62b3842927237ad5d1d08bf5a10",
+            "197c56eb0893b81f30f53dcb0889b08b015aee89107d0091e51fcfdeb9b5bb9a",
         ),
     ],
     ids=["real", "trusted aggregator", "fleet", "both"],

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from fl_client.training.models import initial_model
 from privacy.mechanism.mechanism import Mechanism, smallest_modulus
 from privacy.schedule import learning_rate
 from privacy.task.task import PoissonParticipation, TaskSpec, Window
@@ -127,6 +128,14 @@ def test_the_learning_rate_of_the_task_follows_from_its_noise_unless_it_is_given
     assert task_of(config(server__learning_rate=3.5, server__cohort=64)).optimiser.learning_rate == 3.5
     embedding = task_of(config(training__architecture="word-embedding", server__cohort=64))
     assert embedding.optimiser.learning_rate == 20
+
+
+def test_a_base_rate_is_stated_and_refused_where_no_intercept_can_stand_for_it() -> None:
+    task = task_of(config(training__base_rate=0.25, training__buckets=64, server__cohort=64))
+    assert task.initial.base_rate == 0.25
+    assert task.initial == initial_model("hashed-linear", task.features, task.initial.seed or 0, 0.25)
+    with pytest.raises(ConfigError, match=r"training\.base_rate: expected it with hashed-linear alone"):
+        task_of(config(training__base_rate=0.25, training__architecture="word-embedding", server__cohort=64))
 
 
 def test_a_run_is_told_what_was_chosen_and_why_and_what_is_far_off() -> None:
