@@ -58,27 +58,33 @@ def init(
     ] = None,
     epsilon: Annotated[float, typer.Option(help="With --message-epsilon: device-level budget.")] = 8.0,
     delta: Annotated[float, typer.Option(help="With --message-epsilon: delta of both.")] = 1e-5,
+    base_rate: Annotated[
+        float | None,
+        typer.Option(help="With --message-epsilon: a public guess of the fraction of positive messages."),
+    ] = None,
 ) -> None:
     """Write a commented configuration file.
 
     Examples:
     [bold]fl-sim init federation.toml && fl-sim run --config federation.toml[/bold]
 
-    [bold]fl-sim init --message-epsilon 8 private.toml[/bold]
+    [bold]fl-sim init --message-epsilon 8 --base-rate 0.1 private.toml[/bold]
     """
     from simulations.config.template import TEMPLATE
 
     if path.exists() and not force:
         fail(f"PATH: {path} exists; give another path or --force")
-    path.write_text(TEMPLATE if message_epsilon is None else _recipe(epsilon, message_epsilon, delta), encoding="utf-8")
+    path.write_text(
+        TEMPLATE if message_epsilon is None else _recipe(epsilon, message_epsilon, delta, base_rate), encoding="utf-8"
+    )
     typer.echo(f"wrote {path}")
 
 
-def _recipe(epsilon: float, message_epsilon: float, delta: float) -> str:
+def _recipe(epsilon: float, message_epsilon: float, delta: float, base_rate: float | None) -> str:
     from simulations.config.recipe import message_level
 
     try:
-        return message_level(epsilon, message_epsilon, delta)
+        return message_level(epsilon, message_epsilon, delta, base_rate)
     except ValueError as error:
         fail(f"--{error}" if str(error).startswith("delta") else f"--message-{error}")
 

@@ -170,6 +170,10 @@ def test_the_recipe_for_messages_is_the_template_with_both_epsilons_kept(tmp_pat
     assert [line.split(" = ")[0] for line in changed] == [
         "epsilon", "delta", "participation", "max_participations", "steps", "message_noise", "buckets", "rounds"
     ]  # fmt: skip
+    guessed = tmp_path / "guessed.toml"
+    assert fl_sim("init", guessed, "--message-epsilon", "6", "--base-rate", "0.125").exit_code == 0
+    started = load_config(guessed, {})
+    assert (started.training.base_rate, started.server.rounds) == (0.125, 1)
     assert "--message-epsilon" in refused(fl_sim("init", tmp_path / "no.toml", "--message-epsilon", "-1"))
 
 
