@@ -50,7 +50,7 @@ class _Workers:
 
 
 @app.command()
-def init(
+def init(  # noqa: PLR0917 - the options of a command
     path: Annotated[Path, typer.Argument(help="Where to write the configuration.")] = Path("federation.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     message_epsilon: Annotated[

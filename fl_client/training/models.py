@@ -55,7 +55,7 @@ class HashedLinear(nn.Module):
 
     def start_at(self, base_rate: float) -> None:
         """Let a text of which nothing is known be positive with probability `base_rate`, in (0, 1)."""
-        nn.init.constant_(self.intercept.weight, math.log(base_rate / (1 - base_rate)) / self._bias_input)
+        nn.init.constant_(self.intercept.weight, math.log(base_rate / (1 - base_rate)) / self.bias_input)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Compute logits, float32[n, 1], of rows, float32[n, buckets]."""
