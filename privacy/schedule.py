@@ -217,21 +217,20 @@ def reasons(public: Circumstances, schedule: Schedule, task: TaskSpec) -> list[R
 
 def warnings(public: Circumstances, schedule: Schedule) -> list[str]:
     """Return what is wrong with a schedule that somebody chose: a line each, with what it loses."""
-    found = []
-    own, best = signal(public, schedule), signal(public, chosen := choose(public))
-    if own is not None and best is not None and own < _FAR_SIGNAL * best:
-        found.append(
-            f"{schedule.rounds} rounds of {schedule.cohort} devices have {best / own:.1f} times the noise to signal of "
-            f"{chosen.rounds} rounds of {chosen.cohort}, at the same epsilon"
-        )
     one = min(public.devices, ONE_SHARD)
     if schedule.shards > 1 and schedule.cohort < one * math.sqrt(schedule.shards):
         loss = one * math.sqrt(schedule.shards) / schedule.cohort
-        found.append(
+        return [
             f"{schedule.cohort} devices in {schedule.shards} shards have {loss:.1f} times the noise to signal of {one} "
             "in one, for each shard carries the whole noise"
-        )
-    return found
+        ]
+    own, best = signal(public, schedule), signal(public, chosen := choose(public))
+    if own is None or best is None or own >= _FAR_SIGNAL * best:
+        return []
+    return [
+        f"{schedule.rounds} rounds of {schedule.cohort} devices have {best / own:.1f} times the noise to signal of "
+        f"{chosen.rounds} rounds of {chosen.cohort}, at the same epsilon"
+    ]
 
 
 def rate_warnings(task: TaskSpec) -> list[str]:
