@@ -204,14 +204,18 @@ def reasons(public: Circumstances, schedule: Schedule, task: TaskSpec) -> list[R
     reached = signal(public, schedule)
     drawn = schedule.rounds * schedule.cohort / public.devices
     noise = logit_noise(task, optimiser.learning_rate, optimiser.momentum)
-    of_best = "" if reached is None else f"; {reached:.0%} of the best signal over noise"
+    of_best = "" if reached is None else f": {reached:.0%} of the best signal over noise"
     return [
-        Reason("rounds", str(schedule.rounds), f"a device takes part in {drawn:.3g} of them on average"),
+        Reason(
+            "rounds",
+            str(schedule.rounds),
+            f"few leave a model short of what it could learn; a device is drawn {drawn:.3g} times",
+        ),
         Reason("cohort", str(schedule.cohort), f"of {public.devices:,} devices{of_best}"),
         Reason("shards", str(schedule.shards), "each carries the whole noise: as few as can be"),
         Reason("clip", f"{clip:g}", "any other does as well once the learning rate is scaled"),
         Reason("momentum", f"{optimiser.momentum:g}", "likewise"),
-        Reason("learning rate", f"{optimiser.learning_rate:g}", f"all rounds' noise in a logit: {noise:.2g}"),
+        Reason("learning rate", f"{optimiser.learning_rate:g}", f"all rounds' noise in a logit comes to {noise:.2g}"),
     ]
 
 
