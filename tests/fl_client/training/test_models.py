@@ -105,7 +105,7 @@ def test_the_first_model_finds_a_text_without_tokens_positive_at_the_stated_base
     module = build("hashed-linear", features)
     load_flat(module, torch.from_numpy(weights))
     logit = module(torch.zeros(1, features.buckets))
-    assert float(torch.sigmoid(logit)) == pytest.approx(base_rate, rel=1e-5)
+    assert float(torch.sigmoid(logit.detach())) == pytest.approx(base_rate, rel=1e-5)
     assert not weights[:-1].any()
     stated = initial_model("hashed-linear", features, 3, base_rate)
     assert (stated.digest, stated.base_rate) == (model_digest(weights), base_rate)
