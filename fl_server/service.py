@@ -6,7 +6,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from fl_server.enrolment.reading import parsed
 from fl_server.ledger_store import open_ledger_store
 from fl_server.publishing.publish import Publication, publish_model, run_facts
 from fl_server.publishing.registry import Registry
+from fl_server.training.begun import BegunFile
 from fl_server.training.checkpoint import CheckpointFile, RecordLog
 from fl_server.training.coordinator import Coordinator, RoundReport
 from fl_server.training.round import SecureRounds
@@ -44,6 +45,7 @@ class Settings(Frozen):
     """How the server runs a task, `settings.json`; nothing that a device's privacy depends on.
 
     Attributes:
+        version: of this file's format; a file of another version is refused.
         stage_timeout: seconds that devices have for each stage.
         devices: how many must be connected before the first round.
         node_wait_timeout: seconds to wait for them.
@@ -51,6 +53,7 @@ class Settings(Frozen):
             password does not belong here, but in PGPASSWORD or ~/.pgpass.
     """
 
+    version: Literal[1] = 1
     stage_timeout: float = Field(gt=0)
     devices: int = Field(ge=2)
     node_wait_timeout: float = Field(gt=0)
@@ -102,6 +105,11 @@ class ServerDirectory:
     def checkpoint(self) -> Path:
         """The last complete round, from which a restart goes on."""
         return self.path / "checkpoint.safetensors"
+
+    @property
+    def begun(self) -> Path:
+        """The number of the last round that devices may have heard of."""
+        return self.path / "begun.json"
 
     @property
     def metrics(self) -> Path:
@@ -172,13 +180,9 @@ class ServerDirectory:
         )
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return the metrics of the rounds so far.
-
-        A round that was run again after a crash counts once, as it was last.
-        """
+        """Return the metrics of the rounds so far."""
         text = self.metrics.read_text() if self.metrics.exists() else ""
-        lines = [json.loads(line) for line in text.splitlines()]
-        return list({line["round"]: line for line in lines}.values())
+        return [json.loads(line) for line in text.splitlines()]
 
 
 def _unpacked(data: bytes, model: ModelSpec) -> NDArray[np.float32]:
@@ -233,6 +237,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
         ledger=ledger,
         strategy=FedAvgM.of(task),
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
+        begun=BegunFile(directory.begun, task.id),
         records=RecordLog(directory.records, operator),
         randomness_for=lambda _: SystemRandomness(),
         noise_for=lambda _: SystemRandomness(),
@@ -254,6 +259,8 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
 class _MetricsFile:
     """The file of metrics: a line a round, without a word about who took part.
 
+    A line of a round that a crash cut off is replaced by what became of it.
+
     Implements `fl_server.training.coordinator.Callbacks`.
     """
 
@@ -261,8 +268,9 @@ class _MetricsFile:
         self._path = path
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:  # noqa: ARG002 - nothing to evaluate on
-        text = self._path.read_text() if self._path.exists() else ""
-        write_atomically(self._path, f"{text}{json.dumps(report.line())}\n".encode())
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        kept = [line for line in lines if json.loads(line)["round"] < report.round]
+        write_atomically(self._path, "".join(f"{line}\n" for line in [*kept, json.dumps(report.line())]).encode())
 
     def extra_state(self) -> dict[str, NDArray[np.int64]]:
         return {}

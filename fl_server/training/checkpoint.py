@@ -10,6 +10,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from privacy.secagg.server.record import FIRST, RoundRecord, line_digest, sign_r
 from strategies.fedavg import ModelState
 
 _NOISE = "noise"
+_VERSION = 1
 
 
 class CheckpointError(RuntimeError):
@@ -65,6 +67,7 @@ class CheckpointFile:
         extra = {f"extra.{name}": values for name, values in checkpoint.extra.items()}
         noise = {} if checkpoint.noise is None else {_NOISE: checkpoint.noise}
         facts = {
+            "version": _VERSION,
             "task": self._task_id,
             "round": checkpoint.round,
             "clip": checkpoint.state.clip,
@@ -81,16 +84,17 @@ class CheckpointFile:
         """Return the last checkpoint, or None when there is none yet.
 
         Raises:
-            CheckpointError: when the file is damaged or belongs to another task.
+            CheckpointError: when the file is damaged, of another version, or belongs to another task.
         """
         if not self._path.exists():
             return None
         try:
             with safe_open(self._path, framework="numpy") as file:
                 facts = json.loads(file.metadata()["havenfl"])
+                self._check_version(facts)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
             exclusions = Exclusions.model_validate(facts["exclusions"], strict=False)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{self._path}: expected a checkpoint, got {error}") from error
         if facts["task"] != self._task_id:
             raise CheckpointError(f"{self._path}: belongs to task {facts['task'][:16]}, not to {self._task_id[:16]}")
@@ -99,6 +103,13 @@ class CheckpointFile:
         return Checkpoint(
             facts["round"], state, facts["transcript"], facts["aborted"], extra, tensors.get(_NOISE), exclusions
         )
+
+    def _check_version(self, facts: dict[str, Any]) -> None:
+        if (version := facts.get("version", "none")) != _VERSION:
+            raise CheckpointError(
+                f"{self._path}: expected a checkpoint of version {_VERSION}, got {version}; finish the run with the "
+                "program that began it, or begin a new one"
+            )
 
 
 class RecordLog:

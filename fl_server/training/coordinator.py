@@ -1,8 +1,9 @@
 """All rounds of a task: draw a cohort, run the round, step the model, and leave every step recoverable.
 
-The order within a round is what makes a crash harmless: the charge is durable before anything is unmasked; the new
-model is durable before the charge is marked as released or abandoned; and on the next start an open charge is settled
-first.
+The order within a round is what makes a crash harmless: its number is durable before any device hears of it; the charge
+before anything is unmasked; the new model before the charge is marked as released or abandoned; and on the next start
+an open charge is settled first. A round that a crash cut off is over, since devices refuse a number that they have
+seen; unless they are simulated, and go back to the checkpoint with the server.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_server.training.checkpoint import Checkpoint, CheckpointFile, RecordLog
+from fl_server.training.begun import BegunFile
+from fl_server.training.checkpoint import Checkpoint, CheckpointError, CheckpointFile, RecordLog
 from fl_server.training.round import RoundFacts, Rounds, RunningRound
 from fl_server.training.server_noise import noise_of_round
 from fl_server.training.transport import NodeId
@@ -29,6 +31,7 @@ from privacy.mechanism.mechanism import MechanismError
 from privacy.release.files import model_digest
 from privacy.release.release import Release, release
 from privacy.secagg import Aborted
+from privacy.secagg.server.blame import Blame
 from privacy.task.task import PoissonParticipation, TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 
@@ -36,6 +39,8 @@ MAX_FAILED_ROUNDS = 5
 """How many rounds in a row may end without a release until the run gives up."""
 
 
+INTERRUPTED = "the server ended in the middle of it"
+"""Why a round that a crash cut off released nothing."""
 _REASON_LENGTH = 1_000
 """How long a reason may be in the ledger."""
 
@@ -140,6 +145,7 @@ class Coordinator:
         ledger: Ledger,
         strategy: FedAvgM,
         checkpoints: CheckpointFile,
+        begun: BegunFile | None,
         records: RecordLog,
         randomness_for: Callable[[int], Randomness],
         noise_for: Callable[[int], Randomness],
@@ -153,6 +159,8 @@ class Coordinator:
             ledger: what each sum is charged to, before it is known.
             strategy: makes the next model of a release.
             checkpoints: where the last complete round is kept.
+            begun: where the last round is kept that devices may have heard of; None where what they remember is in the
+                checkpoint, so that a round cut off is run again and gives the same bytes.
             records: where what rounds leave for a reviewer is kept.
             randomness_for: a round's number to the randomness of its cohort.
             noise_for: a round's number to the randomness of the noise that the server adds.
@@ -163,6 +171,7 @@ class Coordinator:
         self._ledger = ledger
         self._strategy = strategy
         self._checkpoints = checkpoints
+        self._begun = begun
         self._records = records
         self._randomness_for = randomness_for
         self._noise_for = noise_for
@@ -182,10 +191,9 @@ class Coordinator:
             CoordinatorError: when several rounds in a row end without a release, or devices would refuse every round
                 because the authority's revocation list is out of date. A round that ended because of devices which the
                 next one leaves out is none of them.
+            CheckpointError: when the checkpoint cannot be read, or is older than rounds that were begun.
         """
-        current = self._checkpoints.load() or Checkpoint(0, ModelState.start(initial, self._task.mechanism.clip))
-        self._settle(current)
-        self._records.keep_to(current.round)
+        current = self._taken_up(initial)
         failures = 0
         while current.round < self._task.rounds:
             if should_stop():
@@ -204,6 +212,24 @@ class Coordinator:
                 )
         return Result(Ended.COMPLETE, current.round, current.state)
 
+    def _taken_up(self, initial: NDArray[np.float32]) -> Checkpoint:
+        """Return where to go on: after the last complete round, and after one that a crash cut off."""
+        last = self._checkpoints.load() or Checkpoint(0, ModelState.start(initial, self._task.mechanism.clip))
+        begun = 0 if self._begun is None else self._begun.load()
+        if begun > last.round + 1:
+            raise CheckpointError(
+                f"checkpoint: expected that of round {begun - 1}, since devices have seen round {begun}, got that of "
+                f"round {last.round}; put the newer one back, or begin a new task"
+            )
+        self._settle(last)
+        self._records.keep_to(last.round)
+        if begun <= last.round:
+            return last
+        charged = self._ledger.unsettled(self._task.id, begun)
+        _, memory = noise_of_round(self._task, begun, last.noise, self._noise_for)
+        cut_off = replace(last, noise=memory, transcript=charged.charge.transcript if charged else "")
+        return self._end_unheld(cut_off, 0, INTERRUPTED)
+
     def _one_round(self, before: Checkpoint) -> Checkpoint:
         number = before.round + 1
         excluded = before.exclusions.nodes
@@ -212,7 +238,7 @@ class Coordinator:
         try:
             require_reachable(self._task, len(reachable))
         except TooFewReachable as error:
-            return self._refuse(before, str(error))
+            return self._end_unheld(replace(before, transcript=""), len(reachable), str(error))
         running = self._begin(number, before, reachable)
         noise, memory = noise_of_round(self._task, number, before.noise, self._noise_for)
         try:
@@ -233,9 +259,12 @@ class Coordinator:
     def _begin(self, number: int, before: Checkpoint, reachable: Sequence[NodeId]) -> RunningRound:
         cohort = self._draw(number, reachable)
         try:
-            return self._rounds.begin(number, before.state, cohort, before.exclusions.identities)
+            running = self._rounds.begin(number, before.state, cohort, before.exclusions.identities)
         except SignatureError as error:
             raise CoordinatorError(f"{error}; the last complete round is kept") from error
+        if self._begun is not None:
+            self._begun.save(number)
+        return running
 
     def _draw(self, number: int, reachable: Sequence[NodeId]) -> list[NodeId]:
         participation = self._task.participation
@@ -244,14 +273,30 @@ class Coordinator:
         require_origin(self._task.randomness, rng)
         return draw_cohort(participation, present, rng)
 
-    def _refuse(self, before: Checkpoint, reason: str) -> Checkpoint:
-        """End a round before anybody is drawn: nothing was sent, and nothing is charged."""
+    def _end_unheld(self, before: Checkpoint, reachable: int, reason: str) -> Checkpoint:
+        """End a round of which there is nothing: refused before anybody was drawn, or cut off by a crash.
+
+        Args:
+            before: the last complete round, with the transcript of this one's charge if there is an open one.
+            reachable: devices that could be reached; 0 where that is not known any more.
+            reason: why the round releases nothing.
+        """
         number = before.round + 1
         report = self._report(number, RoundFacts(0, {}, {}), aborted=reason)
         self._callbacks.round_ended(report, before.state)
-        return self._commit(
-            replace(before, round=number, transcript="", aborted=reason, extra=self._callbacks.extra_state())
+        record = self._rounds.unheld(
+            number,
+            before.state,
+            previous=self._records.head,
+            reachable=reachable,
+            epsilon=report.epsilon,
+            aborted=report.aborted,
         )
+        if record:
+            self._records.append(record)
+        extra = self._callbacks.extra_state()
+        exclusions = before.exclusions.after(number, Blame())
+        return self._commit(replace(before, round=number, aborted=reason, extra=extra, exclusions=exclusions))
 
     def _step(self, before: Checkpoint, running: RunningRound, reachable: int, released: Release) -> Checkpoint:
         number, state = before.round + 1, self._strategy.step(before.state, released)

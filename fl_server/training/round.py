@@ -10,6 +10,7 @@ from typing import Protocol
 
 from fl_server.training.transport import NodeId, Transport
 from privacy.ledger.ledger import Receipt
+from privacy.release.files import model_digest
 from privacy.secagg import Rejected, RoundAuthority, Server, Stage
 from privacy.secagg.server.blame import Blame
 from privacy.secagg.server.record import RoundRecord, ShardRecord, charged_shards, complaints, culprits
@@ -194,10 +195,28 @@ class Rounds(Protocol):
         """Return whom the cohort of round `number` can be drawn from, in ascending order: those within reach."""
         ...
 
+    def unheld(
+        self, number: int, state: ModelState, *, previous: str, reachable: int, epsilon: float, aborted: str
+    ) -> RoundRecord | None:
+        """Return the record of a round that was refused before anybody was drawn, or that a crash cut off.
+
+        Args:
+            number: of the round.
+            state: the model that it would have begun with.
+            previous: the digest of the record before.
+            reachable: devices that could be reached; 0 where that is not known any more.
+            epsilon: spent so far, device level.
+            aborted: why it released nothing.
+
+        Returns:
+            The record; None where rounds leave none.
+        """
+        ...
+
     def begin(
         self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]
     ) -> RunningRound:
-        """Begin a round.
+        """Begin a round: nothing is sent yet.
 
         Args:
             number: of the round.
@@ -236,6 +255,28 @@ class SecureRounds:
             number: not used.
         """
         return self.transport.nodes()
+
+    def unheld(
+        self, number: int, state: ModelState, *, previous: str, reachable: int, epsilon: float, aborted: str
+    ) -> RoundRecord:
+        """Return the record of a round that was not held, or not to its end; see `Rounds.unheld`."""
+        return RoundRecord(
+            previous=previous,
+            task=self.task.id,
+            round=number,
+            model=model_digest(state.weights),
+            reachable=reachable,
+            invited=0,
+            lost={},
+            culprits=(),
+            complaints=(),
+            ended={},
+            shards=(),
+            transcript=None,
+            entry=None,
+            aborted=aborted,
+            epsilon=epsilon if math.isfinite(epsilon) else None,
+        )
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> Round:
         """Begin a round of secure aggregation; see `Rounds.begin`."""

@@ -198,6 +198,19 @@ class Ledger:
                 return None
             return issue_receipt(self._state.accounts[charged].charge, charged)
 
+    def unsettled(self, task: str, number: int) -> Receipt | None:
+        """Return the receipt of a round's charge that was neither released nor abandoned; None where there is none.
+
+        Args:
+            task: id of the task.
+            number: of the round.
+        """
+        with self._synchronised():
+            charged = self._state.latest.get((task, number))
+            if charged is None or not self._state.is_open(charged):
+                return None
+            return issue_receipt(self._state.accounts[charged].charge, charged)
+
     def released(self, receipt: Receipt, model_digest: str) -> None:
         """Record which model, by hex SHA-256, a charge paid for; for a second time with that model, nothing happens.
 

@@ -68,6 +68,27 @@ class IdealRounds:
         """Return the devices of the population that can be reached in round `number`."""
         return self.scenario.within_reach(range(self.records.last_round.size), number)
 
+    def unheld(
+        self,
+        number: int,
+        state: ModelState,
+        *,
+        previous: str,
+        reachable: int,
+        epsilon: float,
+        aborted: str,
+    ) -> None:
+        """Return no record for a reviewer: nobody signed anything.
+
+        Args:
+            number: not used.
+            state: not used.
+            previous: not used.
+            reachable: not used.
+            epsilon: not used.
+            aborted: not used.
+        """
+
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> IdealRound:  # noqa: ARG002
         """Return a round that is about to run.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from fl_server.training.round import Round, SecureRounds
 from fl_server.training.transport import NodeId, Reply, Transport
 from privacy.secagg import Request, Stage
+from privacy.secagg.server.record import RoundRecord
 from simulations.scenario import Scenario
 from strategies.fedavg import ModelState
 
@@ -27,6 +28,14 @@ class LossyRounds:
     def nodes(self, number: int) -> Sequence[NodeId]:
         """Return the devices that can be reached in round `number`."""
         return self.scenario.within_reach(self.rounds.nodes(number), number)
+
+    def unheld(
+        self, number: int, state: ModelState, *, previous: str, reachable: int, epsilon: float, aborted: str
+    ) -> RoundRecord:
+        """Return the record of a round that was not held; see `fl_server.training.round.Rounds.unheld`."""
+        return self.rounds.unheld(
+            number, state, previous=previous, reachable=reachable, epsilon=epsilon, aborted=aborted
+        )
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> Round:
         """Return a round that is about to run, over a transport that loses devices.

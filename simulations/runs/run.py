@@ -259,6 +259,7 @@ def _coordinator(
         ledger=ledger,
         strategy=FedAvgM.of(task),
         checkpoints=CheckpointFile(directory.checkpoint, task.id),
+        begun=None,  # what simulated devices remember is in the checkpoint
         records=RecordLog(directory.rounds, keys.operator),
         randomness_for=lambda number: prepared.seeds.child("cohort", number).stream(),
         noise_for=lambda number: prepared.seeds.child("server-noise", number).stream(),

@@ -29,12 +29,14 @@ from fl_server.publishing.publish import NotReleased, Publication
 from fl_server.publishing.registry import STABLE, open_release
 from fl_server.service import ServerDirectory, ServiceError, train
 from fl_server.training.checkpoint import CheckpointFile
+from fl_server.training.coordinator import INTERRUPTED
 from fl_server.training.transport import NodeId, Reply
 from privacy.audit import audit_release
 from privacy.base.randomness import Randomness
+from privacy.cli.app import app as privacy_app
 from privacy.release.files import model_digest
 from privacy.report.model import AuditPart
-from privacy.secagg import Request
+from privacy.secagg import Request, Stage
 from privacy.secagg.server.record import open_record
 from privacy.task.task import SimulationOnly, TaskSpec
 from tests.support.tasks import make_extrapolated_task, make_task
@@ -167,10 +169,69 @@ def test_a_missing_or_damaged_file_is_named(federation: tuple[ServerDirectory, L
         train(server, transport)
 
 
+def test_settings_of_another_version_are_refused_by_name(federation: tuple[ServerDirectory, LocalTransport]) -> None:
+    server, transport = federation
+    server.settings.write_text(json.dumps({**json.loads(server.settings.read_text()), "version": 2}))
+    with pytest.raises(ServiceError, match=r"settings\.json.*version"):
+        train(server, transport)
+
+
+class Died(BaseException):
+    """Stands for the death of the server's process."""
+
+
+class DyingTransport(LocalTransport):
+    """The server dies when it has asked for inputs."""
+
+    def exchange(self, stage: str, requests: Mapping[NodeId, Request], timeout: float) -> Iterator[Reply]:
+        yield from super().exchange(stage, requests, timeout)
+        if stage == Stage.INPUT:
+            raise Died
+
+
+def test_a_server_that_died_in_a_round_loses_that_round_alone(
+    federation: tuple[ServerDirectory, LocalTransport],
+) -> None:
+    server, transport = federation
+    with pytest.raises(Died):
+        train(server, DyingTransport(transport.devices))
+    publication = train(server, transport)
+    assert publication.rounds_released == 1
+    assert [(line["round"], line["aborted"]) for line in server.lines()] == [(1, INTERRUPTED), (2, None)]
+    participation = publication.report.participation
+    assert (participation.rounds_attempted, participation.rounds_charged) == (2, 1)
+    assert [(one.reason, one.rounds) for one in participation.failed_before_charge or ()] == [(INTERRUPTED, 1)]
+
+
+def gate(server: ServerDirectory, *more: str) -> Result:
+    key, checkpoint = server.path / "witness.key", server.path / "seen.json"
+    own = ["--ledger", str(server.ledger), "--operator", server.read_operator().public.hex()]
+    for command in (["keys", "new", str(key)], ["witness", *own, "--key", str(key), "--checkpoint", str(checkpoint)]):
+        if not (command[0] == "keys" and key.exists()):
+            assert CliRunner().invoke(privacy_app, command).exit_code == 0
+    rest = {
+        "--release": server.release / STABLE,
+        "--log": server.records,
+        "--authority": server.authority,
+        "--checkpoint": checkpoint,
+        "--witness": server.path / "witness.key.pub",
+    }
+    given = [str(part) for pair in rest.items() for part in pair]
+    return CliRunner().invoke(privacy_app, ["verify", *own, *given, "--strict", "--json", *more])
+
+
+def test_a_strict_gate_passes_a_real_run_with_all_its_files_and_no_other(finished: ServerDirectory) -> None:
+    """What is left is somebody's word in any case: versions, attacks, who was invited, the threshold."""
+    assert gate(finished).exit_code == 0, gate(finished).stdout
+    lines = finished.records.read_bytes().splitlines(keepends=True)
+    finished.records.write_bytes(b"".join(lines[:-1]))
+    assert gate(finished).exit_code == 1
+
+
 def test_settings_have_the_keys_that_operators_files_have(federation: tuple[ServerDirectory, LocalTransport]) -> None:
     server, _ = federation
     written = json.loads(server.settings.read_text())
-    assert set(written) == {"stage_timeout", "devices", "node_wait_timeout", "ledger"}
+    assert set(written) == {"version", "stage_timeout", "devices", "node_wait_timeout", "ledger"}
     assert written["node_wait_timeout"] == server.read_settings().node_wait_timeout == 120.0
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl_server.ledger_store import SqliteLedgerStore
+from fl_server.training.begun import BegunFile
 from fl_server.training.checkpoint import CheckpointFile, RecordLog
 from fl_server.training.coordinator import Coordinator, RoundReport
 from fl_server.training.round import SecureRounds
@@ -62,6 +63,8 @@ class Bench:
 
     path: Path
     fleet: Fleet
+    simulated: bool = True
+    """Whether devices go back to the checkpoint with the server, as simulated ones do."""
 
     def __post_init__(self) -> None:
         self.now = NOW
@@ -74,6 +77,7 @@ class Bench:
             lambda: NOW,
         )
         self.checkpoints = CheckpointFile(self.path / "checkpoint", self.fleet.task.id)
+        self.begun = None if self.simulated else BegunFile(self.path / "begun.json", self.fleet.task.id)
         self.records = RecordLog(self.path / "rounds.jsonl", self.fleet.operator)
 
     def coordinator(
@@ -91,6 +95,7 @@ class Bench:
             ledger=self.ledger,
             strategy=FedAvgM(learning_rate, 0.5, self.fleet.task.participation.expected_cohort),
             checkpoints=self.checkpoints,
+            begun=self.begun,
             records=self.records,
             randomness_for=lambda number: self.fleet.seed.child("cohort", number).stream(),
             noise_for=lambda number: self.fleet.seed.child("noise", number).stream(),

@@ -22,8 +22,9 @@ from fl_client.device.device import Device
 from fl_client.device.memory import TaskRecord
 from fl_client.device.store import STORE_KEY_BYTES, FileStore
 from fl_server.ledger_store import SqliteLedgerStore
+from fl_server.training.begun import BegunFile
 from fl_server.training.checkpoint import CheckpointFile, RecordLog
-from fl_server.training.coordinator import Coordinator, Ended, RoundReport
+from fl_server.training.coordinator import INTERRUPTED, Coordinator, Ended, RoundReport
 from fl_server.training.round import Round, RoundFacts, RoundOutcome, SecureRounds
 from fl_server.training.transport import NodeId, Reply
 from privacy.base.randomness import Randomness
@@ -114,6 +115,7 @@ class Training:
 
     task: TaskSpec
     checkpoints: CheckpointFile
+    begun: BegunFile
     log: Path
     records: RecordLog
 
@@ -153,6 +155,13 @@ class KeptRounds:
     def nodes(self, number: int) -> Sequence[NodeId]:
         return self.inner.nodes(number)
 
+    def unheld(
+        self, number: int, state: ModelState, *, previous: str, reachable: int, epsilon: float, aborted: str
+    ) -> RoundRecord:
+        return self.inner.unheld(
+            number, state, previous=previous, reachable=reachable, epsilon=epsilon, aborted=aborted
+        )
+
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> KeptRound:
         self.last = KeptRound(self.inner.begin(number, state, cohort, excluded))
         return self.last
@@ -179,7 +188,9 @@ class Attempt:
     reports: list[RoundReport] = field(default_factory=list)
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:  # noqa: ARG002
-        self.reports.append(report)
+        """What became of the round; that an earlier one was cut off is told first."""
+        if report.aborted != INTERRUPTED:
+            self.reports.append(report)
 
     def extra_state(self) -> dict[str, NDArray[np.int64]]:
         return {}
@@ -263,6 +274,7 @@ class World:
             ledger=self.ledger,
             strategy=FedAvgM(1.0, 0.5, training.task.participation.expected_cohort),
             checkpoints=training.checkpoints,
+            begun=training.begun,
             records=training.records,
             randomness_for=lambda number: self.seed.child("cohort", training.task.id, number).stream(),
             noise_for=lambda number: self.seed.child("noise", number).stream(),
@@ -288,6 +300,8 @@ class World:
         if attempt.dies == (at, False):
             raise Crash
         if at is Stage.ADVERTISE:
+            seen = [node for node in requests if self._number() in self.members[node].invited.get(attempt.task.id, ())]
+            assert not seen, "a number that devices have seen was used again"
             attempt.willing = {
                 node
                 for node, request in requests.items()
@@ -453,7 +467,8 @@ class World:
     def _training(self, at: int, task: TaskSpec) -> Training:
         log = self.directory / f"rounds-{at}.jsonl"
         checkpoints = CheckpointFile(self.directory / f"checkpoint-{at}", task.id)
-        return Training(task, checkpoints, log, RecordLog(log, self.operator))
+        begun = BegunFile(self.directory / f"begun-{at}", task.id)
+        return Training(task, checkpoints, begun, log, RecordLog(log, self.operator))
 
     def _device(self, number: NodeId, store: FileStore) -> Device:
         own = self.seed.child("device", number)
