@@ -102,7 +102,7 @@ def _released(ledger: Ledger, task: TaskSpec, result: Result) -> int:
 
 
 def run_facts(lines: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> RunFacts:
-    """Collect the realised sizes and the least noise of released rounds, and the versions of packages.
+    """Collect realised sizes and the least noise of released rounds, why others failed, and versions of packages.
 
     Args:
         lines: what `RoundReport.line` gave of each round.
@@ -115,7 +115,13 @@ def run_facts(lines: Sequence[Mapping[str, Any]], packages: Sequence[str]) -> Ru
         if "survivors" in line
     ]
     least = min((line["noise_multiplier"] for line in released), default=None)
-    return RunFacts(counts, least, versions(packages))
+    return RunFacts(
+        rounds=counts,
+        attempted=max((line["round"] for line in lines), default=0),
+        failures={line["round"]: line["aborted"] for line in lines if line["aborted"] is not None},
+        least_noise_multiplier=least,
+        versions=versions(packages),
+    )
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

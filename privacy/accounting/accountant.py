@@ -37,6 +37,7 @@ __all__ = [
     "Spend",
     "confirmed_spend",
     "epsilon_of",
+    "known_cohorts",
     "known_cohorts_epsilon",
     "message_level_epsilon",
     "privacy_curve",
@@ -154,13 +155,17 @@ def known_cohorts_epsilon(events: Events, delta: float) -> float | None:
         ValueError: when delta is not between 0 and 1.
     """
     check_delta(delta)
+    known = known_cohorts(Counter(events))
+    return None if known is None else rounded_up(upper_bound(compose(known), delta))
+
+
+def known_cohorts(counts: Counter[Event]) -> Counter[Event] | None:
+    """Return the events as they are to whoever learns who took part: unsampled. None where nothing was sampled."""
     known: Counter[Event] = Counter()
-    for event, times in Counter(events).items():
+    for event, times in counts.items():
         sampled = isinstance(event, PoissonGaussian)
         known[event.model_copy(update={"sampling_rate": 1.0}) if sampled else event] += times
-    if known == Counter(events):
-        return None
-    return rounded_up(upper_bound(compose(known), delta))
+    return None if known == counts else known
 
 
 def within(events: Events, delta: float, epsilon: float) -> bool:
@@ -224,7 +229,7 @@ def privacy_curve(events: Events, deltas: Sequence[float]) -> list[float]:
     for delta in deltas:
         check_delta(delta)
     counts = Counter(events)
-    return [_upper(counts, delta) for delta in deltas]
+    return [upper_epsilon(counts, delta) for delta in deltas]
 
 
 def spend_by_round(events: Sequence[Event], delta: float) -> list[float]:
@@ -240,7 +245,7 @@ def spend_by_round(events: Sequence[Event], delta: float) -> list[float]:
     curve: list[float] = []
     for point in range(1, points + 1):
         stop = math.ceil(len(events) * point / points)
-        curve += [_upper(Counter(events[:stop]), delta)] * (stop - len(curve))
+        curve += [upper_epsilon(Counter(events[:stop]), delta)] * (stop - len(curve))
     return curve
 
 
@@ -275,7 +280,8 @@ def message_level_epsilon(training: Training, participations: int, delta: float)
 _NOTHING = Bracket(math.inf, math.inf, math.inf, "none: delta is used up by unlikely lots")
 
 
-def _upper(counts: Counter[Event], delta: float) -> float:
+def upper_epsilon(counts: Counter[Event], delta: float) -> float:
+    """Return epsilon by the first accountant alone, rounded up; inf where unlikely lots use up delta."""
     composition, left = settle(counts, delta)
     return rounded_up(upper_bound(composition, left)) if left > 0 else math.inf
 

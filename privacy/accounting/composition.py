@@ -33,6 +33,7 @@ from privacy.accounting.gaussian_losses import gaussian_losses
 from privacy.accounting.loss_distributions import (
     TRUNCATED,
     compose_mixtures,
+    deltas_for_epsilons,
     epsilon_for_delta,
     most_epsilon,
     self_compose,
@@ -85,6 +86,8 @@ COARSE = 16
 """How many times wider the grid of quick answers is: epsilon grows by about 0.1%."""
 LEAST_ON_GRID = 1e-12
 """Least delta that is asked of sums of probabilities in floats: errors of 1e-16 each pass for losses below it."""
+_FLOATS = 1e-11
+"""More than the errors of a sum of probabilities in floats."""
 _UNLIKELY = 1e-6
 """Fraction of delta that pays for pivotal rounds which are too unlikely to be composed."""
 _FINE_UP_TO = 32.0
@@ -247,16 +250,50 @@ def upper_bound(composition: Composition, delta: float, coarseness: int = 1) -> 
     return _beyond_grid(composition, delta).upper if math.isinf(upper) else upper
 
 
+def deltas_at(composition: Composition, delta: float, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bound delta from above at many epsilons, without the checks of `bracket`.
+
+    Args:
+        composition: what one device loses at worst.
+        delta: what the grid is chosen for, between 0 and 1, so that it is the one of an epsilon at it.
+        epsilons: float64[n], 0 or more.
+
+    Returns:
+        float64[n], at most 1.
+    """
+    unsampled = np.array([_gaussian_delta(epsilon, _unsampled_mu(composition)) for epsilon in epsilons])
+    if not composition.sampled or math.isinf(composition.mu):
+        return unsampled
+    with np.errstate(over="ignore"):
+        grid = _grid(composition, delta)
+        removed, added = (
+            deltas_for_epsilons(_composed(composition, grid, True, direction), epsilons) for direction in (False, True)
+        )
+    return np.asarray(np.minimum(unsampled, np.maximum(removed, added) + _FLOATS), np.float64)
+
+
+def _gaussian_delta(epsilon: float, mu: float) -> float:
+    """Return a delta at which the Gaussian mechanism of `mu` keeps epsilon, as little above the least as floats are."""
+    if mu == 0 or math.isinf(mu):
+        return 0.0 if mu == 0 else 1.0
+    return min(1.0, math.exp(log_delta(epsilon, mu) + _MARGIN))
+
+
+def _unsampled_mu(composition: Composition) -> float:
+    """Return mu of the same rounds without sampling, which never loses less (joint convexity)."""
+    squares = sum(times / sampled.noise_multiplier**2 for sampled, times in composition.sampled)
+    return math.sqrt(composition.mu**2 + squares)
+
+
 def _beyond_grid(composition: Composition, delta: float) -> Bracket:
     """Bound epsilon where the grid's floats give out: at deltas below `LEAST_ON_GRID`, and far above any promise.
 
     There are the Renyi bound, and the exact curve of the same rounds without sampling, for sampling never adds to a
     loss, by the convexity of the hockey-stick divergence. Nothing is known from below.
     """
-    squares = composition.mu**2 + sum(times / sampled.noise_multiplier**2 for sampled, times in composition.sampled)
     bounds = [
         (rdp_epsilon(composition, delta), RDP_NAME),
-        (epsilon_bracket(math.sqrt(squares), delta)[1], UNSAMPLED_NAME),
+        (epsilon_bracket(_unsampled_mu(composition), delta)[1], UNSAMPLED_NAME),
     ]
     (upper, accountant), (second, second_accountant) = sorted(bounds)
     return Bracket(0.0, upper, second, accountant, second_accountant)

@@ -22,6 +22,9 @@ from scipy import fft, special
 
 Floats = NDArray[np.float64]
 
+_STEEPEST = 709.0
+"""An exponent that floats still take."""
+
 TRUNCATED = 1e-15
 """The mass that composing with itself may cut off, as the library has it."""
 _ORDERS = 20
@@ -67,6 +70,29 @@ def most_epsilon(pmf: pld_pmf.PLDPmf, times: int, delta: float) -> float:
     if TRUNCATED + times * dense._infinity_mass > delta / 2:
         return math.inf
     return max(0.0, float((dense._lower_loss + dense.size - 1) * dense._discretization * times))
+
+
+def deltas_for_epsilons(pmf: pld_pmf.PLDPmf, epsilons: Floats) -> Floats:
+    """Return the hockey-stick divergence at each epsilon, as the method `get_delta_for_epsilon` does, by arrays.
+
+    Sums are added up in another order than in the library, so the last bits may differ.
+
+    Args:
+        pmf: of the loss in one direction.
+        epsilons: float64[n], 0 or more.
+
+    Returns:
+        float64[n].
+    """
+    dense = pmf.to_dense_pmf()
+    losses = (np.arange(dense.size) + dense._lower_loss) * dense._discretization
+    first = np.searchsorted(losses, epsilons, side="right")
+    above = losses > 0
+    weighted = np.zeros(dense.size)
+    weighted[above] = dense._probs[above] * np.exp(-losses[above])
+    upper, lower = (np.append(np.cumsum(mass[::-1])[::-1], 0.0)[first] for mass in (dense._probs, weighted))
+    taken = np.where(lower > 0, np.exp(np.minimum(epsilons, _STEEPEST)) * lower, 0.0)
+    return np.asarray(dense._infinity_mass + np.maximum(0.0, upper - taken), np.float64)
 
 
 def compose_mixtures(

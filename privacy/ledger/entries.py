@@ -183,14 +183,14 @@ class Account:
         seq: number of the charge's entry.
         time: of that entry, Unix time in seconds.
         model_digest: what the charge paid for; None as long as nothing was released.
-        abandoned: whether it led to no release.
+        abandoned: why it led to no release; empty as long as it may.
     """
 
     charge: Charge
     seq: int
     time: int
     model_digest: str | None = None
-    abandoned: bool = False
+    abandoned: str = ""
 
 
 @dataclass
@@ -274,7 +274,7 @@ class LedgerState:
             self.accounts[body.charge_hash].model_digest = body.model_digest
         else:
             self.check_abandon(body.charge_hash)
-            self.accounts[body.charge_hash].abandoned = True
+            self.accounts[body.charge_hash].abandoned = body.reason
 
     def _charge(self, charge: Charge, entry: Entry, leaf: str) -> None:
         if self.opened is not None and charge.population != self.opened.population:

@@ -7,24 +7,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from privacy.accounting.accountant import Spend, confirmed_spend, known_cohorts_epsilon, message_level_epsilon
-from privacy.accounting.events import Event, PoissonGaussian
+from privacy.accounting.accountant import (
+    Spend,
+    confirmed_spend,
+    known_cohorts_epsilon,
+    message_level_epsilon,
+    privacy_curve,
+)
+from privacy.accounting.events import Event, PoissonGaussian, round_event
 from privacy.ledger.entries import Account, LedgerState
 from privacy.ledger.ledger import SignedHead, replay
 from privacy.ledger.limits import worst_in_window
 from privacy.report import words
 from privacy.report.fleet import extrapolated, extrapolation_part
 from privacy.report.html import render_html
+from privacy.report.meaning import attackers
 from privacy.report.model import (
+    AboutPart,
     Amplification,
     AuditPart,
     Claim,
     CompositionPart,
     EpsilonReport,
     EventCount,
+    FailedRounds,
     MechanismPart,
     MessageSpend,
     ParticipationPart,
+    PlannedSpend,
     Provenance,
     PurposeCount,
     RandomnessPart,
@@ -41,6 +51,10 @@ from privacy.task.task import BoundedParticipation, Budget, PoissonParticipation
 __all__ = ["EpsilonReport", "ReportError", "RoundCounts", "RunFacts", "build_report", "json_schema", "render_html"]
 
 
+_MOST_REASONS = 12
+"""Reasons for failed rounds that a report lists one by one."""
+
+
 class ReportError(ValueError):
     """Task, ledger and facts do not belong together."""
 
@@ -54,12 +68,16 @@ class RunFacts:
         least_noise_multiplier: smallest of the released rounds, from the devices assumed honest; None before a release.
         versions: version of each thing that ran, by name.
         audits: attacks on this run's release and on the code that made it.
+        attempted: how many rounds were begun or refused; None where nobody tells.
+        failures: why rounds released nothing, by their number; those without a charge count, which the ledger has not.
     """
 
     rounds: Sequence[RoundCounts] = ()
     least_noise_multiplier: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     audits: Sequence[AuditPart] = ()
+    attempted: int | None = None
+    failures: Mapping[int, str] = field(default_factory=dict)
 
 
 def build_report(
@@ -86,11 +104,12 @@ def build_report(
     device, fleet = confirmed_spend(ledger_state.counts, task.budget.delta), task.simulation.fleet
     return EpsilonReport(
         hypothetical=task.randomness == "seeded",
+        about=_about(task, own),
         claim=_claim(task, ledger_state, device),
         extrapolation=None if fleet is None else extrapolation_part(task, fleet, own),
         mechanism=_mechanism(task, facts),
         participation=_participation(task, own, facts),
-        spend=_spend(task, ledger_state, device),
+        spend=_spend(task, ledger_state, own, device),
         composition=_composition(task, ledger_state),
         audit=tuple(facts.audits),
         not_protected=words.NOT_PROTECTED,
@@ -116,6 +135,16 @@ def _check(task: TaskSpec, ledger_state: LedgerState, own: Sequence[Account], fa
         raise ReportError(f"least_noise_multiplier: expected at least the charged {planned}, got {realised}")
 
 
+def _about(task: TaskSpec, own: Sequence[Account]) -> AboutPart:
+    return AboutPart(
+        purpose=task.purpose,
+        notice=task.notice,
+        statement=words.NOTICE,
+        first_charge=words.moment(own[0].time) if own else None,
+        last_charge=words.moment(own[-1].time) if own else None,
+    )
+
+
 def _claim(task: TaskSpec, ledger_state: LedgerState, device: Spend) -> Claim:
     epsilon, delta = number(device.epsilon), number(device.delta)
     known = known_cohorts_epsilon(ledger_state.counts, device.delta)
@@ -127,6 +156,7 @@ def _claim(task: TaskSpec, ledger_state: LedgerState, device: Spend) -> Claim:
         adjacency=words.ADJACENCY,
         holds_against=words.holds_against(task, known),
         known_cohorts_epsilon=None if known is None else number(known),
+        attackers=attackers(task, ledger_state.counts, device.epsilon, device.delta),
         trust=trust(task, known),
         epsilon=epsilon,
         delta=delta,
@@ -154,6 +184,8 @@ def _participation(task: TaskSpec, own: Sequence[Account], facts: RunFacts) -> P
     plan = task.participation
     sampled = plan if isinstance(plan, PoissonParticipation) else None
     bounded = plan if isinstance(plan, BoundedParticipation) else None
+    charged = {account.charge.round for account in own}
+    uncharged = [reason for number_, reason in facts.failures.items() if number_ not in charged]
     return ParticipationPart(
         kind=plan.kind,
         expected_cohort=number(plan.expected_cohort),
@@ -167,17 +199,39 @@ def _participation(task: TaskSpec, own: Sequence[Account], facts: RunFacts) -> P
         rounds_planned=task.rounds,
         rounds_charged=len(own),
         rounds_released=sum(account.model_digest is not None for account in own),
-        rounds_abandoned=sum(account.abandoned for account in own),
+        rounds_abandoned=sum(bool(account.abandoned) for account in own),
+        rounds_attempted=facts.attempted,
+        failed_after_charge=_grouped([account.abandoned for account in own if account.abandoned]),
+        failed_before_charge=None if facts.attempted is None else _grouped(uncharged),
         realised=tuple(facts.rounds) if bounded else None,
         withheld=words.WITHHELD if sampled else None,
     )
 
 
-def _spend(task: TaskSpec, ledger_state: LedgerState, device: Spend) -> SpendPart:
+def _grouped(reasons: Sequence[str]) -> tuple[FailedRounds, ...]:
+    """Count equal reasons, the most frequent first; beyond so many, the rest together."""
+    counted = sorted(Counter(reasons).items(), key=lambda item: (-item[1], item[0]))
+    rest = sum(times for _, times in counted[_MOST_REASONS:])
+    shown = tuple(FailedRounds(reason=reason, rounds=times) for reason, times in counted[:_MOST_REASONS])
+    return (*shown, FailedRounds(reason=words.OTHER_REASONS, rounds=rest)) if rest else shown
+
+
+def _spend(task: TaskSpec, ledger_state: LedgerState, own: Sequence[Account], device: Spend) -> SpendPart:
     events = [account.charge.event for account in ledger_state.accounts.values()]
     return SpendPart(
-        device=device_spend(events, device), message=_message(task), window=_window(task.budget, ledger_state)
+        device=device_spend(events, device),
+        planned=_planned(task, ledger_state.counts, own, device),
+        message=_message(task),
+        window=_window(task.budget, ledger_state),
     )
+
+
+def _planned(task: TaskSpec, counts: Counter[Event], own: Sequence[Account], device: Spend) -> PlannedSpend:
+    """State where epsilon ends if every round that may still come is charged, as plans take it: of all devices."""
+    left = task.rounds - max((account.charge.round for account in own), default=0)
+    planned = counts + Counter({round_event(task, task.rounds): left})
+    [epsilon] = privacy_curve(planned, [device.delta]) if left else [device.epsilon]
+    return PlannedSpend(statement=words.planned(task), rounds_left=left, epsilon=number(epsilon))
 
 
 def _window(budget: Budget, ledger_state: LedgerState) -> WindowSpend | None:

@@ -10,12 +10,20 @@ from decimal import Decimal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from privacy.accounting.composition import LEAST_ON_GRID
 from privacy.report.model import EpsilonReport
 
 _WIDTH, _HEIGHT = 340.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 12.0, 34.0
 
 _SMALL = 0.001
+_ATTACKS = {
+    "battery": "Search for known faults",
+    "mechanism-many-runs": "Many rounds",
+    "mechanism-one-run": "One round",
+    "message-many-runs": "Many local trainings",
+}
+"""Attacks by what a reader calls them."""
 
 Point = tuple[float, float]
 
@@ -37,6 +45,8 @@ class _Chart:
     mark: Point | None
     """Place of the claim."""
     x_title: str
+    summary: str
+    """The curve's two ends in words, for whoever does not see it."""
     width: float = _WIDTH
     height: float = _HEIGHT
     left: float = _LEFT
@@ -55,9 +65,17 @@ def render_html(report: EpsilonReport) -> str:
     )
     environment.filters["power"] = _power
     environment.filters["short"] = _short
+    environment.filters["percent"] = _percent
+    environment.filters["attack"] = lambda name: _ATTACKS.get(name, name)
     data = report.model_dump(mode="json")
     template = environment.get_template("report.html.j2")
-    return template.render(r=data, by_charge=_by_charge(report), by_delta=_by_delta(report))
+    return template.render(
+        r=data,
+        by_charge=_by_charge(report),
+        by_delta=_by_delta(report),
+        finite_from=_finite_from(report),
+        coarse_below=_coarse_below(report),
+    )
 
 
 def _by_charge(report: EpsilonReport) -> _Chart | None:
@@ -69,6 +87,21 @@ def _by_charge(report: EpsilonReport) -> _Chart | None:
     points = [(0.0, 0.0), *((float(number), value) for number, value in enumerate(values, 1))]
     ticks = {count: str(count) for count in (0, *_round_steps(len(values)))}
     return _chart(points, ticks, "charged rounds", budget=None if budget is None else float(budget), mark=points[-1])
+
+
+def _finite_from(report: EpsilonReport) -> str | None:
+    """Return the least delta of the curve that has a finite epsilon; None where all have one, or none has."""
+    curve = report.spend.device.curve
+    finite = [point.delta for point in curve if point.epsilon != "inf"]
+    return finite[0] if finite and len(finite) < len(curve) else None
+
+
+def _coarse_below(report: EpsilonReport) -> str | None:
+    """Return the delta below which the curve of sampled rounds is another, looser bound; None where it is not drawn."""
+    device = report.spend.device
+    finite = [point for point in device.curve if point.epsilon != "inf"]
+    drawn = any(float(point.delta) < LEAST_ON_GRID for point in finite)
+    return repr(LEAST_ON_GRID) if device.mu is None and drawn else None
 
 
 def _by_delta(report: EpsilonReport) -> _Chart | None:
@@ -106,6 +139,7 @@ def _chart(
         budget_y=None if budget is None else place((first, budget))[1],
         mark=None if mark is None else place(mark),
         x_title=x_title,
+        summary=f"From {points[0][1]:g} to {points[-1][1]:g}.",
     )
 
 
@@ -142,6 +176,11 @@ def _power(number: str) -> Markup:
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     power = Markup("10<sup>{}</sup>").format(str(int(exponent)).replace("-", "\N{MINUS SIGN}"))
     return power if mantissa == "1" else Markup("{} \N{MULTIPLICATION SIGN} {}").format(mantissa, power)
+
+
+def _percent(probability: str) -> str:
+    """Write a probability as a percentage, all of its digits."""
+    return f"{(Decimal(probability) * 100).normalize():f}%"
 
 
 def _short(number: str) -> str:

@@ -15,7 +15,7 @@ from privacy.base.canonical import Frozen
 from privacy.base.randomness import Origin
 from privacy.ledger.entries import Digest
 from privacy.ledger.ledger import SignedHead
-from privacy.task.task import Purpose
+from privacy.task.task import Notice, Purpose
 
 Number = Annotated[str, Field(pattern=r"^(inf|\d+(\.\d+)?(e[+-]?\d+)?)$")]
 """A figure as a decimal string, or `inf`."""
@@ -30,6 +30,37 @@ class TrustAssumption(Frozen):
     """What is lost if the party is not what it is trusted to be."""
 
 
+class Recognition(Frozen):
+    """How many of the devices that were used an attacker recognises, who may be wrong about some that were not."""
+
+    false_positives: Number
+    """The fraction of devices that were not used which it takes for used."""
+    true_positives: Number
+    """The fraction of those that were used which it recognises: an upper bound."""
+
+
+class Belief(Frozen):
+    """How sure of a device somebody was before, and may be afterwards at most, but for delta."""
+
+    before: Number
+    after: Number
+
+
+class Attacker(Frozen):
+    """What the best of attackers can find out who know all but whether a device's updates were used, or zeros."""
+
+    party: str
+    epsilon: Number
+    strength: str
+    """Whether the epsilon is a strong or a weak promise."""
+    right_guesses: Number
+    """How often such a guess is right at most, where both are as likely: a coin's is 0.5."""
+    recognised: tuple[Recognition, ...]
+    beliefs: tuple[Belief, ...]
+    changed_epsilon: Number
+    """Epsilon at the same delta where a device's updates were replaced by any others, not by zeros."""
+
+
 class Claim(Frozen):
     """The headline of a report: what is claimed, of whom, and against whom."""
 
@@ -42,6 +73,8 @@ class Claim(Frozen):
     delta: Number
     known_cohorts_epsilon: Number | None
     """Epsilon towards those who learn who takes part, or how many; None where nothing was sampled."""
+    attackers: tuple[Attacker, ...]
+    """What the figures mean, towards those who see the models and, where that differs, those who know the cohorts."""
     budget_epsilon: Number | None
     warnings: tuple[str, ...]
 
@@ -70,6 +103,13 @@ class RoundCounts(Frozen):
     survivors: int = Field(ge=0)
 
 
+class FailedRounds(Frozen):
+    """Rounds that released nothing for one reason, in the server's words."""
+
+    reason: str
+    rounds: int = Field(ge=1)
+
+
 class ParticipationPart(Frozen):
     """Who could take part, and how many did."""
 
@@ -83,9 +123,16 @@ class ParticipationPart(Frozen):
     max_dropouts: int
     min_survivors: int
     rounds_planned: int
+    rounds_attempted: int | None
+    """How many were begun or refused; None where only the ledger is known, which does not hear of those it is not
+    asked to pay for."""
     rounds_charged: int
     rounds_released: int
     rounds_abandoned: int
+    failed_after_charge: tuple[FailedRounds, ...]
+    """Rounds that were charged and released nothing, and why, by the ledger."""
+    failed_before_charge: tuple[FailedRounds, ...] | None
+    """Rounds that ended before anything was charged, and why; None where only the ledger is known."""
     realised: tuple[RoundCounts, ...] | None
     withheld: str | None
     """Why `realised` is missing; None where it is there."""
@@ -143,10 +190,21 @@ class WindowSpend(Frozen):
     """Epsilon of the costliest window so far."""
 
 
+class PlannedSpend(Frozen):
+    """Where the device's figure will end."""
+
+    statement: str
+    rounds_left: int = Field(ge=0)
+    """Rounds of the task that may still be charged."""
+    epsilon: Number
+    """Epsilon once they are, if nothing else is: an upper bound."""
+
+
 class SpendPart(Frozen):
-    """Two guarantees, stated apart, and what a window of days has seen of the first."""
+    """Two guarantees, stated apart, where the first will end, and what a window of days has seen of it."""
 
     device: DeviceSpend
+    planned: PlannedSpend
     message: MessageSpend
     window: WindowSpend | None
 
@@ -249,6 +307,19 @@ class RandomnessPart(Frozen):
     statement: str
 
 
+class AboutPart(Frozen):
+    """What the task is for, in its operator's words, and when it was charged, by the ledger."""
+
+    purpose: Purpose
+    notice: Notice
+    statement: str
+    """Whose words those are."""
+    first_charge: str | None
+    """Time of the task's first charge, ISO 8601 in UTC; None where there is none."""
+    last_charge: str | None
+    """Time of the task's last charge, ISO 8601 in UTC; None where there is none."""
+
+
 class Provenance(Frozen):
     """What the figures were computed from."""
 
@@ -265,9 +336,10 @@ class Provenance(Frozen):
 class EpsilonReport(Frozen):
     """What a run has cost its devices, and what that does not cover."""
 
-    schema_id: Literal["havenfl/epsilon-report/3"] = "havenfl/epsilon-report/3"
+    schema_id: Literal["havenfl/epsilon-report/4"] = "havenfl/epsilon-report/4"
     hypothetical: bool
     """True when the noise can be recomputed, so that the claim only says what real randomness would have given."""
+    about: AboutPart
     claim: Claim
     """Claim of the run itself, with the noise that it really had."""
     extrapolation: ExtrapolationPart | None

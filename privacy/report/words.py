@@ -91,6 +91,15 @@ POISSON_RELIES_ON = (
     "devices choose the time of give no amplification, and none is claimed for them."
 )
 
+_PLANNED = (
+    "If every round of this task that is left is charged as the task says, and nothing else is. Rounds that end before "
+    "a charge make it less."
+)
+_LIFETIME = " The ledger refuses whatever would take ε above {budget} over these devices’ life, all tasks together."
+_NO_LIFETIME = " No budget limits what later tasks may add to it over these devices’ life."
+NOTICE = "In the operator’s own words, signed with the task. Nobody verified them."
+OTHER_REASONS = "other reasons, which the log of rounds has"
+
 MESSAGE = (
     "A second, separate guarantee for one message on a device, from noise in local training. It holds even against "
     "someone who sees that device’s own updates, and it is weak where a device holds few messages. It must never be "
@@ -214,6 +223,12 @@ def composition(spec: TaskSpec) -> str:
         + _INTEGER
         + (_EXTRA_POISSON if isinstance(spec.participation, PoissonParticipation) else _EXTRA_BOUNDED)
     )
+
+
+def planned(spec: TaskSpec) -> str:
+    """Say what the figure at the end of the plan counts on, and what limits it over the devices' life."""
+    budget = spec.budget.epsilon
+    return _PLANNED + (_NO_LIFETIME if budget is None else _LIFETIME.format(budget=f"{budget:g}"))
 
 
 def warnings(spec: TaskSpec) -> tuple[str, ...]:

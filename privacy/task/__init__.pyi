@@ -6,6 +6,7 @@ from .correlation import (
     squared_sensitivity as squared_sensitivity,
 )
 from .fleet import Fleet as Fleet
+from .notice import Notice as Notice
 from .participation import (
     AggregationPolicy as AggregationPolicy,
     BoundedParticipation as BoundedParticipation,

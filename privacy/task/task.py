@@ -26,6 +26,7 @@ from privacy.base.randomness import Origin
 from privacy.base.signing import SIGNATURE_BYTES, SignatureError, Signer, verify
 from privacy.task.correlation import Correlation
 from privacy.task.fleet import Fleet
+from privacy.task.notice import Notice
 from privacy.task.participation import (
     AggregationPolicy,
     BoundedParticipation,
@@ -48,6 +49,7 @@ __all__ = [
     "InitialModel",
     "LocalTraining",
     "ModelSpec",
+    "Notice",
     "ParameterSpec",
     "Participation",
     "PoissonParticipation",
@@ -282,6 +284,8 @@ class TaskSpec(Frozen):
     population: str = Field(min_length=1, max_length=64)
     """Whose devices these are; all tasks of a population have one ledger and one budget."""
     purpose: Purpose = "training"
+    notice: Notice = Notice()
+    """What people are told: which data, and whom they can ask."""
     model: ModelSpec
     initial: InitialModel
     features: InputSpec

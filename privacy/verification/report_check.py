@@ -20,7 +20,7 @@ from privacy.verification.checks import Check
 from privacy.verification.log_facts import LoggedRound, least_noise, realised_counts
 
 _PARTS = tuple(part for part in EpsilonReport.model_fields if part not in ("spend", "extrapolation"))
-_SPEND = ("message", "window")
+_SPEND = ("message", "planned", "window")
 _RECOMPUTED = "report: all that follows from task, ledger and log, recomputed"
 _BY_VERSION = ("accountant", "second_accountant", "second_epsilon", "discrepancy")
 _CLOSE = 0.02
@@ -152,6 +152,9 @@ def _recomputed(report: EpsilonReport, task: TaskSpec, ground: Ground) -> list[C
         )
     except (ReportError, AccountantsDisagree, ValueError, RuntimeError) as error:
         return [Check(_RECOMPUTED, False, str(error))]
+    if ground.rounds is None:
+        taken = {"failed_before_charge": report.participation.failed_before_charge}
+        again = again.model_copy(update={"participation": again.participation.model_copy(update=taken)})
     pairs = [("spend.device", again.spend.device, report.spend.device)]
     if again.extrapolation is not None and report.extrapolation is not None:
         pairs.append(("extrapolation.spend", again.extrapolation.spend, report.extrapolation.spend))
@@ -173,9 +176,19 @@ def _facts(report: EpsilonReport, rounds: Sequence[LoggedRound] | None) -> RunFa
     """Return what the log proves of the run, and take over the rest, so that everything else can be compared."""
     realised = report.mechanism.noise_multiplier_realised
     least = None if realised is None else float(realised)
+    if rounds is None:
+        return RunFacts(
+            rounds=report.participation.realised or (),
+            attempted=report.participation.rounds_attempted,
+            least_noise_multiplier=least,
+            versions=report.provenance.versions,
+            audits=report.audit,
+        )
     return RunFacts(
-        rounds=(report.participation.realised or ()) if rounds is None else realised_counts(rounds),
-        least_noise_multiplier=least if rounds is None else least_noise(rounds),
+        rounds=realised_counts(rounds),
+        attempted=max((one.round for one in rounds), default=0),
+        failures={one.round: one.aborted for one in rounds if one.aborted is not None},
+        least_noise_multiplier=least_noise(rounds),
         versions=report.provenance.versions,
         audits=report.audit,
     )
@@ -184,15 +197,16 @@ def _facts(report: EpsilonReport, rounds: Sequence[LoggedRound] | None) -> RunFa
 def _taken_over(task: TaskSpec, ground: Ground) -> list[Check]:
     """Name what was not compared with anything, since only the server knows it."""
     versions = Check(
-        "report: versions of what ran", None, "the server's word alone", ("report.json#provenance.versions",)
+        "report: versions of what ran", None, "the server's word alone", ("report.json#provenance.versions",), word=True
     )
     if ground.rounds is not None:
         return [versions]
     places = ["report.json#mechanism.noise_multiplier_realised"]
     places += ["report.json#participation.realised"] if isinstance(task.participation, BoundedParticipation) else []
+    places += [f"report.json#participation.{name}" for name in ("rounds_attempted", "failed_before_charge")]
     return [
         versions,
-        Check("report: realised noise and cohorts", None, "the round log would prove them", tuple(places)),
+        Check("report: noise, cohorts and failures of rounds", None, "the round log would prove them", tuple(places)),
     ]
 
 

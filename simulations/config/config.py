@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic_core import ErrorDetails
 
 from privacy.secagg.membership.params import default_max_dropouts, default_min_survivors, default_shards
-from privacy.task.task import Purpose
+from privacy.task.task import Notice, Purpose
 from simulations.config.sections import AvailabilityConfig, FaultsConfig, FleetConfig, PoisonConfig, Section
 
 MAX_SEED = 2**63 - 1
@@ -229,6 +229,8 @@ class RunConfig(Section):
     faults: FaultsConfig = FaultsConfig()
     poison: PoisonConfig = PoisonConfig()
     fleet: FleetConfig = FleetConfig()
+    notice: Notice = Notice()
+    """What people are told: `data`, `data_from`, `data_until` and `contact`, shown in the report as they are."""
 
     @field_validator("ray_address")
     @classmethod

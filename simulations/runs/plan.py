@@ -31,6 +31,7 @@ from privacy.task.task import (
     LocalSgd,
     LocalTraining,
     ModelSpec,
+    Notice,
     Participation,
     PoissonParticipation,
     ServerOptimiser,
@@ -50,6 +51,7 @@ _MANY_DEVICE_ROUNDS, _DEVICE_ROUND_S = 10_000, 0.06
 """How many are long under the protocol, and CPU seconds of one with the default model (docs/secagg-costs.md)."""
 _MOST_BITS = 32
 """Bits a coordinate that are tried first; fewer follow once the noise is known."""
+_MADE_UP = "Messages that a generator made up: nobody wrote them."
 _OF_A_FLEET = "; the noise of a fleet is small, and smaller the larger fleet.cohort is over server.cohort"
 
 
@@ -114,6 +116,7 @@ def plan_task(config: PlannedRun, devices: int, fingerprint: str) -> TaskSpec:
         name=config.name,
         population=f"simulation-{fingerprint[:16]}",
         purpose=config.purpose,
+        notice=_notice(config),
         model=_model(config.training.architecture, features),
         initial=_initial(config, features),
         features=features,
@@ -153,6 +156,12 @@ def _optimiser(config: PlannedRun, task: TaskSpec) -> ServerOptimiser:
 
 def _is_linear(task: TaskSpec) -> bool:
     return task.model.architecture == "hashed-linear"
+
+
+def _notice(config: RunConfig) -> Notice:
+    if config.data.path is not None or config.notice.data:
+        return config.notice
+    return config.notice.model_copy(update={"data": _MADE_UP})
 
 
 def _model(architecture: str, features: InputSpec) -> ModelSpec:

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings, strategies as st
 
 from privacy.accounting.composition import Composition, Sampled, _grid, upper_bound
 from privacy.accounting.gaussian_losses import gaussian_losses
-from privacy.accounting.loss_distributions import epsilon_for_delta, most_epsilon, self_compose
+from privacy.accounting.loss_distributions import deltas_for_epsilons, epsilon_for_delta, most_epsilon, self_compose
 
 DELTAS = (1e-12, 1e-9, 1e-5, 1e-2, 0.3)
 RATES = st.sampled_from([1e-3, 0.02, 0.3, 1.0])
@@ -96,6 +96,16 @@ def test_the_grid_of_reports(times: int) -> None:
         ours, library = self_compose(one, times), one.self_compose(times, 1e-15)
         for delta in DELTAS:
             assert epsilon_for_delta(ours, delta) == library.get_epsilon_for_delta(delta)
+
+
+@pytest.mark.parametrize("rate", [0.05, 1.0])
+@pytest.mark.parametrize("times", [1, 7])
+@pytest.mark.parametrize("added", [False, True])
+def test_many_epsilons_have_the_deltas_that_the_library_finds(rate: float, times: int, added: bool) -> None:
+    losses = self_compose(gaussian_losses(0.9, rate, 1e-2, pessimistic=True, added=added), times)
+    epsilons = np.array([0.0, 0.004, 0.5, 1.0, 3.7, 12.0, 40.0, 300.0])
+    expected = losses.get_delta_for_epsilon(epsilons)
+    np.testing.assert_allclose(deltas_for_epsilons(losses, epsilons), expected, rtol=1e-9, atol=1e-13)
 
 
 def test_a_delta_below_the_infinite_mass_has_no_epsilon() -> None:
