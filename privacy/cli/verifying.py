@@ -16,7 +16,7 @@ from privacy.command.exits import EXIT_FAILED, fail
 Ledger = Annotated[Path, typer.Option(help="The ledger's SQLite file.")]
 Operator = Annotated[str, typer.Option(help="The operator's Ed25519 public key: hex, or a file of it.")]
 
-_STRICT = typer.Option("--strict", help="Fail also for what could not be verified.")
+_STRICT = typer.Option("--strict", help="Fail also for what was not verified and could have been.")
 
 
 def verify(
@@ -48,7 +48,7 @@ def verify(
     rounds.jsonl --checkpoint checkpoint.json --witness witness.key.pub[/bold]
 
     Exit codes: 0 every check passed or is marked as not verified, 1 a check failed or a file is bound to nothing (with
-    --strict also: something was not verified), 2 bad input.
+    --strict also: something was not verified that is not somebody's word in any case, as versions are), 2 bad input.
     """
     from privacy.verification.directory import find_run
     from privacy.verification.evidence import EvidenceError, Paths, read_evidence
@@ -71,11 +71,16 @@ def verify(
         fail(str(error))
     checks = verify_all(evidence)
     found = Counter(check.passed for check in checks)
-    passed = not found[False] and not (strict and found[None])
+    open_questions = [check for check in checks if check.passed is None and not check.word]
+    passed = not found[False] and not (strict and open_questions)
     if as_json:
         show_json({"passed": passed, "checks": [asdict(check) for check in checks]})
     else:
         show(checks_table(checks))
-        typer.echo(f"{found[True]} ok, {found[None]} not verified, {found[False]} failed")
+        words = found[None] - len(open_questions)
+        typer.echo(
+            f"{found[True]} ok, {found[None]} not verified ({words} of them words that no file shows), "
+            f"{found[False]} failed"
+        )
     if not passed:
         raise typer.Exit(EXIT_FAILED)

@@ -23,7 +23,7 @@ def check_audits(report: EpsilonReport, task: TaskSpec) -> list[Check]:
         task: the task whose claim they tested.
     """
     if not report.audit:
-        return [Check("report: audit", None, "no attack is stated", ("report.json#audit",))]
+        return [Check("report: audit", None, "no attack is stated", ("report.json#audit",), word=True)]
     refuted = [audit.name for audit in report.audit if not audit.passed or _refutes(audit)]
     detail = f"refuted by: {', '.join(refuted)}" if refuted else f"{len(report.audit)} attacks"
     places = [f"report.json#audit.*.{name}" for name in _FIGURES]
@@ -32,7 +32,7 @@ def check_audits(report: EpsilonReport, task: TaskSpec) -> list[Check]:
         _held_against(report, task),
         _told_right(report),
         Check("report: no attack refutes it", not refuted, detail),
-        Check("report: how far attacks came", None, _WORD, tuple(places)),
+        Check("report: how far attacks came", None, _WORD, tuple(places), word=True),
     ]
 
 

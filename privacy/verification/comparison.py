@@ -12,13 +12,14 @@ _CLOSE = 1e-9
 """The relative error that floating point may make in a noise multiplier."""
 
 
-def compared(file: str, stated: Mapping[str, Any], expected: Mapping[str, Any]) -> list[Check]:
+def compared(file: str, stated: Mapping[str, Any], expected: Mapping[str, Any], *, word: bool) -> list[Check]:
     """Compare what is stated with what must be, key by key, and name the keys that nothing is known of.
 
     Args:
         file: the name of the file that states it.
         stated: its JSON object.
         expected: what must be, by key.
+        word: whether the keys that nothing is known of are the server's word in any case.
     """
     name = f"{file}: its figures follow"
     if problem := difference(stated, expected):
@@ -26,7 +27,7 @@ def compared(file: str, stated: Mapping[str, Any], expected: Mapping[str, Any]) 
     checks = [Check(name, True, ", ".join(expected))] if expected else []
     rest = [key for key in stated if key not in expected]
     places = tuple(f"{file}#{key}" for key in rest)
-    return [*checks, Check(f"{file}: the rest", None, ", ".join(rest), places)] if rest else checks
+    return [*checks, Check(f"{file}: the rest", None, ", ".join(rest), places, word=word)] if rest else checks
 
 
 def difference(stated: Mapping[str, Any], expected: Mapping[str, Any]) -> str:

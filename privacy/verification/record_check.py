@@ -121,7 +121,7 @@ def check_log(lines: Sequence[bytes], evidence: Evidence) -> list[Check]:
         _noise_of_all(shards, evidence),
         _each("models: each round trained the one released before it", _successions(own, evidence), str),
         *_epsilons(own, evidence),
-        Check("round log: who was invited, refused and lost, and why", None, "the operator's word", _WORDS),
+        Check("round log: who was invited, refused and lost, and why", None, "the operator's word", _WORDS, word=True),
     ]
 
 
@@ -197,7 +197,7 @@ def _unrecorded(records: Sequence[RoundRecord], evidence: Evidence) -> Check:
     if hidden:
         return Check(name, False, f"round {hidden[0]}: released a model without a record")
     if missing:
-        return Check(name, None, f"round {missing[0][0]}: charged, released nothing, and left no record")
+        return Check(name, None, f"round {missing[0][0]}: charged, released nothing, and no record names the charge")
     return Check(name, True, f"{len(known - {None})} charges")
 
 
@@ -333,7 +333,7 @@ def _unlike_complaints(record: RoundRecord, evidence: Evidence) -> str:
 def _noise_of_all(shards: Sequence[tuple[RoundRecord, ShardRecord]], evidence: Evidence) -> Check:
     name = "noise: at least what was charged"
     if evidence.task.mechanism.correlation is not None:
-        return Check(name, None, "the server adds it, and nobody else can see whether it did")
+        return Check(name, None, "the server adds it, and nobody else can see whether it did", word=True)
     return _each(name, shards, lambda shard: _noise(*shard, evidence))
 
 

@@ -32,6 +32,7 @@ from privacy.task.task import TaskSpec
 from privacy.verification.checks import Check
 from privacy.verification.comparison import compared
 from privacy.verification.evidence import KEY_FILE, Registry
+from privacy.verification.spent import course
 
 _SIGNED = "release: signed by the operator, every file whole"
 
@@ -59,7 +60,7 @@ def check_release(
     checks = [signed, _task(predicate, task), _ledger(predicate, entries, operator)]
     checks.append(_paid(files[MODEL_FILE], task, ledger_state))
     if predicate.get("parent") is not None:
-        checks.append(Check("release: its parent", None, "nothing shows which release came before"))
+        checks.append(Check("release: its parent", None, "nothing shows which release came before", word=True))
     return [*checks, _marked(predicate, task)]
 
 
@@ -115,13 +116,16 @@ def _marked(predicate: dict[str, Any], task: TaskSpec) -> Check:
     return Check(name, True, "as `extrapolated`, which nobody serves" if fleet else "not extrapolated")
 
 
-def check_card(data: bytes, task: TaskSpec, report: EpsilonReport | None, last_round: int | None) -> list[Check]:
+def check_card(
+    data: bytes, task: TaskSpec, report: EpsilonReport | None, ledger_state: LedgerState, last_round: int | None
+) -> list[Check]:
     """Check a model card; its threshold, and how that was chosen, are the server's word.
 
     Args:
         data: the card's file.
         task: the task that the model was trained for, tied to the ledger.
         report: the run's report; None where there is none.
+        ledger_state: the verified ledger.
         last_round: the last round of the log; None where there is none.
     """
     try:
@@ -131,9 +135,7 @@ def check_card(data: bytes, task: TaskSpec, report: EpsilonReport | None, last_r
     if not isinstance(card, dict) or canonical_json(card) != data:
         return [Check(f"{CARD_FILE}: its figures follow", False, "expected an object in RFC 8785 canonical JSON")]
     expected = {} if report is None else card_marking(task, report)
-    if last_round is not None and "rounds" in card:
-        expected["rounds"] = last_round
-    return compared(CARD_FILE, card, expected)
+    return compared(CARD_FILE, card, expected | course(task, ledger_state, last_round), word=True)
 
 
 def _ledger(predicate: dict[str, Any], entries: Sequence[bytes], operator: bytes) -> Check:

@@ -18,7 +18,7 @@ from privacy.verification.checks import Check
 from privacy.verification.comparison import compared, difference
 from privacy.verification.evidence import RunFiles
 from privacy.verification.log_facts import LoggedRound
-from privacy.verification.spent import out_of_place, recomputed_rounds
+from privacy.verification.spent import course, out_of_place, recomputed_rounds
 
 _METRICS = "metrics.jsonl"
 _NOTHING: Mapping[str, Any] = {
@@ -86,7 +86,7 @@ def _summary(data: bytes, proven: Proven, metrics: bytes | None) -> list[Check]:
         return [
             Check(f"{file}: its figures follow", False, "expected one JSON object, indented by two, got other text")
         ]
-    return compared(file, stated, _summarised(proven, metrics))
+    return compared(file, stated, _summarised(proven, metrics), word=True)
 
 
 def _summarised(proven: Proven, metrics: bytes | None) -> dict[str, Any]:
@@ -97,17 +97,16 @@ def _summarised(proven: Proven, metrics: bytes | None) -> dict[str, Any]:
         expected["versions"] = dict(proven.report.provenance.versions)
     if proven.release is not None:
         expected["release"] = proven.release
-    if proven.rounds is not None:
-        expected["rounds"] = max((one.round for one in proven.rounds), default=0)
-    elif metrics is not None:
-        expected["rounds"] = len(_lines(metrics))
     if proven.task is not None:
-        accounts = proven.ledger_state.accounts.values()
-        own = (account for account in accounts if account.charge.task == proven.task.id)
-        expected["rounds_released"] = sum(account.model_digest is not None for account in own)
-    if proven.task is not None and "rounds" in expected:
-        expected["ended"] = "complete" if expected["rounds"] == proven.task.rounds else "budget exhausted"
+        expected |= course(proven.task, proven.ledger_state, _last_round(proven, metrics))
     return expected
+
+
+def _last_round(proven: Proven, metrics: bytes | None) -> int | None:
+    """Return the last round that was attempted: by the log or, where there is none, by the metrics."""
+    if proven.rounds is not None:
+        return max((one.round for one in proven.rounds), default=0)
+    return None if metrics is None else len(_lines(metrics))
 
 
 def _metrics(data: bytes, proven: Proven) -> list[Check]:
@@ -203,7 +202,7 @@ def _unknown(lines: Sequence[Mapping[str, Any]], expected: Sequence[Mapping[str,
         return []
     detail = ", ".join(sorted({key for _, key in places}))
     named = tuple(f"{_METRICS}#{at}.{key}" for at, key in sorted(places))
-    return [Check(f"{_METRICS}: the rest", None, detail, named)]
+    return [Check(f"{_METRICS}: the rest", None, detail, named, word=True)]
 
 
 def _lines(data: bytes) -> list[dict[str, Any]]:

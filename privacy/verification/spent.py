@@ -1,10 +1,11 @@
-"""What a population had spent when each round of a task ended, recomputed from the ledger."""
+"""How a task went, recomputed from the ledger: its course, and what its population had spent after each round."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from privacy.accounting.accountant import AccountantsDisagree, spend
 from privacy.accounting.events import Event
@@ -19,6 +20,21 @@ def recomputed_rounds(count: int) -> list[int]:
     """Return which of so many rounds are recomputed: all, or evenly spread ones with the first and the last."""
     points = min(count, _POINTS)
     return sorted({1, *(math.ceil(count * point / points) for point in range(1, points + 1))}) if count else []
+
+
+def course(task: TaskSpec, ledger_state: LedgerState, last_round: int | None) -> dict[str, Any]:
+    """Return how a task went, as a run's summary and a model's card tell it.
+
+    Args:
+        task: the task.
+        ledger_state: the verified ledger.
+        last_round: the last round that was attempted; None where nothing tells.
+    """
+    own = (account for account in ledger_state.accounts.values() if account.charge.task == task.id)
+    released = {"rounds_released": sum(account.model_digest is not None for account in own)}
+    if last_round is None:
+        return released
+    return {**released, "rounds": last_round, "ended": "complete" if last_round == task.rounds else "budget exhausted"}
 
 
 def spent_by_rounds(ledger_state: LedgerState, task: TaskSpec, count: int) -> dict[int, float]:

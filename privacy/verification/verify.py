@@ -159,7 +159,7 @@ def _release(files: Files, ledger_state: LedgerState, tied: bool, rounds: Sequen
     if not tied:
         return checks
     last = None if rounds is None else max((one.round for one in rounds), default=0)
-    return checks + check_card(files.release[CARD_FILE], files.task, files.report, last)
+    return checks + check_card(files.release[CARD_FILE], files.task, files.report, ledger_state, last)
 
 
 def _records(files: Files) -> list[RoundRecord] | None:

@@ -325,6 +325,18 @@ def test_the_budget_counts_the_rounds_that_are_left(run: Path, tmp_path: Path) -
     assert "any 30 days" in invoke(*arguments).stdout
 
 
+def test_a_budget_with_no_round_left_is_shown_like_any_other(tmp_path: Path) -> None:
+    """A finished plan has none left; a script that needs one reads the number."""
+    event = BoundedGaussian(task="ab" * 32, noise_multiplier=4.0, max_participations=1_000)
+    budget = Budget(epsilon=spend([event], 1e-6).epsilon, delta=1e-6)
+    ledger = Ledger(SqliteLedgerStore(tmp_path / "l.db"), SIGNER, "demo", budget, lambda: 0)
+    ledger.reserve(
+        Charge(task="ab" * 32, population="demo", round=1, purpose="training", event=event, transcript="cd" * 32)
+    )
+    result = invoke("budget", "--ledger", tmp_path / "l.db", "--operator", SIGNER.public.hex(), "--json")
+    assert (result.exit_code, json.loads(result.stdout)["limits"][0]["rounds_left"]) == (0, 0)
+
+
 def test_keys_are_private_never_overwritten_and_never_shown(tmp_path: Path) -> None:
     path = tmp_path / "witness.key"
     made = invoke("keys", "new", path)

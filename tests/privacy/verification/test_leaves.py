@@ -15,20 +15,14 @@ from typing import Any
 
 import pytest
 
-from privacy.base.canonical import canonical_json, sha256
-from privacy.base.signing import Signer
-from privacy.release.files import open_statement, release_name, sign_statement
-from privacy.report.html import render_html
-from privacy.report.model import EpsilonReport
+from privacy.base.canonical import canonical_json
 from privacy.secagg.server.record import RoundRecord, line_digest, sign_record
 from privacy.verification.checks import Check
 from privacy.verification.directory import find_run
 from privacy.verification.evidence import EvidenceError, Paths, read_evidence
 from privacy.verification.verify import verify_all
-from simulations.federation.devices import Authorities
-from simulations.randomness import SeedTree
+from tests.support.resigned import OPERATOR, resigned
 
-OPERATOR = Authorities(SeedTree.root(11)).operator
 Place = tuple[str | int, ...]
 QUICK = 8
 """Values a file in the default run: each costs a review."""
@@ -191,27 +185,6 @@ def test_by_an_outsider(run: Path, name: str, change: Any, whole: bool) -> None:
             unseen.append(where)
     path.write_bytes(honest)
     assert unseen == []
-
-
-def resigned(run: Path, release: Path, name: str, data: bytes, signer: Signer = OPERATOR) -> None:
-    """Put another file into the release and sign it; the page and the report beside it follow."""
-    (release / name).write_bytes(data)
-    digests, predicate = open_statement((release / "statement.dsse.json").read_bytes(), signer.public)
-    digests[name] = sha256(data).hex()
-    (release / "statement.dsse.json").write_bytes(sign_statement(digests, predicate, signer))
-    renamed(run, release, release_name(digests))
-    if name == "report.json":
-        (run / name).write_bytes(data)
-        (run / "report.html").write_text(render_html(EpsilonReport.model_validate_json(data)))
-
-
-def renamed(run: Path, release: Path, name: str) -> None:
-    release.rename(release.parent / name)
-    stable = run / "release" / "stable"
-    stable.unlink()
-    stable.symlink_to(name, target_is_directory=True)
-    summary = json.loads((run / "summary.json").read_text())
-    (run / "summary.json").write_text(json.dumps({**summary, "release": name}, indent=2) + "\n")
 
 
 @each_extent
