@@ -14,6 +14,32 @@ import typer
 from privacy.command.app import new_app
 from privacy.command.exits import EXIT_FAILED, EXIT_STOPPED, fail
 from simulations.compare.cli import compare_command
+from simulations.data.cli import (
+    DATA,
+    ColumnNames,
+    Encoding,
+    JoinColumn,
+    LabelColumn,
+    LabelFiles,
+    LabelNames,
+    MessageColumn,
+    Positive,
+    Quoting,
+    Replace,
+    Separator,
+    Sheet,
+    TestFiles,
+    TestLabels,
+    TestWhere,
+    TextColumn,
+    TimeColumn,
+    UserColumn,
+    Votes,
+    Where,
+    check_exist,
+    data_command,
+    data_overrides,
+)
 from simulations.processes.limits import MOST_WORKERS
 from simulations.sweep.cli import sweep_command
 
@@ -24,7 +50,7 @@ if TYPE_CHECKING:
 
 app = new_app("fl-sim", "Federations on one machine: data in; curves, a published model and an epsilon report out.")
 
-DATA, PRIVACY, TRAINING, RUN = "Data", "Privacy", "Training", "Run"
+PRIVACY, TRAINING, RUN = "Privacy", "Training", "Run"
 
 
 @dataclass(frozen=True)
@@ -52,7 +78,7 @@ class _Workers:
 @app.command()
 def init(  # noqa: PLR0917 - the options of a command
     path: Annotated[Path, typer.Argument(help="Where to write the configuration.")] = Path("federation.toml"),
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a configuration.")] = False,
     message_epsilon: Annotated[
         float | None, typer.Option(help="A recipe in which every message has this epsilon too, over the whole run.")
     ] = None,
@@ -70,13 +96,16 @@ def init(  # noqa: PLR0917 - the options of a command
 
     [bold]fl-sim init --message-epsilon 8 --base-rate 0.1 private.toml[/bold]
     """
+    from privacy.base.files import write_atomically
     from simulations.config.template import TEMPLATE
 
-    if path.exists() and not force:
-        fail(f"PATH: {path} exists; give another path or --force")
-    path.write_text(
-        TEMPLATE if message_epsilon is None else _recipe(epsilon, message_epsilon, delta, base_rate), encoding="utf-8"
-    )
+    if path.exists():
+        _refuse_replacing(path, force=force)
+    text = TEMPLATE if message_epsilon is None else _recipe(epsilon, message_epsilon, delta, base_rate)
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        fail(f"PATH: cannot write {path}: {error.strerror or error}")
     typer.echo(f"wrote {path}")
 
 
@@ -93,14 +122,15 @@ def _recipe(epsilon: float, message_epsilon: float, delta: float, base_rate: flo
 def run(  # noqa: PLR0917 - the options of a command
     config: Annotated[Path | None, typer.Option(help="TOML file; flags win over it.", rich_help_panel=RUN)] = None,
     data: Annotated[
-        Path | None,
-        typer.Option(help="CSV, CSV.gz, JSONL or Parquet. Without it, generated messages.", rich_help_panel=DATA),
+        list[Path] | None,
+        typer.Option(help="File or folder of messages; again for more. Default: generated.", rich_help_panel=DATA),
     ] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column of the text.", rich_help_panel=DATA)] = None,
-    label_column: Annotated[str | None, typer.Option(help="Column of the label, 0 or 1.", rich_help_panel=DATA)] = None,
-    user_column: Annotated[
-        str | None, typer.Option(help="Column of the user; every user is a device.", rich_help_panel=DATA)
-    ] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    positive: Positive = None,
+    votes: Votes = None,
+    message_column: MessageColumn = None,
+    user_column: UserColumn = None,
     partition: Annotated[
         str | None,
         typer.Option(
@@ -109,10 +139,20 @@ def run(  # noqa: PLR0917 - the options of a command
         ),
     ] = None,
     devices: Annotated[int | None, typer.Option(help="Devices to make.", rich_help_panel=DATA)] = None,
-    time_column: Annotated[
-        str | None,
-        typer.Option(help="When a message was written; devices get theirs as rounds pass.", rich_help_panel=DATA),
-    ] = None,
+    time_column: TimeColumn = None,
+    where: Where = None,
+    test: TestFiles = None,
+    test_where: TestWhere = None,
+    test_labels: TestLabels = None,
+    labels: LabelFiles = None,
+    labels_columns: LabelNames = None,
+    join: JoinColumn = None,
+    separator: Separator = None,
+    quoting: Quoting = None,
+    encoding: Encoding = None,
+    columns: ColumnNames = None,
+    sheet: Sheet = None,
+    replace: Replace = None,
     drop_out: Annotated[
         float | None,
         typer.Option(help="Fraction of a cohort that is lost before it sends its input.", rich_help_panel=DATA),
@@ -220,7 +260,7 @@ def run(  # noqa: PLR0917 - the options of a command
 
     [bold]fl-sim run --data chat.csv --user-column user --epsilon 8 --out runs/chat[/bold]
 
-    [bold]fl-sim run --data tweets.csv.gz --partition dirichlet:0.3 --devices 1000 --out runs/tweets[/bold]
+    [bold]fl-sim run --data tweets.tsv --positive hate,offensive --partition dirichlet:0.3 --out runs/tweets[/bold]
 
     [bold]fl-sim run --aggregation ideal --cohort 500 --out runs/large[/bold]  (the same model, without masks)
 
@@ -231,16 +271,10 @@ def run(  # noqa: PLR0917 - the options of a command
     Exit codes: 0 done, 1 failed, 2 bad input, 130 stopped by Ctrl-C and resumable.
     """
     overrides = {
+        **data_overrides({**locals(), "path": data}),
         "seed": seed,
         "engine": engine,
         "device": device,
-        "data.path": str(data) if data else None,
-        "data.text_column": text_column,
-        "data.label_column": label_column,
-        "data.user_column": user_column,
-        "data.partition": partition,
-        "data.devices": devices,
-        "data.time_column": time_column,
         "faults.drop_out.input": drop_out,
         "poison.fraction": poisoners,
         "privacy.epsilon": epsilon,
@@ -268,31 +302,50 @@ def run(  # noqa: PLR0917 - the options of a command
 @app.command()
 def score(  # noqa: PLR0917 - the options of a command
     release: Annotated[Path, typer.Option(help="A release directory, for example RUN/release/stable.")],
-    data: Annotated[Path, typer.Option(help="CSV, CSV.gz, JSONL or Parquet.")],
+    data: Annotated[list[Path], typer.Option(help="File or folder of messages; again for more.", rich_help_panel=DATA)],
     out: Annotated[Path, typer.Option(help="CSV to write: score and verdict of every row.")],
-    text_column: Annotated[str, typer.Option(help="Column of the text.")] = "text",
-    label_column: Annotated[str, typer.Option(help="Column of the label, if there is one.")] = "label",
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    positive: Positive = None,
+    votes: Votes = None,
+    where: Where = None,
+    separator: Separator = None,
+    quoting: Quoting = None,
+    encoding: Encoding = None,
+    columns: ColumnNames = None,
+    sheet: Sheet = None,
+    replace: Replace = None,
+    labels: LabelFiles = None,
+    labels_columns: LabelNames = None,
+    join: JoinColumn = None,
     operator_key: Annotated[
         Path | None, typer.Option(help="The operator's public key, in hex; else operator.pub beside the release.")
     ] = None,
     architecture: Annotated[
         str | None, typer.Option(help="package.module:factory, for a release of a model of your own.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace earlier scores in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Score a file with a published model; prints the metrics where there are labels.
 
     Example: [bold]fl-sim score --release runs/chat/release/stable --data new.csv --out scores.csv[/bold]
     """
-    if not data.is_file():
-        fail(f"--data: cannot read {data}: no such file; expected a readable file")
-    from simulations.config import ConfigError
-    from simulations.data import DataError
-    from simulations.evaluation.scoring import ScoringError, ScoringJob, score_file
+    overrides = data_overrides({**locals(), "path": data})
+    from simulations.config import ConfigError, load_config
 
     try:
-        metrics = score_file(ScoringJob(release, data, out, text_column, label_column, operator_key, architecture))
-    except (ConfigError, DataError, ScoringError) as error:
+        config = load_config(None, overrides).data
+    except ConfigError as error:
+        fail(str(error))
+    check_exist(config.inputs)
+    from simulations.data.errors import DataError
+    from simulations.evaluation.scoring import ScoringError, ScoringJob, score_file
+    from simulations.outdir import OutputDirectoryError
+
+    try:
+        metrics = score_file(ScoringJob(release, config, out, operator_key, architecture, force))
+    except (ConfigError, DataError, OutputDirectoryError, ScoringError) as error:
         fail(str(error))
     if as_json:
         typer.echo(json.dumps(metrics))
@@ -303,6 +356,7 @@ def score(  # noqa: PLR0917 - the options of a command
         )
 
 
+app.command("data")(data_command)
 app.command("sweep")(sweep_command)
 app.command("compare")(compare_command)
 
@@ -318,7 +372,7 @@ def _run(config: Path | None, overrides: dict[str, Any], place: _Place, workers:
 
     try:
         if place.resume is not None:
-            outcome = resume(place.resume, workers=workers.workers, ray_address=workers.ray_address)
+            outcome = resume(place.resume, workers=workers.workers, overrides=_kept(overrides, workers))
         else:
             outcome = start(loaded, place.new, force=place.force, workers=workers.workers)
     except (ConfigError, DataError, EngineError, OutputDirectoryError) as error:
@@ -340,17 +394,53 @@ def _checked(config: Path | None, overrides: dict[str, Any], place: _Place, work
     try:
         if place.resume is not None:
             _refuse_beside_resume({**overrides, "config": config, "out": place.out, "force": place.force})
-            return RunDirectory.reopen(place.resume, {"ray_address": workers.ray_address})[1]
-        RunDirectory.check(place.new, force=place.force)
+            loaded = RunDirectory.reopen(place.resume, _kept(overrides, workers))[1]
+            _check_found(loaded)
+            return loaded
         loaded = load_config(config, {**overrides, "ray_address": workers.ray_address})
+        own = () if config is None else (("--config", config),)
+        RunDirectory.check(place.new, force=place.force, inputs=(*loaded.inputs, *own))
     except (ConfigError, OutputDirectoryError) as error:
         fail(str(error))
-    if loaded.data.path is not None and not loaded.data.path.is_file():
-        fail(f"--data: cannot read {loaded.data.path}: no such file; expected a readable file")
+    check_exist(loaded.data.inputs)
     return loaded
 
 
+_PLACES = {"data.path": "--data", "data.labels": "--labels", "data.test": "--test", "data.test_labels": "--test-labels"}
+"""What may be said beside `--resume` of a run's data: where they are now."""
+
+
+def _kept(overrides: dict[str, Any], workers: _Workers) -> dict[str, Any]:
+    """Return what is taken over into a run that goes on."""
+    return {"ray_address": workers.ray_address, **{key: overrides[key] for key in _PLACES}}
+
+
+def _check_found(config: RunConfig) -> None:
+    """End with 2 where the files of a run are no longer where they were."""
+    from simulations.config.paths import shown
+
+    for flag, path in config.data.inputs:
+        if not path.exists():
+            fail(f"--resume: {shown(path)} of {flag} is gone; say where it is now: {flag} PATH beside --resume")
+
+
 def _refuse_beside_resume(given: dict[str, Any]) -> None:
-    names = [name for name, value in given.items() if value]
+    names = [name for name, value in given.items() if value and name not in _PLACES]
     if names:
         fail(f"--resume: goes on with the run's own configuration; leave out {', '.join(names)}")
+
+
+def _refuse_replacing(path: Path, *, force: bool) -> None:
+    """End with 2 where `init` would write over anything but a configuration that no run has."""
+    from simulations.config import ConfigError, load_config
+
+    if path.is_dir():
+        fail(f"PATH: {path} is a directory; give the path of a file")
+    if not force:
+        fail(f"PATH: {path} exists; give another path or --force")
+    if (path.parent / "run.log").exists():
+        fail(f"--force: {path} is the configuration of a run; it is left alone")
+    try:
+        load_config(path, {})
+    except ConfigError:
+        fail(f"--force: {path} is no configuration of fl-sim; it is left alone")

@@ -4,16 +4,48 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from privacy.base.files import write_atomically
 
+Inputs = Iterable[tuple[str, Path]]
+"""Files and folders that a command reads, each with the flag that names it."""
+
 
 class OutputDirectoryError(ValueError):
-    """A directory that cannot be used as asked; the message says what to do."""
+    """A directory or file that cannot be used as asked; the message says what to do."""
+
+
+def keep_inputs(flag: str, out: Path, inputs: Inputs) -> None:
+    """Refuse to write where an input lies: nothing is ever written over what is read.
+
+    Links are followed, so that an input is the same by whatever name.
+
+    Args:
+        flag: the option that names the output, for messages.
+        out: the file or directory to write.
+        inputs: all that the command reads.
+
+    Raises:
+        OutputDirectoryError: when the output is an input, holds one, or lies in a folder that is one.
+    """
+    place = out.resolve()
+    for name, path in inputs:
+        given = path.resolve()
+        if given.is_relative_to(place):
+            what = f"is what {name} reads" if given == place else f"has {path} in it, which {name} reads,"
+            raise OutputDirectoryError(f"{flag}: {out} {what}, and would be written over; give another path")
+        if given.is_dir() and place.is_relative_to(given):
+            raise OutputDirectoryError(
+                f"{flag}: {out} lies in {path}, all of which {name} reads; give a path outside of it"
+            )
+        if place.is_file() and given.is_file() and place.samefile(given):
+            raise OutputDirectoryError(
+                f"{flag}: {out} is another name of {path}, which {name} reads; give another path"
+            )
 
 
 @dataclass(frozen=True)
@@ -30,12 +62,19 @@ class ManagedDirectory:
     marker: str
     again: str
 
-    def check(self, path: Path, *, force: bool) -> None:
-        """Refuse early what `create` would refuse.
+    def check(self, path: Path, *, force: bool, inputs: Inputs = ()) -> None:
+        """Refuse early what `create` would refuse, and what would be written over an input.
+
+        Args:
+            path: the directory.
+            force: whether an earlier directory of the same command may be replaced.
+            inputs: all that the command reads, each with the flag that names it.
 
         Raises:
-            OutputDirectoryError: when the path is a file, or a directory that is not empty and may not be replaced.
+            OutputDirectoryError: when the path is a file, a directory that is not empty and may not be replaced, one
+                with an input in it, or one within a folder that is read.
         """
+        keep_inputs("--out", path, inputs)
         if path.exists() and not path.is_dir():
             raise OutputDirectoryError(f"--out: {path} is a file; expected a directory or a new path")
         if not path.exists() or not any(path.iterdir()):

@@ -1,5 +1,5 @@
 from .canonical import Frozen as Frozen, canonical_json as canonical_json, sha256 as sha256
-from .errors import first_line as first_line, what_is_wrong as what_is_wrong
+from .errors import clipped as clipped, first_line as first_line, what_is_wrong as what_is_wrong
 from .files import sync_directory as sync_directory, write_atomically as write_atomically, write_secret as write_secret
 from .randomness import (
     Keystream as Keystream,

@@ -20,3 +20,8 @@ def first_line(error: Exception) -> str:
 def _reason(detail: ErrorDetails) -> str:
     known = {"extra_forbidden": "unknown key", "missing": "is missing"}
     return known.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+
+
+def clipped(text: str, longest: int = 80) -> str:
+    """Return a text for a message: one that is longer than `longest` characters is cut, and says so."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

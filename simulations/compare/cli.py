@@ -47,12 +47,13 @@ def compare_command(
     from simulations.compare.report import CompareReport
     from simulations.config import ConfigError, load_config
     from simulations.data import DataError
-    from simulations.outdir import OutputDirectoryError
+    from simulations.outdir import OutputDirectoryError, keep_inputs
     from simulations.runs.run import RunError
     from simulations.training.engines import EngineError
 
     path = out or Path("runs") / time.strftime("compare-%Y%m%d-%H%M%S")
     try:
+        keep_inputs("--out", path, () if config is None else (("CONFIG", config),))
         report = CompareReport.of(running.start(_base(load_config(config, {})), seeds, path, force=force))
     except (ConfigError, DataError, EngineError, OutputDirectoryError) as error:
         fail(str(error))

@@ -153,7 +153,7 @@ class CompareReport:
                 "tuning_devices": TUNING_DEVICES,
                 "most_devices": MOST_DEVICES,
             },
-            config=base.to_toml(),
+            config=base.to_toml(self.comparison.path),
         )
 
 

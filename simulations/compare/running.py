@@ -17,6 +17,7 @@ from simulations.compare.methods import FEDERATED, NOISELESS, Method, Trial
 from simulations.compare.pooling import pooled
 from simulations.compare.preparing import PreparedSeed, prepare_all
 from simulations.config.config import RunConfig
+from simulations.config.paths import relative_to
 from simulations.evaluation.metrics import HEADLINE_METRICS
 from simulations.outdir import ManagedDirectory, exclusive
 from simulations.processes.workers import one_thread
@@ -68,10 +69,11 @@ def start(base: RunConfig, seeds: int, out: Path, *, force: bool) -> Comparison:
         NothingTrained: when a baseline diverges at every setting.
         Stopped: when Ctrl-C was pressed.
     """
-    _DIRECTORY.check(out, force=force)
+    _DIRECTORY.check(out, force=force, inputs=base.inputs)
     one_thread()
     prepared = prepare_all(base, seeds)
-    definition = {"seeds": seeds, "config": base.model_dump(mode="json", exclude_none=True, exclude_unset=True)}
+    values = base.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    definition = {"seeds": seeds, "config": relative_to(out, values)}
     _DIRECTORY.create(out, tomli_w.dumps(definition), force=force)
     total = sum(2 * seed.task.rounds + _TICKS for seed in prepared)
     with exclusive(out), Bar("compare", total) as bar, StopAfterRound(bar.note) as stop:
@@ -110,7 +112,7 @@ class _Work:
         self.begun += 1
 
     def _federated(self, method: Method, prepared: Prepared, path: Path) -> Trial:
-        directory = RunDirectory.create(path, prepared.config, force=False)
+        directory = RunDirectory.create(path, prepared.config, force=False, sources=prepared.data.sources)
         callbacks = _Callbacks(self, method.label)
         summary = execute(prepared, directory, Supervision(1, callbacks, self.stop_requested)).summary
         if summary is None:

@@ -7,14 +7,17 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from privacy.base.errors import clipped
 from privacy.secagg.membership.params import default_max_dropouts, default_min_survivors, default_shards
 from privacy.task.task import Notice, Purpose
+from simulations.config.data import DataConfig
+from simulations.config.paths import below, relative_to
 from simulations.config.sections import AvailabilityConfig, FaultsConfig, FleetConfig, PoisonConfig, Section
 
 MAX_SEED = 2**63 - 1
@@ -24,23 +27,6 @@ LOCAL_RAY = "local"
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message names the key and says what was expected."""
-
-
-class DataConfig(Section):
-    """Where the examples come from. Without a path, the embedded generator makes them."""
-
-    path: Path | None = None
-    text_column: str = "text"
-    label_column: str = "label"
-    user_column: str | None = None
-    time_column: str | None = None
-    """When a message was written: devices come to hold theirs as rounds pass, and the newest fifth is for testing."""
-    history: float = Field(default=0.5, ge=0, le=1)
-    """The fraction of the training messages, the oldest, that devices hold before round 1 where there are times."""
-    partition: str | None = None
-    """How rows without users are spread over devices: `dirichlet:ALPHA`, or `time`, each a run of consecutive rows."""
-    devices: int = Field(default=1_000, ge=2, le=1 << 30)
-    """How many devices the generator or the partition makes; with a user column every user is a device."""
 
 
 class PrivacyConfig(Section):
@@ -64,7 +50,7 @@ class PrivacyConfig(Section):
     window_epsilon: float | None = Field(default=None, gt=0)
     """What may be spent within any `window_days`, besides the budget for life."""
     window_days: int | None = Field(default=None, ge=1, le=36_500)
-    ledger: Path | None = None
+    ledger: Annotated[Path, AfterValidator(Path.absolute)] | None = None
     """One ledger for several runs on the same devices, with one seed and budget. Default: the run's own."""
 
     @field_validator("participation", mode="before")
@@ -275,9 +261,21 @@ class RunConfig(Section):
             raise ValueError("privacy.ledger: expected a ledger of the run's own with [fleet], got one for several")
         return self
 
-    def to_toml(self) -> str:
-        """Write this configuration as TOML; keys that are not set are left out."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+    @property
+    def wherever_its_data_lie(self) -> RunConfig:
+        """The same configuration without the paths of its data: what decides a run's outcome, beside the files."""
+        nowhere = dict.fromkeys(("path", "labels", "test", "test_labels"))
+        return self.model_copy(update={"data": self.data.model_copy(update=nowhere)})
+
+    @property
+    def inputs(self) -> tuple[tuple[str, Path], ...]:
+        """All files and folders that the run needs, each with the flag or key that names it."""
+        shared = self.privacy.ledger
+        return (*self.data.inputs, *(() if shared is None else (("privacy.ledger", shared),)))
+
+    def to_toml(self, directory: Path) -> str:
+        """Write this configuration as TOML for a file in `directory`; keys that are not set are left out."""
+        return tomli_w.dumps(relative_to(directory, self.model_dump(mode="json", exclude_none=True)))
 
 
 class PlannedRun(RunConfig):
@@ -320,10 +318,12 @@ def planned(config: RunConfig, rounds: int, cohort: int) -> PlannedRun:
 def load_config(path: Path | None, overrides: Mapping[str, Any]) -> RunConfig:
     """Read a file's configuration, if there is one, and put `overrides` (dotted keys; None means not given) over it.
 
+    Paths in the file lie below its directory, those among the overrides below the current one.
+
     Raises:
         ConfigError: when the file cannot be read, a key is unknown or a value is out of range.
     """
-    return _validated(_read(path) if path else {}, overrides)
+    return _validated(below(path.resolve().parent, _read(path)) if path else {}, overrides)
 
 
 def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
@@ -368,7 +368,9 @@ def _explain(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         return f"{key}: unknown key; known here: {', '.join(_known_keys(detail['loc'][:-1]))}"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}, got {detail['input']!r}" if key else message
+    if not key or isinstance(detail["input"], Mapping):  # what a section as a whole was refused for says what it had
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message}, got {clipped(repr(detail['input']))}"
 
 
 def _known_keys(section: tuple[int | str, ...]) -> list[str]:

@@ -1,2 +1,2 @@
-from .dataset import Table as Table, load as load
-from .readers import DataError as DataError
+from .dataset import Dataset as Dataset, Table as Table, load as load
+from .errors import DataError as DataError

@@ -1,35 +1,38 @@
-"""A checked table of messages: texts, labels, users, times."""
+"""A checked table of messages: texts, labels, users, times, from whatever files hold them."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.data.readers import Columns, DataError, read_columns
-
-_LABELS = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
-_SHOWN = 5
+from simulations.config.data import DataConfig
+from simulations.config.rules import Condition, word_of
+from simulations.data.errors import DataError, listed, quoted
+from simulations.data.files import Form, Piece, Source, fingerprint, read_files
+from simulations.data.frame import Frame
+from simulations.data.joining import Join, grouped, joined
+from simulations.data.labels import ABSENT, Labelling, label_columns, read_labels
+from simulations.data.times import read_times
+from simulations.data.users import is_spreadsheet_error, read_users
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Messages that can be used, in the file's order.
+    """Messages that can be used, in the files' order.
 
     Attributes:
         texts: n texts, none blank.
-        labels: int8[n] of 0 and 1 (1 is abuse), or None where the file has none.
-        users: who wrote each text, or None where nobody asked.
-        rows: int64[n], each text's row in the file, counted from 0 without the header.
+        labels: int8[n] of 0 and 1 (1 is abuse), where they are optional also -1 (none); or None where no message has
+            one.
+        users: who wrote each text, or None where nobody asked or, in a test set, nobody knows.
+        rows: int64[n], each text's row in the files, counted from 0 without headers.
         skipped: rows whose text was blank or missing.
-        fingerprint: hex SHA-256 of the file as it lies on disk (what `sha256sum` prints).
         times: float64[n], when each text was written, in any unit; or None where nobody asked.
+        words: how often each written label occurs, and what it was read as.
     """
 
     texts: list[str] = field(repr=False)
@@ -37,8 +40,8 @@ class Table:
     users: list[str] | None = field(repr=False)
     rows: NDArray[np.int64] = field(repr=False)
     skipped: int
-    fingerprint: str
     times: NDArray[np.float64] | None = field(default=None, repr=False)
+    words: tuple[tuple[str, int, int], ...] = ()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -64,152 +67,190 @@ class Table:
         return self.times
 
 
-def load(
-    path: Path,
-    text_column: str,
-    label_column: str,
-    user_column: str | None = None,
-    time_column: str | None = None,
-    *,
-    require_labels: bool = True,
-) -> Table:
-    """Read and check a file (CSV or JSONL, each also gzipped, or Parquet; UTF-8).
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """All that was read of some files.
+
+    Attributes:
+        table: the messages.
+        official: those of an official test set, if there is one: no others.
+        pieces: the files of messages, as they were read.
+        sources: all files.
+        notes: what a reader should know, a sentence each.
+    """
+
+    table: Table
+    official: Table | None
+    pieces: tuple[Piece, ...] = field(repr=False)
+    sources: tuple[Source, ...] = field(repr=False)
+    notes: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """One digest of all files, in hex; of a single one what `sha256sum` prints."""
+        return fingerprint(self.sources)
+
+    @property
+    def rows(self) -> int:
+        """The number of rows in the files of messages, an official test set's not among them."""
+        return sum(piece.columns.length for piece in self.pieces)
+
+
+def load(data: DataConfig, *, labels_required: bool = True) -> Dataset:
+    """Read and check the files of a configuration.
 
     Blank and missing texts are skipped and counted; in CSV only an empty cell is missing, the word `NaN` is a text. A
-    user whose every text was skipped is no device. A missing user is an error: such rows may be one person's, and
-    the privacy guarantee is per person. Labels are 0 or 1 as integer, float, string or boolean. Times are numbers, or
-    dates in ISO 8601 (UTC where they name no zone).
+    user whose every text was skipped is no device. Labels are 0 and 1, or what `data.positive` says; times are numbers,
+    or dates in ISO 8601. A text that is a list of words is these words.
 
     Args:
-        path: the file; the ending of its name says its format.
-        text_column: the column of texts.
-        label_column: the column of labels.
-        user_column: the column of users, if they are wanted.
-        time_column: the column of times, if they are wanted.
-        require_labels: whether both classes must occur. If not, as for scoring, `labels` is None where the column is
-            absent, and one class is enough.
+        data: the files, and what in them is what.
+        labels_required: whether each row needs a label and both classes must occur. If not, as for scoring, rows may
+            have none, and the column may be absent or, if `data.positive` does not say how to read it, of words.
 
     Raises:
-        DataError: when the file cannot be read or used.
+        DataError: when files cannot be read or used.
     """
-    raw = _read(path)
-    wanted = [column for column in (text_column, label_column, user_column, time_column) if column is not None]
-    columns = read_columns(path, raw, wanted)
-    texts = _cells(path, columns, text_column, "--text-column")
-    rows = np.array([row for row, text in enumerate(texts) if not _is_blank(text)], np.int64)
-    if not rows.size:
-        raise DataError(
-            f"--data: {path} has {len(texts)} rows, none with a text in column {text_column!r}; expected at least one"
+    return _Loader(data, labels_required).load()
+
+
+class _Loader:
+    """A reader of one configuration's files, which collects what there is to say of them."""
+
+    def __init__(self, data: DataConfig, labels_required: bool) -> None:
+        self._data = data
+        self._required = labels_required
+        self._sources: list[Source] = []
+        self._notes: list[str] = []
+
+    def load(self) -> Dataset:
+        data = self._data
+        pieces = self._read("--data", data.path or (), Form.of(data, data.columns))
+        frame = self._complete(Frame.of(pieces), "--labels", data.labels)
+        official = None
+        if data.test is not None:
+            tests = Frame.of(self._read("--test", data.test, Form.of(data, data.columns)))
+            labels = ("--test-labels", data.test_labels) if data.test_labels else ("--labels", data.labels)
+            official = self._table(self._complete(tests, *labels), official=True)
+        elif data.test_where is not None:
+            tested = frame.matching("--test-where", [data.test_where])
+            official = self._table(frame.take(np.flatnonzero(tested)), official=True)
+            frame = frame.take(np.flatnonzero(~tested))
+        table = self._table(frame, official=False)
+        if official is not None and len(np.unique(official.required_labels())) < 2:
+            raise DataError("--test: expected both labels in the official test set; check --positive, or its labels")
+        sources = tuple(dict.fromkeys(self._sources))
+        return Dataset(table, official, tuple(pieces), sources, tuple(dict.fromkeys(self._notes)))
+
+    def _read(self, flag: str, paths: Sequence[Path], form: Form) -> list[Piece]:
+        pieces = read_files(flag, paths, form, self._wanted)
+        for piece in pieces:
+            self._sources += piece.sources
+            if piece.left_out:
+                self._notes.append(f"beside {piece.name}, not read: {listed(piece.left_out)}")
+        return pieces
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        """The names of all columns that something is read of."""
+        data, join = self._data, Join.parse(self._data.join or "")
+        conditions = [*data.where, *([data.test_where] if data.test_where else [])]
+        named = (data.text_column, data.user_column, data.time_column, data.message_column)
+        of_labels = [data.label_column, *(part.strip() for part in data.label_column.split(","))]
+        of_rows = [Condition.parse(text).column for text in conditions]
+        of_both = [join.of_texts, join.of_labels]
+        return tuple(dict.fromkeys(name for name in (*named, *of_labels, *of_rows, *of_both) if name))
+
+    def _complete(self, frame: Frame, flag: str, paths: tuple[Path, ...] | None) -> Frame:
+        """Bring labels that lie elsewhere, leave out rows that are not meant, and make one of a message's votes."""
+        data, votes = self._data, self._data.votes is not None
+        if paths is not None:
+            labels = Frame.of(self._read(flag, paths, Form.of(data, data.labels_columns)))
+            columns = label_columns(labels, data.label_column)
+            for name in columns:
+                labels.column("--label-column", name)
+            before = len(frame)
+            frame = joined(frame, labels, Join.parse(data.join or ""), columns, votes=votes)
+            if len(frame) < before:
+                self._notes.append(f"{before - len(frame):,} of {before:,} rows have no label in {flag}: left out")
+        kept = np.flatnonzero(frame.matching("--where", data.where))
+        if kept.size < len(frame):
+            frame = frame.take(kept)
+        if data.message_column is None:
+            return frame
+        columns = label_columns(frame, data.label_column)
+        for name in columns:
+            frame.column("--label-column", name)
+        return grouped(frame, data.message_column, data.text_column, columns)
+
+    def _table(self, frame: Frame, *, official: bool) -> Table:
+        data = self._data
+        texts = frame.column("--text-column", data.text_column)
+        read = [self._text(frame, place, cell) for place, cell in enumerate(texts)]
+        used = [place for place, text in enumerate(read) if text]
+        if not used:
+            raise DataError(
+                f"--data: {frame.ends[0][0] if frame.ends else 'the data'} has {len(frame):,} rows, none with a text "
+                f"in column {quoted(data.text_column)}; expected at least one"
+            )
+        chosen = frame.take(used)
+        found = [text for text in read if text]
+        errors = sum(map(is_spreadsheet_error, found))
+        if errors:
+            self._notes.append(f"{errors:,} texts are a spreadsheet's error values, such as #NAME?")
+        labels, words = self._labels(chosen, official=official)
+        return Table(
+            texts=found,
+            labels=labels,
+            users=self._users(chosen, official=official),
+            rows=chosen.rows,
+            skipped=len(frame) - len(used),
+            times=read_times(chosen, data.time_column) if data.time_column and not official else None,
+            words=words,
         )
-    return Table(
-        texts=[_text(texts[row], row) for row in rows],
-        labels=_labels(path, columns, label_column, rows, required=require_labels),
-        users=None if user_column is None else _users(_cells(path, columns, user_column, "--user-column"), rows),
-        rows=rows,
-        skipped=len(texts) - rows.size,
-        fingerprint=hashlib.sha256(raw).hexdigest(),
-        times=None if time_column is None else _times(_cells(path, columns, time_column, "--time-column"), rows),
-    )
 
+    def _text(self, frame: Frame, place: int, cell: object) -> str:
+        """Return the text of a cell, with what stands for something else replaced; empty where nothing is to be seen.
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"--data: no file {path}; expected the path of a data file") from error
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise DataError(f"--data: cannot read {path}: {reason}; expected a readable file") from error
+        Raises:
+            DataError: when the cell holds something else.
+        """
+        if isinstance(cell, list) and all(isinstance(word, str) for word in cell):
+            cell = " ".join(cell)
+        if not isinstance(cell, str):
+            if not word_of(cell):
+                return ""
+            raise DataError(
+                f"--text-column: expected text, got {type(cell).__name__} {quoted(cell)} in {frame.at(place)}; name "
+                "another column"
+            )
+        for pair in self._data.replace:
+            word, _, text = pair.partition("=")
+            cell = cell.replace(word, text.replace("\\n", "\n").replace("\\t", "\t"))
+        return cell if cell.strip() else ""
 
+    def _labels(
+        self, frame: Frame, *, official: bool
+    ) -> tuple[NDArray[np.int8] | None, tuple[tuple[str, int, int], ...]]:
+        data = self._data
+        columns = label_columns(frame, data.label_column)
+        if not self._required and not all(name in frame.cells for name in columns):
+            return None, ()
+        labelling = Labelling.of(columns, data.positive, data.votes)
+        try:
+            labels = read_labels(frame, labelling, required=self._required, trained_on=not official)
+        except DataError as error:
+            asked = data.model_fields_set & {"label_column", "positive", "votes"}
+            if self._required or asked:
+                raise
+            self._notes.append(f"no metrics: {error}")
+            return None, ()
+        return (None if np.all(labels.values == ABSENT) else labels.values), labels.words
 
-def _cells(path: Path, columns: Columns, name: str, flag: str) -> Sequence[object]:
-    if name not in columns.cells:
-        names = ", ".join(columns.names) or "none"
-        raise DataError(f"{flag}: no column {name!r} in {path}; expected one of its columns: {names}")
-    return columns.cells[name]
-
-
-def _is_blank(cell: object) -> bool:
-    """Tell whether there is nothing to see: missing, NaN, or white space only."""
-    if isinstance(cell, str):
-        return not cell.strip()
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))
-
-
-def _text(cell: object, row: int) -> str:
-    if not isinstance(cell, str):
-        raise DataError(
-            f"--text-column: expected text, got {type(cell).__name__} {_short(cell)} in {_at(row)}; name another column"
-        )
-    return cell
-
-
-def _labels(
-    path: Path, columns: Columns, name: str, rows: NDArray[np.int64], *, required: bool
-) -> NDArray[np.int8] | None:
-    if not required and name not in columns.names:
-        return None
-    cells = _cells(path, columns, name, "--label-column")
-    labels = [_LABELS.get(str(cells[row]).strip().lower()) for row in rows]
-    wrong = [row for row, label in zip(rows, labels, strict=True) if label is None]
-    if wrong:
-        seen = list(dict.fromkeys(_short(cells[row]) for row in wrong))[:_SHOWN]
-        raise DataError(
-            f"--label-column: expected 0 or 1 in column {name!r}, got {', '.join(seen)} ({len(wrong)} rows, "
-            f"first in {_at(wrong[0])}); map the labels to 0 and 1, or name another column"
-        )
-    if required and len(set(labels)) < 2:
-        raise DataError(f"--label-column: expected both 0 and 1 in column {name!r}, got only {labels[0]}; add examples")
-    return np.array(labels, np.int8)
-
-
-def _users(cells: Sequence[object], rows: NDArray[np.int64]) -> list[str]:
-    wrong = [row for row in rows if _is_blank(cells[row]) or not isinstance(cells[row], str | int | float)]
-    if wrong:
-        raise DataError(
-            f"--user-column: expected a user in every row, got {_short(cells[wrong[0]])} in {_at(wrong[0])} "
-            f"({len(wrong)} such rows); give each a user, or remove them"
-        )
-    return [str(cells[row]) for row in rows]
-
-
-def _times(cells: Sequence[object], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    times = [_seconds(cells[row]) for row in rows]
-    wrong = [row for row, time in zip(rows, times, strict=True) if time is None]
-    if wrong:
-        raise DataError(
-            f"--time-column: expected a number or a date such as 2026-01-31T12:00:00 in every row, got "
-            f"{_short(cells[wrong[0]])} in {_at(wrong[0])} ({len(wrong)} such rows); convert or remove them"
-        )
-    return np.array(times, np.float64)
-
-
-def _seconds(cell: object) -> float | None:
-    """Return a number as it is, a date in Unix time, and None for anything else."""
-    try:
-        if isinstance(cell, datetime):
-            return (cell if cell.tzinfo else cell.replace(tzinfo=UTC)).timestamp()
-        if isinstance(cell, date):
-            return datetime(cell.year, cell.month, cell.day, tzinfo=UTC).timestamp()
-        number = float(cell) if isinstance(cell, str | int | float) and not isinstance(cell, bool) else math.nan
-    except OverflowError:
-        return None
-    except ValueError:
-        return _iso(str(cell).strip())
-    return number if math.isfinite(number) else None
-
-
-def _iso(text: str) -> float | None:
-    try:
-        return _seconds(datetime.fromisoformat(text))
-    except ValueError:
-        return None
-
-
-def _short(cell: object) -> str:
-    return repr(cell)[:40]
-
-
-def _at(row: int) -> str:
-    """Name a row for people, who count from 1."""
-    return f"row {row + 1}"
+    def _users(self, frame: Frame, *, official: bool) -> list[str] | None:
+        name = self._data.user_column
+        if name is None or (official and name not in frame.cells):
+            return None
+        users, notes = read_users(frame, name)
+        self._notes += notes
+        return users

@@ -12,16 +12,18 @@ from fl_client.training.features import encode_texts, normalise
 from fl_client.training.training import Examples
 from privacy.base.canonical import sha256
 from privacy.task.task import InputSpec
-from simulations.config.config import DataConfig
-from simulations.data.dataset import Table, load
-from simulations.data.readers import DataError
+from simulations.config.data import DataConfig
+from simulations.data.dataset import Dataset, Table, load
+from simulations.data.errors import DataError
+from simulations.data.files import Source
+from simulations.data.overview import Overview
 from simulations.population import partition
 from simulations.population.base import Population
 from simulations.population.generated import GeneratedPopulation
 from simulations.population.generator import ChatGenerator
 from simulations.population.packed import Holding, PackedPopulation
 from simulations.population.poison import Poison
-from simulations.population.split import split
+from simulations.population.split import split, split_beside
 from simulations.population.timeline import arrivals
 from simulations.randomness import SeedTree
 
@@ -46,6 +48,9 @@ class FederationData:
         attacked: the abuse of the test users as an attacker would send it, all labelled 1; None without poisoners.
         skipped: how many rows of the file had no text.
         fingerprint: hex SHA-256 of the data that all of this came from.
+        overview: what was understood of the files; None of generated messages.
+        sources: the files.
+        withheld: how many messages are on no device, since their users are in an official test set.
     """
 
     population: Population
@@ -55,6 +60,9 @@ class FederationData:
     attacked: Examples | None
     skipped: int
     fingerprint: str
+    overview: Overview | None = None
+    sources: tuple[Source, ...] = ()
+    withheld: int = 0
 
     def counts(self) -> dict[str, int | None]:
         """Return the numbers of devices and messages, for logs and summaries; None where nobody counted."""
@@ -86,8 +94,7 @@ def build(data: DataConfig, features: InputSpec, seed: SeedTree, poison: Poison,
     builder = _Builder(features, seed.child("data"), poison)
     if data.path is None:
         return builder.generated(data.devices)
-    table = load(data.path, data.text_column, data.label_column, data.user_column, data.time_column)
-    return builder.from_file(table, data, rounds)
+    return builder.from_files(load(data), data, rounds)
 
 
 def _check(data: DataConfig) -> None:
@@ -132,13 +139,14 @@ class _Builder:
             fingerprint=sha256(b"havenfl/chat/2", generator.seed.key(), str(devices).encode()).hex(),
         )
 
-    def from_file(self, table: Table, data: DataConfig, rounds: int) -> FederationData:
-        parts = split(table, self._rng("split"))
+    def from_files(self, dataset: Dataset, data: DataConfig, rounds: int) -> FederationData:
+        table, official, rng = dataset.table, dataset.official, self._rng("split")
+        parts = split(table, rng) if official is None else split_beside(table, official, rng)
         devices = _devices(data, table, parts.train, self._rng("partition"))
         arrival = np.zeros(len(table), np.int64)
         if table.times is not None:
             arrival[parts.train] = arrivals(table.times[parts.train], rounds, data.history)
-        test = _chosen(table, parts.test)
+        test = _chosen(table if official is None else official, parts.test)
         return FederationData(
             population=PackedPopulation.pack(self._holdings(table, devices, arrival), self.features),
             calibration=self._examples(*_chosen(table, parts.calibration)),
@@ -146,7 +154,10 @@ class _Builder:
             novel=parts.novel,
             attacked=self._attacked(test),
             skipped=table.skipped,
-            fingerprint=table.fingerprint,
+            fingerprint=dataset.fingerprint,
+            overview=Overview.of(dataset, data),
+            sources=dataset.sources,
+            withheld=parts.withheld,
         )
 
     def _holdings(self, table: Table, devices: partition.Devices, arrival: NDArray[np.int64]) -> Iterable[Holding]:

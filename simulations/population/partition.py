@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.data.readers import DataError
+from simulations.data.errors import DataError
 
 Devices = list[NDArray[np.int64]]
 """Rows of each device, ascending; every row is on exactly one device, and a device may have none."""

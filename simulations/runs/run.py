@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,9 @@ from privacy.schedule import default_rounds
 from privacy.task.task import InputSpec, TaskSpec
 from simulations import executors
 from simulations.config.architectures import input_spec
-from simulations.config.config import LOCAL_RAY, MAX_SEED, DataConfig, PlannedRun, RunConfig
+from simulations.config.config import LOCAL_RAY, MAX_SEED, PlannedRun, RunConfig
+from simulations.config.data import DataConfig
+from simulations.data.files import digests
 from simulations.evaluation.metrics import Scorer
 from simulations.executors import cluster
 from simulations.executors.cluster import ClusterError
@@ -117,30 +119,35 @@ def start(config: RunConfig, out: Path, *, force: bool, workers: int | None) -> 
         ConfigError, DataError, OutputDirectoryError: when the input is bad, before anything is written.
         RunError: when the run fails on its way.
     """
-    RunDirectory.check(out, force=force)
+    RunDirectory.check(out, force=force, inputs=config.inputs)
     _check_cluster(config)
     seeded = config if config.seed is not None else config.model_copy(update={"seed": secrets.randbelow(MAX_SEED)})
     prepared = prepare(seeded)
-    directory = RunDirectory.create(out, prepared.config, force=force)
+    directory = RunDirectory.create(out, prepared.config, force=force, sources=prepared.data.sources)
     return _watched(prepared, directory, workers)
 
 
-def resume(path: Path, *, workers: int | None, ray_address: str | None = None) -> Outcome:
+def resume(path: Path, *, workers: int | None, overrides: Mapping[str, Any] | None = None) -> Outcome:
     """Go on with a run after its last complete round; a run that is complete is only summed up again.
 
     Args:
         path: the run's directory.
         workers: as in `Supervision`.
-        ray_address: in place of the run's; None to keep it.
+        overrides: what does not change the outcome, by dotted key: `ray_address`, and where the data lie now. Another
+            place of the data is remembered.
 
     Raises:
         ConfigError, DataError, OutputDirectoryError: when there is no run, its data have changed, or no cluster
             answers.
         RunError: when the run fails on its way.
     """
-    directory, config = RunDirectory.reopen(path, {"ray_address": ray_address})
+    directory, config = RunDirectory.reopen(path, overrides or {})
     _check_cluster(config)
-    return _watched(prepare(config), directory, workers)
+    directory.refuse_changed(digests(config.data))
+    prepared = prepare(config)
+    if config.data != RunDirectory.reopen(path, {})[1].data:
+        directory.remember(config)
+    return _watched(prepared, directory, workers)
 
 
 def prepare(config: RunConfig, data_of: DataSource = build) -> Prepared:
@@ -227,6 +234,8 @@ def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logg
         log.info("%s", text)
         by.progress.note(text)
 
+    if last is None:
+        _show_data(prepared.data, tell, by.progress.note)
     for choice in choices(prepared.config, prepared.data.population.devices, prepared.task):
         tell(f"{choice.name:>13} {choice.value:>7}  {choice.why}")
     for warning in warnings_about(prepared.config, prepared.data.population.devices, prepared.task):
@@ -243,6 +252,20 @@ def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logg
     directory.write("operator.pub", f"{keys.operator.public.hex()}\n")
     directory.write("authority.pub", f"{keys.authority.public.hex()}\n")
     return Outcome(directory, outputs.write(result, ledger, keys.operator, scorer))
+
+
+def _show_data(data: FederationData, tell: Callable[[str], None], note: Callable[[str], None]) -> None:
+    """Show what was understood of the files; people's words go to the terminal alone, not into the log."""
+    if data.overview is None:
+        return
+    for line in data.overview.lines:
+        tell(line)
+    for sample in data.overview.samples:
+        note(sample)
+    if data.withheld:
+        tell(f"{data.withheld:,} messages are on no device: their users are in the official test set")
+    for sentence in data.overview.notes:
+        tell(f"note: {sentence}")
 
 
 def _coordinator(

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from privacy.base.files import write_atomically
 from simulations.config.config import ConfigError, RunConfig, load_config
-from simulations.outdir import ManagedDirectory, OutputDirectoryError, exclusive
+from simulations.config.paths import shown
+from simulations.data.errors import DataError
+from simulations.data.files import Source
+from simulations.outdir import Inputs, ManagedDirectory, OutputDirectoryError, exclusive
 
 _CONFIG = "config.toml"
+_DATA = "data.json"
+"""The digests of the files that the run began with."""
 _DIRECTORY = ManagedDirectory("fl-sim", _CONFIG, "go on with `--resume {path}`, or replace it with --force")
 
 
@@ -24,28 +30,28 @@ class RunDirectory:
     path: Path
 
     @classmethod
-    def check(cls, path: Path, *, force: bool) -> None:
-        """Refuse early what `create` would refuse.
-
-        Raises:
-            OutputDirectoryError: when the path is a file, or a directory that is not empty and may not be replaced.
-        """
-        _DIRECTORY.check(path, force=force)
+    def check(cls, path: Path, *, force: bool, inputs: Inputs) -> None:
+        """See `ManagedDirectory.check`."""
+        _DIRECTORY.check(path, force=force, inputs=inputs)
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig, *, force: bool) -> RunDirectory:
-        """Make a directory with the run's configuration in it.
+    def create(cls, path: Path, config: RunConfig, *, force: bool, sources: Sequence[Source] = ()) -> RunDirectory:
+        """Make a directory with the run's configuration in it, and the digests of its data.
 
         Args:
             path: of the directory.
             config: what the run is told to do.
             force: whether an earlier run there is replaced.
+            sources: the files that its messages came from; none of generated ones.
 
         Raises:
             OutputDirectoryError: where `check` raises it, or when the directory cannot be written.
         """
-        _DIRECTORY.create(path, config.to_toml(), force=force)
-        return cls(path)
+        _DIRECTORY.check(path, force=force, inputs=config.inputs)
+        _DIRECTORY.create(path, config.to_toml(path), force=force)
+        directory = cls(path)
+        directory.write_json(_DATA, {"files": [one.record() for one in sources]})
+        return directory
 
     @classmethod
     def reopen(cls, path: Path, overrides: Mapping[str, Any]) -> tuple[RunDirectory, RunConfig]:
@@ -60,6 +66,44 @@ class RunDirectory:
             return cls(path), load_config(path / _CONFIG, overrides)
         except ConfigError as error:
             raise OutputDirectoryError(f"--resume: {error}") from error
+
+    def refuse_changed(self, sources: Sequence[Source]) -> None:
+        """Refuse other data than those that the run began with.
+
+        Args:
+            sources: the files as they are now.
+
+        Raises:
+            DataError: when a file has changed, is missing, or is one too many; the message names it.
+        """
+        path = self.path / _DATA
+        if not path.is_file():  # the process was killed between the two files: nothing was trained then
+            return
+        before = json.loads(path.read_text(encoding="utf-8"))["files"]
+        for then, now in zip_longest(before, (one.record() for one in sources)):
+            if then != now:
+                raise DataError(f"--resume: {self._difference(then, now, sources)}")
+
+    def _difference(
+        self, then: Mapping[str, str] | None, now: Mapping[str, str] | None, sources: Sequence[Source]
+    ) -> str:
+        names = {(one.flag, one.member): one.name for one in sources}
+        known = now if now is not None else then or {}
+        name = names.get((known["flag"], known["member"]), known["member"] or f"a file of {known['flag']}")
+        if then is None or now is None or then["member"] != now["member"]:
+            what = f"{name} was {'not there' if then is None else 'there'} when the run began"
+        else:
+            what = (
+                f"{name} has changed since the run began (sha256 {then['sha256'][:12]} then, {now['sha256'][:12]} now)"
+            )
+        return (
+            f"{what}; a run goes on with the data that it began with: put these back, say where they are now "
+            f"(--data), or begin another run: fl-sim run --config {shown(self.path / _CONFIG)} --out NEW"
+        )
+
+    def remember(self, config: RunConfig) -> None:
+        """Write down the run's configuration anew: with other paths, to the same data."""
+        self.write(_CONFIG, config.to_toml(self.path))
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep other processes out of this directory for the time of a context.

@@ -54,7 +54,8 @@ def sweep_command(  # noqa: PLR0917 - the options of a command
     Exit codes: 0 done, 1 a cell failed, 2 bad input, 130 stopped by Ctrl-C and resumable.
     """
     from simulations.config import ConfigError, load_config
-    from simulations.outdir import OutputDirectoryError
+    from simulations.data.errors import DataError
+    from simulations.outdir import OutputDirectoryError, keep_inputs
     from simulations.sweep import running
     from simulations.sweep.grid import Axis, Grid
     from simulations.sweep.report import SweepReport
@@ -66,10 +67,10 @@ def sweep_command(  # noqa: PLR0917 - the options of a command
         else:
             axes = tuple(Axis.parse(one) for one in grid or [])
             plan = Grid(_base(load_config(config, {}), axes), axes, seeds or 1)
-            result = running.start(
-                plan, out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S"), force=force, workers=workers
-            )
-    except (ConfigError, OutputDirectoryError) as error:
+            path = out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S")
+            keep_inputs("--out", path, () if config is None else (("CONFIG", config),))
+            result = running.start(plan, path, force=force, workers=workers)
+    except (ConfigError, DataError, OutputDirectoryError) as error:
         fail(str(error))
     path = result.directory.path
     if result.stopped:

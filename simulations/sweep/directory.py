@@ -12,7 +12,8 @@ from typing import Any
 import tomli_w
 
 from simulations.config.config import ConfigError, RunConfig, with_settings
-from simulations.outdir import ManagedDirectory, OutputDirectoryError, exclusive
+from simulations.config.paths import below, relative_to
+from simulations.outdir import Inputs, ManagedDirectory, OutputDirectoryError, exclusive
 from simulations.runs.rundir import RunDirectory
 from simulations.sweep.grid import Axis, Cell, Grid
 from simulations.sweep.preparing import PreparedCell
@@ -30,9 +31,9 @@ class SweepDirectory:
     path: Path
 
     @classmethod
-    def check(cls, path: Path, *, force: bool) -> None:
+    def check(cls, path: Path, *, force: bool, inputs: Inputs) -> None:
         """See `ManagedDirectory.check`."""
-        _DIRECTORY.check(path, force=force)
+        _DIRECTORY.check(path, force=force, inputs=inputs)
 
     @classmethod
     def create(cls, path: Path, grid: Grid, *, force: bool) -> SweepDirectory:
@@ -49,7 +50,7 @@ class SweepDirectory:
         definition = {
             "seeds": grid.seeds,
             "grid": {axis.key: list(axis.values) for axis in grid.axes},
-            "config": grid.base.model_dump(mode="json", exclude_none=True, exclude_unset=True),
+            "config": relative_to(path, grid.base.model_dump(mode="json", exclude_none=True, exclude_unset=True)),
         }
         _DIRECTORY.create(path, tomli_w.dumps(definition), force=force)
         return cls(path)
@@ -66,7 +67,9 @@ class SweepDirectory:
         try:
             read = tomllib.loads((path / _DEFINITION).read_text(encoding="utf-8"))
             axes = tuple(Axis(key, tuple(values)) for key, values in read["grid"].items())
-            return cls(path), Grid(with_settings(RunConfig(), read["config"]), axes, read["seeds"])
+            return cls(path), Grid(
+                with_settings(RunConfig(), below(path.resolve(), read["config"])), axes, read["seeds"]
+            )
         except (ConfigError, KeyError, OSError, ValueError) as error:
             raise OutputDirectoryError(f"--resume: {path / _DEFINITION} is not what a sweep wrote: {error}") from error
 
@@ -87,27 +90,31 @@ class SweepDirectory:
         """Return the summary of a cell; None where it is not complete.
 
         Raises:
-            OutputDirectoryError: when the cell was run on other data.
+            DataError: when a file of its data has changed.
+            OutputDirectoryError: when the cell was run on other generated messages.
         """
         run = self.cell(cell.cell)
         if not (run / "summary.json").is_file():
             return None
+        RunDirectory(run).refuse_changed(cell.prepared.data.sources)
         summary: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
         report = json.loads((run / "report.json").read_text(encoding="utf-8"))
         if report["composition"]["population"] != cell.prepared.task.population:
             raise OutputDirectoryError(f"--resume: {run} was run on other data than there are now; start a new sweep")
         return summary
 
-    def open_cell(self, cell: Cell) -> RunDirectory:
+    def open_cell(self, cell: PreparedCell) -> RunDirectory:
         """Open a cell's run directory as it is, or make a new one.
 
         Raises:
+            DataError: when a file of its data has changed.
             OutputDirectoryError: when another configuration was run in the directory, or it cannot be written.
         """
-        path = self.cell(cell)
+        path, config = self.cell(cell.cell), cell.cell.config
         if not (path / "config.toml").is_file():
-            return RunDirectory.create(path, cell.config, force=True)
-        directory, config = RunDirectory.reopen(path, {})
-        if config != cell.config:
+            return RunDirectory.create(path, config, force=True, sources=cell.prepared.data.sources)
+        directory, before = RunDirectory.reopen(path, {})
+        if before.wherever_its_data_lie != config.wherever_its_data_lie:
             raise OutputDirectoryError(f"{path}: holds a run of another configuration; remove it")
+        directory.refuse_changed(cell.prepared.data.sources)
         return directory

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from privacy.accounting.events import round_event
 from simulations.config.config import ConfigError
-from simulations.data.readers import DataError
+from simulations.data.errors import DataError
 from simulations.population import build
 from simulations.processes.workers import one_thread
 from simulations.runs.run import Prepared, prepare

@@ -145,7 +145,7 @@ class SweepReport:
             together=self.together,
             source=SOURCE,
             aggregations={name: _AGGREGATION[name] for name in self.aggregations},
-            config=grid.base.to_toml(),
+            config=grid.base.to_toml(self.result.directory.path),
         )
 
 

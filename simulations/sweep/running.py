@@ -72,7 +72,7 @@ def start(grid: Grid, out: Path, *, force: bool, workers: int | None) -> SweepRe
     Raises:
         ConfigError, OutputDirectoryError: when the input is bad, before anything is written.
     """
-    SweepDirectory.check(out, force=force)
+    SweepDirectory.check(out, force=force, inputs=grid.base.inputs)
     cells = prepare_all(grid.cells())
     return _run(SweepDirectory.create(out, grid, force=force), grid, cells, workers)
 
@@ -126,7 +126,7 @@ def _results(
 def _run_cell(directory: SweepDirectory, cell: PreparedCell, context: JobContext) -> dict[str, Any] | None:
     """Run a cell in a worker and return its summary; None when it was stopped."""
     supervision = Supervision(workers=1, progress=_Silent(context), stop_requested=context.stop_requested)
-    return execute(cell.prepared, directory.open_cell(cell.cell), supervision).summary
+    return execute(cell.prepared, directory.open_cell(cell), supervision).summary
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def test_undecodable_bytes(tmp_path: Path) -> None:
     data = tmp_path / "chat.csv"
     data.write_bytes(GOOD.encode() + b"u1,caf\xe9,1\n")
     said = refused(fl_sim("run", "--data", data, "--user-column", "user", "--out", tmp_path / "run"))
-    assert "UTF-8" in said
+    assert "--encoding" in said
 
 
 def test_unknown_keys_are_named(tmp_path: Path) -> None:
@@ -215,13 +215,23 @@ def test_run_then_score(tmp_path: Path) -> None:
     assert [row["row"] for row in rows] == ["0", "1", "2"]
     assert rows[1]["score"] == ""
     assert 0 <= float(rows[0]["score"]) <= 1
-    result = fl_sim("score", "--release", run / "release" / "stable", "--data", data, "--out", scores, "--json")
+    result = fl_sim(
+        "score", "--release", run / "release" / "stable", "--data", data, "--out", scores, "--json", "--force"
+    )
     assert {"macro_f1", "auroc"} <= json.loads(result.stdout).keys()
     wrong = tmp_path / "other.pub"
     wrong.write_text("ab" * 32)
     said = refused(
         fl_sim(
-            "score", "--release", run / "release" / "stable", "--data", data, "--out", scores, "--operator-key", wrong
+            "score",
+            "--release",
+            run / "release" / "stable",
+            "--data",
+            data,
+            "--out",
+            tmp_path / "new",
+            "--operator-key",
+            wrong,
         )
     )
     assert "not signed by key" in said

@@ -14,6 +14,7 @@ from fl_client.training import models
 from privacy.task.task import FeatureSpec, SequenceSpec
 from simulations.config.architectures import input_spec, make_known
 from simulations.config.config import ConfigError, TrainingConfig, load_config
+from simulations.config.data import DataConfig
 from simulations.evaluation.scoring import ScoringError, ScoringJob, score_file
 from simulations.runs.run import start
 from simulations.training.engines import EngineError, choose
@@ -56,7 +57,7 @@ def test_the_pages_model_trains_and_scores(tmp_path: Path, monkeypatch: pytest.M
     with registry_of_its_own():
         start(load_config(small_config(tmp_path), settings), tmp_path / "run", force=False, workers=1)
         release = tmp_path / "run" / "release" / "stable"
-        job = ScoringJob(release, data, tmp_path / "scores.csv", "text", "label", None, "mymodel:make")
+        job = ScoringJob(release, DataConfig(path=data), tmp_path / "scores.csv", None, "mymodel:make")
         counts = score_file(job)
     assert counts["rows"] == 1
 
@@ -110,7 +111,7 @@ def test_a_model_of_ones_own_is_trained_by_all_workers_and_scored_when_named(tmp
     data = tmp_path / "new.jsonl"
     data.write_text("\n".join(json.dumps({"text": text, "label": 0}) for text in ("hello", "you")))
     with registry_of_its_own():
-        job = (runs[0] / "release" / "stable", data, tmp_path / "scores.csv", "text", "label", None)
+        job = (runs[0] / "release" / "stable", DataConfig(path=data), tmp_path / "scores.csv", None)
         with pytest.raises(ScoringError, match="give --architecture"):
             score_file(ScoringJob(*job))
         assert score_file(ScoringJob(*job, OWN))["rows"] == 2

@@ -22,6 +22,7 @@ from privacy.report.build import EpsilonReport, render_html
 from privacy.report.fleet import extrapolation_part
 from privacy.task.task import TaskSpec
 from simulations.config.config import ConfigError, load_config
+from simulations.config.data import DataConfig
 from simulations.evaluation.scoring import ScoringJob, score_file
 from simulations.federation.devices import Authorities
 from simulations.randomness import SeedTree
@@ -96,7 +97,7 @@ def test_every_output_says_so(finished: tuple[Path, dict[str, Any]], tmp_path: P
     assert "EXTRAPOLATED" in texts
     data = tmp_path / "new.csv"
     data.write_text("text\nhello\n")
-    assert score_file(ScoringJob(release_of(run), data, tmp_path / "scores.csv", "text", "label", None))["extrapolated"]
+    assert score_file(ScoringJob(release_of(run), DataConfig(path=data), tmp_path / "scores.csv", None))["extrapolated"]
 
 
 def test_the_report_states_both_and_never_one_for_the_other(finished: tuple[Path, dict[str, Any]]) -> None:

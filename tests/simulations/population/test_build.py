@@ -10,10 +10,10 @@ import pytest
 
 from fl_client.training.features import Features, hash_texts
 from privacy.task.task import FeatureSpec
-from simulations.config.config import DataConfig
+from simulations.config.data import DataConfig
 from simulations.config.sections import PoisonConfig
 from simulations.data.dataset import load
-from simulations.data.readers import DataError
+from simulations.data.errors import DataError
 from simulations.population import FederationData, build
 from simulations.population.poison import Poison
 from simulations.randomness import SeedTree
@@ -43,7 +43,7 @@ def rows_of(features: Features) -> list[tuple[bytes, bytes]]:
 
 def test_every_training_user_is_a_device_with_their_own_messages(chat: Path) -> None:
     population = build_from(DataConfig(path=chat, user_column="user")).population
-    table = load(chat, "text", "label", "user")
+    table = load(DataConfig(path=chat, user_column="user")).table
     writer = dict(zip(rows_of(hash_texts(SPEC, table.texts)), table.users or [], strict=True))
     assert population.devices == 28
     owners = []
@@ -59,7 +59,7 @@ def test_every_training_user_is_a_device_with_their_own_messages(chat: Path) -> 
 
 def test_examples_and_labels_stay_together(chat: Path) -> None:
     data = build_from(DataConfig(path=chat, partition="dirichlet:0.5", devices=10))
-    table = load(chat, "text", "label")
+    table = load(DataConfig(path=chat)).table
     label = dict(zip(rows_of(hash_texts(SPEC, table.texts)), table.required_labels().tolist(), strict=True))
     held = [data.population.of(device, 1) for device in range(data.population.devices)]
     sets = [data.calibration, data.test, *held]
@@ -80,7 +80,7 @@ def test_counts(chat: Path) -> None:
         "novel_messages": 8 * MESSAGES,
         "skipped_rows": 1,
     }
-    assert data.fingerprint == load(chat, "text", "label").fingerprint
+    assert data.fingerprint == load(DataConfig(path=chat)).fingerprint
     assert data.novel.size == len(data.test)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from simulations.data.readers import DataError
+from simulations.data.errors import DataError
 from simulations.population.partition import by_time, by_user, dirichlet, parse_alpha
 
 LABELS = (np.arange(4_000) % 4 == 0).astype(np.int8)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from simulations.data.dataset import Table
-from simulations.data.readers import DataError
+from simulations.data.errors import DataError
 from simulations.population.split import Split, part_sizes, split
 
 
 def table_of(labels: list[int], users: list[str] | None = None, texts: list[str] | None = None) -> Table:
     texts = texts or [f"text {row}" for row in range(len(labels))]
-    return Table(texts, np.array(labels, np.int8), users, np.arange(len(labels)), 0, "")
+    return Table(texts, np.array(labels, np.int8), users, np.arange(len(labels)), 0)
 
 
 def cut(table: Table, seed: int = 1) -> Split:

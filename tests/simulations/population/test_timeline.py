@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from privacy.task.task import FeatureSpec
-from simulations.config.config import DataConfig
+from simulations.config.data import DataConfig
 from simulations.config.sections import PoisonConfig
 from simulations.data.dataset import load
-from simulations.data.readers import DataError
+from simulations.data.errors import DataError
 from simulations.population import build
 from simulations.population.poison import Poison
 from simulations.population.timeline import arrivals
@@ -62,4 +62,4 @@ def test_a_time_that_is_none_is_named_with_its_row(tmp_path: Path, written: str)
     path = tmp_path / "chat.csv"
     path.write_text(f"text,label,written\nhello,0,1\nyou,1,{written}\n")
     with pytest.raises(DataError, match=r"--time-column: expected a number or a date .* row 2"):
-        load(path, "text", "label", None, "written")
+        load(DataConfig(path=path, time_column="written"))

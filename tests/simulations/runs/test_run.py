@@ -25,6 +25,7 @@ from privacy.ledger.merkle import leaf_hash
 from privacy.task.correlation import squared_sensitivity
 from privacy.verification.record_check import Evidence, check_log
 from simulations.config.config import ConfigError, load_config
+from simulations.data.errors import DataError
 from simulations.federation.devices import Authorities
 from simulations.outdir import OutputDirectoryError
 from simulations.randomness import SeedTree
@@ -244,7 +245,7 @@ def test_changed_data_are_not_resumed(tmp_path: Path) -> None:
     overrides = {"data.path": str(data), "data.user_column": "user", "server.cohort": 10, "server.rounds": 1}
     start(load_config(small_config(tmp_path), overrides), tmp_path / "run", force=False, workers=1)
     data.write_text("\n".join(["user,text,label", *rows[:-1]]))
-    with pytest.raises(RunError, match="belongs to task"):
+    with pytest.raises(DataError, match=r"chat.csv has changed since the run began \(sha256 .* begin another run"):
         resume(tmp_path / "run", workers=1)
 
 

@@ -1,0 +1,128 @@
+"""CSV and its kin: cells between separators, in quotation marks or not."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from simulations.data.errors import DataError, quoted
+from simulations.data.formats.columns import Columns
+
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+_LONGEST_CELL = 2**31 - 1
+"""Characters of a cell; the module's own limit of 131,072 is less than some messages have."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How cells are written.
+
+    Attributes:
+        separator: one character between two cells.
+        quoting: whether quotation marks around a cell are none of its content.
+        names: of the columns, where the first line is no header; else None.
+    """
+
+    separator: str
+    quoting: bool
+    names: tuple[str, ...] | None
+
+
+def read_delimited(path: str, text: str, dialect: Dialect, wanted: Collection[str]) -> Columns:
+    """Read a table; lines without anything in them are left out.
+
+    Args:
+        path: the file's name, for messages.
+        text: all its text.
+        dialect: how its cells are written.
+        wanted: the columns whose cells are returned where the file has them.
+
+    Raises:
+        DataError: when a line does not fit.
+    """
+    quoting = csv.QUOTE_MINIMAL if dialect.quoting else csv.QUOTE_NONE
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=dialect.separator, quoting=quoting, strict=True)
+    with _long_cells():
+        try:
+            names = list(dialect.names or next((line for line in reader if line), []))
+            refuse_ambiguous(path, names, wanted)
+            places = {name: names.index(name) for name in wanted if name in names}
+            cells: dict[str, list[object]] = {name: [] for name in places}
+            length = 0
+            for line in _full_lines(path, reader, names, dialect):
+                length += 1
+                for name, place in places.items():
+                    cells[name].append(line[place])
+        except csv.Error as error:
+            raise DataError(f"--data: {path}, line {reader.line_num}: {_malformed(error, dialect)}") from error
+    form = f"cells between {named(dialect.separator)}s{'' if dialect.quoting else ', quotation marks left as they are'}"
+    return Columns(tuple(names), cells, length, form, _hint(names, dialect))
+
+
+def named(separator: str) -> str:
+    """Return the name of a separator, as `--separator` takes it."""
+    return _SEPARATORS.get(separator, repr(separator))
+
+
+def refuse_ambiguous(path: str, names: Sequence[str], wanted: Collection[str]) -> None:
+    """Refuse a wanted name that two columns have.
+
+    Raises:
+        DataError: when there is one.
+    """
+    for name in wanted:
+        if names.count(name) > 1:
+            raise DataError(f"--data: {path} has {names.count(name)} columns named {quoted(name)}; rename all but one")
+
+
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    before = csv.field_size_limit(_LONGEST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _full_lines(path: str, reader: Iterator[list[str]], names: Sequence[str], dialect: Dialect) -> Iterator[list[str]]:
+    """Yield the rows.
+
+    Raises:
+        DataError: when a row has more or fewer cells than there are columns.
+    """
+    header = "--columns" if dialect.names else "the header"
+    for number, line in enumerate((line for line in reader if line), 1):
+        if len(line) != len(names):
+            unquoted = f"look for an unquoted {named(dialect.separator)}"
+            other = f", or add --no-quoting if quotation marks mean nothing in it: row {number} begins {_start(line)}"
+            raise DataError(
+                f"--data: {path}, row {number}: malformed, expected {len(names)} fields as in {header}, "
+                f"got {len(line)}; {_hint(names, dialect) or unquoted}{other if dialect.quoting else ''}"
+            )
+        yield line
+
+
+def _start(line: Sequence[str]) -> str:
+    return quoted(line[0], 30)
+
+
+def _malformed(error: csv.Error, dialect: Dialect) -> str:
+    if not dialect.quoting:
+        return f"malformed ({error})"
+    return (
+        f"malformed CSV ({error}); look for an unclosed quote before it, or add --no-quoting if quotation marks mean "
+        "nothing in this file"
+    )
+
+
+def _hint(names: Sequence[str], dialect: Dialect) -> str:
+    """Say which separator would split a first line that is not split by its own."""
+    if dialect.names or len(names) > 1:
+        return "" if dialect.names else "if its first line is no header, name the columns with --columns"
+    first = names[0] if names else ""
+    other = max(_SEPARATORS, key=first.count)
+    return f"its cells look separated by a {named(other)}: add --separator {named(other)}" if other in first else ""
