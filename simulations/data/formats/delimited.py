@@ -7,6 +7,7 @@ import io
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from simulations.data.errors import DataError, quoted
 from simulations.data.formats.columns import Columns
@@ -43,7 +44,7 @@ def read_delimited(path: str, text: str, dialect: Dialect, wanted: Collection[st
     Raises:
         DataError: when a line does not fit.
     """
-    quoting = csv.QUOTE_MINIMAL if dialect.quoting else csv.QUOTE_NONE
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if dialect.quoting else csv.QUOTE_NONE
     lines = io.StringIO(text, newline="")
     reader = csv.reader(lines, delimiter=dialect.separator, quoting=quoting, strict=True)
     with _long_cells():
