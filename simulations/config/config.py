@@ -289,16 +289,24 @@ def _check_survivors(server: PlannedServer) -> None:
         raise ValueError(
             f"server.shards: expected at most half of server.cohort ({server.cohort}), got {server.shard_count}"
         )
-    if server.fewest_survivors <= server.max_dropouts:
+    least = server.fewest_survivors
+    if server.max_dropouts < least <= server.shard_size:
+        return
+    if server.min_survivors is None:  # nobody set it: what was set is the cohort
         raise ValueError(
-            f"server.min_survivors: expected more than the {server.max_dropouts} devices of a shard that may "
-            f"drop out, got {server.min_survivors}; or lower server.dropout_fraction"
+            f"--cohort: {server.cohort} devices in {server.shard_count} shards are too few where {server.max_dropouts} "
+            f"of a shard's {server.shard_size} may drop out and {least} have to survive; raise it, or lower "
+            "server.dropout_fraction or server.corrupt_fraction"
         )
-    if server.fewest_survivors > server.shard_size:
+    if least > server.shard_size:
         raise ValueError(
             f"server.min_survivors: expected at most the {server.shard_size} devices of server.cohort in a "
-            f"shard, got {server.min_survivors}"
+            f"shard, got {least}"
         )
+    raise ValueError(
+        f"server.min_survivors: expected more than the {server.max_dropouts} devices of a shard that may "
+        f"drop out, got {least}; or lower server.dropout_fraction"
+    )
 
 
 def planned(config: RunConfig, rounds: int, cohort: int) -> PlannedRun:

@@ -20,6 +20,10 @@ def _one_or_more(value: object) -> object:
 
 
 def _absolute(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    if Path() in paths:  # what an empty text comes to: a variable of a shell that nobody set
+        raise ValueError("expected the path of a file or folder, not an empty one")
+    if any("\0" in str(path) for path in paths):
+        raise ValueError("expected the path of a file or folder, which no zero byte is part of")
     return tuple(path.absolute() for path in paths)
 
 

@@ -12,8 +12,15 @@ _KEYS = {"data": ("path", "labels", "test", "test_labels"), "privacy": ("ledger"
 
 
 def below(directory: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a file's values with its paths put below `directory`; absolute ones stay."""
-    return _changed(values, lambda path: str(directory / path))
+    """Return a file's values with its paths put below `directory`, which is free of links; absolute ones stay."""
+
+    def absolute(path: str) -> str:
+        base, parts = directory, Path(path).parts
+        while parts[:1] == ("..",):
+            base, parts = base.parent, parts[1:]
+        return str(base.joinpath(*parts))
+
+    return _changed(values, absolute)
 
 
 def relative_to(directory: Path, values: Mapping[str, Any]) -> dict[str, Any]:

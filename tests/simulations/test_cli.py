@@ -98,7 +98,7 @@ def test_unknown_keys_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ('[data]\npath = "a\\u0000b.csv"\nuser_column = "u"', "--data: cannot read"),
+        ('[data]\npath = "a\\u0000b.csv"\nuser_column = "u"', "data.path: expected the path"),
         (f"[data]\ndevices = {'[' * 3_000}{']' * 3_000}", "is not readable TOML"),
         ("[privacy]\nclip = 5e-324", "privacy.clip: "),
         (f"[privacy]\nmax_participations = {10**20}", "privacy.max_participations: "),
@@ -247,3 +247,134 @@ def test_a_ray_address_that_does_not_answer(tmp_path: Path) -> None:
             assert time.monotonic() - since < 10
             assert f"--ray-address: no Ray cluster answers at {address}" in said
     assert not (tmp_path / "run").exists()
+
+
+def small_run(tmp_path: Path, *more: str | Path) -> list[str | Path]:
+    """The command of a run of one round on `chat.csv`, without where it goes."""
+    data = tmp_path / "data" / "chat.csv"
+    if not data.exists():
+        data.parent.mkdir()
+        data.write_text(GOOD)
+    config = small_config(tmp_path, rounds=1)
+    return [
+        "run", "--config", config, "--data", data, "--user-column", "user", "--cohort", "10",
+        "--aggregation", "central", "--workers", "1", *more,
+    ]  # fmt: skip
+
+
+def test_what_was_understood_of_the_data_is_shown_and_logged_without_messages(tmp_path: Path) -> None:
+    result = fl_sim(*small_run(tmp_path), "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    log = (tmp_path / "run" / "run.log").read_text()
+    for line in ("100 rows, cells between commas", "columns: user, text, label", "users: 20", "'0' 50 → not"):
+        assert line in result.stderr
+        assert line in log
+    assert "row 1  not    u0  'hello number 0'" in result.stderr
+    assert "hello number" not in log
+
+
+def test_nothing_is_written_over_an_input(tmp_path: Path) -> None:
+    """By whatever name, and whatever is forced: data, configuration, a folder of data, a release."""
+    run, precious = tmp_path / "run", tmp_path / "run" / "inner.csv"
+    assert fl_sim(*small_run(tmp_path), "--out", run).exit_code == 0
+    precious.write_text(GOOD)
+    (tmp_path / "link").symlink_to(run)
+    (tmp_path / "hard.csv").hardlink_to(tmp_path / "data" / "chat.csv")
+    inner = ["--user-column", "user", "--cohort", "5", "--force", "--out"]
+    for out in (run, tmp_path / "link"):
+        assert "inner.csv in it, which --data reads" in refused(fl_sim("run", "--data", precious, *inner, out))
+        assert "which --config reads" in refused(
+            fl_sim("run", "--config", run / "config.toml", "--force", "--out", out)
+        )
+    lies = refused(fl_sim("run", "--data", tmp_path / "data", *inner, tmp_path / "data" / "out"))
+    assert "all of which --data reads" in lies
+    stable, data = run / "release" / "stable", tmp_path / "data" / "chat.csv"
+    score = ["score", "--release", stable, "--data", data, "--force", "--out"]
+    for out, why in (
+        (data, "is what --data reads"),
+        (tmp_path / "hard.csv", "is another name of"),
+        (stable / "model.safetensors", "lies in"),
+        (stable, "is what --release reads"),
+        (run / "release" / "scores.csv", "all of which --release reads"),
+        (run / "ledger.db", "was not made by fl-sim score"),
+        (run, "has"),
+        (tmp_path, "has"),
+    ):
+        assert why in refused(fl_sim(*score, out)), out
+    assert (precious.read_text(), data.read_text()) == (GOOD, GOOD)
+    assert fl_sim(*score, tmp_path / "scores.csv").exit_code == 0
+    assert "exists; give another path" in refused(fl_sim(*score[:-2], "--out", tmp_path / "scores.csv"))
+    assert fl_sim(*score, tmp_path / "scores.csv").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["sweep", "compare"])
+def test_no_sweep_or_comparison_is_written_over_an_input(tmp_path: Path, command: str) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / f"{command}.toml").write_text("")
+    config = small_config(made)
+    assert "which CONFIG reads" in refused(fl_sim(command, config, "--force", "--out", made))
+    (made / "chat.csv").write_text(GOOD)
+    outside = small_config(tmp_path)
+    outside.write_text(outside.read_text().replace("[data]", '[data]\npath = "made/chat.csv"\nuser_column = "user"'))
+    assert "chat.csv in it, which --data reads" in refused(fl_sim(command, outside, "--force", "--out", made))
+    assert (made / "chat.csv").read_text() == GOOD
+
+
+def test_init_replaces_only_configurations_that_no_run_has(tmp_path: Path) -> None:
+    data, run = tmp_path / "chat.csv", tmp_path / "run"
+    data.write_text(GOOD)
+    assert "is no configuration of fl-sim" in refused(fl_sim("init", data, "--force"))
+    assert "is a directory" in refused(fl_sim("init", tmp_path, "--force"))
+    assert fl_sim(*small_run(tmp_path), "--out", run).exit_code == 0
+    before = (run / "config.toml").read_text()
+    assert "is the configuration of a run" in refused(fl_sim("init", run / "config.toml", "--force"))
+    assert (run / "config.toml").read_text() == before
+    mine = tmp_path / "mine.toml"
+    mine.write_text("[server]\nrounds = 3\n")
+    assert fl_sim("init", mine, "--force").exit_code == 0
+    assert mine.read_text() == TEMPLATE
+
+
+def test_a_run_goes_on_from_anywhere_and_can_be_told_where_its_data_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run and data move together, the run alone, the data alone; data that changed are named."""
+    place = tmp_path / "first"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    assert fl_sim(*small_run(place), "--out", "run").exit_code == 0
+    assert 'path = [\n    "../data/chat.csv",\n]' in (place / "run" / "config.toml").read_text()
+    monkeypatch.chdir("/")
+    moved = place.rename(tmp_path / "second")
+    assert fl_sim("run", "--resume", moved / "run").exit_code == 0
+    gone = (moved / "data").rename(tmp_path / "elsewhere") / "chat.csv"
+    said = refused(fl_sim("run", "--resume", moved / "run"))
+    assert "data/chat.csv of --data is gone; say where it is now: --data PATH beside --resume" in said
+    assert fl_sim("run", "--resume", moved / "run", "--data", gone).exit_code == 0
+    assert fl_sim("run", "--resume", moved / "run").exit_code == 0, "the place is remembered"
+    gone.write_text(GOOD.replace("hello number 7,", "hello number 8,"))
+    said = refused(fl_sim("run", "--resume", moved / "run"))
+    assert "chat.csv has changed since the run began (sha256 " in said
+    again = ["--out", tmp_path / "again", "--workers", "1"]
+    assert f"fl-sim run --config {(moved / 'run' / 'config.toml').relative_to('/')} --out NEW" in said
+    assert fl_sim("run", "--config", moved / "run" / "config.toml", *again).exit_code == 0, "what it says works"
+
+
+def test_paths_in_a_configuration_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "chat.csv").write_text(GOOD)
+    config = small_config(tmp_path / "below", rounds=1)
+    config.write_text(config.read_text().replace("[data]", '[data]\npath = "chat.csv"\nuser_column = "user"'))
+    monkeypatch.chdir("/")
+    loaded = load_config(config, {"privacy.ledger": "here.db"})
+    assert loaded.data.path == (tmp_path / "below" / "chat.csv",)
+    assert loaded.privacy.ledger == Path("/here.db")
+
+
+def test_a_cohort_that_is_too_small_is_what_is_named(tmp_path: Path) -> None:
+    config = small_config(tmp_path, extra="shards = 10\n")
+    config.write_text(config.read_text().replace("min_survivors = 3\n", ""))
+    said = refused(fl_sim("run", "--config", config, "--out", tmp_path / "run"))
+    assert "--cohort: 20 devices in 10 shards are too few" in said
+    assert "min_survivors" not in said
