@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import socket
 import time
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
 from privacy.accounting.accountant import message_level_epsilon
 from privacy.task.task import BoundedParticipation, LocalTraining
-from simulations.cli import app
 from simulations.config.config import RunConfig, load_config
 from simulations.config.template import TEMPLATE
 from simulations.runs import RunError
 from simulations.runs.plan import plan_task, with_schedule
 from simulations.runs.run import Outcome
 from simulations.runs.rundir import RunDirectory
-from tests.support.runs import small_config
+from tests.support.runs import GOOD, fl_sim, refused, small_config
 
-GOOD = "user,text,label\n" + "".join(f"u{i % 20},hello number {i},{i % 2}\n" for i in range(100))
 SMALL = ["--devices", "40", "--cohort", "20", "--participation", "bounded"]
 RAY = ["--user-column", "user", "--aggregation", "ideal", "--engine", "ray"]
-
-
-def fl_sim(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def refused(result: Result) -> str:
-    assert result.exit_code == 2, result.output
-    return result.output
 
 
 @pytest.mark.parametrize(
@@ -249,62 +237,69 @@ def test_a_ray_address_that_does_not_answer(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def small_run(tmp_path: Path, *more: str | Path) -> list[str | Path]:
-    """The command of a run of one round on `chat.csv`, without where it goes."""
-    data = tmp_path / "data" / "chat.csv"
-    if not data.exists():
-        data.parent.mkdir()
-        data.write_text(GOOD)
-    config = small_config(tmp_path, rounds=1)
-    return [
-        "run", "--config", config, "--data", data, "--user-column", "user", "--cohort", "10",
-        "--aggregation", "central", "--workers", "1", *more,
-    ]  # fmt: skip
-
-
-def test_what_was_understood_of_the_data_is_shown_and_logged_without_messages(tmp_path: Path) -> None:
-    result = fl_sim(*small_run(tmp_path), "--out", tmp_path / "run")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run of one round on `chat.csv` beside it, and what it said."""
+    place = tmp_path_factory.mktemp("finished")
+    (place / "chat.csv").write_text(GOOD)
+    config = small_config(place, rounds=1)
+    arguments = ["--user-column", "user", "--cohort", "10", "--aggregation", "central", "--workers", "1"]
+    result = fl_sim("run", "--config", config, "--data", place / "chat.csv", *arguments, "--out", place / "run")
     assert result.exit_code == 0, result.output
-    log = (tmp_path / "run" / "run.log").read_text()
+    return place, result.stderr
+
+
+@pytest.fixture
+def place(finished: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of it, to spoil."""
+    shutil.copytree(finished[0], tmp_path / "place", symlinks=True)
+    return tmp_path / "place"
+
+
+def test_what_was_understood_of_the_data_is_shown_and_logged_without_messages(finished: tuple[Path, str]) -> None:
+    where, said = finished
+    log = (where / "run" / "run.log").read_text()
     for line in ("100 rows, cells between commas", "columns: user, text, label", "users: 20", "'0' 50 → not"):
-        assert line in result.stderr
+        assert line in said
         assert line in log
-    assert "row 1  not    u0  'hello number 0'" in result.stderr
+    assert "row 1  not    u0  'hello number 0'" in said
     assert "hello number" not in log
 
 
-def test_nothing_is_written_over_an_input(tmp_path: Path) -> None:
+def test_nothing_is_written_over_an_input(place: Path) -> None:
     """By whatever name, and whatever is forced: data, configuration, a folder of data, a release."""
-    run, precious = tmp_path / "run", tmp_path / "run" / "inner.csv"
-    assert fl_sim(*small_run(tmp_path), "--out", run).exit_code == 0
-    precious.write_text(GOOD)
-    (tmp_path / "link").symlink_to(run)
-    (tmp_path / "hard.csv").hardlink_to(tmp_path / "data" / "chat.csv")
+    run, precious, data = place / "run", place / "run" / "inner.csv", place / "data" / "chat.csv"
+    data.parent.mkdir()
+    for path in (precious, data):
+        path.write_text(GOOD)
+    (place / "link").symlink_to(run)
+    (place / "hard.csv").hardlink_to(data)
     inner = ["--user-column", "user", "--cohort", "5", "--force", "--out"]
-    for out in (run, tmp_path / "link"):
+    for out in (run, place / "link"):
         assert "inner.csv in it, which --data reads" in refused(fl_sim("run", "--data", precious, *inner, out))
         assert "which --config reads" in refused(
             fl_sim("run", "--config", run / "config.toml", "--force", "--out", out)
         )
-    lies = refused(fl_sim("run", "--data", tmp_path / "data", *inner, tmp_path / "data" / "out"))
+    lies = refused(fl_sim("run", "--data", data.parent, *inner, data.parent / "out"))
     assert "all of which --data reads" in lies
-    stable, data = run / "release" / "stable", tmp_path / "data" / "chat.csv"
+    stable = run / "release" / "stable"
     score = ["score", "--release", stable, "--data", data, "--force", "--out"]
     for out, why in (
         (data, "is what --data reads"),
-        (tmp_path / "hard.csv", "is another name of"),
+        (place / "hard.csv", "is another name of"),
         (stable / "model.safetensors", "lies in"),
         (stable, "is what --release reads"),
         (run / "release" / "scores.csv", "all of which --release reads"),
         (run / "ledger.db", "was not made by fl-sim score"),
         (run, "has"),
-        (tmp_path, "has"),
+        (place, "has"),
     ):
         assert why in refused(fl_sim(*score, out)), out
     assert (precious.read_text(), data.read_text()) == (GOOD, GOOD)
-    assert fl_sim(*score, tmp_path / "scores.csv").exit_code == 0
-    assert "exists; give another path" in refused(fl_sim(*score[:-2], "--out", tmp_path / "scores.csv"))
-    assert fl_sim(*score, tmp_path / "scores.csv").exit_code == 0
+    scores = place / "scores.csv"
+    assert fl_sim(*score, scores).exit_code == 0
+    assert "exists; give another path" in refused(fl_sim(*score[:-2], "--out", scores))
+    assert fl_sim(*score, scores).exit_code == 0
 
 
 @pytest.mark.parametrize("command", ["sweep", "compare"])
@@ -321,44 +316,17 @@ def test_no_sweep_or_comparison_is_written_over_an_input(tmp_path: Path, command
     assert (made / "chat.csv").read_text() == GOOD
 
 
-def test_init_replaces_only_configurations_that_no_run_has(tmp_path: Path) -> None:
-    data, run = tmp_path / "chat.csv", tmp_path / "run"
-    data.write_text(GOOD)
+def test_init_replaces_only_configurations_that_no_run_has(place: Path) -> None:
+    data, run = place / "chat.csv", place / "run"
     assert "is no configuration of fl-sim" in refused(fl_sim("init", data, "--force"))
-    assert "is a directory" in refused(fl_sim("init", tmp_path, "--force"))
-    assert fl_sim(*small_run(tmp_path), "--out", run).exit_code == 0
+    assert "is a directory" in refused(fl_sim("init", place, "--force"))
     before = (run / "config.toml").read_text()
     assert "is the configuration of a run" in refused(fl_sim("init", run / "config.toml", "--force"))
     assert (run / "config.toml").read_text() == before
-    mine = tmp_path / "mine.toml"
+    mine = place / "mine.toml"
     mine.write_text("[server]\nrounds = 3\n")
     assert fl_sim("init", mine, "--force").exit_code == 0
     assert mine.read_text() == TEMPLATE
-
-
-def test_a_run_goes_on_from_anywhere_and_can_be_told_where_its_data_went(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Run and data move together, the run alone, the data alone; data that changed are named."""
-    place = tmp_path / "first"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    assert fl_sim(*small_run(place), "--out", "run").exit_code == 0
-    assert 'path = [\n    "../data/chat.csv",\n]' in (place / "run" / "config.toml").read_text()
-    monkeypatch.chdir("/")
-    moved = place.rename(tmp_path / "second")
-    assert fl_sim("run", "--resume", moved / "run").exit_code == 0
-    gone = (moved / "data").rename(tmp_path / "elsewhere") / "chat.csv"
-    said = refused(fl_sim("run", "--resume", moved / "run"))
-    assert "data/chat.csv of --data is gone; say where it is now: --data PATH beside --resume" in said
-    assert fl_sim("run", "--resume", moved / "run", "--data", gone).exit_code == 0
-    assert fl_sim("run", "--resume", moved / "run").exit_code == 0, "the place is remembered"
-    gone.write_text(GOOD.replace("hello number 7,", "hello number 8,"))
-    said = refused(fl_sim("run", "--resume", moved / "run"))
-    assert "chat.csv has changed since the run began (sha256 " in said
-    again = ["--out", tmp_path / "again", "--workers", "1"]
-    assert f"fl-sim run --config {(moved / 'run' / 'config.toml').relative_to('/')} --out NEW" in said
-    assert fl_sim("run", "--config", moved / "run" / "config.toml", *again).exit_code == 0, "what it says works"
 
 
 def test_paths_in_a_configuration_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A federation small enough for a test: 40 devices, rounds of a second."""
+"""A federation small enough for a test: 40 devices, rounds of a second; and the command that runs it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from simulations.cli import app
 
 SMALL = """
 seed = 11
@@ -25,6 +29,10 @@ rounds = {rounds}
 cohort = 20
 min_survivors = 3
 """
+
+
+GOOD = "user,text,label\n" + "".join(f"u{i % 20},hello number {i},{i % 2}\n" for i in range(100))
+"""A hundred messages of twenty people, as CSV."""
 
 
 def small_config(directory: Path, rounds: int = 4, extra: str = "") -> Path:
@@ -51,3 +59,12 @@ def ledger_digest(run: Path) -> str:
 
 def model_bytes(run: Path) -> bytes:
     return (run / "release" / "stable" / "model.safetensors").read_bytes()
+
+
+def fl_sim(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(result: Result) -> str:
+    assert result.exit_code == 2, result.output
+    return result.output
