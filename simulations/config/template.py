@@ -11,10 +11,24 @@ name = "abuse"
 # ray_address = "10.0.0.1:6379"  # of a Ray cluster's head, with engine = "ray"; default: a Ray of the run's own
 
 [data]
-# path = "chat.csv"            # CSV, CSV.gz, JSONL or Parquet; without it, generated messages
-text_column = "text"
-label_column = "label"         # 0 or 1
+# path = "chat.csv"            # beside this file, or a folder, or ["several.csv", "of.csv"]; else generated messages
+text_column = "text"           # of nested values "post.text"
+label_column = "label"         # or several, "toxic,obscene": any of them
+# positive = "hate,offensive"  # labels that mean abuse, or ">=0.5"; default: 1, where 0 is the other
+# votes = "majority"           # of several annotators; or "any", or a fraction, ">=0.3"
+# message_column = "id"        # where each annotator has a row: rows with one value here are one message
 # user_column = "user"         # every user is a device
+# where = ["split=train,dev"]  # rows to keep; "user!=[deleted]", and "label!=" for those that are not empty
+# test = "test.csv"            # an official test set: nobody in it trains
+# test_where = "split=test"    # or the rows that are it
+# labels = "labels.csv"        # where labels lie in a file of their own; likewise test_labels
+# join = "id"                  # the column that both have, or "file=file_id"
+# separator = ";"              # or "tab"; default: a comma, in .tsv a tab
+# quoting = true               # false where quotation marks mean nothing
+# encoding = "utf-8"           # or "cp1252", "utf-16"
+# columns = ["text", "label"]  # of files without a header; of labels: labels_columns
+# sheet = "Sheet1"             # of a workbook; default: the first
+# replace = ['NEWLINE_TOKEN=\\n']  # what stands for something else in texts
 # partition = "dirichlet:0.3"  # where there are no users; a smaller number makes devices more unlike; or "time"
 # time_column = "written"      # devices get their messages as rounds pass, and the newest fifth is for testing
 # history = 0.5                # fraction of the training messages that they hold before round 1, with a time column
