@@ -18,6 +18,11 @@ def quoted(cell: object, longest: int = 40) -> str:
     return clipped(repr(cell), longest)
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number with what it counts, whose plural ends in s."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def listed(names: Iterable[str]) -> str:
     """Return names for a message: the first few, and how many more there are."""
     found = [clipped(name.encode("unicode_escape").decode() if not name.isprintable() else name, 40) for name in names]

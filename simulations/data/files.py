@@ -190,7 +190,7 @@ def _table(flag: str, found: _Found, form: Form, wanted: Collection[str]) -> Pie
         compression = next((one for one in COMPRESSIONS if found.name.endswith(one)), None)
         text = decoded(source.name, decompressed(source.name, raw, compression) if compression else raw, form.encoding)
         if ending in _JSON:
-            columns = read_json(source.name, text, wanted)
+            columns = read_json(source.name, text, set(wanted))
         else:
             dialect = Dialect(form.separator or _DELIMITED.get(ending, ","), form.quoting, form.names)
             columns = read_delimited(source.name, text, dialect, wanted)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulations.config.rules import Comparison, Positive, number_of, parse_votes, word_of
-from simulations.data.errors import DataError, listed, quoted
+from simulations.data.errors import DataError, counted, listed, quoted
 from simulations.data.frame import Frame
 
 ABSENT = -1
@@ -134,7 +134,12 @@ class _Reader:
         """Say what could not be read, and which flag would help."""
         seen = [word for word, _ in self.unread.most_common(_SHOWN)]
         place = next(place for place in range(len(frame)) if self._unreadable([column[place] for column in cells]))
-        found = f"got {listed(seen)} ({self.unread.total():,} times, first in {frame.at(place)})"
+        found = f"got {listed(seen)} ({counted(self.unread.total(), 'time')}, first in {frame.at(place)})"
+        if any(word.startswith("{") for word in seen):
+            return (
+                f"--label-column: expected labels in column {quoted(name)}, {found}; each is an object: name what is "
+                f"meant in it, {name}.KEY"
+            )
         if self.lists:
             return (
                 f"--label-column: expected one label in a cell of {quoted(name)}, {found}; if each is an annotator's, "
@@ -143,7 +148,8 @@ class _Reader:
         if self._labelling.positive is not None:
             return f"--positive: expected numbers to compare in column {quoted(name)}, {found}; name words instead"
         fractions = all((number_of(word.strip("'")) or 0) % 1 for word in seen)
-        example = '">=0.5"' if fractions else _bare(seen[0])
+        known = "1" if any(word == "1" for word, _, _ in self.words()) else ""
+        example = '">=0.5"' if fractions else known or _bare(seen[0])
         others = [quoted(word) for word, _, _ in self.words()[:_SHOWN]]
         beside = f", beside {listed(others)}" if others else ""
         return (
@@ -182,9 +188,10 @@ def _require_known(labelling: Labelling, words: Sequence[tuple[str, int, int]], 
 def _check(frame: Frame, values: NDArray[np.int8], name: str, reader: _Reader) -> None:
     missing = np.flatnonzero(values == ABSENT)
     if missing.size:
+        rows = counted(missing.size, "such row")
         raise DataError(
             f"--label-column: expected a label in every row of column {quoted(name)}, got none in "
-            f"{frame.at(int(missing[0]))} ({missing.size:,} such rows); leave them out: --where '{name}!='"
+            f"{frame.at(int(missing[0]))} ({rows}); leave them out: --where '{name}!='"
         )
     if np.unique(values).size < 2:
         holds = listed(f"{quoted(word)} ({count:,})" for word, count, _ in reader.words()[:_SHOWN])

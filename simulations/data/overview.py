@@ -12,7 +12,7 @@ from privacy.base.errors import clipped
 from simulations.config.data import DataConfig
 from simulations.config.paths import shown
 from simulations.data.dataset import Dataset, Table
-from simulations.data.errors import DataError, listed, quoted
+from simulations.data.errors import DataError, counted, listed, quoted
 from simulations.data.files import Form, read_files
 from simulations.data.labels import ABSENT
 
@@ -47,7 +47,7 @@ class Overview:
 def _lines(dataset: Dataset, data: DataConfig) -> Iterator[str]:
     pieces = dataset.pieces
     for piece in pieces[:_SAMPLES]:
-        yield f"{piece.name}: {piece.columns.length:,} rows, {piece.columns.form}"
+        yield f"{piece.name}: {counted(piece.columns.length, 'row')}, {piece.columns.form}"
     if len(pieces) > _SAMPLES:
         yield f"and {len(pieces) - _SAMPLES:,} more files, {dataset.rows:,} rows in all"
     for flag, path in data.inputs:
@@ -108,7 +108,7 @@ def _users(users: list[str]) -> str:
 def _samples(table: Table) -> Iterator[str]:
     for place, text in enumerate(table.texts[:_SAMPLES]):
         label = "" if table.labels is None else f"  {_READ[int(table.labels[place])]:<5}"
-        user = "" if table.users is None else f"  {clipped(table.users[place], 16)}"
+        user = "" if table.users is None else f"  {quoted(table.users[place], 18)}"
         yield f"row {table.rows[place] + 1}{label}{user}  {quoted(text, _LONGEST_TEXT)}"
 
 
@@ -121,7 +121,7 @@ def first_rows(data: DataConfig) -> list[str]:
         [piece, *_] = read_files("--data", (data.path or ())[:1], form, names)
     except DataError:
         return []
-    lines = [f"{piece.name}: {piece.columns.length:,} rows, {piece.columns.form}"]
+    lines = [f"{piece.name}: {counted(piece.columns.length, 'row')}, {piece.columns.form}"]
     lines.append(f"columns: {listed(piece.columns.names)}")
     for row in range(min(_SAMPLES, piece.columns.length)):
         cells = (f"{name}={quoted(column[row])}" for name, column in piece.columns.cells.items())

@@ -10,7 +10,7 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.data.errors import DataError, quoted
+from simulations.data.errors import DataError, counted, quoted
 from simulations.data.frame import Frame
 
 
@@ -24,10 +24,11 @@ def read_times(frame: Frame, name: str) -> NDArray[np.float64]:
     times = [_seconds(cell) for cell in cells]
     wrong = [place for place, time in enumerate(times) if time is None]
     if wrong:
+        rows = counted(len(wrong), "such row")
         raise DataError(
             f"--time-column: expected a number or a date such as 2026-01-31T12:00:00 in every row, got "
-            f"{quoted(cells[wrong[0]])} in {frame.at(wrong[0])} ({len(wrong):,} such rows); convert them, or leave "
-            f"them out with --where"
+            f"{quoted(cells[wrong[0]])} in {frame.at(wrong[0])} ({rows}); convert them, or leave them "
+            "out with --where"
         )
     _refuse_both(frame, cells)
     return np.array(times, np.float64)
@@ -37,10 +38,11 @@ def _refuse_both(frame: Frame, cells: Sequence[object]) -> None:
     numbers = np.array([_number(cell) is not None for cell in cells])
     if numbers.all() or not numbers.any():
         return
+    rows = counted(int(np.count_nonzero(numbers)), "such row")
     number, day = int(np.argmax(numbers)), int(np.argmin(numbers))
     raise DataError(
         f"--time-column: expected either numbers or dates, got {quoted(cells[number])}, a number, in "
-        f"{frame.at(number)} ({np.count_nonzero(numbers):,} such rows) and {quoted(cells[day])}, a date, in "
+        f"{frame.at(number)} ({rows}) and {quoted(cells[day])}, a date, in "
         f"{frame.at(day)} ({np.count_nonzero(~numbers):,}); write all in one form, such as 2026-01-31"
     )
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from simulations.config.rules import word_of
-from simulations.data.errors import DataError, listed, quoted
+from simulations.data.errors import DataError, counted, listed, quoted
 from simulations.data.frame import Frame
 
 _ERRORS = frozenset(
@@ -47,10 +47,10 @@ def read_users(frame: Frame, name: str) -> tuple[list[str], list[str]]:
     cells = frame.column("--user-column", name)
     wrong = [place for place, cell in enumerate(cells) if _is_nobody(cell)]
     if wrong:
-        cell = cells[wrong[0]]
+        cell, rows = cells[wrong[0]], counted(len(wrong), "such row")
         raise DataError(
             f"--user-column: expected a user in every row, got {quoted(cell)} in {frame.at(wrong[0])} "
-            f"({len(wrong):,} such rows); give each a user, or leave them out: {_left_out(name, cells, wrong)}"
+            f"({rows}); give each a user, or leave them out: {_left_out(name, cells, wrong)}"
         )
     users = [word_of(cell) for cell in cells]
     return users, _notes(name, cells, users)
@@ -74,7 +74,7 @@ def _notes(name: str, cells: Sequence[object], users: Sequence[str]) -> list[str
     several = [user for user, written in spellings.items() if len(written) > 1]
     if several:
         written = listed(map(quoted, sorted(spellings[several[0]])))
-        notes.append(f"{len(several):,} users were written in several ways, such as {written}: each is one device")
+        notes.append(f"{counted(len(several), 'user')} written in several ways, such as {written}: each is one device")
     folded = Counter(user.casefold() for user in counts)
     alike = [user for user in counts if folded[user.casefold()] > 1]
     if alike:
@@ -82,7 +82,7 @@ def _notes(name: str, cells: Sequence[object], users: Sequence[str]) -> list[str
     nobody = [user for user in counts if user.casefold() in _NOBODY and counts[user] > 1]
     large = [user for user in counts if len(users) >= _FEW and counts[user] > _LARGE * len(users) and len(counts) > 5]
     return notes + [
-        f"user {quoted(user)} wrote {counts[user]:,} messages; if that stands for nobody in particular, these are "
-        f"several people's and not one device's: --where '{name}!={user}'"
+        f"user {quoted(user)} wrote {counted(counts[user], 'message')}; if that stands for nobody in particular, these "
+        f"are several people's and not one device's: --where '{name}!={user}'"
         for user in dict.fromkeys([*nobody, *large])
     ]

@@ -9,7 +9,7 @@ import lzma
 import zlib
 from collections.abc import Callable
 
-from simulations.data.errors import DataError, quoted
+from simulations.data.errors import DataError, counted, quoted
 
 COMPRESSIONS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     ".gz": ("gzip", gzip.decompress),
@@ -50,8 +50,8 @@ def decoded(name: str, raw: bytes, encoding: str) -> str:
         ) from error
     except UnicodeError as error:
         raise DataError(f"--data: {name} is not in {encoding} ({error}); name another --encoding") from error
-    if "\0" in text:
-        raise DataError(f"--data: {name} is not in {encoding}: it has zero bytes; {_advice(raw, text.index(chr(0)))}")
+    if "\0" in text and _zeros(raw):
+        raise DataError(f"--data: {name} is not in {encoding}: it is full of zero bytes; {_advice(raw, 0)}")
     return text.removeprefix("\ufeff")
 
 
@@ -63,7 +63,8 @@ def _advice(raw: bytes, offset: int) -> str:
     broken = _broken_sequences(raw)
     if broken is not None:
         line = raw.count(b"\n", 0, offset) + 1
-        return f"all but {broken} places are UTF-8: mend these, the first in line {line}, or drop them with `iconv -c`"
+        places = counted(broken, "place")
+        return f"all but {places} of it is UTF-8: mend them, the first in line {line}, or drop them with `iconv -c`"
     for encoding in ("cp1252", "latin-1"):
         try:
             around = raw[max(0, offset - _AROUND) : offset + _AROUND].decode(encoding)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from simulations.data.errors import DataError, quoted
@@ -15,6 +16,10 @@ from simulations.data.formats.columns import Columns
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 _LONGEST_CELL = 2**31 - 1
 """Characters of a cell; the module's own limit of 131,072 is less than some messages have."""
+
+
+_DECLARED = re.compile(r"sep=(.)\r?\n")
+"""The line by which Excel is told of a separator, before the header."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,14 @@ def read_delimited(path: str, text: str, dialect: Dialect, wanted: Collection[st
         DataError: when a line does not fit.
     """
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if dialect.quoting else csv.QUOTE_NONE
+    declared = _DECLARED.match(text)
+    if declared and dialect.names is None:
+        dialect, text = replace(dialect, separator=declared[1]), text[declared.end() :]
     lines = io.StringIO(text, newline="")
     reader = csv.reader(lines, delimiter=dialect.separator, quoting=quoting, strict=True)
     with _long_cells():
         try:
-            names = list(dialect.names or next((line for line in reader if line), []))
+            names = list(dialect.names or [name.strip() for name in next((line for line in reader if line), [])])
             refuse_ambiguous(path, names, wanted)
             places = {name: names.index(name) for name in wanted if name in names}
             cells: dict[str, list[object]] = {name: [] for name in places}
@@ -99,16 +107,12 @@ def _full_lines(path: str, reader: Iterator[list[str]], names: Sequence[str], di
     for number, line in enumerate((line for line in reader if line), 1):
         if len(line) != len(names):
             unquoted = f"look for an unquoted {named(dialect.separator)}"
-            other = f", or add --no-quoting if quotation marks mean nothing in it: row {number} begins {_start(line)}"
+            other = ", or add --no-quoting if quotation marks mean nothing in it" if dialect.quoting else ""
             raise DataError(
                 f"--data: {path}, row {number}: malformed, expected {len(names)} fields as in {header}, "
-                f"got {len(line)}; {_hint(names, dialect) or unquoted}{other if dialect.quoting else ''}"
+                f"got {len(line)}; {_other_separator(names) or unquoted}{other} (the row begins {quoted(line[0], 30)})"
             )
         yield line
-
-
-def _start(line: Sequence[str]) -> str:
-    return quoted(line[0], 30)
 
 
 def _malformed(error: csv.Error, dialect: Dialect) -> str:
@@ -121,9 +125,16 @@ def _malformed(error: csv.Error, dialect: Dialect) -> str:
 
 
 def _hint(names: Sequence[str], dialect: Dialect) -> str:
-    """Say which separator would split a first line that is not split by its own."""
-    if dialect.names or len(names) > 1:
-        return "" if dialect.names else "if its first line is no header, name the columns with --columns"
-    first = names[0] if names else ""
+    """Say what may be wrong where a wanted column is not there."""
+    if dialect.names:
+        return ""
+    return _other_separator(names) or "if its first line is no header, name the columns with --columns"
+
+
+def _other_separator(names: Sequence[str]) -> str:
+    """Say which separator would split a first line that is not split by its own; empty if it is, or none would."""
+    if len(names) != 1:
+        return ""
+    first = names[0]
     other = max(_SEPARATORS, key=first.count)
     return f"its cells look separated by a {named(other)}: add --separator {named(other)}" if other in first else ""

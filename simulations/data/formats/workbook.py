@@ -41,7 +41,7 @@ def read_workbook(
         rows = [row for row in book.get_sheet_by_name(chosen).to_python() if any(cell != "" for cell in row)]
     except (calamine.CalamineError, OSError, IndexError) as error:
         raise DataError(f"--data: {path} cannot be read as a workbook ({error}); save the sheet as CSV") from error
-    header = list(names or map(str, rows[0] if rows else []))
+    header = list(names or [str(cell).strip() for cell in (rows[0] if rows else [])])
     body = rows if names else rows[1:]
     if names and body and len(body[0]) != len(names):
         raise DataError(f"--columns: expected {len(body[0])} names for the columns of {path}, got {len(names)}")

@@ -77,7 +77,7 @@ def test_two_spellings_of_a_user_are_one_device(tmp_path: Path) -> None:
     rows = "".join(f'text {n},{n % 2},"{name}"\n' for n, name in enumerate(names))
     found = dataset(put(tmp_path / "a.csv", f"text,label,user\n{rows}"), user_column="user")
     assert found.table.users == ["u7"] * 4 + ["7", "7", "Zoë", "Zoë", "U7"]
-    assert any("3 users were written in several ways" in note for note in found.notes)
+    assert any("3 users written in several ways" in note for note in found.notes)
     assert any("2 users differ in nothing but small and large letters" in note for note in found.notes)
 
 
@@ -204,3 +204,40 @@ def test_rules() -> None:
     assert Condition.parse("user!=").holds("x")
     assert not Condition.parse("user!=").holds("  ")
     assert Condition.parse("meta.header=false").holds(False)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "sep=;\ntext;label\na;1\nb;0\n"),
+        ("a.csv", " text , label\na,1\nb,0\n"),
+        ("a.csv", "text,label,\ra,1,\rb,0,\r"),
+        ("a.json", '{"version": 1, "data": [{"text": "a", "label": 1}, {"text": "b", "label": 0}], "tags": []}'),
+        ("a.jsonl", '{\n"text": "a",\n"label": 1}\n\n{"text": "b", "label": [0]}'),
+    ],
+)
+def test_odd_files_that_say_what_they_are(tmp_path: Path, name: str, content: str) -> None:
+    table = dataset(put(tmp_path / name, content)).table
+    assert (table.texts, table.required_labels().tolist()) == (["a", "b"], [1, 0])
+
+
+def test_one_message_with_an_array_in_it_is_a_message(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", '{"text": "a", "by": [{"label": 1}, {"label": 1}]}')
+    found = load(DataConfig(path=(path,), label_column="by.label", votes="any"), labels_required=False).table
+    assert (found.texts, found.required_labels().tolist()) == (["a"], [1])
+
+
+def test_half_a_character_is_no_text_that_a_file_could_hold(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", '{"text": "a \\ud83d", "label": 1}\n{"text": "\\ud83d\\ude00", "label": 0}\n')
+    assert dataset(path).table.texts == ["a \ufffd", "\U0001f600"]
+
+
+def test_a_zero_byte_alone_makes_no_other_encoding(tmp_path: Path) -> None:
+    assert dataset(put(tmp_path / "a.csv", "text,label\na\0b,1\nc,0\n")).table.texts == ["a\0b", "c"]
+
+
+def test_labels_that_are_objects_are_named_as_such(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", '{"text": "a", "label": {"toxic": 1}}\n{"text": "b", "label": {"toxic": 0}}\n')
+    with pytest.raises(DataError, match=r"name what is meant in it, label\.KEY"):
+        dataset(path)
+    assert dataset(path, label_column="label.toxic").table.required_labels().tolist() == [1, 0]
