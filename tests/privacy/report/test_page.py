@@ -182,7 +182,7 @@ def test_it_says_which_data_and_whom_to_ask() -> None:
         assert words in text
     silent = text_of(known("bounded"))
     assert "nobody is named" in silent
-    assert "not stated to not stated" in silent
+    assert "Which days they are ofnot stated" in silent
 
 
 def test_it_says_where_epsilon_will_end() -> None:
