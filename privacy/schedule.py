@@ -25,11 +25,15 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from scipy.optimize import brentq
+from scipy.signal import lfilter
 
 from privacy.accounting.composition import log_delta
+from privacy.mechanism.correlated_noise import tree_prefix_variances
 from privacy.mechanism.mechanism import planned_noise_std
 from privacy.secagg.membership.params import ONE_SHARD, default_shards
+from privacy.task.correlation import BinaryTree, toeplitz_coefficients
 from privacy.task.task import LocalSgd, TaskSpec
 
 ROUNDS = 100
@@ -49,6 +53,7 @@ REACH = 40.0
 UNKNOWN_RATE = 20.0
 """The learning rate for models that are not linear on rows of norm 1, of which no rule is known."""
 _TUNED_MOMENTUM = 0.7
+_SETTLED = 4_096
 _FAR_RATE, _FAR_SIGNAL = 3.0, 0.8
 """A learning rate so many times another, or signal over noise below this fraction of another's, is worth a warning."""
 
@@ -177,8 +182,25 @@ def logit_noise(task: TaskSpec, rate: float, momentum: float) -> float:
         rate: the server's learning rate.
         momentum: the server's, in [0, 1).
     """
-    noise = math.hypot(released_noise_std(task), message_noise_std(task)) / task.participation.expected_cohort
-    return rate / (1 - momentum) * noise * math.sqrt(task.rounds)
+    server = released_noise_std(task) * math.sqrt(_rounds_of_noise(task))
+    devices = message_noise_std(task) * math.sqrt(task.rounds)
+    return rate / (1 - momentum) * math.hypot(server, devices) / task.participation.expected_cohort
+
+
+def _rounds_of_noise(task: TaskSpec) -> float:
+    """Return the variance of all rounds' noise together, over that of one z: less than the rounds where correlated.
+
+    For noise C^-1 z, a filter with C's coefficients in its denominator gives what each z adds up to; it has settled
+    long before `_SETTLED` rounds.
+    """
+    correlation = task.mechanism.correlation
+    if correlation is None:
+        return task.rounds
+    if isinstance(correlation, BinaryTree):
+        return float(tree_prefix_variances(task.rounds)[-1])
+    known = min(task.rounds, _SETTLED)
+    response = lfilter([1.0], toeplitz_coefficients(correlation, known), np.ones(known))
+    return float(response @ response) * task.rounds / known
 
 
 def _mu(epsilon: float, delta: float) -> float:

@@ -12,8 +12,10 @@ from privacy import schedule
 from privacy.accounting.calibration import noise_multiplier_for
 from privacy.accounting.composition import epsilon_bracket
 from privacy.ledger.entries import Charge, issue_receipt
+from privacy.mechanism.correlated_noise import NoiseStream
 from privacy.release.release import Release
 from privacy.schedule import Circumstances, Schedule, choose, signal
+from privacy.task.correlation import BandedToeplitz, BinaryTree, BufferedLinearToeplitz, Correlation
 from privacy.task.task import DeviceMechanism, LocalTraining, PoissonParticipation, ServerOptimiser, Statistic, TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 from tests.support.tasks import make_task, usual_policy
@@ -106,6 +108,24 @@ def test_noise_that_devices_add_to_their_steps_counts_for_what_the_clip_leaves_o
         summed = (drawn * np.minimum(1, clip / norms)).sum(0)
         assert schedule.message_noise_std(task) == pytest.approx(float(np.std(summed)), rel=0.1)
     assert schedule.message_noise_std(noisy()) == 0
+
+
+@pytest.mark.parametrize(
+    "correlation",
+    [
+        BandedToeplitz(coefficients=(1.0, 0.5, 0.25)),
+        BufferedLinearToeplitz(scales=(0.4, 0.1), decays=(0.8, 0.3)),
+        BinaryTree(),
+    ],
+)
+def test_correlated_noise_counts_for_what_its_rounds_add_up_to(correlation: Correlation) -> None:
+    source, stream = np.random.default_rng(2), NoiseStream(correlation, 5_000)
+    total = sum(stream.next(lambda: source.standard_normal(5_000)) for _ in range(40))
+    task = noisy(2.0, clip=0.5, rounds=40)
+    mechanism = DeviceMechanism(clip=0.5, noise_multiplier=2.0, correlation=correlation)
+    correlated = task.model_copy(update={"mechanism": mechanism})
+    expected = 3.0 / (1 - 0.5) * 2.0 * 0.5 * float(np.std(total)) / 200
+    assert schedule.logit_noise(correlated, 3.0, momentum=0.5) == pytest.approx(expected, rel=0.05)
 
 
 def test_known_learning_rates() -> None:
