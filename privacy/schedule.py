@@ -227,18 +227,16 @@ def reasons(public: Circumstances, schedule: Schedule, task: TaskSpec) -> list[R
     drawn = schedule.rounds * schedule.cohort / public.devices
     noise = logit_noise(task, optimiser.learning_rate, optimiser.momentum)
     of_best = "" if reached is None else f": {reached:.0%} of the best signal over noise"
-    return [
-        Reason(
-            "rounds",
-            str(schedule.rounds),
-            f"few leave a model short of what it could learn; a device is drawn {drawn:.3g} times",
-        ),
-        Reason("cohort", str(schedule.cohort), f"of {public.devices:,} devices{of_best}"),
-        Reason("shards", str(schedule.shards), "each carries the whole noise: as few as can be"),
-        Reason("clip", f"{clip:g}", "any other does as well once the learning rate is scaled"),
-        Reason("momentum", f"{optimiser.momentum:g}", "likewise"),
-        Reason("learning rate", f"{optimiser.learning_rate:g}", f"all rounds' noise in a logit comes to {noise:.2g}"),
-    ]
+    in_logit = f"all rounds' noise in a logit comes to {noise:.2g}" if noise else "there is no noise to hold it back"
+    named = {
+        "rounds": (schedule.rounds, f"fewer leave much unlearnt; a device is drawn {drawn:.3g} times"),
+        "cohort": (schedule.cohort, f"of {public.devices:,} devices{of_best}"),
+        "shards": (schedule.shards, "each carries the whole noise: as few as can be"),
+        "clip": (clip, "any other does as well once the learning rate is scaled"),
+        "momentum": (optimiser.momentum, "likewise"),
+        "learning rate": (optimiser.learning_rate, in_logit),
+    }
+    return [Reason(name, f"{value:g}", why) for name, (value, why) in named.items()]
 
 
 def warnings(public: Circumstances, schedule: Schedule) -> list[str]:
