@@ -19,9 +19,9 @@ from measure import Row, cpu
 from simulation_rounds import Ours, pair
 from simulation_tasks import COHORT, SGD, devices_of, task_of
 
-from fl_client.training.features import Features, Sequences
 from fl_client.training.models import CharacterCnn, WordEmbedding
 from fl_client.training.training import Examples
+from privacy.features.rows import Features, Sequences
 from simulations.training.engines.kernel import KernelEngine
 
 _TRIES = 3

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fl_client.training.features import Features, Sequences
 from fl_client.training.models import initial_model, model_spec
 from fl_client.training.training import Examples
+from privacy.features.rows import Features, Sequences
 from privacy.task.task import (
     AggregationPolicy,
     Budget,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from fl_client.device.device import Device, Train
 from fl_client.device.files import DeviceDirectory
 from fl_client.device.store import FileStore
-from fl_client.training.features import encode_texts
 from fl_client.training.training import Examples, LocalTrainer
 from privacy.base.randomness import Randomness, SystemRandomness
+from privacy.features.encoding import encode_texts
 from privacy.task.states import Update
 from privacy.task.task import InputSpec, TaskSpec
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fl_client.training.features import Inputs, Sequences, encode_texts, joined
+from privacy.features.encoding import Inputs, encode_texts, joined
+from privacy.features.rows import Sequences
 from privacy.task.task import InputSpec, SequenceSpec
 
 _TEXTS = (

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fl_client.training.features import Inputs
 from fl_client.training.gradients import ExampleGradients, example_gradients, mean_gradient
 from fl_client.training.models import UnknownArchitecture, build, load_flat, model_spec, to_flat
 from fl_client.training.probes import seeded
 from fl_client.training.soundness import draws
 from privacy.base.randomness import Randomness, require_origin, uniform_unit, uniform_words
+from privacy.features.encoding import Inputs
 from privacy.task.states import Update
 from privacy.task.task import LocalSgd, LocalTraining, TaskSpec
 

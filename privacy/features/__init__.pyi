@@ -2,5 +2,5 @@ from .encoding import Inputs as Inputs, encode_texts as encode_texts, joined as 
 from .normalising import normalise as normalise
 from .rows import Features as Features, Sequences as Sequences
 from .spec import NgramSpec as NgramSpec, SequenceSpec as SequenceSpec, Spec as Spec
-from .tokens import tokens as tokens, words as words
+from .tokenising import tokens as tokens, words as words
 from .unicode import UNICODE_VERSION as UNICODE_VERSION

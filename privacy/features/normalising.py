@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from privacy.features.unicode import compiled, table
+from privacy.features.unicode import Table, is_astral, table
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACES = re.compile("  +")
@@ -28,11 +28,10 @@ def normalise(text: str, limit: int | None = None) -> str:
         return _single_spaces(text[:limit].translate(_ascii()), limit)
     if _SURROGATE.search(text):
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    unicode, changes, joined = _expressions()
-    folded = text[:limit].translate(unicode.folded)
-    if changes.search(folded):
-        folded = joined.sub(lambda found: unicode.compose(unicode.decompose(found[0])), folded)
-    return _single_spaces(folded, limit)
+    unicode, folding, unsettled = _expressions(is_astral(text))
+    folded = folding.sub(lambda found: unicode.folded[found[0]], text[:limit])
+    settled = unsettled.sub(lambda found: unicode.compose(unicode.decompose(found[0])), folded)
+    return _single_spaces(settled, limit)
 
 
 def _single_spaces(text: str, limit: int | None) -> str:
@@ -42,10 +41,9 @@ def _single_spaces(text: str, limit: int | None) -> str:
 
 @cache
 def _ascii() -> dict[int, str]:
-    return {code: to for code, to in table().folded.items() if code < 128}
+    return {ord(character): to for character, to in table().folded.items() if character.isascii()}
 
 
 @cache
-def _expressions() -> tuple:
-    unicode = table()
-    return unicode, compiled(unicode.changing()), compiled(f".?[{unicode.joining()}]+")
+def _expressions(astral: bool) -> tuple[Table, re.Pattern[str], re.Pattern[str]]:
+    return table(), table().folding(astral=astral), table().unsettled(astral=astral)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,3 +95,17 @@ class Sequences:
         places = np.arange(self.numbers.size) - np.repeat(self.starts[:-1], sizes)
         matrix[np.repeat(np.arange(len(self)), sizes), places] = self.numbers
         return matrix
+
+
+def one_after_another(parts: Sequence[Features]) -> Features:
+    """Join rows of n-grams, one part after the other; there is at least one."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = np.concatenate([part.columns for part in parts])
+    return Features(parts[0].buckets, packed_starts(parts), columns, np.concatenate([part.values for part in parts]))
+
+
+def packed_starts(parts: Sequence[Features | Sequences]) -> NDArray[np.int64]:
+    """Return where rows begin, int64[n + 1], once parts are joined."""
+    sizes = np.concatenate([np.diff(part.starts) for part in parts])
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)

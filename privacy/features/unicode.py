@@ -11,13 +11,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from typing import Final
 
-UNICODE_VERSION = "17.0.0"
+UNICODE_VERSION: Final = "17.0.0"
 
 _TABLE = "unicode-17.0.txt"
+_KINDS = ("word", "mark", "single", "pair", "syllable")
 _FIRST_SYLLABLE, _LAST_SYLLABLE = 0xAC00, 0xD7A3
 _LEADS, _VOWELS, _TAILS = 0x1100, 0x1161, 0x11A7
 _VOWEL_COUNT, _TAIL_COUNT = 21, 28
+_LAST_OF_BMP = 0xFFFF
+_NEAR = 0x400
+"""Ranges no further apart than this are taken together where only a rough answer is wanted."""
 _IOTA_BELOW, _IOTA = "\u0345", "\u03b9"
 
 
@@ -29,15 +34,15 @@ class Table:
         decomposed: character to what it is folded and decomposed to, where that is not itself.
         classes: canonical combining class, where it is not 0.
         compositions: two characters to the one that they are composed to.
-        ranges: first and last code points by kind (word, mark, unspaced, dense).
-        folded: code point to its folded, composed form, for `str.translate`.
+        ranges: first and last code points by kind of character.
+        folded: character to its folded, composed form, where that is not itself.
     """
 
     decomposed: dict[str, str] = field(default_factory=dict, repr=False)
     classes: dict[str, int] = field(default_factory=dict, repr=False)
     compositions: dict[str, str] = field(default_factory=dict, repr=False)
     ranges: dict[str, list[tuple[int, int]]] = field(default_factory=dict, repr=False)
-    folded: dict[int, str] = field(default_factory=dict, repr=False)
+    folded: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Table:
@@ -46,14 +51,14 @@ class Table:
         Raises:
             ValueError: when it is of another version, or has a line of an unknown kind.
         """
-        table = cls(ranges={"word": [], "mark": [], "unspaced": [], "dense": []})
+        table = cls(ranges={kind: [] for kind in _KINDS})
         for line in text.splitlines():
             if not line.startswith("#"):
                 table._read(*line.split())
         for character, whole in table.decomposed.items():
             composed = table.compose(whole)
             if composed != character:
-                table.folded[ord(character)] = composed
+                table.folded[character] = composed
         return table
 
     def _read(self, kind: str, *fields: str) -> None:
@@ -132,31 +137,62 @@ class Table:
         code = _FIRST_SYLLABLE + (lead * _VOWEL_COUNT + vowel) * _TAIL_COUNT
         return chr(code) if code <= _LAST_SYLLABLE else None
 
-    def set_of(self, *kinds: str) -> str:
-        """Return what a regular expression's brackets hold for characters of these kinds."""
-        return "".join(_span(first, last) for kind in kinds for first, last in self.ranges[kind])
+    def set_of(self, *kinds: str, astral: bool) -> str:
+        """Return what a regular expression's brackets hold for characters of these kinds.
 
-    def joining(self) -> str:
-        """Return the same for those that what precedes them may be composed or change places with."""
-        seconds = {ord(pair[1]) for pair in self.compositions} | {ord(mark) for mark in self.classes}
+        Args:
+            kinds: names of `ranges`.
+            astral: whether it is for texts with code points beyond U+FFFF that the table says something of. Without
+                them brackets are looked up at once, not range by range.
+        """
+        codes = (code for kind in kinds for first, last in self.ranges[kind] for code in range(first, last + 1))
+        return _brackets(codes, astral=astral)
+
+    def folding(self, *, astral: bool) -> re.Pattern[str]:
+        """Return an expression of one character that is folded."""
+        return compiled(f"[{_brackets(map(ord, self.folded), astral=astral)}]")
+
+    def unsettled(self, *, astral: bool) -> re.Pattern[str]:
+        """Return an expression of a place in a folded text that may not be in normal form yet.
+
+        It is a character and the marks behind it, where one of them may be composed, or two may change places.
+        """
         jamo = {*range(_VOWELS, _VOWELS + _VOWEL_COUNT), *range(_TAILS + 1, _TAILS + _TAIL_COUNT)}
-        return "".join(_span(code, code) for code in sorted(seconds | jamo))
+        composed = jamo | {ord(pair[1]) for pair in self.compositions} | {ord(_IOTA_BELOW)}
+        marks = set(map(ord, self.classes))
+        sets = (composed | marks, composed, marks)
+        behind, seconds, moving = (_brackets(codes, astral=astral) for codes in sets)
+        return compiled(f"[^{behind}]?(?=[{behind}]*?(?:[{seconds}]|[{moving}]{{2}}))[{behind}]+")
 
-    def changing(self) -> str:
-        """Return an expression for where a folded text may not be in normal form yet."""
-        seconds = {ord(pair[1]) for pair in self.compositions} | {ord(_IOTA_BELOW)}
-        jamo = {*range(_VOWELS, _VOWELS + _VOWEL_COUNT), *range(_TAILS + 1, _TAILS + _TAIL_COUNT)}
-        single = "".join(_span(code, code) for code in sorted(seconds | jamo))
-        marks = "".join(_span(ord(mark), ord(mark)) for mark in sorted(self.classes))
-        return f"[{single}]|[{marks}]{{2}}"
+    def astral(self) -> re.Pattern[str]:
+        """Return an expression of what may be a code point beyond U+FFFF that the table says something of."""
+        alone = map(ord, "".join((*self.decomposed, *self.folded.values(), *self.classes)))
+        known = sorted([(code, code) for code in alone] + [span for ranges in self.ranges.values() for span in ranges])
+        spans: list[tuple[int, int]] = []
+        for first, last in known:
+            if spans and first - spans[-1][1] < _NEAR:
+                spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
+            elif last > _LAST_OF_BMP:
+                spans.append((first, last))
+        return compiled("[" + "".join(_span(first, last) for first, last in spans) + "]")
 
 
-def _characters(first: str, last: str) -> Iterable[str]:
-    return map(chr, range(int(first, 16), int(last, 16) + 1))
+def _brackets(codes: Iterable[int], *, astral: bool) -> str:
+    spans: list[list[int]] = []
+    for code in sorted(set(codes)):
+        if spans and code == spans[-1][1] + 1:
+            spans[-1][1] = code
+        elif astral or code <= _LAST_OF_BMP:
+            spans.append([code, code])
+    return "".join(_span(first, last) for first, last in spans)
 
 
 def _span(first: int, last: int) -> str:
     return f"\\U{first:08x}-\\U{last:08x}"
+
+
+def _characters(first: str, last: str) -> Iterable[str]:
+    return map(chr, range(int(first, 16), int(last, 16) + 1))
 
 
 @cache
@@ -168,3 +204,13 @@ def table() -> Table:
 def compiled(expression: str) -> re.Pattern[str]:
     """Compile an expression whose brackets alone say what characters are, never the runtime's own Unicode."""
     return re.compile(expression, re.DOTALL)
+
+
+@cache
+def _astral() -> re.Pattern[str]:
+    return table().astral()
+
+
+def is_astral(text: str) -> bool:
+    """Whether a text may have code points beyond U+FFFF that the table says something of; emoji are not."""
+    return _astral().search(text) is not None

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
@@ -24,6 +25,7 @@ from pydantic_core import from_json, to_json
 from privacy.base.canonical import Frozen, sha256
 from privacy.base.randomness import Origin
 from privacy.base.signing import SIGNATURE_BYTES, SignatureError, Signer, verify
+from privacy.features.unicode import UNICODE_VERSION
 from privacy.task.correlation import Correlation
 from privacy.task.fleet import Fleet
 from privacy.task.notice import Notice
@@ -68,6 +70,9 @@ __all__ = [
 
 _DOMAIN = "havenfl/task/1"
 
+FEATURES_VERSION: Final = 2
+"""Of what docs/features.md says. Version 1 cut words at combining marks, and followed each runtime's own Unicode."""
+
 _LONGEST_NGRAM = 16
 
 
@@ -85,19 +90,37 @@ class TaskError(ValueError):
     """Bytes that are not a task signed by the pinned operator."""
 
 
-class FeatureSpec(Frozen):
+class _Encoded(Frozen):
+    """What both kinds of features state: how texts are read, by docs/features.md."""
+
+    version: Literal[2] = FEATURES_VERSION
+    unicode: Literal["17.0.0"] = UNICODE_VERSION
+    """The version of Unicode whose folding, composition and categories decide what a token is."""
+    max_characters: int = Field(default=4_096, ge=1, le=1 << 20)
+    """Code points read of a text, the first ones: the bound of what one message costs."""
+
+    @model_validator(mode="after")
+    def _states_its_version(self, info: ValidationInfo) -> Self:
+        if info.mode == "json" and "version" not in self.model_fields_set:
+            raise ValueError(f"version: expected {FEATURES_VERSION}, got none: in version 1 texts became other numbers")
+        return self
+
+
+class FeatureSpec(_Encoded):
     """Text to hashed n-grams: enough for another language to reproduce every bucket."""
 
     kind: Literal["ngrams"] = "ngrams"
     buckets: int = Field(default=16_384, ge=16, le=1 << 24)
     word_ngrams: NgramRange = (1, 2)
     char_ngrams: NgramRange = (3, 5)
+    compact_ngrams: NgramRange = (1, 4)
+    """Of n-grams with a character of a compact script, in which few characters say much, or no spaces part words."""
     bias_input: float = Field(default=0.3, gt=0, le=1)
     """The constant that a linear model's intercept multiplies, beside rows of norm 1: the smaller it is, the less of an
     update's clip the intercept takes."""
 
 
-class SequenceSpec(Frozen):
+class SequenceSpec(_Encoded):
     """Text to the sequence of its hashed words or characters, for models that read in order."""
 
     kind: Literal["sequence"] = "sequence"

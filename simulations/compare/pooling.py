@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fl_client.training.features import joined
 from fl_client.training.training import Examples
+from privacy.features.encoding import joined
 from simulations.population.base import Population
 
 

@@ -42,6 +42,11 @@ def input_spec(training: TrainingConfig) -> InputSpec:
     """Return how texts become what the model reads, with the defaults of known architectures filled in."""
     unit = training.inputs or _READS.get(training.architecture)
     if unit is None or unit == "ngrams":
-        return FeatureSpec(buckets=training.buckets or _WORDS)
+        return FeatureSpec(
+            buckets=training.buckets or _WORDS,
+            word_ngrams=training.word_ngrams,
+            char_ngrams=training.char_ngrams,
+            compact_ngrams=training.compact_ngrams,
+        )
     vocabulary = training.buckets or (_WORDS if unit == "words" else _CHARACTERS)
     return SequenceSpec(unit=unit, vocabulary=vocabulary, length=training.length or _LENGTHS[unit])

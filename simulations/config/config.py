@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from privacy.base.errors import clipped
 from privacy.secagg.membership.params import default_max_dropouts, default_min_survivors, default_shards
-from privacy.task.task import Notice, Purpose
+from privacy.task.task import NgramRange, Notice, Purpose
 from simulations.config.data import DataConfig
 from simulations.config.paths import below, relative_to
 from simulations.config.sections import AvailabilityConfig, FaultsConfig, FleetConfig, PoisonConfig, Section
@@ -96,6 +96,13 @@ class TrainingConfig(Section):
     message_noise: float = Field(default=0.0, ge=0, le=1_000)
     buckets: int | None = Field(default=None, ge=16, le=1 << 22)
     """Buckets of hashed n-grams, or the vocabulary of a sequence. Default: 16,384, for characters 256."""
+    word_ngrams: NgramRange = (1, 2)
+    """Words in a hashed n-gram: the fewest and the most."""
+    char_ngrams: NgramRange = (3, 5)
+    """Characters in a hashed n-gram of one word."""
+    compact_ngrams: NgramRange = (1, 4)
+    """Characters where one of them is Chinese, Japanese, Korean, or of another script in which few characters say much
+    or no spaces part words."""
 
     @model_validator(mode="after")
     def _noise_needs_clipping(self) -> TrainingConfig:

@@ -64,6 +64,8 @@ learning_rate = 8.0
 message_clip = 1.0             # L2 bound of one message's gradient
 message_noise = 0.0            # Opacus noise multiplier; see docs/defaults.md for what it costs
 # buckets = 16384              # of the hashed n-grams, or the vocabulary; of characters 256
+# char_ngrams = [3, 5]         # characters of a hashed n-gram, the fewest and the most
+# compact_ngrams = [1, 4]      # the same for Chinese, Japanese, Korean, Thai, and scripts like them
 
 [server]
 # rounds = 100                 # default: chosen, as the cohort is, for the population and epsilon

@@ -15,8 +15,9 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score, roc_curve
 from torch import Tensor
 
-from fl_client.training.features import Features, Inputs
 from fl_client.training.models import HashedLinear, build, load_flat
+from privacy.features.encoding import Inputs
+from privacy.features.rows import Features
 from privacy.task.task import TaskSpec
 from simulations.config.config import PlannedRun
 from simulations.population import FederationData

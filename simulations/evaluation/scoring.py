@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training.features import encode_texts
 from fl_client.training.models import UnknownArchitecture
 from fl_server.publishing.registry import ModelVersion, RegistryError, open_release
 from privacy.base.files import write_atomically
+from privacy.features.encoding import encode_texts
 from simulations.config.architectures import make_known
 from simulations.config.data import DataConfig
 from simulations.data.dataset import Dataset, load

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training.features import encode_texts, normalise
 from fl_client.training.training import Examples
 from privacy.base.canonical import sha256
+from privacy.features.encoding import encode_texts
+from privacy.features.normalising import normalise
 from privacy.task.task import InputSpec
 from simulations.config.data import DataConfig
 from simulations.data.dataset import Dataset, Table, load

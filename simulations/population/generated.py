@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from fl_client.training.features import encode_texts
 from fl_client.training.training import Examples
+from privacy.features.encoding import encode_texts
 from privacy.task.task import InputSpec
 from simulations.population.generator import ChatGenerator
 from simulations.population.poison import Poison

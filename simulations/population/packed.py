@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training.features import encode_texts
 from fl_client.training.training import Examples
+from privacy.features.encoding import encode_texts
 from privacy.task.task import InputSpec
 
 

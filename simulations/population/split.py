@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training.features import normalise
+from privacy.features.normalising import normalise
 from simulations.data.dataset import Table
 from simulations.data.errors import DataError
 from simulations.population.timeline import is_future

@@ -8,8 +8,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from fl_client.training.features import Features, Sequences
 from fl_client.training.training import Examples
+from privacy.features.rows import Features, Sequences
 from tests.support.paths import ROOT
 
 BENCHMARKS = ROOT / "benchmarks"

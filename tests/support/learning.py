@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from fl_client.training import models
-from fl_client.training.features import Features
 from fl_client.training.training import Examples
+from privacy.features.rows import Features
 from privacy.task.task import FeatureSpec, LocalTraining, TaskSpec
 from tests.support.tasks import make_task
 

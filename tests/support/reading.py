@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fl_client.training import models
-from fl_client.training.features import Sequences
 from fl_client.training.training import Examples
+from privacy.features.rows import Sequences
 from privacy.task.task import InputSpec, LocalSgd, LocalTraining, SequenceSpec, TaskSpec
 from tests.support.tasks import make_task
 

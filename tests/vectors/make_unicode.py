@@ -15,16 +15,12 @@ from pathlib import Path
 
 VERSION = "17.0.0"
 TABLE = Path(__file__).parents[2] / "privacy/features/unicode-17.0.txt"
-UNSPACED = frozenset(
-    "Han Hiragana Katakana Bopomofo Yi Nushu Tangut Khitan_Small_Script "
-    "Thai Lao Khmer Myanmar Tai_Le New_Tai_Lue Tai_Tham Tai_Viet".split()
-)
-"""Scripts that put no spaces between words."""
-DENSE = frozenset(
-    "Han Hiragana Katakana Hangul Yi Nushu Tangut Khitan_Small_Script "
-    "Ethiopic Cherokee Vai Bamum Canadian_Aboriginal".split()
-)
-"""Scripts in which one character writes a word or a syllable."""
+SINGLE = frozenset(["Han", "Hiragana", "Katakana", "Yi", "Nushu", "Tangut", "Khitan_Small_Script"])
+"""Scripts without spaces between words, in which one character writes a word or a syllable."""
+PAIR = frozenset(["Bopomofo", "Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "New_Tai_Lue", "Tai_Tham", "Tai_Viet"])
+"""Scripts without spaces between words, in which it takes more."""
+SYLLABLE = frozenset(["Hangul", "Ethiopic", "Cherokee", "Vai", "Bamum", "Canadian_Aboriginal"])
+"""Scripts with spaces, in which one character writes a syllable."""
 PROLONGED_SOUND = 0x30FC
 """The mark of a long vowel in kana, of no script of its own."""
 IOTA_BELOW = 0x345
@@ -52,8 +48,7 @@ class Database:
     folding: dict[int, tuple[int, ...]]
     ignorable: frozenset[int]
     spaces: frozenset[int]
-    unspaced: frozenset[int]
-    dense: frozenset[int]
+    compact: dict[str, frozenset[int]]
     excluded: frozenset[int]
 
     @classmethod
@@ -81,8 +76,11 @@ class Database:
             if fields[1] in "CF"
         }
         letters = {code for code, value in category.items() if value[0] in "LN"}
-        unspaced = _property(folder / "Scripts.txt", UNSPACED.__contains__) | {PROLONGED_SOUND}
-        dense = _property(folder / "Scripts.txt", DENSE.__contains__) | {PROLONGED_SOUND}
+        compact = {
+            "single": _property(folder / "Scripts.txt", SINGLE.__contains__) | {PROLONGED_SOUND},
+            "pair": _property(folder / "Scripts.txt", PAIR.__contains__),
+            "syllable": _property(folder / "Scripts.txt", SYLLABLE.__contains__),
+        }
         return cls(
             category,
             combining,
@@ -91,8 +89,7 @@ class Database:
             folding,
             frozenset(_property(folder / "DerivedCoreProperties.txt", "Default_Ignorable_Code_Point".__eq__)),
             frozenset(_property(folder / "PropList.txt", "White_Space".__eq__)),
-            frozenset(unspaced & letters),
-            frozenset(dense & letters),
+            {name: frozenset(codes & letters) for name, codes in compact.items()},
             frozenset(int(fields[0], 16) for fields in _fields(folder / "CompositionExclusions.txt")),
         )
 
@@ -191,8 +188,7 @@ def table(database: Database) -> str:
     kinds = {
         "word": {code for code, value in database.category.items() if value[0] in "LN"} | {ord("_")},
         "mark": {code for code, value in database.category.items() if value[0] == "M"},
-        "unspaced": database.unspaced,
-        "dense": database.dense,
+        **database.compact,
     }
     lines = [f"version {VERSION}"]
     for name, codes in kinds.items():

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fl_client.training.features import Features, Sequences
 from fl_client.training.models import UnknownArchitecture, initial_weights
 from fl_client.training.training import Examples, TrainingError
 from privacy.base.errors import first_line
+from privacy.features.rows import Features, Sequences
 from privacy.task.states import Update
 from privacy.task.task import FeatureSpec, InputSpec, SequenceSpec, TaskSpec
 from simulations.randomness import SeedTree

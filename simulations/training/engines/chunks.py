@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fl_client.training.features import Inputs, joined
+from privacy.features.encoding import Inputs, joined
 from simulations.training.engines.base import Participant
 from simulations.training.training_randomness import TrainingRandomness
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training.features import Sequences
 from fl_client.training.models import WordEmbedding
 from fl_client.training.training import Examples
+from privacy.features.rows import Sequences
 from simulations.training.kernels.base import (
     OPACUS_EPSILON,
     Floats,

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fl_client.training.features import Features
 from fl_client.training.training import Examples
+from privacy.features.rows import Features
 from privacy.task.task import FeatureSpec, TaskSpec
 from simulations.training.kernels.base import (
     OPACUS_EPSILON,

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fl_client.training.features import Sequences
 from fl_client.training.models import UnknownArchitecture, build, model_spec, register
 from fl_client.training.training import Examples, LocalTrainer
 from privacy.base.randomness import Randomness
+from privacy.features.rows import Sequences
 from privacy.task.task import LocalSgd, LocalTraining, TaskSpec
 from simulations.randomness import SeedTree
 from tests.support.learning import registry_of_its_own

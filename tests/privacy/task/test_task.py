@@ -66,6 +66,23 @@ def test_an_identity_once_computed_changes_nothing_else() -> None:
     assert (task, hash(task), repr(task)) == (make_task(), hash(make_task()), repr(make_task()))
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "named"),
+    [
+        (b',"version":2,"word_ngrams"', b',"word_ngrams"', "version: expected 2, got none"),
+        (b'"unicode":"17.0.0"', b'"unicode":"16.0.0"', "unicode"),
+        (b'"version":2', b'"version":3', "version"),
+    ],
+)
+def test_features_of_another_version_are_refused_by_name(ours: bytes, theirs: bytes, named: str) -> None:
+    """The first is as tasks were with version 1 of the features."""
+    body = make_task().canonical()
+    changed = body.replace(ours, theirs, 1)
+    assert changed != body
+    with pytest.raises(TaskError, match=named):
+        open_task(OPERATOR.sign("havenfl/task/1", changed) + changed, OPERATOR.public)
+
+
 def test_the_order_of_statistics_is_part_of_the_identity() -> None:
     assert make_task(statistics=(COUNT, LOSS)).id != make_task(statistics=(LOSS, COUNT)).id
 
@@ -73,10 +90,13 @@ def test_the_order_of_statistics_is_part_of_the_identity() -> None:
 _BODY = (
     b'{"aggregation":{"corrupt_fraction":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":4,"modulus_bits":32,'
     b'"security_bits":40,"shards":1},"budget":{"delta":0.00001,"epsilon":%s,"window":null},"features":{"bias_input":0.3,'
-    b'"buckets":16,"char_ngrams":[3,5],"kind":"ngrams","word_ngrams":[1,2]},"fleet":%s,"initial":{"base_rate":null,"digest":'
+    b'"buckets":16,"char_ngrams":[3,5],"compact_ngrams":[1,4],"kind":"ngrams","max_characters":4096,'
+    b'"unicode":"17.0.0","version":2,"word_ngrams":[1,2]},"fleet":%s,"initial":{"base_rate":null,'
+    b'"digest":'
     b'"66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925","seed":null},"mechanism":{"adaptive":null,"clip":1,'
     b'"correlation":null,"noise_multiplier":%s},"model":{"architecture":"test","parameters":[{"name":"weight",'
-    b'"shape":[8]}]},"name":"abuse","optimiser":{"learning_rate":1,"momentum":0.5},'
+    b'"shape":[8]}]},"name":"abuse","notice":{"contact":"",'
+    b'"data":"","data_from":null,"data_until":null},"optimiser":{"learning_rate":1,"momentum":0.5},'
     b'"participation":{"drawn_by":"server","kind":"poisson","population":100,'
     b'"sampling_rate":0.1},"population":"test-population","purpose":"training","randomness":"seeded","rounds":10,'
     b'"statistics":[],"training":{"expected_batch":8,"kind":"dp-sgd","learning_rate":1,"message_clip":1,'
@@ -96,22 +116,22 @@ _REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.0282842712474619")
         (
             make_task(),
             _BODY % (*_REAL, b"false"),
-            "0e40cc03be66e8f6cf0f95eeb2a82e16604cd3e9e5b379542e25ea90cf71a431",
+            "de026695217afd8f5183d3997ab135ab930bc2bf2eaa32d9b7c70e04b799914e",
         ),
         (
             make_task(simulation=SimulationOnly(trusted_aggregator=True)),
             _BODY % (*_REAL, b"true"),
-            "44577808ef16226e3ca8754df52bb4ce3ca03a740a090e73fef59dea0ca1fbd1",
+            "baf17f9cba5ad9d8a64d7fa32dc1e406b3088ccd647eda4a54feb5671744ddc5",
         ),
         (
             make_extrapolated_task(),
             _BODY % (*_SCALED, b"false"),
-            "c9bfd73088d3610538095940ef08d2b5dca6346e44f5f039a5216b910848d2f8",
+            "faa3792e999750641d0dbe6997d410419d119153f18b15d013c5922e1b49659d",
         ),
         (
             make_extrapolated_task(trusted=True),
             _BODY % (*_SCALED, b"true"),
-            "197c56eb0893b81f30f53dcb0889b08b015aee89107d0091e51fcfdeb9b5bb9a",
+            "3573fffa7fa05b2525f73186a813b8a1a39e751c5717f60b429fb7146b4fea85",
         ),
     ],
     ids=["real", "trusted aggregator", "fleet", "both"],

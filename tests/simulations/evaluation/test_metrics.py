@@ -9,8 +9,9 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from fl_client.training.features import Features, encode_texts
 from fl_client.training.models import build, load_flat
+from privacy.features.encoding import encode_texts
+from privacy.features.rows import Features
 from simulations.evaluation.metrics import Metrics, Scorer, best_threshold, evaluate
 from tests.support.reading import METHODS, SHIPPED, reading_task
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_client.training.features import Features, hash_texts
+from privacy.features.ngrams import hash_texts
+from privacy.features.rows import Features
 from privacy.task.task import FeatureSpec
 from simulations.config.data import DataConfig
 from simulations.config.sections import PoisonConfig

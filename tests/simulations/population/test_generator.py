@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from fl_client.training.features import hash_texts
+from privacy.features.ngrams import hash_texts
 from privacy.task.task import FeatureSpec
 from simulations.population.generator import _INSULTS, _MILD, ABUSE, Chat, ChatGenerator, Kind, _word
 from simulations.randomness import SeedTree

@@ -11,9 +11,9 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from fl_client.training import models
-from fl_client.training.features import Sequences
 from fl_client.training.models import WordEmbedding
 from fl_client.training.training import Examples, TrainingError
+from privacy.features.rows import Sequences
 from privacy.task.states import Update
 from privacy.task.task import FeatureSpec, LocalSgd, SequenceSpec, Statistic, TaskSpec
 from simulations.randomness import SeedTree

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fl_client.training import models
-from fl_client.training.features import Sequences
 from fl_client.training.training import Examples, LocalTrainer
+from privacy.features.rows import Sequences
 from privacy.task.states import Update
 from privacy.task.task import LocalSgd, LocalTraining, TaskSpec
 from simulations.randomness import SeedTree

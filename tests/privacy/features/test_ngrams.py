@@ -1,28 +1,31 @@
 from __future__ import annotations
 
 import math
-import sys
-import unicodedata
-from typing import Literal, get_args
+import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import example, given, strategies as st
+from hypothesis import given, strategies as st
 
-from fl_client.training.features import Features, hash_texts, normalise
+from privacy.features.ngrams import hash_texts
+from privacy.features.normalising import normalise
+from privacy.features.rows import Features
 from privacy.task.task import FeatureSpec
+from tests.support.unicode_oracle import assigned, kind, normal_form, plain_tokens
 
 ANY_TEXT = st.text(st.characters(), max_size=40)
 """All code points, lone surrogates too."""
-HARD_TEXT = st.text(st.sampled_from("ßẞŉǰΐᾳﬁﬃİıΣςſK½①\u0345\u0301\u0323\u030c\u0307ͅÅ가ᄀ\u1161\xa0\u2003\x1c _!a"))
-"""Letters that fold to several, marks that join what they follow, and spaces of all kinds."""
-Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
-FORMS: tuple[Form, ...] = get_args(Form)
+HARD_TEXT = st.text(
+    st.sampled_from("ßẞﬁİıΙ\u0345\u0301Å가ᄀ\u1161ㅋ\xa0\u2003 _!aB1今天すカーก็่ไे्क😀\U00013001"), max_size=12
+)
+"""Letters that fold to several, marks that join what they follow, scripts without spaces, and spaces of all kinds."""
 SPECS = st.builds(
     FeatureSpec,
     buckets=st.sampled_from([16, 1_000, 16_384]),
     word_ngrams=st.sampled_from([(1, 1), (1, 2), (2, 2), (2, 3)]),
     char_ngrams=st.sampled_from([(1, 2), (3, 3), (3, 5)]),
+    compact_ngrams=st.sampled_from([(1, 4), (2, 2), (1, 6)]),
 )
 
 
@@ -38,38 +41,62 @@ def plain_crc32(data: bytes) -> int:
     return register ^ 0xFFFFFFFF
 
 
-def plain_kind(character: str) -> str:
-    if character.isspace():
-        return "space"
-    return "word" if character == "_" or unicodedata.category(character)[0] in "LN" else "other"
+SINGLE = re.compile("[\u3041-\u3096\u30a1-\u30fa\u30fc\u4e00-\u9fff]")
+"""Letters of Japanese and Chinese."""
+PAIR = re.compile("[\u0e01-\u0e30\u0e32\u0e33\u0e40-\u0e46]")
+"""Letters of Thai."""
+COMPACT = re.compile(f"{SINGLE.pattern}|{PAIR.pattern}|[\u1100-\u11ff\uac00-\ud7a3]")
+"""These, and Korean."""
 
 
-def plain_tokens(text: str) -> list[str]:
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    tokens, before = list[str](), "space"
-    for character in folded:
-        kind = plain_kind(character)
-        if kind == before != "space":
-            tokens[-1] += character
-        elif kind != "space":
-            tokens.append(character)
-        before = kind
-    return tokens
+def plain_words(tokens: list[str]) -> list[str]:
+    """The words of tokens, character by character."""
+    words: list[str] = []
+    for token in tokens:
+        if not SINGLE.search(token) and not PAIR.search(token):
+            words.append(token)
+            continue
+        clusters = []
+        for character in token:
+            if clusters and kind(character) == "mark":
+                clusters[-1] += character
+            else:
+                clusters.append(character)
+        piece: list[str] = []
+        before = ""
+        for cluster in [*clusters, ""]:
+            own = "single" if SINGLE.match(cluster) else "pair" if PAIR.match(cluster) else "other"
+            if piece and (own != before or own == "single" or not cluster):
+                joined = (
+                    ["".join(pair) for pair in pairwise(piece)]
+                    if before == "pair" and len(piece) > 1
+                    else ["".join(piece)]
+                )
+                words += joined
+                piece = []
+            piece.append(cluster)
+            before = own
+    return words
 
 
 def plain_grams(spec: FeatureSpec, text: str) -> list[str]:
-    tokens = plain_tokens(text)
+    tokens = plain_tokens(normal_form(text))
+    words = plain_words(tokens)
     grams = []
     for n in range(spec.word_ngrams[0], spec.word_ngrams[1] + 1):
-        grams += ["w" + " ".join(tokens[i : i + n]) for i in range(len(tokens)) if i + n <= len(tokens)]
+        grams += ["w" + " ".join(words[i : i + n]) for i in range(len(words)) if i + n <= len(words)]
     for marked in [f"_{token}_" for token in tokens]:
-        for n in range(spec.char_ngrams[0], spec.char_ngrams[1] + 1):
-            grams += ["c" + marked[i : i + n] for i in range(len(marked)) if i + n <= len(marked)]
+        for i in range(len(marked)):
+            for n in range(1, len(marked) - i + 1):
+                gram = marked[i : i + n]
+                low, high = spec.compact_ngrams if COMPACT.search(gram) else spec.char_ngrams
+                if low <= n <= high:
+                    grams.append("c" + gram)
     return grams
 
 
 def plain_counts(spec: FeatureSpec, text: str) -> dict[int, int]:
-    buckets = [plain_crc32(gram.encode("utf-8", "surrogatepass")) % spec.buckets for gram in plain_grams(spec, text)]
+    buckets = [plain_crc32(gram.encode()) % spec.buckets for gram in plain_grams(spec, text)]
     return {bucket: buckets.count(bucket) for bucket in sorted(set(buckets))}
 
 
@@ -99,22 +126,15 @@ def test_the_check_value_of_crc32() -> None:
 
 def test_known_answer() -> None:
     """For whoever writes the features in another language: bucket and count of every n-gram of one text."""
-    assert plain_tokens(KNOWN_TEXT) == ["hello", ",", "hello", "strasse", "!"]
+    assert plain_tokens(normal_form(KNOWN_TEXT)) == ["hello", ",", "hello", "strasse", "!"]
     assert plain_counts(KNOWN_SPEC, KNOWN_TEXT) == KNOWN_COUNTS
     expected = {bucket: KNOWN_VALUES[count] for bucket, count in KNOWN_COUNTS.items()}
     assert row(hash_texts(KNOWN_SPEC, [KNOWN_TEXT])) == pytest.approx(expected, rel=1e-6)
 
 
-@given(SPECS, st.one_of(ANY_TEXT, HARD_TEXT))
-@example(FeatureSpec(), "a\ud800b")
+@given(SPECS, HARD_TEXT | st.text(st.characters(max_codepoint=0x52F), max_size=40).filter(assigned))
 def test_row_is_what_the_specification_says(spec: FeatureSpec, text: str) -> None:
     assert row(hash_texts(spec, [text])) == pytest.approx(plain_row(plain_counts(spec, text)), rel=1e-6)
-
-
-def test_word_characters_are_the_letters_and_numbers_of_unicode() -> None:
-    """What lets a language without Python's `\\w` cut the same tokens."""
-    for character in map(chr, range(sys.maxunicode + 1)):
-        assert character.isalnum() == (unicodedata.category(character)[0] in "LN"), hex(ord(character))
 
 
 DTYPES = ["int64", "int32", "float32"]
@@ -136,31 +156,6 @@ def test_packed_rows(spec: FeatureSpec, texts: list[str]) -> None:
         assert (columns.size == 0) == (not normalise(text))
         if columns.size:
             assert np.linalg.norm(features.values[part].astype(np.float64)) == pytest.approx(1, abs=1e-6)
-
-
-@given(st.one_of(ANY_TEXT, HARD_TEXT))
-@example("ß\u0301")
-def test_normalising_twice_changes_nothing(text: str) -> None:
-    assert normalise(normalise(text)) == normalise(text)
-
-
-@given(st.one_of(ANY_TEXT, HARD_TEXT), st.sampled_from(FORMS))
-def test_the_composition_of_a_text_does_not_matter(text: str, form: Form) -> None:
-    assert normalise(unicodedata.normalize(form, text)) == normalise(text)
-
-
-@given(st.text(st.sampled_from("aBcÄöÑéЖщΔλστԱբ .,!")))
-@example("Straße")
-def test_case_does_not_matter(text: str) -> None:
-    for variant in (text.upper(), text.lower(), text.title(), text.swapcase()):
-        assert normalise(variant) == normalise(text)
-
-
-@given(st.lists(st.text(st.characters(categories=["L", "N", "P"]), min_size=1), max_size=5), st.data())
-def test_amount_and_kind_of_white_space_do_not_matter(words: list[str], data: st.DataObject) -> None:
-    space = st.text(st.sampled_from(" \t\n\r\xa0\u2003\u3000"), min_size=1)
-    spaced = "".join(data.draw(space) + word for word in words) + data.draw(space)
-    assert normalise(spaced) == normalise(" ".join(words))
 
 
 @given(SPECS, st.lists(st.one_of(ANY_TEXT, HARD_TEXT), min_size=1, max_size=6), st.data())

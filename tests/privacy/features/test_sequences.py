@@ -7,7 +7,8 @@ from zlib import crc32
 import numpy as np
 from hypothesis import given, strategies as st
 
-from fl_client.training.features import normalise, number_texts
+from privacy.features.encoding import number_texts
+from privacy.features.normalising import normalise
 from privacy.task.task import SequenceSpec
 
 SPECS = st.builds(
