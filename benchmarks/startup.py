@@ -4,6 +4,8 @@ Against another version of this project, from its checkout, under the same inter
 
     git worktree add /tmp/before <revision>
     python benchmarks/startup.py --against /tmp/before --verify runs/demo
+
+Where the other version does not read this one's files, `--peer-run` is a run of its own making.
 """
 
 from __future__ import annotations
@@ -20,13 +22,16 @@ import measure
 from measure import Row
 
 HERE = Path(__file__).parents[1]
+Command = tuple[list[str], int]
+"""Arguments of the interpreter, and the exit code."""
+
 _FILES = """
 try:
     import fl_client.device.files
 except ModuleNotFoundError:
     import fl_client.files
 """
-COMMANDS: Mapping[str, tuple[list[str], int]] = {
+COMMANDS: Mapping[str, Command] = {
     "fl-sim --help": (["-m", "simulations", "--help"], 0),
     "fl-server --help": (["-m", "fl_server", "--help"], 0),
     "fl-client --help": (["-m", "fl_client", "--help"], 0),
@@ -35,10 +40,9 @@ COMMANDS: Mapping[str, tuple[list[str], int]] = {
     "fl-sim run, a bad flag": (["-m", "simulations", "run", "--bogus"], 2),
     "import of a device's files": (["-c", _FILES], 0),
 }
-"""Arguments of the interpreter, and the exit code."""
 
 
-def verification(run: Path) -> tuple[list[str], int]:
+def verification(run: Path) -> Command:
     """`fl-privacy verify` of all that a run left behind."""
     path = run.resolve()
     files = {"ledger": "ledger.db", "operator": "operator.pub", "authority": "authority.pub", "log": "rounds.jsonl"}
@@ -75,15 +79,15 @@ def _run(checkout: Path, arguments: Sequence[str], code: int) -> str:
 def pairs(
     name: str,
     figure: Callable[[Path, Sequence[str], int], float],
-    command: tuple[list[str], int],
+    commands: tuple[Command, Command],
     peer: Path,
     runs: int,
 ) -> Row:
-    """One row: ours and the peer's in turn, after a run of each that fills the caches."""
-    arguments, code = command
-    for checkout in (HERE, peer):
-        figure(checkout, arguments, code)
-    figures = [(figure(HERE, arguments, code), figure(peer, arguments, code)) for _ in range(runs)]
+    """One row: ours and the peer's command in turn, after a run of each that fills the caches."""
+    ours_command, peers_command = commands
+    figure(HERE, *ours_command)
+    figure(peer, *peers_command)
+    figures = [(figure(HERE, *ours_command), figure(peer, *peers_command)) for _ in range(runs)]
     ours, peers = zip(*figures, strict=True)
     unit = "MiB" if figure is peak_mib else "s"
     return measure.compare(name, ours, peers, against=f"the version in {peer.name}", unit=unit)
@@ -93,14 +97,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", type=Path, required=True, help="a checkout of another version")
     parser.add_argument("--verify", type=Path, help="a finished run, to verify as well")
+    parser.add_argument("--peer-run", type=Path, help="the run that the other version verifies; the same unless given")
     parser.add_argument("--runs", type=int, default=3, help="pairs to measure")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
     peer = arguments.against.resolve()
-    commands = {**COMMANDS, **({"fl-privacy verify": verification(arguments.verify)} if arguments.verify else {})}
+    commands = {name: (command, command) for name, command in COMMANDS.items()}
+    if arguments.verify:
+        both = verification(arguments.verify), verification(arguments.peer_run or arguments.verify)
+        commands["fl-privacy verify"] = both
     rows = [pairs(name, cpu_seconds, command, peer, arguments.runs) for name, command in commands.items()]
     imported = "import of a device's files"
-    rows.append(pairs(f"{imported}, memory", peak_mib, COMMANDS[imported], peer, arguments.runs))
+    rows.append(pairs(f"{imported}, memory", peak_mib, commands[imported], peer, arguments.runs))
     measure.show(rows, as_json=arguments.json)
 
 

@@ -24,7 +24,7 @@ from privacy.ledger.ledger import Charge, Ledger
 from privacy.task.task import Budget, Window
 from simulations.config.config import load_config
 from simulations.runs.run import start
-from tests.support.runs import small_config
+from tests.support.runs import few_canaries, small_config
 
 SIGNER = Signer.from_seed(b"\x07" * 32)
 
@@ -154,7 +154,8 @@ def test_lies_are_caught(run: Path, tamper: Callable[[Path], None], name: str) -
 
 def test_another_runs_files(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    start(load_config(small_config(tmp_path, rounds=2), {"seed": 12}), other, force=False, workers=1)
+    with few_canaries():
+        start(load_config(small_config(tmp_path, rounds=2), {"seed": 12}), other, force=False, workers=1)
     shutil.copy(other / "report.json", run)
     assert "report: is about this ledger" in failed(run)
     shutil.copy(other / "rounds.jsonl", run)
