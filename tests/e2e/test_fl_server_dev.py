@@ -67,7 +67,7 @@ class Finished:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     path = tmp_path_factory.mktemp("finished")
     process = start(path / "dev", "--rounds", "2")
-    stdout, stderr = process.communicate(timeout=240)
+    stdout, stderr = process.communicate(timeout=350)
     assert process.returncode == 0, stderr
     return Finished(path, stdout)
 
