@@ -51,7 +51,7 @@ def audit(
     from privacy.mechanism.mechanism import MechanismError
     from privacy.verification.evidence import EvidenceError, read_task
 
-    check_writable("--out", out)
+    check_writable("--out", out, [task])
     try:
         spec = read_task("--task", task)
         running = audit_task(spec, AuditPlan(trials, battery, canaries), SystemRandomness())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,10 +27,25 @@ def show_json(value: dict[str, Any]) -> None:
     typer.echo(json.dumps(value, allow_nan=False))
 
 
-def check_writable(option: str, path: Path | None) -> None:
-    """End with 2, before work starts, where there is no directory to write to."""
-    if path is not None and (path.is_dir() or not os.access(path.resolve().parent, os.W_OK)):
+def check_writable(option: str, path: Path | None, inputs: Iterable[Path | str | None] = ()) -> None:
+    """End with 2, before work starts, where a file cannot be written, or would be over something.
+
+    Args:
+        option: the option that names the file.
+        path: the file; None where none is wanted.
+        inputs: all that the command reads; what is no path of a file counts as none.
+    """
+    from privacy.release.files import STATEMENT_FILE
+
+    if path is None:
+        return
+    if path.is_dir() or not os.access(path.resolve().parent, os.W_OK):
         fail(f"{option}: expected a file in a directory that can be written to, got {path}")
+    for given in inputs:
+        if given is not None and path.exists() and os.path.exists(given) and path.samefile(given):  # noqa: PTH110
+            fail(f"{option}: {path} is what the command reads, and would be written over; give another path")
+    if (path.resolve().parent / STATEMENT_FILE).exists():
+        fail(f"{option}: {path} lies in a release, which holds what was signed and nothing else; give another path")
 
 
 def write(option: str, path: Path, data: str | bytes) -> None:

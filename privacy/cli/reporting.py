@@ -49,8 +49,9 @@ def report(
     from privacy.report.registry_entry import NoDeployment, registry_entry
     from privacy.verification.evidence import EvidenceError, read_report
 
+    read: list[Path | str | None] = [ledger, operator, task, audits, source]
     for option, path in (("--html", html), ("--registry", registry), ("--out", out)):
-        check_writable(option, path)
+        check_writable(option, path, read)
     try:
         epsilon_report = read_report("--report", source) if source else _build(ledger, operator, task, audits)
         entry = None if registry is None else registry_entry(epsilon_report, curator)

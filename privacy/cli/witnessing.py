@@ -45,7 +45,7 @@ def witness(
     from privacy.ledger.witness import WitnessError, cosign
     from privacy.verification.evidence import EvidenceError, read_checkpoint, read_ledger, read_public_key
 
-    check_writable("--checkpoint", checkpoint)
+    check_writable("--checkpoint", checkpoint, [key, ledger, operator])
     try:
         signer, operator_key = read_key("--key", key), read_public_key("--operator", operator)
         last = read_checkpoint(checkpoint) if checkpoint.exists() else None

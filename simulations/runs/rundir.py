@@ -50,7 +50,8 @@ class RunDirectory:
         _DIRECTORY.check(path, force=force, inputs=config.inputs)
         _DIRECTORY.create(path, config.to_toml(path), force=force)
         directory = cls(path)
-        directory.write_json(_DATA, {"files": [one.record() for one in sources]})
+        if sources:
+            directory.write_json(_DATA, {"files": [one.record() for one in sources]})
         return directory
 
     @classmethod
@@ -77,7 +78,7 @@ class RunDirectory:
             DataError: when a file has changed, is missing, or is one too many; the message names it.
         """
         path = self.path / _DATA
-        if not path.is_file():  # the process was killed between the two files: nothing was trained then
+        if not path.is_file():  # generated messages, or killed between the two files, before anything was trained
             return
         before = json.loads(path.read_text(encoding="utf-8"))["files"]
         for then, now in zip_longest(before, (one.record() for one in sources)):

@@ -262,7 +262,7 @@ def test_what_was_understood_of_the_data_is_shown_and_logged_without_messages(fi
     for line in ("100 rows, cells between commas", "columns: user, text, label", "users: 20", "'0' 50 → not"):
         assert line in said
         assert line in log
-    assert "row 1  not    u0  'hello number 0'" in said
+    assert "row 1  not    'u0'  'hello number 0'" in said
     assert "hello number" not in log
 
 

@@ -385,3 +385,36 @@ def test_places_that_cannot_be_written_to_are_named_before_work_starts(run: Path
         result = CliRunner().invoke(app, [*files, str(place)])
         assert result.exit_code == 2
         assert f"{arguments[-1]}: expected a file in a directory that can be written to" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", "--report", "report.json", "--html", "report.json"),
+        ("report", "--report", "report.json", "--out", "other-name.json"),
+        ("audit", "--task", "task.json", "--out", "task.json"),
+        (
+            "witness",
+            "--ledger",
+            "ledger.db",
+            "--operator",
+            "operator.pub",
+            "--key",
+            "none",
+            "--checkpoint",
+            "ledger.db",
+        ),
+        ("report", "--report", "report.json", "--html", "release/stable/card.json"),
+        ("report", "--report", "report.json", "--registry", "release/stable/new.json"),
+    ],
+)
+def test_nothing_is_written_over_an_input_or_into_a_release(run: Path, arguments: tuple[str, ...]) -> None:
+    shutil.copy(run / "release" / "stable" / "task.json", run / "task.json")
+    (run / "other-name.json").symlink_to("report.json")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    files = [str(run / argument) if "." in argument else argument for argument in arguments]
+    result = CliRunner().invoke(app, files)
+    assert result.exit_code == 2
+    assert f"{arguments[-2]}: " in result.output
+    assert "would be written over" in result.output or "lies in a release" in result.output
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
