@@ -193,7 +193,8 @@ def _table(measured: Sequence[Row]) -> str:
 
 
 def _spread(mean: float, limits: tuple[float, float]) -> str:
-    return f"{mean:.3f} ({limits[0]:.3f} to {limits[1]:.3f})".replace("0.", ".")
+    spread = f" ({limits[0]:.3f} to {limits[1]:.3f})" if limits[0] < limits[1] else ""
+    return f"{mean:.3f}{spread}".replace("0.", ".")
 
 
 def main() -> None:
