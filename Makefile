@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
-# A fast core: formats, protocol, ledger and configuration.
+# A fast core, without a run: formats, protocol, ledger, data and devices.
 CORE := tests/formats tests/layout tests/privacy/base tests/privacy/command tests/privacy/ledger tests/privacy/task \
 	tests/privacy/secagg/membership tests/privacy/secagg/primitives tests/privacy/secagg/test_protocol.py \
-	tests/simulations/config tests/simulations/data tests/strategies tests/fl_client/device
+	tests/simulations/data tests/strategies tests/fl_client/device tests/docs/test_paths.py
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export FLWR_TELEMETRY_ENABLED := 0
