@@ -12,8 +12,9 @@ from hypothesis import given, strategies as st
 from fl_client.training.models import build, load_flat
 from privacy.features.encoding import encode_texts
 from privacy.features.rows import Features
+from privacy.task.task import FeatureSpec
 from simulations.evaluation.metrics import Metrics, Scorer, best_threshold, evaluate
-from tests.support.reading import METHODS, SHIPPED, reading_task
+from tests.support.reading import METHODS, reading_task
 
 LABELS = np.array([0, 0, 1, 1], np.int8)
 SCORES = np.array([0.1, 0.4, 0.35, 0.8])
@@ -110,7 +111,7 @@ def test_scores_that_are_no_probabilities_are_refused(scores: list[float]) -> No
 
 
 def test_sparse_rows_score_as_the_module_does_on_dense_ones() -> None:
-    task = reading_task("hashed-linear", SHIPPED["hashed-linear"], METHODS["sgd"])
+    task = reading_task("hashed-linear", FeatureSpec(buckets=256), METHODS["sgd"])
     rows = encode_texts(task.features, ["you are a fool", "", "well played everybody, well played"] * 100)
     assert isinstance(rows, Features)
     models = [np.random.default_rng(seed).normal(size=task.model.dimension).astype(np.float32) for seed in (1, 2)]
