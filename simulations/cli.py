@@ -40,6 +40,7 @@ from simulations.data.cli import (
     data_command,
     data_overrides,
 )
+from simulations.doctor.cli import doctor_command
 from simulations.processes.limits import MOST_WORKERS
 from simulations.sweep.cli import sweep_command
 
@@ -359,6 +360,7 @@ def score(  # noqa: PLR0917 - the options of a command
 app.command("data")(data_command)
 app.command("sweep")(sweep_command)
 app.command("compare")(compare_command)
+app.command("doctor")(doctor_command)
 
 
 def _run(config: Path | None, overrides: dict[str, Any], place: _Place, workers: _Workers, *, as_json: bool) -> None:

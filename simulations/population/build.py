@@ -20,11 +20,12 @@ from simulations.data.files import Source
 from simulations.data.overview import Overview
 from simulations.population import partition
 from simulations.population.base import Population
+from simulations.population.coverage import Coverage, coverage_of
 from simulations.population.generated import GeneratedPopulation
 from simulations.population.generator import ChatGenerator
 from simulations.population.packed import Holding, PackedPopulation
 from simulations.population.poison import Poison
-from simulations.population.split import split, split_beside
+from simulations.population.split import owners, split, split_beside
 from simulations.population.timeline import arrivals
 from simulations.randomness import SeedTree
 
@@ -46,6 +47,9 @@ class FederationData:
         calibration: the examples that choose the decision threshold and nothing else.
         test: the examples of users whom training never saw.
         novel: bool[test examples]; True where training has no such text.
+        test_users: int64[test examples]; who wrote each, by number.
+        calibration_users: int64[calibration examples], likewise.
+        coverage: how the script of the test users' texts and the features fit each other.
         attacked: the abuse of the test users as an attacker would send it, all labelled 1; None without poisoners.
         skipped: how many rows of the file had no text.
         fingerprint: hex SHA-256 of the data that all of this came from.
@@ -58,6 +62,9 @@ class FederationData:
     calibration: Examples
     test: Examples
     novel: NDArray[np.bool_] = field(repr=False)
+    test_users: NDArray[np.int64] = field(repr=False)
+    calibration_users: NDArray[np.int64] = field(repr=False)
+    coverage: Coverage
     attacked: Examples | None
     skipped: int
     fingerprint: str
@@ -73,6 +80,9 @@ class FederationData:
             "training_messages": self.population.messages,
             "calibration_messages": len(self.calibration),
             "test_messages": len(self.test),
+            "test_users": int(np.unique(self.test_users).size),
+            "test_positives": int(np.count_nonzero(self.test.labels)),
+            "test_users_with_positives": int(np.unique(self.test_users[self.test.labels == 1]).size),
             "novel_messages": int(np.count_nonzero(self.novel)),
             "skipped_rows": self.skipped,
         }
@@ -127,14 +137,18 @@ class _Builder:
         generator = ChatGenerator(self.seed.child("chat"))
         # Held-out users write on the same platform, but are nobody's device.
         tests, calibrations = _within(2 * devices // 7, *_TEST_USERS), _within(devices // 7, *_CALIBRATION_USERS)
-        test = _written(generator, range(devices, devices + tests))
-        calibration = _written(generator, range(devices + tests, devices + tests + calibrations))
-        known = {normalise(text) for text in _written(generator, range(min(devices, _COMPARED)))[0]}
+        test, test_users = _written(generator, range(devices, devices + tests))
+        ends = devices + tests, devices + tests + calibrations
+        calibration, calibration_users = _written(generator, range(*ends))
+        known = {normalise(text) for text in _written(generator, range(min(devices, _COMPARED)))[0][0]}
         return FederationData(
             population=GeneratedPopulation(devices, generator, self.features, self.poison),
             calibration=self._examples(*calibration),
             test=self._examples(*test),
             novel=np.array([normalise(text) not in known for text in test[0]], np.bool_),
+            test_users=test_users,
+            calibration_users=calibration_users,
+            coverage=coverage_of(test[0]),
             attacked=self._attacked(test),
             skipped=0,
             fingerprint=sha256(b"havenfl/chat/2", generator.seed.key(), str(devices).encode()).hex(),
@@ -153,6 +167,9 @@ class _Builder:
             calibration=self._examples(*_chosen(table, parts.calibration)),
             test=self._examples(*test),
             novel=parts.novel,
+            test_users=owners(table if official is None else official)[parts.test],
+            calibration_users=owners(table)[parts.calibration],
+            coverage=coverage_of(test[0]),
             attacked=self._attacked(test),
             skipped=table.skipped,
             fingerprint=dataset.fingerprint,
@@ -196,9 +213,11 @@ def _chosen(table: Table, rows: NDArray[np.int64]) -> Texts:
     return [table.texts[row] for row in rows], table.required_labels()[rows]
 
 
-def _written(generator: ChatGenerator, users: Iterable[int]) -> Texts:
+def _written(generator: ChatGenerator, users: Sequence[int]) -> tuple[Texts, NDArray[np.int64]]:
+    """Return the messages of generated users, and who wrote each: int64[n]."""
     chats = [generator.of(user) for user in users]
-    return [text for chat in chats for text in chat.texts], np.concatenate([chat.labels for chat in chats])
+    texts = [text for chat in chats for text in chat.texts], np.concatenate([chat.labels for chat in chats])
+    return texts, np.repeat(np.array(users, np.int64), [len(chat.texts) for chat in chats])
 
 
 def _within(number: int, least: int, most: int) -> int:

@@ -52,7 +52,7 @@ def split(table: Table, rng: np.random.Generator) -> Split:
         DataError: when the classes sit with too few users for three parts, or one is missing on either side of the
             present, or there are no labels.
     """
-    owner = _owners(table)
+    owner = owners(table)
     _, test_size, calibration_size = part_sizes(int(owner.max()) + 1)
     sizes = {_TEST: test_size, _CALIBRATION: calibration_size}
     part = _assign(owner, table.required_labels(), sizes, rng)[owner]
@@ -75,7 +75,7 @@ def split_beside(table: Table, official: Table, rng: np.random.Generator) -> Spl
     rows = np.array([row for row, user in enumerate(users) if not user or user not in tested], np.int64)
     if not rows.size:
         raise DataError("--test: every user of --data is in the official test set too, so that nobody is left to train")
-    owner = np.unique(_owners(table)[rows], return_inverse=True)[1]
+    owner = np.unique(owners(table)[rows], return_inverse=True)[1]
     sizes = {_CALIBRATION: part_sizes(int(owner.max()) + 1)[2]}
     part = _assign(owner, table.required_labels()[rows], sizes, rng)[owner]
     train, calibration = rows[part == _TRAIN], rows[part == _CALIBRATION]
@@ -83,8 +83,8 @@ def split_beside(table: Table, official: Table, rng: np.random.Generator) -> Spl
     return Split(train, np.arange(len(official)), calibration, novel, len(table) - rows.size)
 
 
-def _owners(table: Table) -> NDArray[np.int64]:
-    """Return the group of each row, numbered from 0: int64[n]."""
+def owners(table: Table) -> NDArray[np.int64]:
+    """Return the user of each row, numbered from 0, or the row itself where there are no users: int64[n]."""
     if table.users is None:
         return np.arange(len(table))
     numbers: dict[str, int] = {}

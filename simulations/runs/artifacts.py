@@ -24,11 +24,15 @@ from privacy.report.figures import summary_figures
 from privacy.report.model import AuditPart
 from privacy.task.task import Fleet, TaskSpec
 from simulations.config.config import PlannedRun
+from simulations.evaluation.diagnostics import diagnostics
+from simulations.evaluation.interval import METHOD, auroc_interval
+from simulations.evaluation.marks import marks_of
 from simulations.evaluation.metrics import Scorer, best_threshold, evaluate, reach
 from simulations.population import FederationData
 from simulations.randomness import SeedTree
 from simulations.runs.canaries import MessageCanary, audit_message
 from simulations.runs.rundir import RunDirectory
+from simulations.training.engines.reference import EngineOf
 
 _PACKAGES = ("havenfl", "torch", "opacus", "flwr", "numpy", "cryptography", "dp-accounting")
 _MESSAGE_TRIALS = 500
@@ -43,12 +47,14 @@ class Outputs:
         config: what the run was told to do.
         task: what its devices were asked to do.
         data: its population, its test users and its calibration users.
+        engine: trains devices as the run did.
         directory: where the files go.
     """
 
     config: PlannedRun
     task: TaskSpec
     data: FederationData
+    engine: EngineOf
     directory: RunDirectory
 
     def write(self, result: Result, ledger: Ledger, operator: Signer, scorer: Scorer) -> dict[str, Any]:
@@ -67,14 +73,17 @@ class Outputs:
             NotReleased: when no round released anything; only the curves are written then.
         """
         weights, lines = result.state.weights, self.directory.metrics()
-        draw_curves(lines, self.task, self.directory.curves)
+        scores = scorer.scores(weights, self.data.test.features)
         calibration = scorer.scores(weights, self.data.calibration.features)
         threshold = best_threshold(self.data.calibration.labels, calibration)
+        tested = {**self._quality(threshold, scores), **self.data.counts()}
+        marks = [asdict(mark) for mark in marks_of(tested, lines)]
+        draw_curves(lines, self.task, self.directory.curves, [mark["code"] for mark in marks])
         publication = publish_model(
             Registry(self.directory.release),
             task=self.task,
             result=result,
-            card=self._card(threshold),
+            card=self._card(tested, marks),
             ledger=ledger,
             facts=replace(run_facts(lines, _PACKAGES), audits=self._message_audits()),
             operator=operator,
@@ -83,7 +92,8 @@ class Outputs:
         self.directory.write("report.json", publication.report.canonical().decode())
         self.directory.write("report.html", render_html(publication.report))
         summary = {
-            **self._quality(threshold, scorer.scores(weights, self.data.test.features)),
+            **tested,
+            "marks": marks,
             "calibration": asdict(evaluate(self.data.calibration.labels, calibration, threshold)),
             **summary_figures(self.task, publication.report),
             **reach(self.config, self.task, lines),
@@ -92,7 +102,7 @@ class Outputs:
             "ended": str(result.ended),
             "aggregation": self.config.server.aggregation,
             "cohort": self.config.server.cohort,
-            **self.data.counts(),
+            "diagnostics": self._diagnostics(scores),
             "seconds": round(sum(line["seconds"] for line in lines), 2),
             "seed": self.config.seed,
             "release": publication.version.name,
@@ -116,32 +126,49 @@ class Outputs:
         canary = MessageCanary(self.task, start, messages, 0)
         return (audit_part(audit_message(canary, _MESSAGE_TRIALS, self._seed.child("message"))),)
 
-    def _card(self, threshold: float) -> dict[str, Any]:
+    def _diagnostics(self, scores: NDArray[np.float64]) -> dict[str, Any]:
+        start = initial_weights(self.task.model.architecture, self.task.features, self.task.initial.seed or 0)
+        return diagnostics(self.task, self.engine(self.task), start, self.data, scores)
+
+    def _card(self, tested: Mapping[str, Any], marks: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+        counts = ("test_messages", "test_positives", "test_users", "test_users_with_positives")
         return {
-            "threshold": threshold,
+            "threshold": tested["threshold"],
             "threshold_chosen_on": f"{len(self.data.calibration)} messages of calibration users, not charged",
+            "test": {name: tested[name] for name in ("auroc", "auroc_interval", "auroc_interval_method", *counts)},
+            "marks": list(marks),
         }
 
     def _quality(self, threshold: float, scores: NDArray[np.float64]) -> dict[str, Any]:
         """Evaluate scores of test users, whom training never saw; `novel`, on texts that it never saw either."""
         labels, novel = self.data.test.labels, self.data.novel
         unseen = evaluate(labels[novel], scores[novel], threshold)
-        return {**asdict(evaluate(labels, scores, threshold)), "novel": asdict(unseen), "threshold": threshold}
+        return {
+            **asdict(evaluate(labels, scores, threshold)),
+            "auroc_interval": auroc_interval(labels, scores, self.data.test_users),
+            "auroc_interval_method": METHOD,
+            "novel": asdict(unseen),
+            "threshold": threshold,
+        }
 
 
 _INK = "#1f3a5f"
 _ACCENT = "#c8553d"
 
 
-def draw_curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec, path: Path) -> None:
+def draw_curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec, path: Path, marks: Sequence[str] = ()) -> None:
     """Write the figure of `curves` as a PNG.
 
     Args:
         lines: of `metrics.jsonl`.
         task: what the run's devices were asked to do.
         path: of the file.
+        marks: what is wrong with the model, written across the foot.
     """
-    curves(lines, task).savefig(path)
+    figure = curves(lines, task)
+    if marks:
+        figure.supxlabel(" · ".join(mark.replace("_", " ").upper() for mark in marks), color=_ACCENT, fontweight="bold")
+    figure.savefig(path)
 
 
 def curves(lines: Sequence[Mapping[str, Any]], task: TaskSpec) -> Figure:

@@ -236,6 +236,7 @@ def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logg
 
     if last is None:
         _show_data(prepared.data, tell, by.progress.note)
+    tell(_held_out(prepared.data))
     for choice in choices(prepared.config, prepared.data.population.devices, prepared.task):
         tell(f"{choice.name:>13} {choice.value:>7}  {choice.why}")
     for warning in warnings_about(prepared.config, prepared.data.population.devices, prepared.task):
@@ -248,7 +249,8 @@ def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logg
     log.info("%s after round %d", result.ended, result.round)
     if result.ended is Ended.STOPPED:
         return Outcome(directory, None)
-    keys, outputs = Authorities(prepared.seeds), Outputs(prepared.config, prepared.task, prepared.data, directory)
+    keys = Authorities(prepared.seeds)
+    outputs = Outputs(prepared.config, prepared.task, prepared.data, prepared.engine.make, directory)
     directory.write("operator.pub", f"{keys.operator.public.hex()}\n")
     directory.write("authority.pub", f"{keys.authority.public.hex()}\n")
     return Outcome(directory, outputs.write(result, ledger, keys.operator, scorer))
@@ -266,6 +268,14 @@ def _show_data(data: FederationData, tell: Callable[[str], None], note: Callable
         tell(f"{data.withheld:,} messages are on no device: their users are in the official test set")
     for sentence in data.overview.notes:
         tell(f"note: {sentence}")
+
+
+def _held_out(data: FederationData) -> str:
+    counts = data.counts()
+    return (
+        f"test: {counts['test_positives']:,} of {counts['test_messages']:,} messages are abuse, of "
+        f"{counts['test_users_with_positives']:,} of {counts['test_users']:,} users"
+    )
 
 
 def _coordinator(

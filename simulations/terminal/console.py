@@ -1,6 +1,6 @@
 """The terminal of a run: a bar that shows how far it is, a few lines on what came of it, and Ctrl-C between rounds.
 
-Where there is no terminal, only notes are written.
+Where there is no terminal, as in a log of a batch job, a line is written every few seconds instead.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
@@ -20,6 +21,10 @@ from rich.console import Console
 
 if TYPE_CHECKING:
     from simulations.evaluation.metrics import Metrics
+
+
+_EVERY_S = 10.0
+"""Seconds between lines where there is no terminal."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +79,27 @@ def describe(summary: Mapping[str, Any], path: Path) -> str:
             *_extrapolation(summary),
             *(["TRUSTED AGGREGATOR: it saw every update; secure aggregation was left out"] if central else []),
             f"published  {path / 'release' / channel}  ({summary['ended']}, {_released(summary, path)})",
-            f"test users AUROC {_show(summary['auroc'])}  macro-F1 {_show(summary['macro_f1'])}  "
+            f"test users AUROC {_show(summary['auroc'])}{_interval(summary)}  macro-F1 {_show(summary['macro_f1'])}  "
             f"recall at 1% false positives {_show(summary['recall_at_fpr_1pct'])}",
+            f"           {summary['test_positives']:,} of {summary['test_messages']:,} messages are abuse, of "
+            f"{summary['test_users_with_positives']:,} of {summary['test_users']:,} users",
             f"new texts  AUROC {_show(novel['auroc'])}  macro-F1 {_show(novel['macro_f1'])}",
             f"privacy    device ε {_bound(summary['device_epsilon'])} at δ {summary['delta']:g}{_known(summary)}; "
             f"message ε {_bound(summary['message_epsilon'])} (towards a server that breaks everything else)",
             f"look at    {path / 'report.html'}  {path / 'curves.png'}",
+            *_marked(summary, path),
         ]
     )
+
+
+def _interval(summary: Mapping[str, Any]) -> str:
+    ends = summary["auroc_interval"]
+    return "" if ends is None else f" ({ends[0]:.3f} to {ends[1]:.3f})"
+
+
+def _marked(summary: Mapping[str, Any], path: Path) -> list[str]:
+    marks = [f"WARNING    {mark['code'].replace('_', ' ')}: {mark['text']}" for mark in summary["marks"]]
+    return [*marks, f"           why, and what to change: `fl-sim doctor {path}`"] if marks else []
 
 
 def _released(summary: Mapping[str, Any], path: Path) -> str:
@@ -142,11 +160,15 @@ class Progress(Protocol):
 class RunProgress:
     """A bar on standard error; implements `Progress`.
 
-    It shows round, loss, AUROC, epsilon spent of its budget, devices a second, and time left.
+    It shows round, loss, AUROC, epsilon spent of its budget, devices a second, and time left. Without a terminal there
+    is a line after the first and the last round, and in between one at most every ten seconds.
     """
 
-    def __init__(self, rounds: int) -> None:
+    def __init__(self, rounds: int, clock: Callable[[], float] = time.monotonic) -> None:
         console = Console(stderr=True)
+        self._rounds, self._clock = rounds, clock
+        self._plain = not console.is_terminal
+        self._written = -math.inf
         self._progress = bar.Progress(
             bar.TextColumn("[bold]round"),
             bar.MofNCompleteColumn(),
@@ -175,6 +197,9 @@ class RunProgress:
     def round_ended(self, round_number: int, figures: str) -> None:
         """Move the bar to a round, and show its figures."""
         self._progress.update(self._task, completed=round_number, figures=figures)
+        if self._plain and (round_number == self._rounds or self._clock() - self._written >= _EVERY_S):
+            self._written = self._clock()
+            self.note(f"round {round_number}/{self._rounds}  {figures}")
 
     def note(self, text: str) -> None:
         """Print a line above the bar."""

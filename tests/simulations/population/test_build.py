@@ -72,12 +72,16 @@ def test_examples_and_labels_stay_together(chat: Path) -> None:
 
 def test_counts(chat: Path) -> None:
     data = build_from(DataConfig(path=chat, user_column="user"))
-    assert data.counts() == {
+    counts = data.counts()
+    assert counts.pop("test_positives") == np.count_nonzero(data.test.labels) > 0
+    assert 0 < (counts.pop("test_users_with_positives") or 0) <= 8
+    assert counts == {
         "devices": 28,
         "empty_devices": 0,
         "training_messages": 28 * MESSAGES,
         "calibration_messages": 4 * MESSAGES,
         "test_messages": 8 * MESSAGES,
+        "test_users": 8,
         "novel_messages": 8 * MESSAGES,
         "skipped_rows": 1,
     }
