@@ -19,6 +19,7 @@ known architectures.
   all of 1,000 in the cohort (see flower_peer.py); CPU time of all its processes, Ray's included.
 * flat: M in cohorts of 10,000 and 100 of a generated population of a million (see simulation_flat.py).
 * secure: M under the whole protocol against its sum alone (see simulation_secure.py).
+* run: a whole `fl-sim run` against an earlier checkout, which AGAINST names (see simulation_run.py).
 * floor: T, S and C against what their arithmetic and memory must cost (see simulation_floor.py).
 
 Beside Flower and the floor, a figure of ours is the mean of ten rounds in a row: one alone would find its memory gone
@@ -32,6 +33,7 @@ import sys
 
 import simulation_flat
 import simulation_floor
+import simulation_run
 import simulation_secure
 from flower_peer import FlowerPeer
 from measure import Measure, Row, run_chosen
@@ -102,6 +104,7 @@ GROUPS: dict[str, Measure] = {
     "flower-large": against_flower_at_large,
     "flat": simulation_flat.rows,
     "secure": simulation_secure.rows,
+    "run": simulation_run.rows,
     "floor": simulation_floor.rows,
 }
 

@@ -56,7 +56,7 @@ class Finding:
 
 def diagnose(run: FinishedRun) -> list[Finding]:
     """Return everything that was wrong with a run, what outweighs the rest first; nothing for a healthy one."""
-    return [finding for rule in _RULES for finding in rule(run)]
+    return [finding for rule in ((_lost_rounds,) if run.gave_up else _RULES) for finding in rule(run)]
 
 
 def _few_devices(run: FinishedRun) -> Iterator[Finding]:
@@ -181,6 +181,8 @@ def _rate(run: FinishedRun) -> Iterator[Finding]:
 
 
 def _rounds(run: FinishedRun) -> Iterator[Finding]:
+    if any(finding.code == "learning_rate_too_high" for finding in _rate(run)):
+        return  # its loss swings, and may well end on the way down
     if any(mark.code == "undertrained" for mark in marks_of(run.summary, run.lines)):
         fall = still_falling(run.lines) or 0.0
         yield Finding(

@@ -20,28 +20,36 @@ class FinishedRun:
     """What is judged.
 
     Attributes:
-        summary: of `summary.json`.
+        summary: of `summary.json`; of a run that gave up on its way only the counts of its rounds.
         lines: of `metrics.jsonl`, a round each.
+        gave_up: whether nothing was published.
     """
 
     summary: Mapping[str, Any] = field(repr=False)
     lines: Sequence[Mapping[str, Any]] = field(repr=False)
+    gave_up: bool = False
 
 
 def read_run(path: Path) -> FinishedRun:
-    """Read a run directory.
+    """Read the directory of a run that is finished, or that gave up because rounds released nothing.
 
     Raises:
-        NoFinishedRun: when there is no finished run in it, or one of a version that kept other numbers.
+        NoFinishedRun: when there is no such run in it, or one of a version that kept other numbers.
     """
-    summary = path / "summary.json"
-    if not summary.is_file():
-        raise NoFinishedRun(f"RUN: {path} has no summary.json; expected the directory of a finished `fl-sim run`")
+    summary, metrics = path / "summary.json", path / "metrics.jsonl"
     try:
-        told = json.loads(summary.read_bytes())
-        lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+        told = json.loads(summary.read_bytes()) if summary.is_file() else _unfinished(path, lines)
     except (OSError, ValueError) as error:
-        raise NoFinishedRun(f"RUN: {path} cannot be read: {error}") from error
+        raise NoFinishedRun(f"RUN: expected the directory of a finished `fl-sim run`, got {path}: {error}") from error
+    if not summary.is_file():
+        return FinishedRun(told, lines, gave_up=True)
     if missing := [name for name in _REMEMBERED if name not in told]:
         raise NoFinishedRun(f"RUN: {summary} says nothing of {', '.join(missing)}; run it again with this version")
     return FinishedRun(told, lines)
+
+
+def _unfinished(path: Path, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not any(line["aborted"] for line in lines):
+        raise NoFinishedRun(f"RUN: {path} has no summary.json; expected the directory of a finished `fl-sim run`")
+    return {"rounds": len(lines), "rounds_released": sum(not line["aborted"] for line in lines), "marks": []}

@@ -28,6 +28,13 @@ def sweep_command(  # noqa: PLR0917 - the options of a command
         list[str] | None,
         typer.Option(help="KEY=VALUE,VALUE..., the key dotted or its last part; give it again for another key."),
     ] = None,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune",
+            help="What matters: rounds, and the server's learning rate, around what is chosen from public numbers.",
+        ),
+    ] = False,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Runs of each setting, with other seeds. Default: 1.")
     ] = None,
@@ -49,6 +56,8 @@ def sweep_command(  # noqa: PLR0917 - the options of a command
 
     [bold]fl-sim sweep config.toml --grid momentum=0.5,0.9 --grid server.cohort=64,200 --out runs/rates[/bold]
 
+    [bold]fl-sim sweep config.toml --tune --out runs/tuned[/bold]  (3 numbers of rounds, 3 learning rates)
+
     [bold]fl-sim sweep --resume runs/sweep[/bold]  (complete cells are kept, failed ones are tried again)
 
     Exit codes: 0 done, 1 a cell failed, 2 bad input, 130 stopped by Ctrl-C and resumable.
@@ -58,18 +67,22 @@ def sweep_command(  # noqa: PLR0917 - the options of a command
     from simulations.outdir import OutputDirectoryError, keep_inputs
     from simulations.sweep import running
     from simulations.sweep.grid import Axis, Grid
+    from simulations.sweep.preset import tuning_axes
     from simulations.sweep.report import SweepReport
 
     try:
         if resume is not None:
-            _refuse_beside_resume({"CONFIG": config, "--grid": grid, "--seeds": seeds, "--out": out, "--force": force})
+            _refuse_beside_resume(
+                {"CONFIG": config, "--grid": grid, "--tune": tune, "--seeds": seeds, "--out": out, "--force": force}
+            )
             result = running.resume(resume, workers=workers)
         else:
             axes = tuple(Axis.parse(one) for one in grid or [])
-            plan = Grid(_base(load_config(config, {}), axes), axes, seeds or 1)
             path = out or Path("runs") / time.strftime("sweep-%Y%m%d-%H%M%S")
             keep_inputs("--out", path, () if config is None else (("CONFIG", config),))
-            result = running.start(plan, path, force=force, workers=workers)
+            base = _base(load_config(config, {}), axes)
+            axes += tuning_axes(base, [axis.key for axis in axes]) if tune else ()
+            result = running.start(Grid(base, axes, seeds or 1), path, force=force, workers=workers)
     except (ConfigError, DataError, OutputDirectoryError) as error:
         fail(str(error))
     path = result.directory.path

@@ -23,6 +23,7 @@ from simulations.outdir import OutputDirectoryError
 from simulations.sweep import running
 from simulations.sweep.cli import _base, sweep_command
 from simulations.sweep.grid import Axis, Grid
+from simulations.sweep.preset import tuning_axes
 from simulations.sweep.report import SweepReport
 from simulations.terminal.page import bound
 from tests.support.runs import model_bytes, small_config
@@ -41,6 +42,17 @@ def sweep(*arguments: str | Path) -> Result:
 
 def fl_sim(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "simulations", *arguments]
+
+
+def test_the_preset_varies_rounds_and_rate_around_what_is_planned(tmp_path: Path) -> None:
+    base = load_config(small_config(tmp_path, rounds=4), {"server.learning_rate": 6.0})
+    assert tuning_axes(base, []) == (
+        Axis("server.rounds", ("2", "4", "8")),
+        Axis("server.learning_rate", ("2", "6", "18")),
+    )
+    assert tuning_axes(base, ["server.rounds"]) == (Axis("server.learning_rate", ("2", "6", "18")),)
+    plan = Grid(_base(base, ()), tuning_axes(base, []), 2)
+    assert len(plan.cells()) == 18
 
 
 def test_every_combination_is_run_and_told(tmp_path: Path) -> None:
