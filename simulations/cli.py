@@ -40,8 +40,8 @@ from simulations.data.cli import (
     data_command,
     data_overrides,
 )
-from simulations.doctor.cli import doctor_command
 from simulations.processes.limits import MOST_WORKERS
+from simulations.runs.doctor.cli import doctor_command
 from simulations.sweep.cli import sweep_command
 
 if TYPE_CHECKING:

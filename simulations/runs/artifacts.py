@@ -143,9 +143,10 @@ class Outputs:
         """Evaluate scores of test users, whom training never saw; `novel`, on texts that it never saw either."""
         labels, novel = self.data.test.labels, self.data.novel
         unseen = evaluate(labels[novel], scores[novel], threshold)
+        interval = auroc_interval(labels, scores, self.data.test_users)
         return {
             **asdict(evaluate(labels, scores, threshold)),
-            "auroc_interval": auroc_interval(labels, scores, self.data.test_users),
+            "auroc_interval": None if interval is None else list(interval),
             "auroc_interval_method": METHOD,
             "novel": asdict(unseen),
             "threshold": threshold,

@@ -21,8 +21,8 @@ def doctor_command(
 
     Exit codes: 0 nothing was found, 1 something was, 2 there is no finished run.
     """
-    from simulations.doctor.findings import as_json as for_programs, diagnose
-    from simulations.doctor.reading import NoFinishedRun, read_run
+    from simulations.runs.doctor.findings import as_json as for_programs, diagnose
+    from simulations.runs.doctor.reading import NoFinishedRun, read_run
 
     try:
         finished = read_run(run)

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from simulations.cli import app
 from simulations.config.config import load_config
-from simulations.doctor.findings import diagnose
-from simulations.doctor.reading import FinishedRun, read_run
+from simulations.runs.doctor.findings import diagnose
+from simulations.runs.doctor.reading import FinishedRun, read_run
 from simulations.runs.run import RunError, start
 
 LOSSES = [0.6, 0.5, 0.45, 0.42, 0.4, 0.39, 0.385, 0.382, 0.38, 0.379]

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from simulations.doctor.reading import FinishedRun
 from simulations.evaluation.marks import FEWEST_POSITIVES, FEWEST_USERS, marks_of, still_falling
+from simulations.runs.doctor.reading import FinishedRun
 
 _TOO_LONG, _TOO_SHORT = 30.0, 0.2
 """The median update over the clip above which a device can only point somewhere, and below which noise is wasted."""
