@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from scipy.special import logit
 
 from fl_client.training.training import Examples
 from privacy import schedule
-from privacy.task.task import FeatureSpec, SequenceSpec, TaskSpec
+from privacy.task.task import FeatureSpec, TaskSpec
 from simulations.population import FederationData
 from simulations.randomness import SeedTree
 from simulations.training.engines.base import ClippedUpdate, Engine, Participant, Scale
@@ -40,7 +39,8 @@ def diagnostics(
         devices, and the fraction of them above the clip; None where none could train. `clip`. `logit_spread`: the
         standard deviation of the test messages' logits. `logit_noise`: that of all rounds' noise in it, and
         `ruled_learning_rate`, what the rule asks for; None where the model is not linear on rows of norm 1.
-        `learning_rate` and `coverage` as they are. `shortest_ngram`: in characters; None for words.
+        `learning_rate` as it is. `compact_letters`: the fraction of letters of scripts without spaces, or of syllables;
+        `shortest_ngram`: how many of them the features read at least.
     """
     norms = np.array(_norms(task, engine, start, data))
     linear = isinstance(task.features, FeatureSpec) and task.model.architecture == "hashed-linear"
@@ -54,14 +54,9 @@ def diagnostics(
         "logit_noise": schedule.logit_noise(task, optimiser.learning_rate, optimiser.momentum) if linear else None,
         "learning_rate": optimiser.learning_rate,
         "ruled_learning_rate": schedule.learning_rate(task, optimiser.momentum) if linear else None,
-        "coverage": asdict(data.coverage),
-        "shortest_ngram": task.features.char_ngrams[0] if isinstance(task.features, FeatureSpec) else _read(task),
+        "compact_letters": data.compact,
+        "shortest_ngram": task.features.compact_ngrams[0] if isinstance(task.features, FeatureSpec) else 1,
     }
-
-
-def _read(task: TaskSpec) -> int | None:
-    """Return the characters of what a model of sequences reads at a time; None for words."""
-    return 1 if isinstance(task.features, SequenceSpec) and task.features.unit == "characters" else None
 
 
 def _norms(task: TaskSpec, engine: Engine, start: NDArray[np.float32], data: FederationData) -> list[float]:

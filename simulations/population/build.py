@@ -20,7 +20,7 @@ from simulations.data.files import Source
 from simulations.data.overview import Overview
 from simulations.population import partition
 from simulations.population.base import Population
-from simulations.population.coverage import Coverage, coverage_of
+from simulations.population.coverage import compact_letters
 from simulations.population.generated import GeneratedPopulation
 from simulations.population.generator import ChatGenerator
 from simulations.population.packed import Holding, PackedPopulation
@@ -49,7 +49,7 @@ class FederationData:
         novel: bool[test examples]; True where training has no such text.
         test_users: int64[test examples]; who wrote each, by number.
         calibration_users: int64[calibration examples], likewise.
-        coverage: how the script of the test users' texts and the features fit each other.
+        compact: the fraction of letters of the test users' texts that are of scripts without spaces, or of syllables.
         attacked: the abuse of the test users as an attacker would send it, all labelled 1; None without poisoners.
         skipped: how many rows of the file had no text.
         fingerprint: hex SHA-256 of the data that all of this came from.
@@ -64,7 +64,7 @@ class FederationData:
     novel: NDArray[np.bool_] = field(repr=False)
     test_users: NDArray[np.int64] = field(repr=False)
     calibration_users: NDArray[np.int64] = field(repr=False)
-    coverage: Coverage
+    compact: float
     attacked: Examples | None
     skipped: int
     fingerprint: str
@@ -148,7 +148,7 @@ class _Builder:
             novel=np.array([normalise(text) not in known for text in test[0]], np.bool_),
             test_users=test_users,
             calibration_users=calibration_users,
-            coverage=coverage_of(test[0]),
+            compact=compact_letters(test[0]),
             attacked=self._attacked(test),
             skipped=0,
             fingerprint=sha256(b"havenfl/chat/2", generator.seed.key(), str(devices).encode()).hex(),
@@ -169,7 +169,7 @@ class _Builder:
             novel=parts.novel,
             test_users=owners(table if official is None else official)[parts.test],
             calibration_users=owners(table)[parts.calibration],
-            coverage=coverage_of(test[0]),
+            compact=compact_letters(test[0]),
             attacked=self._attacked(test),
             skipped=table.skipped,
             fingerprint=dataset.fingerprint,

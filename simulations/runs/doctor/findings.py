@@ -25,7 +25,6 @@ _WORSE = 1.05
 _LOST_ROUNDS = 0.1
 _FEWEST_DEVICES = 100
 _UNSEEN = 0.2
-_TORN = 0.05
 
 
 @dataclass(frozen=True)
@@ -86,18 +85,14 @@ def _few_positives(run: FinishedRun) -> Iterator[Finding]:
 
 
 def _script(run: FinishedRun) -> Iterator[Finding]:
-    coverage, features = run.summary["diagnostics"]["coverage"], run.summary["diagnostics"]["shortest_ngram"]
-    blind = coverage["without_spaces"] if features is None or features > 2 else 0.0
-    if blind > _UNSEEN or coverage["torn"] > _TORN:
+    told = run.summary["diagnostics"]
+    if told["shortest_ngram"] > 2 and told["compact_letters"] > _UNSEEN:
         yield Finding(
             "script_not_covered",
-            f"{coverage['without_spaces']:.0%} of letters are of scripts without spaces between words, and "
-            f"{coverage['torn']:.0%} of tokens are torn at a combining mark: the features do not see the words",
-            "training.char_ngrams from 1 on, or --architecture character-cnn, which reads characters",
-            (
-                Evidence(blind, "summary.json: diagnostics.coverage.without_spaces", f"<= {_UNSEEN}"),
-                Evidence(coverage["torn"], "summary.json: diagnostics.coverage.torn", f"<= {_TORN}"),
-            ),
+            f"{told['compact_letters']:.0%} of letters are of scripts without spaces, or of syllables, and features "
+            f"read {told['shortest_ngram']} at least: they do not see the words",
+            "training.compact_ngrams from 1 on",
+            (Evidence(told["compact_letters"], "summary.json: diagnostics.compact_letters", f"<= {_UNSEEN}"),),
         )
 
 
