@@ -135,7 +135,9 @@ def chosen(places: list[Place], *, whole: bool) -> list[Place]:
     return places if whole else places[:: max(1, -(-len(places) // QUICK))]
 
 
-each_extent = pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.long)])
+_WHOLE = pytest.param(True, marks=[pytest.mark.long, pytest.mark.timeout(2 * 3600)])
+"""Some files have hundreds of values, and each costs a review."""
+each_extent = pytest.mark.parametrize("whole", [False, _WHOLE])
 
 
 def parsed(path: Path) -> list[Any]:
