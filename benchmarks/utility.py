@@ -42,6 +42,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_union
 
+from simulations.config.config import load_config
 from simulations.data.dataset import Table, load
 from simulations.evaluation.metrics import best_threshold, evaluate
 from simulations.population.split import Split, split
@@ -150,7 +151,8 @@ def _rows(name: str, path: Path, levels: Sequence[str], runs: int, python: Path 
     flags = SETS[name][1]
     for level in levels:
         yield _row(name, level, runs, partial(federated, path, flags, level))
-    table = load(path, "text", "label", "user" if "--user-column" in flags else None, None)
+    user_column = "user" if "--user-column" in flags else None
+    table = load(load_config(None, {"data.path": str(path), "data.user_column": user_column}).data).table
     yield _row(name, "tf-idf", runs, lambda seed: central(table, _same_split(table, seed)))
     if python is not None:
         yield _row(name, "profanity", runs, lambda seed: profanity(table, _same_split(table, seed), python))

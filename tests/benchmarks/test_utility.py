@@ -32,7 +32,7 @@ def utility() -> ModuleType:
 
 
 def table() -> Table:
-    return Table(TEXTS, (np.arange(300) % 2 == 0).astype(np.int8), None, np.arange(300), 0, "ab" * 32)
+    return Table(TEXTS, (np.arange(300) % 2 == 0).astype(np.int8), None, np.arange(300), 0)
 
 
 def test_the_baseline_learns_from_training_rows_and_is_judged_on_the_test_rows_of_a_run(
