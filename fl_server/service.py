@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from privacy.secagg.server.record import RoundRecord, open_record
 from privacy.task.task import ModelSpec, TaskSpec
 from strategies.fedavg import FedAvgM, ModelState
 
+_log = logging.getLogger(__name__)
 _PACKAGES = ("flwr", "numpy", "cryptography")
 
 
@@ -222,7 +224,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
     Raises:
         ServiceError: when a file is missing or damaged; before anything is asked of a device.
         LedgerStoreError: when the ledger cannot be opened, read or written.
-        CoordinatorError: when several rounds in a row end without a release.
+        CoordinatorError: when several rounds in a row end without a release, or one waits for devices for too long.
         LedgerInvalid: when the ledger does not verify.
         NotReleased: when no round released anything; what was published before stays.
         ReportError: when ledger and metrics do not belong together.
@@ -257,7 +259,7 @@ def train(directory: ServerDirectory, transport: Transport) -> Publication:
 
 
 class _MetricsFile:
-    """The file of metrics: a line a round, without a word about who took part.
+    """The file of metrics: a line a round, without a word about who took part. A round that waits is logged.
 
     A line of a round that a crash cut off is replaced by what became of it.
 
@@ -266,6 +268,9 @@ class _MetricsFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def round_waits(self, number: int, reason: str) -> None:
+        _log.warning("round %d waits, and is not used up: %s", number, reason)
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:  # noqa: ARG002 - nothing to evaluate on
         lines = self._path.read_text().splitlines() if self._path.exists() else []

@@ -48,19 +48,20 @@ class Scenario:
         own = seed.child("faults")
         return cls(own, config.availability, config.faults, Poison(own, config.poison))
 
-    def within_reach(self, devices: Sequence[int], number: int) -> Sequence[int]:
-        """Return those of the devices that can be reached in round `number`: the server throws its coins for them."""
+    def within_reach(self, devices: Sequence[int], moment: int) -> Sequence[int]:
+        """Return those of the devices that can be reached at a moment: the server throws its coins for them.
+
+        Args:
+            devices: to choose from.
+            moment: from 1, each `round_minutes` after the one before; a round takes one, and so does each time that its
+                draw was put off.
+        """
         if min(self.availability.hours) == 1:
             return devices
-        return [device for device in devices if self._reachable(device, number)]
+        return [device for device in devices if self._reachable(device, moment)]
 
     def loss(self, device: int, number: int) -> Loss | None:
-        """Return how the device is lost in round `number`, before or after it trained; None when it answers to the end.
-
-        A device that cannot be reached, and is invited all the same, is lost at the first stage.
-        """
-        if not self._reachable(device, number):
-            return Loss(Stage.ADVERTISE, late=False)
+        """Return how the device is lost in round `number`, to which it was invited; None when it answers to the end."""
         return self._loss(device, number) if self._lossy else None
 
     def altered(self, device: int, update: Update) -> Update:
@@ -84,13 +85,11 @@ class Scenario:
     def _has(self, device: int, fault: str, fraction: float) -> bool:
         return fraction > 0 and self.seed.child(fault, device).unit() < fraction
 
-    def _reachable(self, device: int, number: int) -> bool:
+    def _reachable(self, device: int, moment: int) -> bool:
         """Tell by one draw for a device's night, from noon to noon: all hours follow, so that it stays for a while."""
         plan = self.availability
-        if min(plan.hours) == 1:
-            return True
         zone = plan.time_zones[int(self.seed.child("zone", device).unit() * len(plan.time_zones))]
-        hour = plan.start_hour + (number - 1) * plan.round_minutes / 60 + zone
+        hour = plan.start_hour + (moment - 1) * plan.round_minutes / 60 + zone
         night = math.floor((hour - _NOON) / HOURS)
         return self.seed.child("night", device, night).unit() < plan.hours[math.floor(hour) % HOURS]
 

@@ -24,7 +24,7 @@ from privacy.secagg.server.record import FIRST, RoundRecord, line_digest, sign_r
 from strategies.fedavg import ModelState
 
 _NOISE = "noise"
-_VERSION = 1
+_VERSION = 2
 
 
 class CheckpointError(RuntimeError):
@@ -43,6 +43,7 @@ class Checkpoint:
         extra: arrays that the owner of the devices wants back, by name.
         noise: the memory of the server's correlated noise after this round; as secret as the noise.
         exclusions: whom the next round leaves out, and why.
+        waited: how often a draw was put off since the task began, for too few devices within reach.
     """
 
     round: int
@@ -52,6 +53,7 @@ class Checkpoint:
     extra: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     noise: NDArray[np.float64] | None = field(default=None, repr=False)
     exclusions: Exclusions = field(default_factory=Exclusions, repr=False)
+    waited: int = 0
 
 
 class CheckpointFile:
@@ -73,6 +75,7 @@ class CheckpointFile:
             "clip": checkpoint.state.clip,
             "transcript": checkpoint.transcript,
             "aborted": checkpoint.aborted,
+            "waited": checkpoint.waited,
             "exclusions": checkpoint.exclusions.model_dump(mode="json"),
         }
         # safetensors 0.8 writes memory as it lies: findings/safetensors_array_order.sh.
@@ -101,7 +104,14 @@ class CheckpointFile:
         extra = {name.removeprefix("extra."): values for name, values in tensors.items() if name.startswith("extra.")}
         state = ModelState(tensors["weights"], tensors["momentum"], facts["clip"])
         return Checkpoint(
-            facts["round"], state, facts["transcript"], facts["aborted"], extra, tensors.get(_NOISE), exclusions
+            facts["round"],
+            state,
+            facts["transcript"],
+            facts["aborted"],
+            extra,
+            tensors.get(_NOISE),
+            exclusions,
+            facts["waited"],
         )
 
     def _check_version(self, facts: dict[str, Any]) -> None:

@@ -37,7 +37,8 @@ from strategies.fedavg import FedAvgM, ModelState
 
 MAX_FAILED_ROUNDS = 5
 """How many rounds in a row may end without a release until the run gives up."""
-
+MAX_WAITS = 300
+"""How often in a row a draw may be put off, for too few devices within reach, until the run gives up."""
 
 INTERRUPTED = "the server ended in the middle of it"
 """Why a round that a crash cut off released nothing."""
@@ -108,7 +109,11 @@ class RoundReport:
 
 
 class Callbacks(Protocol):
-    """Calls into the host of a run, after the model has stepped and before the round is durable."""
+    """Calls into the host of a run, while a round waits and after the model has stepped, before that is durable."""
+
+    def round_waits(self, number: int, reason: str) -> None:
+        """Take note that a round's draw was put off: nobody was asked, nothing is charged, and no round is used up."""
+        ...
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:
         """Take note of a round; if the process dies before it is durable, the same round is reported again."""
@@ -188,18 +193,26 @@ class Coordinator:
             The last model, also when the run was stopped or the budget is exhausted.
 
         Raises:
-            CoordinatorError: when several rounds in a row end without a release, or devices would refuse every round
-                because the authority's revocation list is out of date. A round that ended because of devices which the
-                next one leaves out is none of them.
+            CoordinatorError: when several rounds in a row end without a release, one waits for devices for too long, or
+                devices would refuse every round because the authority's revocation list is out of date. A round that
+                ended because of devices which the next one leaves out is none of the first.
             CheckpointError: when the checkpoint cannot be read, or is older than rounds that were begun.
         """
         current = self._taken_up(initial)
-        failures = 0
+        failures = waits = 0
         while current.round < self._task.rounds:
             if should_stop():
                 return Result(Ended.STOPPED, current.round, current.state)
+            reachable = self._reachable(current)
             try:
-                before, current = current, self._one_round(current)
+                require_reachable(self._task, len(reachable))
+            except TooFewReachable as error:
+                waits += 1
+                current = self._wait(current, waits, str(error))
+                continue
+            waits = 0
+            try:
+                before, current = current, self._one_round(current, reachable)
             except BudgetExhausted:
                 return Result(Ended.BUDGET_EXHAUSTED, current.round, current.state)
             if not current.aborted:
@@ -228,17 +241,26 @@ class Coordinator:
         charged = self._ledger.unsettled(self._task.id, begun)
         _, memory = noise_of_round(self._task, begun, last.noise, self._noise_for)
         cut_off = replace(last, noise=memory, transcript=charged.charge.transcript if charged else "")
-        return self._end_unheld(cut_off, 0, INTERRUPTED)
+        return self._end_unheld(cut_off, INTERRUPTED)
 
-    def _one_round(self, before: Checkpoint) -> Checkpoint:
+    def _reachable(self, before: Checkpoint) -> Sequence[NodeId]:
+        excluded, nodes = before.exclusions.nodes, self._rounds.nodes(before.round + 1 + before.waited)
+        return [node for node in nodes if node not in excluded] if excluded else nodes
+
+    def _wait(self, before: Checkpoint, times: int, reason: str) -> Checkpoint:
+        """Put the draw of the next round off; its number stays the next.
+
+        It is not made durable: a run that stops waits anew, and a simulated one ends up at the same moment.
+        """
         number = before.round + 1
-        excluded = before.exclusions.nodes
-        nodes = self._rounds.nodes(number)
-        reachable = [node for node in nodes if node not in excluded] if excluded else nodes
-        try:
-            require_reachable(self._task, len(reachable))
-        except TooFewReachable as error:
-            return self._end_unheld(replace(before, transcript=""), len(reachable), str(error))
+        if times > MAX_WAITS:
+            raise CoordinatorError(f"round {number} was put off {MAX_WAITS} times; the last time: {reason}")
+        self._callbacks.round_waits(number, reason)
+        self._rounds.wait()
+        return replace(before, waited=before.waited + 1)
+
+    def _one_round(self, before: Checkpoint, reachable: Sequence[NodeId]) -> Checkpoint:
+        number = before.round + 1
         running = self._begin(number, before, reachable)
         noise, memory = noise_of_round(self._task, number, before.noise, self._noise_for)
         try:
@@ -254,7 +276,7 @@ class Coordinator:
         else:
             ended = self._step(before, running, len(reachable), released)
         exclusions = before.exclusions.after(number, running.blame())
-        return self._commit(replace(ended, noise=memory, exclusions=exclusions))
+        return self._commit(replace(ended, noise=memory, exclusions=exclusions, waited=before.waited))
 
     def _begin(self, number: int, before: Checkpoint, reachable: Sequence[NodeId]) -> RunningRound:
         cohort = self._draw(number, reachable)
@@ -273,12 +295,11 @@ class Coordinator:
         require_origin(self._task.randomness, rng)
         return draw_cohort(participation, present, rng)
 
-    def _end_unheld(self, before: Checkpoint, reachable: int, reason: str) -> Checkpoint:
-        """End a round of which there is nothing: refused before anybody was drawn, or cut off by a crash.
+    def _end_unheld(self, before: Checkpoint, reason: str) -> Checkpoint:
+        """End a round of which there is nothing, for a crash cut it off.
 
         Args:
             before: the last complete round, with the transcript of this one's charge if there is an open one.
-            reachable: devices that could be reached; 0 where that is not known any more.
             reason: why the round releases nothing.
         """
         number = before.round + 1
@@ -288,7 +309,6 @@ class Coordinator:
             number,
             before.state,
             previous=self._records.head,
-            reachable=reachable,
             epsilon=report.epsilon,
             aborted=report.aborted,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -191,20 +192,27 @@ class RunningRound(Protocol):
 class Rounds(Protocol):
     """The rounds that a coordinator runs."""
 
-    def nodes(self, number: int) -> Sequence[NodeId]:
-        """Return whom the cohort of round `number` can be drawn from, in ascending order: those within reach."""
+    def nodes(self, moment: int) -> Sequence[NodeId]:
+        """Return whom a cohort can be drawn from, in ascending order: those within reach.
+
+        Args:
+            moment: the round's number, and one more for each time that a draw was put off before: a simulation's time.
+        """
+        ...
+
+    def wait(self) -> None:
+        """Let time pass until the next moment, after a draw was put off."""
         ...
 
     def unheld(
-        self, number: int, state: ModelState, *, previous: str, reachable: int, epsilon: float, aborted: str
+        self, number: int, state: ModelState, *, previous: str, epsilon: float, aborted: str
     ) -> RoundRecord | None:
-        """Return the record of a round that was refused before anybody was drawn, or that a crash cut off.
+        """Return the record of a round that a crash cut off.
 
         Args:
             number: of the round.
             state: the model that it would have begun with.
             previous: the digest of the record before.
-            reachable: devices that could be reached; 0 where that is not known any more.
             epsilon: spent so far, device level.
             aborted: why it released nothing.
 
@@ -248,24 +256,26 @@ class SecureRounds:
     clock: Callable[[], int]
     stage_timeout: float
 
-    def nodes(self, number: int) -> Sequence[NodeId]:  # noqa: ARG002
+    def nodes(self, moment: int) -> Sequence[NodeId]:  # noqa: ARG002
         """Return the devices that can be reached now, in ascending order.
 
         Args:
-            number: not used.
+            moment: not used.
         """
         return self.transport.nodes()
 
-    def unheld(
-        self, number: int, state: ModelState, *, previous: str, reachable: int, epsilon: float, aborted: str
-    ) -> RoundRecord:
-        """Return the record of a round that was not held, or not to its end; see `Rounds.unheld`."""
+    def wait(self) -> None:
+        """Sleep for as long as a stage takes at most."""
+        time.sleep(self.stage_timeout)
+
+    def unheld(self, number: int, state: ModelState, *, previous: str, epsilon: float, aborted: str) -> RoundRecord:
+        """Return the record of a round that was not held to its end; see `Rounds.unheld`."""
         return RoundRecord(
             previous=previous,
             task=self.task.id,
             round=number,
             model=model_digest(state.weights),
-            reachable=reachable,
+            reachable=0,
             invited=0,
             lost={},
             culprits=(),

@@ -19,11 +19,12 @@ been released then did not hold the device. And that it releases nothing once mo
 dropped out: a device in the sum is none of those. For the rest, devices have to be the same in any cohort of the task,
 from the smallest with `min_survivors` on: any gap above it would be a second threshold.
 
-What is assumed: each device that can be reached fails to come into a sum, once drawn, by itself and with probability at
-most `max_dropouts` over the devices expected in a shard, whoever else is drawn; or a set of at most that fraction
-fails. With more of them most rounds would release nothing anyway. f falls with the number of
-devices that can be reached and do not fail (the waiting time for the last survivor is log-concave), so f at that number
-bounds f at any greater one.
+What is assumed: each device that can be reached fails to come into a sum, once drawn, by itself, whoever else is drawn,
+and with a probability that is on average at most `max_dropouts` over the devices expected in a shard; with more of them
+most rounds would release nothing anyway. Devices need not be alike, and some may always fail: in its lower tail the
+number in a sum is then less likely than the binomial of the same mean (Newton's inequalities: the ratio of the two is
+log-concave). f falls with the number of devices that can be reached and do not fail (the waiting time for the last
+survivor is log-concave), so f at that number bounds f at any greater one.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ _ROUNDING = 1 + 1e-9
 
 class TooFewReachable(ValueError):
     """Too few devices can be reached for a draw whose releases hinge on no single device."""
+
+
+def tolerated_losses(participation: PoissonParticipation, policy: AggregationPolicy) -> float:
+    """Return the fraction of drawn devices that f assumes to be lost before a sum, at most."""
+    return min(1.0, policy.max_dropouts * policy.shards / participation.expected_cohort)
 
 
 def pivotal_probability(participation: PoissonParticipation, policy: AggregationPolicy, reachable: int) -> float:
@@ -87,19 +93,26 @@ def least_reachable(participation: PoissonParticipation, policy: AggregationPoli
     return found
 
 
+def promises_by_sampling(task: TaskSpec) -> bool:
+    """Tell whether a task's promise counts on sampled cohorts, so that a draw could spoil it.
+
+    A task without noise promises nothing, and one that stands for a fleet, with a fraction of its noise, protects
+    nobody: they are charged as they are.
+    """
+    sampled = isinstance(task.participation, PoissonParticipation)
+    return sampled and task.mechanism.noise_multiplier > 0 and task.simulation.fleet is None
+
+
 def require_reachable(task: TaskSpec, reachable: int) -> None:
     """Refuse a draw, before coins are thrown, in which a release would hinge on single devices.
 
-    A task without noise promises nothing that a draw could spoil, and one that stands for a fleet, with a fraction of
-    its noise, protects nobody: they are charged as they are.
+    Only where `promises_by_sampling`.
 
     Raises:
         TooFewReachable: when too few devices can be reached; the message says what to do.
     """
     plan = task.participation
-    if not isinstance(plan, PoissonParticipation):
-        return
-    if task.mechanism.noise_multiplier == 0 or task.simulation.fleet is not None:
+    if not isinstance(plan, PoissonParticipation) or not promises_by_sampling(task):
         return
     least = least_reachable(plan, task.aggregation)
     if reachable < least:
@@ -115,7 +128,7 @@ def _pivotal(participation: PoissonParticipation, policy: AggregationPolicy, rea
     if rate == 1:
         return 0.0  # nothing is left to chance, and nothing amplified: every round is charged as unsampled
     least, most = _others_in_shard(reachable, policy.shards)
-    lost = min(1.0, policy.max_dropouts * policy.shards / participation.expected_cohort)
+    lost = tolerated_losses(participation, policy)
     too_many = float(binom.sf(largest_shard(participation, policy.shards) - 1, most, rate))
     each = _hinged(least, rate * (1 - lost), rate, policy.min_survivors, too_many)
     some = _hinged(least - math.ceil(lost * reachable / policy.shards), rate, rate, policy.min_survivors, too_many)

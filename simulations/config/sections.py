@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -48,6 +50,7 @@ class FleetConfig(Section):
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 HOURS = 24
+_QUANTILES = 512
 _NIGHT = (0.5,) * 5 + (0.45, 0.35, 0.25, 0.16) + (0.12,) * 8 + (0.13, 0.15, 0.2, 0.26, 0.34, 0.42, 0.48)
 _TRACES = {"always": (1.0,) * HOURS, "night": _NIGHT}
 
@@ -75,7 +78,14 @@ class AvailabilityConfig(Section):
     start_hour: float = Field(default=0.0, ge=0, lt=24)
     """When round 1 starts, in hours UTC."""
     round_minutes: float = Field(default=10.0, gt=0, le=10_080)
-    """Minutes from the start of one round to the next."""
+    """Minutes from the start of one round to the next, and for how long a draw is put off."""
+
+    @property
+    def at_best(self) -> float:
+        """The fraction of the population that is expected within reach at the best hour of the day."""
+        return max(
+            statistics.fmean(self.hours[(hour + zone) % HOURS] for zone in self.time_zones) for hour in range(HOURS)
+        )
 
 
 class DropOutConfig(Section):
@@ -87,11 +97,6 @@ class DropOutConfig(Section):
     echo: Probability = 0.0
     """The stage of the consistency check."""
     unmask: Probability = 0.0
-
-    @property
-    def before_the_sum(self) -> float:
-        """Probability that a device is gone before its input counts."""
-        return 1 - (1 - self.advertise) * (1 - self.share) * (1 - self.input)
 
 
 class FaultsConfig(Section):
@@ -108,6 +113,28 @@ class FaultsConfig(Section):
     """Fraction of devices whose training always crashes."""
     not_finite: Probability = 0.0
     """Fraction of devices whose updates are always NaN."""
+
+    @property
+    def lost_before_the_sum(self) -> float:
+        """The fraction of invited devices that is expected to be missing from a sum: gone, late or broken."""
+        gone, stays = self.drop_out, (1 - self.crashing) * (1 - self.not_finite)
+        stays *= (1 - gone.advertise) * (1 - gone.share) * (1 - gone.input)
+        return 1 - stays * self._in_time(stages=3)
+
+    def _in_time(self, stages: int) -> float:
+        """Return the fraction of devices that are late in none of so many stages.
+
+        A latency's logarithm is its median's and the sum of two normal numbers, a device's own and a stage's: given the
+        first, stages are independent of each other. It is averaged over its quantiles.
+        """
+        if self.latency is None:
+            return 1.0
+        room, normal = math.log(self.deadline / self.latency), statistics.NormalDist()
+        if self.latency_spread == 0:
+            return float(room >= 0)
+        allowed = room / (self.latency_spread * math.sqrt(0.5))
+        own = (normal.inv_cdf((place + 0.5) / _QUANTILES) for place in range(_QUANTILES))
+        return statistics.fmean(normal.cdf(allowed - slowness) ** stages for slowness in own)
 
 
 class PoisonConfig(Section):

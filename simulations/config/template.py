@@ -87,7 +87,7 @@ dropout_fraction = 0.1         # of the expected cohort, which may vanish in a r
 # hours = "always"             # or "night", or 24 probabilities by a device's local hour: idle and on a charger
 # time_zones = [0]             # hours ahead of UTC
 # start_hour = 0.0             # UTC, of round 1
-# round_minutes = 10.0
+# round_minutes = 10.0         # also for how long a round waits where too few devices are there to draw from
 
 # [faults]                     # see docs/simulation.md
 # latency = 5.0                # median seconds of an answer; later than the deadline is lost

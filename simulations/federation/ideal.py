@@ -64,27 +64,20 @@ class IdealRounds:
     scenario: Scenario
     central: bool = False
 
-    def nodes(self, number: int) -> Sequence[NodeId]:
-        """Return the devices of the population that can be reached in round `number`."""
-        return self.scenario.within_reach(range(self.records.last_round.size), number)
+    def nodes(self, moment: int) -> Sequence[NodeId]:
+        """Return the devices of the population that can be reached at a moment."""
+        return self.scenario.within_reach(range(self.records.last_round.size), moment)
 
-    def unheld(
-        self,
-        number: int,
-        state: ModelState,
-        *,
-        previous: str,
-        reachable: int,
-        epsilon: float,
-        aborted: str,
-    ) -> None:
+    def wait(self) -> None:
+        """Return at once: time is simulated."""
+
+    def unheld(self, number: int, state: ModelState, *, previous: str, epsilon: float, aborted: str) -> None:
         """Return no record for a reviewer: nobody signed anything.
 
         Args:
             number: not used.
             state: not used.
             previous: not used.
-            reachable: not used.
             epsilon: not used.
             aborted: not used.
         """

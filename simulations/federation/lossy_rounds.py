@@ -25,17 +25,16 @@ class LossyRounds:
     rounds: SecureRounds
     scenario: Scenario
 
-    def nodes(self, number: int) -> Sequence[NodeId]:
-        """Return the devices that can be reached in round `number`."""
-        return self.scenario.within_reach(self.rounds.nodes(number), number)
+    def nodes(self, moment: int) -> Sequence[NodeId]:
+        """Return the devices that can be reached at a moment."""
+        return self.scenario.within_reach(self.rounds.nodes(moment), moment)
 
-    def unheld(
-        self, number: int, state: ModelState, *, previous: str, reachable: int, epsilon: float, aborted: str
-    ) -> RoundRecord:
-        """Return the record of a round that was not held; see `fl_server.training.round.Rounds.unheld`."""
-        return self.rounds.unheld(
-            number, state, previous=previous, reachable=reachable, epsilon=epsilon, aborted=aborted
-        )
+    def wait(self) -> None:
+        """Return at once: time is simulated."""
+
+    def unheld(self, number: int, state: ModelState, *, previous: str, epsilon: float, aborted: str) -> RoundRecord:
+        """Return the record of a round that was not held to its end; see `fl_server.training.round.Rounds.unheld`."""
+        return self.rounds.unheld(number, state, previous=previous, epsilon=epsilon, aborted=aborted)
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> Round:
         """Return a round that is about to run, over a transport that loses devices.

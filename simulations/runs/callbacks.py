@@ -53,6 +53,15 @@ class RunCallbacks:
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._since = time.perf_counter()
+        self._waits_for = 0
+
+    def round_waits(self, number: int, reason: str) -> None:
+        """Tell, once a round, that its draw is put off."""
+        if self._waits_for != number:
+            told = f"round {number} waits, and is not used up: {reason}"
+            self._context.log.info("%s", told)
+            self._context.progress.note(told)
+        self._waits_for = number
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:
         """Write a line to `metrics.jsonl` and one to the log, and move the bar on."""

@@ -44,6 +44,7 @@ from privacy.task.task import (
 from simulations.config.architectures import input_spec, make_known
 from simulations.config.config import ConfigError, PlannedRun, RunConfig, ServerConfig, TrainingConfig, planned
 from simulations.randomness import SeedTree
+from simulations.runs.assumptions import require_assumptions
 from strategies.factorisation import best_correlation
 
 _DEFAULT_EPSILON = 8.0
@@ -144,6 +145,7 @@ def plan_task(config: PlannedRun, devices: int, fingerprint: str) -> TaskSpec:
         require_reachable(fitted, devices)
     except (MechanismError, ParameterError, TooFewReachable) as error:
         raise ConfigError(f"server.{error}{_OF_A_FLEET if fleet else ''}") from error
+    require_assumptions(config, fitted, devices)
     return fitted.model_copy(update={"optimiser": _optimiser(config, fitted)})
 
 
@@ -205,10 +207,10 @@ def warnings_about(config: PlannedRun, devices: int, task: TaskSpec) -> list[str
             f"EXTRAPOLATED: rounds of {config.server.cohort} devices get the noise of cohorts of {fleet.cohort:,} of "
             f"{fleet.population:,}; the epsilon of that fleet is charged to nobody and protects no device of this run"
         )
-    lost, withstood = config.faults.drop_out.before_the_sum, config.server.dropout_fraction
+    lost, withstood = config.faults.lost_before_the_sum, config.server.dropout_fraction
     if lost > withstood:
         warnings.append(
-            f"faults.drop_out loses {lost:.0%} of a cohort before its sum on average, and server.dropout_fraction "
+            f"faults: {lost:.0%} of a cohort are lost before its sum on average, and server.dropout_fraction "
             f"allows for {withstood:.0%}: most rounds will release nothing; raise server.dropout_fraction"
         )
     if config.server.aggregation == "central":

@@ -12,6 +12,7 @@ from fl_client.training.training import TrainingError
 from privacy.secagg import Stage
 from privacy.task.states import Update
 from simulations.config.config import ConfigError, load_config
+from simulations.config.sections import AvailabilityConfig
 from simulations.randomness import SeedTree
 from simulations.scenario import Loss, Scenario
 
@@ -33,7 +34,7 @@ def test_by_default_nothing_goes_wrong() -> None:
 def test_as_many_are_reachable_as_the_hour_says_and_the_same_night_they_are_the_same() -> None:
     hours = [0.5] * 6 + [0.1] * 12 + [0.3] * 6
     plan = scenario(availability__hours=hours, availability__round_minutes=60.0)
-    up = [{device for device in DEVICES if plan.loss(device, number) is None} for number in range(1, 25)]
+    up = [set(plan.within_reach(DEVICES, moment)) for moment in range(1, 25)]
     for hour, probability in enumerate(hours):
         assert len(up[hour]) / len(DEVICES) == pytest.approx(probability, abs=0.03)
     assert up[0] == up[5]
@@ -44,8 +45,13 @@ def test_as_many_are_reachable_as_the_hour_says_and_the_same_night_they_are_the_
 def test_time_zones_shift_the_day() -> None:
     hours = [1.0] * 12 + [0.0] * 12
     plan = scenario(availability__hours=hours, availability__time_zones=[0, 12])
-    reachable = np.mean([plan.loss(device, 1) is None for device in DEVICES])
-    assert reachable == pytest.approx(0.5, abs=0.03)
+    assert len(plan.within_reach(DEVICES, 1)) / len(DEVICES) == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_best_hour_is_the_best_of_all_time_zones_together() -> None:
+    hours = [0.2] * 23 + [0.8]
+    assert AvailabilityConfig(hours=tuple(hours)).at_best == 0.8
+    assert AvailabilityConfig(hours=tuple(hours), time_zones=(0, 6)).at_best == pytest.approx(0.5)
 
 
 def test_drop_outs_come_as_often_as_asked_in_every_stage() -> None:
@@ -64,6 +70,32 @@ def test_the_slow_are_late_and_stay_slow() -> None:
     )
     assert first.mean() == pytest.approx(0.159, abs=0.02)
     assert second[first].mean() > 2 * second[~first].mean()
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {},
+        {"drop_out": {"advertise": 0.1, "share": 0.05, "input": 0.1, "echo": 0.5, "unmask": 0.5}},
+        {"latency": 5.0, "deadline": 20.0},
+        {"latency": 5.0, "deadline": 6.0, "latency_spread": 2.0, "drop_out": {"input": 0.2}, "crashing": 0.1},
+        {"latency": 5.0, "deadline": 6.0, "latency_spread": 0.0, "not_finite": 0.1},
+        {"latency": 5.0, "deadline": 4.0, "latency_spread": 0.0},
+    ],
+)
+def test_as_many_are_missing_from_a_sum_as_is_expected(faults: dict[str, Any]) -> None:
+    plan = scenario(faults=faults)
+    before = {Stage.ADVERTISE, Stage.SHARE, Stage.INPUT}
+
+    def missing(device: int) -> bool:
+        loss = plan.loss(device, 1)
+        broken = plan._has(device, "crashing", plan.faults.crashing) or plan._has(
+            device, "not-finite", plan.faults.not_finite
+        )
+        return broken or (loss is not None and loss.stage in before)
+
+    share = np.mean([missing(device) for device in DEVICES])
+    assert share == pytest.approx(plan.faults.lost_before_the_sum, abs=0.03)
 
 
 def test_broken_devices_are_always_the_same() -> None:

@@ -13,7 +13,7 @@ from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.training.begun import BegunFile
 from fl_server.training.checkpoint import CheckpointFile, RecordLog
 from fl_server.training.coordinator import Coordinator, RoundReport
-from fl_server.training.round import SecureRounds
+from fl_server.training.round import Rounds, SecureRounds
 from fl_server.training.transport import NodeId, Reply
 from privacy.ledger.entries import Entry
 from privacy.ledger.ledger import Ledger
@@ -49,6 +49,10 @@ class FaultyTransport:
 @dataclass
 class Watcher:
     reports: list[RoundReport] = field(default_factory=list)
+    waits: list[tuple[int, str]] = field(default_factory=list)
+
+    def round_waits(self, number: int, reason: str) -> None:
+        self.waits.append((number, reason))
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:  # noqa: ARG002
         self.reports.append(report)
@@ -85,11 +89,13 @@ class Bench:
         fault: Fault = lambda _stage, _node: None,
         transport: FaultyTransport | None = None,
         learning_rate: float = 1.0,
+        rounds: Rounds | None = None,
     ) -> Coordinator:
         self.transport = transport or FaultyTransport(self.fleet, fault)
         return Coordinator(
             task=self.fleet.task,
-            rounds=SecureRounds(
+            rounds=rounds
+            or SecureRounds(
                 self.fleet.task, lambda: self.fleet.round_authority, self.transport, lambda: self.now, stage_timeout=1.0
             ),
             ledger=self.ledger,

@@ -152,15 +152,14 @@ class KeptRounds:
     inner: SecureRounds
     last: KeptRound | None = None
 
-    def nodes(self, number: int) -> Sequence[NodeId]:
-        return self.inner.nodes(number)
+    def nodes(self, moment: int) -> Sequence[NodeId]:
+        return self.inner.nodes(moment)
 
-    def unheld(
-        self, number: int, state: ModelState, *, previous: str, reachable: int, epsilon: float, aborted: str
-    ) -> RoundRecord:
-        return self.inner.unheld(
-            number, state, previous=previous, reachable=reachable, epsilon=epsilon, aborted=aborted
-        )
+    def wait(self) -> None:
+        self.inner.wait()
+
+    def unheld(self, number: int, state: ModelState, *, previous: str, epsilon: float, aborted: str) -> RoundRecord:
+        return self.inner.unheld(number, state, previous=previous, epsilon=epsilon, aborted=aborted)
 
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> KeptRound:
         self.last = KeptRound(self.inner.begin(number, state, cohort, excluded))
@@ -186,6 +185,9 @@ class Attempt:
     unmasking: bool = False
     ended: Ended | None = None
     reports: list[RoundReport] = field(default_factory=list)
+
+    def round_waits(self, number: int, reason: str) -> None:
+        raise AssertionError(f"round {number} waits: {reason}")
 
     def round_ended(self, report: RoundReport, state: ModelState) -> None:  # noqa: ARG002
         """What became of the round; that an earlier one was cut off is told first."""

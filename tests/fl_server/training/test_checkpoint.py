@@ -32,9 +32,9 @@ def test_a_checkpoint_of_another_version_is_refused_by_name(tmp_path: Path) -> N
     file = CheckpointFile(path, "ab" * 32)
     file.save(Checkpoint(3, ModelState.start(np.zeros(4, np.float32), 1.0)))
     whole = path.read_bytes()
-    for other in (b'\\"version\\": 2', b'\\"Version\\": 1'):
-        changed = whole.replace(b'\\"version\\": 1', other)
+    for other in (b'\\"version\\": 3', b'\\"Version\\": 2'):
+        changed = whole.replace(b'\\"version\\": 2', other)
         assert changed != whole
         path.write_bytes(changed)
-        with pytest.raises(CheckpointError, match=r"expected a checkpoint of version 1, got (2|none); finish the run"):
+        with pytest.raises(CheckpointError, match=r"expected a checkpoint of version 2, got (3|none); finish the run"):
             file.load()

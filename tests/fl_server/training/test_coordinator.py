@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from fl_client.device.device import Train
 from fl_client.device.memory import Memory, SeenList, TaskRecord
-from fl_server.training import coordinator
 from fl_server.training.checkpoint import CheckpointError, CheckpointFile
 from fl_server.training.coordinator import CoordinatorError, Ended
 from fl_server.training.transport import NodeId
-from privacy.accounting.pivotal import TooFewReachable
 from privacy.base.randomness import Randomness, RandomnessError
 from privacy.ledger.entries import Abandoned, Charged, Released
 from privacy.ledger.ledger import Ledger
@@ -334,28 +332,3 @@ def _memory_before(fleet: Fleet, number: int) -> MemoryDeviceStore:
         )
     )
     return store
-
-
-# Rounds that are refused at their draw.
-
-
-@pytest.mark.parametrize("simulated", [True, False])
-def test_a_round_that_is_refused_at_its_draw_has_a_record_and_costs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulated: bool
-) -> None:
-    """Log and metrics have the same rounds, which a reviewer holds against each other."""
-    bench = Bench(tmp_path, Fleet(task=noiseless_task(rounds=3)), simulated=simulated)
-
-    def refuse_the_second(task: TaskSpec, reachable: int) -> None:
-        if len(bench.watcher.reports) == 1:
-            raise TooFewReachable(f"draw of {task.name}: expected more devices, got {reachable}")
-
-    monkeypatch.setattr(coordinator, "require_reachable", refuse_the_second)
-    result = bench.coordinator().run(START)
-    assert result.round == 3
-    assert [record.round for record in bench.log()] == [report.round for report in bench.watcher.reports] == [1, 2, 3]
-    refused = bench.log()[1]
-    assert "expected more devices, got 6" in refused.aborted
-    assert (refused.reachable, refused.invited, refused.entry, refused.shards) == (6, 0, None, ())
-    assert refused.model == bench.log()[2].model
-    assert (bench.count(Charged), bench.count(Released)) == (2, 2)

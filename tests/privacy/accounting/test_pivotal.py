@@ -6,10 +6,11 @@ import math
 from collections import Counter
 from fractions import Fraction
 from itertools import combinations, product
+from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from privacy.accounting.accountant import privacy_curve
 from privacy.accounting.events import Event, sampled_event
@@ -214,3 +215,33 @@ def test_cohorts_with_the_default_survivors_can_be_drawn(cohort: int) -> None:
     survivors = default_min_survivors(cohort, 1, dropouts, 0.05)
     sampled = PoissonParticipation(population=20 * cohort, sampling_rate=1 / 20)
     assert least_reachable(sampled, policy(survivors, dropouts)) <= 0.9 * sampled.population
+
+
+def in_the_sum(chances: list[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """How many of so many devices come, each by itself with its own probability: their law, by convolution."""
+    law = np.ones(1)
+    for chance in chances:
+        law = np.convolve(law, [1 - chance, chance])
+    return law
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(30, 150), st.floats(0.05, 0.7), st.floats(0.05, 0.6), st.integers(1, 12), st.randoms())
+def test_devices_that_fail_unevenly_are_covered_by_their_average(
+    population: int, rate: float, fraction: float, dropouts: int, random: Random
+) -> None:
+    """Some always fail, some never, the rest with any probability: exactly, wherever a draw is allowed."""
+    participation = PoissonParticipation(population=population, sampling_rate=rate)
+    expected = participation.expected_cohort
+    assume(dropouts < 0.3 * expected)
+    allowed = policy(max(2, dropouts + 1, int(fraction * expected)), dropouts)
+    stated, others = pivotal_probability(participation, allowed, population), population - 1
+    assume(stated <= MOST_PIVOTAL)
+    left, lost = dropouts / expected * others, []
+    for _ in range(others):
+        lost.append(min(left, random.choice([0.0, 1.0, random.random()])))
+        left -= lost[-1]
+    random.shuffle(lost)
+    law = in_the_sum([rate * (1 - chance) for chance in lost])
+    alone = rate * law[allowed.min_survivors - 1]
+    assert alone <= stated * (alone + law[allowed.min_survivors :].sum())

@@ -147,3 +147,35 @@ def test_a_run_is_told_what_was_chosen_and_why_and_what_is_far_off() -> None:
     assert (task.rounds, task.participation.expected_cohort) == (100, pytest.approx(10))
     assert "100 rounds of 10 devices have" in told
     assert "a server learning rate of 500 is far above" in told
+
+
+LOSSY = (
+    r"faults: expected at most 9\.38% of a cohort to be lost before its sum, .* got {}% on average; raise server\.drop"
+)
+
+
+@pytest.mark.parametrize(
+    ("faults", "lost"),
+    [
+        ({"drop_out": {"share": 0.06, "input": 0.06}}, r"11\.64"),
+        ({"latency": 10.0, "deadline": 30.0}, r"2\d\.\d\d"),
+        ({"crashing": 0.1}, r"10\.00"),
+        ({"not_finite": 0.05, "drop_out": {"advertise": 0.05}}, r"9\.75"),
+    ],
+)
+def test_sampled_cohorts_that_lose_more_than_epsilon_counts_on_are_refused(faults: dict[str, Any], lost: str) -> None:
+    """Six of 64 devices are allowed for. Rounds of bounded participation, or without noise, may lose more."""
+    with pytest.raises(ConfigError, match=LOSSY.format(lost)):
+        task_of(config(faults=faults, server__cohort=64))
+    assert task_of(config(faults=faults, server__cohort=64, server__dropout_fraction=0.4))
+    assert task_of(config(faults=faults, server__cohort=64, privacy__participation="bounded"))
+    assert task_of(config(faults=faults, server__cohort=64, privacy__noise_multiplier=0))
+
+
+def test_sampled_cohorts_that_could_never_be_drawn_are_refused() -> None:
+    """Of 200 devices, 28% are within reach at all hours; at one hour of the day 90% are enough."""
+    few = {"server__cohort": 40, "server__min_survivors": 10, "server__dropout_fraction": 0.0}
+    with pytest.raises(ConfigError, match=r"availability\.hours: expected at least 9\d of 200 .* got about 56 at b"):
+        task_of(config(**few, availability__hours=[0.28] * 24), 200)
+    assert task_of(config(**few, availability__hours=[0.28] * 23 + [0.9]), 200)
+    assert task_of(config(**few, availability__hours=[0.28] * 24, privacy__participation="bounded"), 200)
