@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, strategies as st
 
 from privacy.base.randomness import (
@@ -57,6 +58,15 @@ def test_the_systems_source_is_aes_256_ctr_of_48_bytes_of_the_operating_system(m
     drawn = rng.token(5) + rng.token(27)
     assert bytes(a ^ b for a, b in zip(drawn, known("plain"), strict=True)) == known("cipher")
     assert (system.sizes, rng.origin) == ([SEED_BYTES], "system")
+
+
+def test_long_draws_and_short_ones_are_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is given twice, left out or changed, however it is asked for."""
+    seed, sizes = bytes(range(SEED_BYTES)), (3, 1 << 10, 1 << 16, 0, 100_003)
+    monkeypatch.setattr(os, "urandom", Scripted(seed))
+    rng = SystemRandomness()
+    stream = Cipher(algorithms.AES(seed[:32]), modes.CTR(seed[32:])).encryptor().update(bytes(sum(sizes)))
+    assert b"".join(rng.token(size) for size in sizes) == stream
 
 
 @pytest.mark.parametrize("place", range(SEED_BYTES))
