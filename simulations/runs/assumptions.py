@@ -8,7 +8,7 @@ from privacy.accounting.pivotal import least_reachable, promises_by_sampling, to
 from privacy.task.task import PoissonParticipation, TaskSpec
 from simulations.config.config import ConfigError, RunConfig
 
-_DEVIATIONS = 6
+_DEVIATIONS = 5
 """More devices than so many standard deviations above the mean are never within reach."""
 _ROUNDING = 1e-9
 

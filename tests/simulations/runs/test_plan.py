@@ -95,7 +95,9 @@ def test_check_ins_amplify_nothing() -> None:
 @pytest.mark.parametrize(("probability", "warned"), [(0.05, False), (0.06, True)])
 def test_more_lost_devices_than_a_round_withstands_are_warned_of(probability: float, warned: bool) -> None:
     """Two stages of .05 lose .0975 of a cohort, of .06 lose .1164; .1 is allowed for."""
-    lossy = config(faults__drop_out__share=probability, faults__drop_out__input=probability)
+    lossy = config(
+        faults__drop_out__share=probability, faults__drop_out__input=probability, privacy__participation="bounded"
+    )
     warnings = warnings_about(with_schedule(lossy, 1_000), 1_000, task_of(lossy))
     assert any("raise server.dropout_fraction" in line for line in warnings) is warned
 
