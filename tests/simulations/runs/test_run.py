@@ -310,8 +310,11 @@ def test_runs_on_one_population_share_a_ledger_and_its_budget(tmp_path: Path) ->
     assert not (tmp_path / "second" / "ledger.db").exists()
 
 
+NEARLY_ALL_LOST = {"faults.drop_out.input": 0.99, "privacy.participation": "bounded"}
+
+
 def test_a_run_that_released_nothing_publishes_nothing(tmp_path: Path) -> None:
-    config = load_config(small_config(tmp_path, rounds=3), {"faults.drop_out.input": 0.99})
+    config = load_config(small_config(tmp_path, rounds=3), NEARLY_ALL_LOST)
     with pytest.raises(RunError, match=r"no round released anything in 3 rounds .*complete.*nothing is published"):
         start(config, tmp_path / "run", force=False, workers=1)
     left = {path.name for path in (tmp_path / "run").iterdir()}
