@@ -47,6 +47,9 @@ class Tide:
     def wait(self) -> None:
         self.waits += 1
 
+    def unheld(self, *_: object, **__: object) -> None:
+        raise AssertionError("a round was cut off")
+
     def begin(self, number: int, state: ModelState, cohort: Sequence[NodeId], excluded: frozenset[bytes]) -> Round:  # noqa: ARG002
         raise Begun(number)
 
