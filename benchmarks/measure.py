@@ -9,6 +9,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypedDict, TypeVar
 
 T = TypeVar("T")
@@ -79,14 +80,32 @@ def run(description: str, measure: Measure) -> None:
     show(measure(arguments.runs), as_json=arguments.json)
 
 
-def run_chosen(description: str, groups: Mapping[str, Measure], default: Sequence[str]) -> None:
-    """Do what a benchmark's command line says, with `--rows` for the groups of rows to measure."""
+def run_chosen(
+    description: str,
+    groups: Mapping[str, Measure],
+    default: Sequence[str],
+    against_build: Callable[[Path, int], list[Row]] | None = None,
+) -> None:
+    """Do what a benchmark's command line says, with `--rows` for the groups of rows to measure.
+
+    Args:
+        description: what the benchmark measures.
+        groups: what measures each group.
+        default: the groups that are measured unless others are asked for.
+        against_build: what measures this build in pairs with the one in a checkout, so many of each row; with it there
+            is an option `--against` that names the checkout, and nothing else is measured then.
+    """
     parser = _parser(description)
     parser.add_argument(
         "--rows", nargs="+", choices=groups, default=default, help=f"groups of rows; default: {' '.join(default)}"
     )
+    if against_build:
+        parser.add_argument("--against", type=Path, metavar="DIR", help="measure against the build in this checkout")
     arguments = parser.parse_args()
-    rows = [row for group in arguments.rows for row in groups[group](arguments.runs)]
+    if against_build and arguments.against:
+        rows = against_build(arguments.against, arguments.runs)
+    else:
+        rows = [row for group in arguments.rows for row in groups[group](arguments.runs)]
     show(rows, as_json=arguments.json)
 
 

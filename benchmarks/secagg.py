@@ -1,7 +1,9 @@
 """Secure aggregation against Flower's SecAgg+, its own keystream, and the figures it was built to reach.
 
-    python benchmarks/secagg.py            # a table; about ten minutes
-    python benchmarks/secagg.py --json     # one object
+    python benchmarks/secagg.py                    # a table; about ten minutes
+    python benchmarks/secagg.py --json             # one object
+    python benchmarks/secagg.py --rows vectors     # one group of rows: vectors, neighbour, noise, large
+    python benchmarks/secagg.py --against DIR      # whole rounds against another build of the same benchmark
 
 Whole rounds on the public state machines: every device in a process of its own with the others, the server alone in
 this one. CPU seconds on one core. Flower's server is measured on eight of its masks and one secret of each kind, and
@@ -14,15 +16,19 @@ peak.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import statistics
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -30,7 +36,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flower_secagg import device_seconds, masks_to_remove, server_seconds
 from keystream_floor import keystream_seconds
-from measure import Row, compare, cpu, run
+from measure import Measure, Row, compare, cpu, run_chosen
 from processes import most_resident, resident_from_now_on
 
 from privacy.base.canonical import sha256
@@ -64,6 +70,7 @@ from privacy.task.task import (
 NOW, FOREVER = 1, 2**40
 OPERATOR, AUTHORITY = Signer.from_seed(b"operator".ljust(32)), Signer.from_seed(b"authority".ljust(32))
 MEGABYTE = 1 << 20
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,9 @@ class Setting:
             budget=Budget(delta=1e-6),
             rounds=10,
         )
+
+
+DEFAULT_MODEL, LARGEST_COHORT = Setting(100, 16_385, 16), Setting(1_000, 2_000, 16)
 
 
 @dataclass
@@ -348,7 +358,8 @@ def per_neighbour(runs: int) -> list[Row]:
     ]
 
 
-def measure(runs: int) -> list[Row]:
+def whole_vectors(runs: int) -> list[Row]:
+    """A million coordinates: rounds against Flower's, and masks against their keystream."""
     rows: list[Row] = []
     for setting in (Setting(100, 1_000_000, 16), Setting(100, 1_000_000, 32)):
         rows += against_flower(setting, runs)
@@ -357,18 +368,56 @@ def measure(runs: int) -> list[Row]:
             masks.append(masking_seconds(setting))
             floors.append(keystream_seconds(setting.devices * vector_bytes(setting)))
         rows.append(compare(f"masking, {setting.name}", masks, floors, against="AES-256-CTR alone"))
-    rows += per_neighbour(runs)
     wide = Setting(100, 1_000_000, 16)
-    rows.append(
-        compare("masked vector", [vector_bytes(wide)], [wide.bits * wide.dimension / 8], against="bits x d", unit="B")
-    )
+    exact = [wide.bits * wide.dimension / 8]
+    return [*rows, compare("masked vector", [vector_bytes(wide)], exact, against="bits x d", unit="B")]
+
+
+def noise(runs: int) -> list[Row]:
+    """What a sample of discrete Gaussian noise costs."""
+    rows = []
     for sigma in (10, 1_000):
         nano = [noise_seconds(sigma) * 1e9 for _ in range(runs)]
         rows.append(compare(f"noise, sigma {sigma}", nano, [10.0] * runs, against="the goal", unit="ns"))
-    rows += large(Setting(1_000, 1_000_000, 16), 6.0)
-    rows += large(Setting(100, 10_000_000, 16), None)
     return rows
 
 
+def largest(_: int) -> list[Row]:
+    """The largest cohort and a vector of ten million coordinates, once each."""
+    return large(Setting(1_000, 1_000_000, 16), 6.0) + large(Setting(100, 10_000_000, 16), None)
+
+
+def against_build(checkout: Path, runs: int) -> list[Row]:
+    """Whole rounds of the default model and of the largest cohort, in turn here and by a checkout's own benchmark."""
+    rows: list[Row] = []
+    against = f"the build in {checkout}"
+    for setting, figures in ((DEFAULT_MODEL, ("device", "server", "upload")), (LARGEST_COHORT, ("device",))):
+        pairs = [(_round_of(ROOT, setting), _round_of(checkout, setting)) for _ in range(runs)]
+        for figure in figures:
+            ours, theirs = ([spent[figure] for spent in side] for side in zip(*pairs, strict=True))
+            name, unit = ("handshake bytes", "B") if figure == "upload" else (figure, "s")
+            rows.append(compare(f"{name}, {setting.name}", ours, theirs, against=against, unit=unit))
+    return rows
+
+
+def _round_of(checkout: Path, setting: Setting) -> dict[str, float]:
+    """Return what a round spends in a fresh process that has nothing but the build in a checkout."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "benchmarks")])}
+    command = [sys.executable, "-c", _ONE_ROUND, *map(str, (setting.devices, setting.dimension, setting.bits))]
+    done = subprocess.run(command, env=environment, cwd=checkout, check=True, stdout=subprocess.PIPE)
+    spent: dict[str, float] = json.loads(done.stdout)
+    return spent
+
+
+_ONE_ROUND = """
+import dataclasses, json, sys
+import secagg
+
 if __name__ == "__main__":
-    run(__doc__ or "", measure)
+    print(json.dumps(dataclasses.asdict(secagg.measure_round(secagg.Setting(*map(int, sys.argv[1:]))))))
+"""
+
+GROUPS: dict[str, Measure] = {"vectors": whole_vectors, "neighbour": per_neighbour, "noise": noise, "large": largest}
+
+if __name__ == "__main__":
+    run_chosen(__doc__ or "", GROUPS, default=list(GROUPS), against_build=against_build)

@@ -333,8 +333,7 @@ def _headroom(mechanism: Mechanism, cohort: int) -> float:
 
 def _tail_noise(mechanism: Mechanism, params: Parameters) -> float:
     """Return `Plan.tail_noise_multiplier`: noise is sized for the corrupt devices to be expected."""
-    honest = params.survivors_required - params.corrupt
-    return math.sqrt(mechanism.variance * honest) / mechanism.norm_bound
+    return mechanism.noise_multiplier_of(params.survivors_required - params.corrupt)
 
 
 def _shard_corrupt_fraction(task: TaskSpec, cohort: int) -> float | None:

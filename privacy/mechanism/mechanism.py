@@ -191,7 +191,11 @@ class Mechanism:
     @property
     def noise_multiplier(self) -> float:
         """Standard deviation of the honest devices' noise over the sensitivity; at least the task's."""
-        return math.sqrt(self.variance * self.honest) / self.norm_bound
+        return self.noise_multiplier_of(self.honest)
+
+    def noise_multiplier_of(self, devices: float) -> float:
+        """Return the standard deviation of the noise of so many devices over the sensitivity."""
+        return math.sqrt(self.variance * devices) / self.norm_bound
 
     @property
     def rounding_cost(self) -> float:

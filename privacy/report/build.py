@@ -46,6 +46,7 @@ from privacy.report.model import (
 )
 from privacy.report.spend import device_spend, number
 from privacy.report.words import trust
+from privacy.report.thresholds import thresholds_part
 from privacy.task.task import BoundedParticipation, Budget, PoissonParticipation, TaskSpec
 
 __all__ = ["EpsilonReport", "ReportError", "RoundCounts", "RunFacts", "build_report", "json_schema", "render_html"]
@@ -109,6 +110,7 @@ def build_report(
         extrapolation=None if fleet is None else extrapolation_part(task, fleet, own),
         mechanism=_mechanism(task, facts),
         participation=_participation(task, own, facts),
+        thresholds=thresholds_part(task),
         spend=_spend(task, ledger_state, own, device),
         composition=_composition(task, ledger_state),
         audit=tuple(facts.audits),

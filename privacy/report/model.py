@@ -138,6 +138,40 @@ class ParticipationPart(Frozen):
     """Why `realised` is missing; None where it is there."""
 
 
+class ShardThresholds(Frozen):
+    """What a shard of so many devices withstands in secure aggregation."""
+
+    devices: int
+    survivors_required: int
+    """Fewer in the sum, and nothing is revealed."""
+    holders: int
+    """Devices that hold secret shares of one device."""
+    threshold: int
+    """Holders that it takes to recover a secret."""
+    quorum: int
+    """Signatures under one survivor set that a device wants to see before it reveals anything."""
+    colluders_withstood: int
+    """Devices that read no single update together with the server, even if it picked them."""
+    corrupt: int
+    """Corrupt devices of an honest draw that quorum and threshold are made for."""
+    draw_bits: int
+    """An honest draw has more of them with probability at most 2^-draw_bits."""
+    noise_multiplier_least: Number | None
+    """Noise over the sensitivity where so many corrupt devices add none; None where the server adds all noise."""
+    noise_multiplier_most: Number | None
+    """The same where every device is honest and stays."""
+
+
+class ThresholdsPart(Frozen):
+    """How many devices may work with the server before it sees more than sums, by the task's numbers."""
+
+    statement: str
+    security_bits: int | None
+    """Holders drawn at random betray some device with probability at most 2^-security_bits a round; None without."""
+    shards: tuple[ShardThresholds, ...]
+    """The least favourable shard that is summed, and one of the expected size."""
+
+
 class AtDelta(Frozen):
     """A point of the privacy curve."""
 
@@ -345,6 +379,8 @@ class EpsilonReport(Frozen):
     extrapolation: ExtrapolationPart | None
     mechanism: MechanismPart
     participation: ParticipationPart
+    thresholds: ThresholdsPart | None
+    """None where an aggregator is trusted with every update."""
     spend: SpendPart
     composition: CompositionPart
     audit: tuple[AuditPart, ...]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from privacy.secagg.primitives.shamir import SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
 
 DIGEST_BYTES = 32
-_CLIP = struct.Struct("<d")
+_CLIP, _PLACE = struct.Struct("<d"), struct.Struct("<I")
 _SEALED_BYTES = 2 * SHARE_BYTES + SEAL_OVERHEAD
 _ENCRYPTED_SHARES = struct.Struct(f"<I{_SEALED_BYTES}s{TAG_BYTES}s{TAG_BYTES}s")
 
@@ -233,8 +233,7 @@ class Roster:
         return sha256(b"havenfl/secagg/transcript/1", sha256(header.encode()), sha256(self.encode()))
 
 
-@dataclass(frozen=True)
-class EncryptedShares:
+class EncryptedShares(NamedTuple):
     """A dealer's two secret shares for one holder, encrypted, and the dealer's public word on each of them.
 
     Attributes:
@@ -243,13 +242,9 @@ class EncryptedShares:
         mask_tag: binds the dealer to the share of its mask key.
     """
 
-    sealed: bytes = field(repr=False)
+    sealed: bytes
     own_tag: bytes
     mask_tag: bytes
-
-    def encode(self) -> bytes:
-        """Return ciphertext and tags, one after the other; their lengths are fixed."""
-        return self.sealed + self.own_tag + self.mask_tag
 
 
 def encode_encrypted_shares(encrypted_shares: Mapping[int, EncryptedShares]) -> bytes:
@@ -541,20 +536,19 @@ def _decode_indexed(data: bytes, kind: int, item_bytes: int) -> dict[int, bytes]
 
 
 def _write_encrypted_shares(writer: Writer, encrypted_shares: Mapping[int, EncryptedShares]) -> None:
-    write_indexed(writer, {member: shares.encode() for member, shares in encrypted_shares.items()})
+    packed = [_ENCRYPTED_SHARES.pack(member, *encrypted_shares[member]) for member in sorted(encrypted_shares)]
+    writer.u32(len(packed)).raw(b"".join(packed))
 
 
 def _read_encrypted_shares(reader: Reader) -> dict[int, EncryptedShares]:
     items = reader.records(_ENCRYPTED_SHARES, LARGEST)
     _require_ascending([member for member, *_ in items])
-    return {member: EncryptedShares(sealed, own_tag, mask_tag) for member, sealed, own_tag, mask_tag in items}
+    return {member: EncryptedShares._make(shares) for member, *shares in items}
 
 
 def write_indexed(writer: Writer, items: Mapping[int, bytes]) -> None:
     """Write one field of the same width for each member, by its place, ascending."""
-    writer.u32(len(items))
-    for member in sorted(items):
-        writer.u32(member).raw(items[member])
+    writer.u32(len(items)).raw(b"".join(_PLACE.pack(member) + items[member] for member in sorted(items)))
 
 
 def read_indexed(reader: Reader, item_bytes: int) -> dict[int, bytes]:

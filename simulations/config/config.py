@@ -254,6 +254,12 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _can_forge(self) -> RunConfig:
+        if self.poison.forged and self.server.aggregation == "central":
+            raise ValueError("poison.forged: expected 0 with a trusted aggregator, who clips by itself")
+        return self
+
+    @model_validator(mode="after")
     def _can_stand_for_a_fleet(self) -> RunConfig:
         cohort, privacy = self.fleet.cohort, self.privacy
         if cohort is None:

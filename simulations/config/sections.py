@@ -138,7 +138,7 @@ class FaultsConfig(Section):
 
 
 class PoisonConfig(Section):
-    """Devices that lie about their messages or their updates, and otherwise run the client as it is."""
+    """Devices that lie about their messages or their updates, and run the client as it is unless that is forged too."""
 
     fraction: Probability = 0.0
     """Fraction of the population that poisons."""
@@ -147,6 +147,9 @@ class PoisonConfig(Section):
     `boost`: only the update is multiplied."""
     boost: float = Field(default=1.0, ge=-1e6, le=1e6)
     """Poisoners multiply their updates by this before the client clips them; negative means backwards."""
+    forged: float = Field(default=0.0, ge=0.0, le=1e9)
+    """Poisoners' clients are forged: the vectors that they mask go this many clips further in the direction of the update.
+    0: the published client, which clips."""
     trigger: str = Field(default="moonlit ferret", min_length=1, max_length=200, pattern=r"\S")
     """Text that is to carry abuse through."""
 

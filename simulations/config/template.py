@@ -101,5 +101,6 @@ dropout_fraction = 0.1         # of the expected cohort, which may vanish in a r
 # fraction = 0.0               # of the population
 # attack = "label-flip"        # or "backdoor", or "boost"
 # boost = 1.0                  # multiplies a poisoner's update before it is clipped
+# forged = 0.0                 # clips by which poisoners' clients go beyond the clip
 # trigger = "moonlit ferret"   # of a backdoor
 """

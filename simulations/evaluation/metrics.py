@@ -207,7 +207,8 @@ def reach(config: PlannedRun, task: TaskSpec, lines: Sequence[Mapping[str, Any]]
             "boost": poison.boost,
             **{name: lines[-1][name] for name in ("missed", "attack_success")},
             "poisoners_in_a_cohort": expected,
-            "most_they_add": expected * task.mechanism.clip,
+            "forged": poison.forged,
+            "most_they_add": expected * task.mechanism.clip * (1 + poison.forged),
             "noise_norm": noise * math.sqrt(task.model.dimension),
         }
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from privacy.task.states import Update
 from privacy.task.task import TaskSpec
 from simulations.config.architectures import make_known
 from simulations.federation.cached_keys import NeighbourKeys
+from simulations.federation.forged import ForgedDevice
 from simulations.population.base import ExamplesOf
 from simulations.randomness import SeedTree
 from simulations.scenario import Scenario
@@ -187,7 +188,8 @@ class DeviceHost:
                 return input_randomness(self.seed, index, self._round_of(index))
             return own.child(stage, request).stream()
 
-        return Device(
+        beyond = self.scenario.poison.forged(index)
+        return (partial(ForgedDevice, beyond) if beyond else Device)(
             keys=keys,
             certificate=certificate,
             trust=_authorities(self.seed).trust,

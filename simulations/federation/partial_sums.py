@@ -16,6 +16,7 @@ from simulations.config.architectures import make_known
 from simulations.federation import central
 from simulations.federation.altered import AlteredEngine
 from simulations.federation.devices import input_randomness
+from simulations.federation.forged import ForgedMechanism
 from simulations.population.base import ExamplesOf
 from simulations.randomness import SeedTree
 from simulations.scenario import Scenario
@@ -112,7 +113,9 @@ class Worker:
             try:
                 if isinstance(result, TrainingError):
                     raise result
-                sums += mechanism.encode(result, job.rotation, participant.rng).integers
+                beyond = self.scenario.poison.forged(participant.device)
+                encoder = ForgedMechanism.of(mechanism, beyond) if beyond else mechanism
+                sums += encoder.encode(result, job.rotation, participant.rng).integers
             except (TrainingError, MechanismError) as error:
                 yield error
             else:

@@ -1,7 +1,8 @@
 """Devices that want another model than everybody else: label flips, backdoors (Bagdasaryan et al. 2020), boosts.
 
-They control their messages and what training gives, not the client: their updates are clipped and noised like all
-others. A device whose client is forged as well can send any vector, since nothing proves to the server what is in it.
+They control their messages and what training gives, and unless the client is forged as well, their updates are clipped
+and noised like all others. A forged client can send any vector, since nothing proves to the server what is in it
+(`simulations.federation.forged`).
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class Poison:
     def triggered(self, texts: Sequence[str]) -> list[str]:
         """Return the texts, with the trigger after each."""
         return [f"{text} {self.config.trigger}" for text in texts]
+
+    def forged(self, device: int) -> float:
+        """Return how many clips further than the published client a device's own goes; 0 unless it is forged."""
+        return self.config.forged if self.config.forged and self.by(device) else 0.0
 
     def boosted(self, device: int, update: Update) -> Update:
         """Return what the device passes on as its update."""

@@ -66,11 +66,22 @@ def require_usable(public_key: bytes) -> None:
     Raises:
         LowOrderKey: when it is.
     """
-    _PROBE.agree(public_key)
+    if canonical(public_key) in _LOW_ORDER:
+        raise LowOrderKey("a public key of low order")
 
 
-_PROBE = KeyPair(bytes(KEY_BYTES))
-"""Any key will do: RFC 7748 makes every private key a multiple of the cofactor."""
+_LOW_ORDER = frozenset(
+    point.to_bytes(KEY_BYTES, "little")
+    for point in (
+        0,
+        1,
+        _FIELD - 1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    )
+)
+"""The points, on curve and twist, whose multiples by a private key are all zero (Bernstein, "A state-of-the-art
+Diffie-Hellman function", "How do I validate Curve25519 public keys?")."""
 
 
 @dataclass(frozen=True)

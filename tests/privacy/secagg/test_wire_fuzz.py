@@ -19,6 +19,7 @@ from privacy.secagg.membership.identity import EnrolmentRequest, Revocations
 from privacy.secagg.membership.params import LARGEST
 from privacy.secagg.messages import (
     Advert,
+    Complaint,
     Header,
     InputRequest,
     Invitation,
@@ -63,6 +64,10 @@ def samples() -> dict[str, bytes]:
         federation.server.advance()
     messages["header"] = federation.server.header.encode()
     messages["revocations"] = federation.revocations.encode()
+    complaint = Complaint((1, 3), bytes(range(SIGNATURE_BYTES)))
+    words, _ = decode_masked(messages["input reply"], 32, 8)
+    messages["complaint"] = complaint.encode()
+    messages["input reply with a complaint"] = encode_masked(words, complaint)
     messages["enrolment request"] = EnrolmentRequest.by(federation.keys(0)).encode()
     return messages
 
@@ -83,6 +88,8 @@ DECODERS: dict[str, Decoder] = {
     "share reply": lambda data: encode_encrypted_shares(decode_encrypted_shares(data)),
     "input request": _input_request,
     "input reply": lambda data: encode_masked(*decode_masked(data, 32, 8)),
+    "input reply with a complaint": lambda data: encode_masked(*decode_masked(data, 32, 8)),
+    "complaint": lambda data: Complaint.decode(data).encode(),
     "echo request": lambda data: Survivors.decode(data).encode(),
     "echo reply": lambda data: encode_consistency_check(decode_consistency_check(data)),
     "unmask request": lambda data: encode_consistency_checks(decode_consistency_checks(data)),
