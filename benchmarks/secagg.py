@@ -404,7 +404,7 @@ def _round_of(checkout: Path, setting: Setting) -> dict[str, float]:
     """Return what a round spends in a fresh process that has nothing but the build in a checkout."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout), str(checkout / "benchmarks")])}
     command = [sys.executable, "-c", _ONE_ROUND, *map(str, (setting.devices, setting.dimension, setting.bits))]
-    done = subprocess.run(command, env=environment, cwd=checkout, check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(command, env=environment, cwd=checkout, check=True, stdout=subprocess.PIPE)  # noqa: S603
     spent: dict[str, float] = json.loads(done.stdout)
     return spent
 

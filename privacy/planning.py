@@ -41,7 +41,7 @@ from privacy.secagg.messages import (
     encode_masked,
     encode_revealed,
 )
-from privacy.secagg.primitives.keys import SEAL_OVERHEAD, TAG_BYTES
+from privacy.secagg.primitives.keys import CHECK_TAG_BYTES, SEAL_OVERHEAD, TAG_BYTES
 from privacy.secagg.primitives.masking import word_count, word_type
 from privacy.secagg.primitives.shamir import SHARE_BYTES
 from privacy.task.task import (
@@ -356,7 +356,7 @@ def _upload(task: TaskSpec, params: Parameters) -> int:
     bits = task.aggregation.modulus_bits
     revealed = dict.fromkeys(range(params.degree), bytes(SHARE_BYTES))
     masked = len(encode_masked(np.empty(0, word_type(bits)))) + word_count(bits, task.length) * word_type(bits).itemsize
-    check = len(encode_consistency_check(bytes(SIGNATURE_BYTES)))
+    check = len(encode_consistency_check(bytes(SIGNATURE_BYTES), _check_tags(_masks(params) - 1)))
     shares = len(encode_encrypted_shares(_shares(params)))
     return Advert.BYTES + shares + masked + check + len(encode_revealed(revealed))
 
@@ -369,8 +369,14 @@ def _download(task: TaskSpec, params: Parameters) -> int:
     model = len(InputRequest.encode_model(b"")) + 4 * task.model.dimension
     table = NeighbourTable.of(dict.fromkeys(everyone, ()), everyone, params).encode()
     survivors = len(Survivors(Members(everyone), table).encode())
-    checks = encode_consistency_checks(dict.fromkeys(range(params.quorum), bytes(SIGNATURE_BYTES)))
+    signatures = dict.fromkeys(range(params.quorum), bytes(SIGNATURE_BYTES))
+    vouching = round((_masks(params) - 1) * params.quorum / params.cohort)
+    checks = encode_consistency_checks(signatures, _check_tags(vouching))
     return roster + own + model + survivors + len(checks)
+
+
+def _check_tags(count: int) -> dict[int, bytes]:
+    return dict.fromkeys(range(count), bytes(CHECK_TAG_BYTES))
 
 
 def _shares(params: Parameters) -> dict[int, EncryptedShares]:

@@ -45,8 +45,8 @@ from privacy.report.model import (
     json_schema,
 )
 from privacy.report.spend import device_spend, number
-from privacy.report.words import trust
 from privacy.report.thresholds import thresholds_part
+from privacy.report.words import trust
 from privacy.task.task import BoundedParticipation, Budget, PoissonParticipation, TaskSpec
 
 __all__ = ["EpsilonReport", "ReportError", "RoundCounts", "RunFacts", "build_report", "json_schema", "render_html"]

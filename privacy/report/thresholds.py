@@ -9,10 +9,10 @@ from privacy.secagg.membership.params import LARGEST, ParameterError, parameters
 from privacy.task.task import TaskSpec
 
 _STATEMENT = (
-    "The server sees sums, not single updates, unless more devices work with it than a shard withstands. A number holds "
-    "whoever picked the devices; a probability, only where nobody steered the draw. Noise is sized for the corrupt "
-    "devices that are to be expected: of a draw with more of them a sum has less noise than was charged, down to what is "
-    "stated; with none it has more."
+    "The server sees sums, not single updates, unless more devices work with it than a shard withstands. That number "
+    "holds whoever picked the devices; a probability, only where nobody steered the draw. Noise is sized for the "
+    "corrupt devices that are to be expected: where a draw has more of them, a sum has less noise than was charged, "
+    "down to what is stated; where it has none, more."
 )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from privacy.base.signing import SIGNATURE_BYTES
 from privacy.secagg.errors import WireError
 from privacy.secagg.membership.identity import CERTIFICATE_BYTES, Certificate, Revocations
 from privacy.secagg.membership.params import LARGEST
-from privacy.secagg.primitives.keys import KEY_BYTES, SEAL_OVERHEAD, TAG_BYTES
+from privacy.secagg.primitives.keys import CHECK_TAG_BYTES, KEY_BYTES, SEAL_OVERHEAD, TAG_BYTES
 from privacy.secagg.primitives.masking import Words, word_count, word_type
 from privacy.secagg.primitives.shamir import SHARE_BYTES
 from privacy.secagg.wire import Reader, Writer
@@ -59,7 +60,10 @@ ENVELOPE_TYPE_PREFIX = "train."
 class _Kind:
     HEADER, INVITATION, ADVERT, ROSTER, SHARES, INPUT_REQUEST, MODEL = range(1, 8)
     MASKED, MEMBERS, CONSISTENCY_CHECK, CONSISTENCY_CHECKS, REVEALED, SURVIVORS, SIGNED_SURVIVORS = range(8, 15)
-    COMPLAINT = 15
+    COMPLAINT, CONSISTENCY_TAGS = 15, 16
+
+
+_NO_TAGS: Mapping[int, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -476,37 +480,63 @@ class SignedSurvivors:
         return sha256(self.encode())
 
 
-def encode_consistency_check(signature: bytes) -> bytes:
-    """Return the reply of the fourth stage: the device's signature over the survivor set that it was shown."""
-    return Writer(_Kind.CONSISTENCY_CHECK).raw(signature).done()
+def encode_consistency_check(signature: bytes, tags: Mapping[int, bytes] = _NO_TAGS) -> bytes:
+    """Return the reply of the fourth stage: the device's word on the survivor set that it was shown.
+
+    Args:
+        signature: its signature.
+        tags: the same for members that it has a channel to, by their places, which verify faster.
+    """
+    writer = Writer(_Kind.CONSISTENCY_CHECK).raw(signature)
+    write_indexed(writer, tags)
+    return writer.done()
 
 
-def decode_consistency_check(data: bytes) -> bytes:
-    """Read the reply of the fourth stage: a signature, not yet verified.
+def decode_consistency_check(data: bytes) -> tuple[bytes, dict[int, bytes]]:
+    """Read the reply of the fourth stage: a signature and tags by the place of whom they are for; nothing is verified.
 
     Raises:
-        WireError: when the bytes are no such reply.
+        WireError: when the bytes are no such reply, or members are not distinct and ascending.
     """
     reader = Reader(data, _Kind.CONSISTENCY_CHECK)
-    signature = reader.raw(SIGNATURE_BYTES)
+    signature, tags = reader.raw(SIGNATURE_BYTES), read_indexed(reader, CHECK_TAG_BYTES)
     reader.end()
-    return signature
+    return signature, tags
 
 
-def encode_consistency_checks(signatures: Mapping[int, bytes]) -> bytes:
-    """Return the request of the fifth stage: a quorum's signatures over the survivor set, by the member's place."""
+def encode_consistency_tags(tags: Mapping[int, bytes]) -> bytes:
+    """Return a device's own part of the request of the fifth stage: tags for it, by the place of whose they are."""
+    writer = Writer(_Kind.CONSISTENCY_TAGS)
+    write_indexed(writer, tags)
+    return writer.done()
+
+
+def encode_signatures(signatures: Mapping[int, bytes]) -> bytes:
+    """Return the common part of the request of the fifth stage: a quorum's signatures over the survivor set."""
     writer = Writer(_Kind.CONSISTENCY_CHECKS)
     write_indexed(writer, signatures)
     return writer.done()
 
 
-def decode_consistency_checks(data: bytes) -> dict[int, bytes]:
-    """Read the request of the fifth stage: signatures, not yet verified, by the member's place.
+def encode_consistency_checks(signatures: Mapping[int, bytes], tags: Mapping[int, bytes] = _NO_TAGS) -> bytes:
+    """Return the whole request of the fifth stage.
+
+    Args:
+        signatures: a quorum's, over the survivor set, by the member's place.
+        tags: what vouches to this device for some of them.
+    """
+    return encode_consistency_tags(tags) + encode_signatures(signatures)
+
+
+def decode_consistency_checks(data: bytes) -> tuple[dict[int, bytes], dict[int, bytes]]:
+    """Read the request of the fifth stage: signatures and tags, not yet verified, by the member's place.
 
     Raises:
         WireError: when the bytes are no such request, or members are not distinct and ascending.
     """
-    return _decode_indexed(data, _Kind.CONSISTENCY_CHECKS, SIGNATURE_BYTES)
+    reader = Reader(data, _Kind.CONSISTENCY_TAGS)
+    tags = read_indexed(reader, CHECK_TAG_BYTES)
+    return _decode_indexed(reader.rest(), _Kind.CONSISTENCY_CHECKS, SIGNATURE_BYTES), tags
 
 
 def encode_revealed(shares: Mapping[int, bytes]) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from privacy.secagg.errors import WireError
 
-_VERSION = b"hfl\x04"
+_VERSION = b"hfl\x05"
 _U32, _U64 = 4, 8
 
 

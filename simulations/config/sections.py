@@ -148,8 +148,8 @@ class PoisonConfig(Section):
     boost: float = Field(default=1.0, ge=-1e6, le=1e6)
     """Poisoners multiply their updates by this before the client clips them; negative means backwards."""
     forged: float = Field(default=0.0, ge=0.0, le=1e9)
-    """Poisoners' clients are forged: the vectors that they mask go this many clips further in the direction of the update.
-    0: the published client, which clips."""
+    """Poisoners' clients are forged: what they mask goes this many clips further in the update's direction. 0: the
+    published client, which clips."""
     trigger: str = Field(default="moonlit ferret", min_length=1, max_length=200, pattern=r"\S")
     """Text that is to carry abuse through."""
 

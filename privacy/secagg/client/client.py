@@ -235,9 +235,10 @@ class Client:
         self._require_own_neighbours(state, cohort, survivors)
         state.signed_survivors = survivors.signed_survivors
         state.stage = Stage.UNMASK
-        return encode_consistency_check(
-            self._own.identity.sign(CONSISTENCY_DOMAIN, cohort.consistency_statement(state.signed_survivors))
-        )
+        statement = cohort.consistency_statement(state.signed_survivors)
+        distribution = self._distribution(state, cohort)
+        tags = {other: distribution.channel(other).check_tag(statement) for other in members & set(state.partners)}
+        return encode_consistency_check(self._own.identity.sign(CONSISTENCY_DOMAIN, statement), tags)
 
     def unmask(self, request: bytes) -> bytes:
         """Verify that a quorum signed this device's survivor set, and return one secret share a dealer.
@@ -246,7 +247,7 @@ class Client:
         the reply the round's secrets are gone.
         """
         state, cohort = self._enter_with_cohort(Stage.UNMASK)
-        survivors = self._verify_quorum(state, cohort, self._parse(decode_consistency_checks, request))
+        survivors = self._verify_quorum(state, cohort, *self._parse(decode_consistency_checks, request))
         shares = {dealer: own if dealer in survivors else mask for dealer, (own, mask) in state.held.items()}
         self.withdraw()
         return encode_revealed(shares)
@@ -316,14 +317,19 @@ class Client:
         self._require(model.size == state.task.model.dimension, "a model of another length than the task's")
         return model.astype(np.float32)
 
-    def _verify_quorum(self, state: RoundState, cohort: Cohort, checks: Mapping[int, bytes]) -> set[int]:
-        """Return the survivors, once a quorum has signed them."""
+    def _verify_quorum(
+        self, state: RoundState, cohort: Cohort, checks: Mapping[int, bytes], tags: Mapping[int, bytes]
+    ) -> set[int]:
+        """Return the survivors, once a quorum has vouched for them to this device: by tag, or else by signature."""
         signed = state.signed_survivors
         if signed is None:
             raise self._refusal("consistency checks before this device's own")
         self._require(set(checks) <= set(signed.members.places), "a consistency check from outside the survivor set")
         self._require(len(checks) >= cohort.params.quorum, "fewer consistency checks than the quorum")
+        statement, distribution = cohort.consistency_statement(signed), self._distribution(state, cohort)
         for member in sorted(checks)[: cohort.params.quorum]:
+            if member in state.partners and distribution.channel(member).vouches(tags.get(member, b""), statement):
+                continue
             self._attempt(
                 partial(cohort.verify_consistency, member, signed, checks[member]),
                 "a consistency check of another survivor set",

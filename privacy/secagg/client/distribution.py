@@ -81,16 +81,17 @@ class ShareDistribution:
 
     def _seal(self, holder: int, pair: tuple[bytes, bytes]) -> EncryptedShares:
         tags = share_tags(self.cohort.transcript, (self.me, holder), pair)
-        return EncryptedShares(self._channel(holder).seal(b"".join(pair)), *tags)
+        return EncryptedShares(self.channel(holder).seal(b"".join(pair)), *tags)
 
     def _open(self, dealer: int, encrypted_shares: EncryptedShares) -> tuple[bytes, bytes] | None:
         """Open a dealer's shares; None when the dealer itself lied about what is inside."""
-        plain = self._channel(dealer).unseal(encrypted_shares.sealed)
+        plain = self.channel(dealer).unseal(encrypted_shares.sealed)
         pair = plain[: shamir.SHARE_BYTES], plain[shamir.SHARE_BYTES :]
         tags = share_tags(self.cohort.transcript, (dealer, self.me), pair)
         return pair if tags == (encrypted_shares.own_tag, encrypted_shares.mask_tag) else None
 
-    def _channel(self, other: int) -> Channel:
+    def channel(self, other: int) -> Channel:
+        """Return the channel to another member, by its place."""
         channels = self.state.channels
         if other not in channels:
             shared = self.agreements.shared_secret(self.cohort.adverts[other].certificate.agreement)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import struct
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from privacy.base.signing import Signer
 KEY_BYTES = 32
 SEAL_OVERHEAD = 16
 TAG_BYTES = 16
+CHECK_TAG_BYTES = 12
+"""What a forger guesses with probability 2^-96, in the one try that it has: a tag that fails proves nothing."""
 _NONCE_BYTES = 12
 _REMEMBERED = 4_096
 _FIELD = (1 << 255) - 19
@@ -141,25 +144,27 @@ class Agreements:
 
 @dataclass(frozen=True)
 class Channel:
-    """An encrypted channel between two members in one round.
+    """An encrypted channel between two members in one round, over which they also vouch for what they sign.
 
     Its key seals one message in each direction, so the nonce is the sender's place (AES-256-GCM, SP 800-38D).
 
     Attributes:
         cipher: holds the key.
+        check_key: the key under which either tells the other what it has signed, by HMAC-SHA256 (RFC 2104).
         transcript: the roster's digest, authenticated with every message.
         me: place of the member that seals.
         other: place of the member whose messages are opened.
     """
 
     cipher: AESGCM = field(repr=False)
+    check_key: bytes = field(repr=False)
     transcript: bytes
     me: int
     other: int
 
     @classmethod
     def between(cls, shared: bytes, transcript: bytes, me: int, other: int) -> Channel:
-        """Derive the channel's key by HKDF-SHA256 for a transcript, which fixes both members' keys of the round.
+        """Derive the channel's keys by HKDF-SHA256 for a transcript, which fixes both members' keys of the round.
 
         Args:
             shared: the members' static Diffie-Hellman secret.
@@ -167,8 +172,8 @@ class Channel:
             me: this member's place.
             other: the other member's place.
         """
-        key = hkdf(shared, transcript, b"havenfl/secagg/channel/3" + _pair(me, other), KEY_BYTES)
-        return cls(AESGCM(key), transcript, me, other)
+        derived = hkdf(shared, transcript, b"havenfl/secagg/channel/4" + _pair(me, other), 2 * KEY_BYTES)
+        return cls(AESGCM(derived[:KEY_BYTES]), derived[KEY_BYTES:], transcript, me, other)
 
     def seal(self, plain: bytes) -> bytes:
         """Encrypt and authenticate a message; once in a round, since a second one would repeat the nonce."""
@@ -181,6 +186,17 @@ class Channel:
             InvalidTag: of `cryptography.exceptions`, when keys, transcript, sender or bytes differ.
         """
         return self.cipher.decrypt(self.other.to_bytes(_NONCE_BYTES, "little"), sealed, self.transcript)
+
+    def check_tag(self, statement: bytes) -> bytes:
+        """Return this member's word to the other that it has signed a statement, `CHECK_TAG_BYTES` long."""
+        return self._check_tag(self.me, statement)
+
+    def vouches(self, tag: bytes, statement: bytes) -> bool:
+        """Tell whether a tag is the other member's word that it has signed a statement."""
+        return hmac.compare_digest(tag, self._check_tag(self.other, statement))
+
+    def _check_tag(self, sender: int, statement: bytes) -> bytes:
+        return hmac.digest(self.check_key, _MEMBER.pack(sender) + statement, "sha256")[:CHECK_TAG_BYTES]
 
 
 def pair_mask_seed(shared: bytes, transcript: bytes, me: int, other: int) -> bytes:

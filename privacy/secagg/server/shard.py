@@ -32,7 +32,8 @@ from privacy.secagg.messages import (
     decode_encrypted_shares,
     decode_masked,
     decode_revealed,
-    encode_consistency_checks,
+    encode_consistency_tags,
+    encode_signatures,
 )
 from privacy.secagg.primitives import keys, shamir
 from privacy.secagg.primitives.keys import share_tag
@@ -192,6 +193,7 @@ class Shard:
         self._bad_dealers: frozenset[int] = frozenset()
         self._suspected: frozenset[tuple[int, int]] = frozenset()
         self._consistency_checks: dict[int, bytes] = {}
+        self._consistency_tags: dict[int, dict[int, bytes]] = {}
         self._revealed: dict[int, dict[int, bytes]] = defaultdict(dict)
 
     @property
@@ -219,6 +221,8 @@ class Shard:
         common = self._common_part()
         if self._stage is Stage.INPUT:
             return {member: Request(self._shares_for(member), common) for member in self._asked}
+        if self._stage is Stage.UNMASK:
+            return {member: Request(self._tags_for(member), common) for member in self._asked}
         return dict.fromkeys(self._asked, Request(b"", common))
 
     def receive(self, member: Member, body: bytes) -> None:
@@ -321,9 +325,9 @@ class Shard:
             raise Rejected("input: complains of more dealers than may be corrupt")
 
     def _take_consistency_check(self, me: int, body: bytes) -> None:
-        signature = decode_consistency_check(body)
+        signature, tags = decode_consistency_check(body)
         self.cohort.verify_consistency(me, self.signed_survivors, signature)
-        self._consistency_checks[me] = signature
+        self._consistency_checks[me], self._consistency_tags[me] = signature, tags
 
     def _take_revealed(self, me: int, body: bytes) -> None:
         shares = decode_revealed(body)
@@ -450,6 +454,16 @@ class Shard:
         }
         return InputRequest(encrypted_shares, tuple(sorted(self._encrypted_shares)), b"").encode_own()
 
+    def _tags_for(self, member: Member) -> bytes:
+        """Return a member's own part of the last request: what the quorum tells it over channels of their own."""
+        me, tags = self._index[member], self._consistency_tags
+        return encode_consistency_tags({sender: tags[sender][me] for sender in self._quorum if me in tags[sender]})
+
+    @property
+    def _quorum(self) -> list[int]:
+        """The members whose signatures devices are shown."""
+        return sorted(self._consistency_checks)[: self.cohort.params.quorum]
+
     def _common_part(self) -> bytes:
         """Return what all devices are sent in this stage."""
         match self._current:
@@ -460,9 +474,7 @@ class Shard:
             case Stage.CONSISTENCY:
                 return self._told.encode()
             case _:
-                return encode_consistency_checks(
-                    dict(sorted(self._consistency_checks.items())[: self.cohort.params.quorum])
-                )
+                return encode_signatures({member: self._consistency_checks[member] for member in self._quorum})
 
     def _tell_survivors(self) -> None:
         places = tuple(sorted(self._summed))

@@ -239,18 +239,18 @@ def test_split_rosters() -> None:
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_too_few_consistency_checks(count: int) -> None:
     federation = before(Stage.UNMASK)
-    checks = decode_consistency_checks(request_of(federation))
+    checks, tags = decode_consistency_checks(request_of(federation))
     refuses(
         federation,
         Stage.UNMASK,
-        encode_consistency_checks(dict(list(checks.items())[:count])),
+        encode_consistency_checks(dict(list(checks.items())[:count]), tags),
         "fewer consistency checks than the quorum",
     )
 
 
 def test_a_consistency_check_of_a_member_that_is_not_in_the_sum() -> None:
     federation = before(Stage.UNMASK, _with_a_drop_out())
-    checks, lost = decode_consistency_checks(request_of(federation)), place(federation, 4)
+    (checks, _), lost = decode_consistency_checks(request_of(federation)), place(federation, 4)
     shard = federation.server.shards[0]
     signed = federation.keys(4).identity.sign(
         CONSISTENCY_DOMAIN, shard.cohort.consistency_statement(shard.signed_survivors)
@@ -261,9 +261,42 @@ def test_a_consistency_check_of_a_member_that_is_not_in_the_sum() -> None:
 
 def test_a_forged_consistency_check() -> None:
     federation = before(Stage.UNMASK)
-    checks = decode_consistency_checks(request_of(federation))
+    checks, _ = decode_consistency_checks(request_of(federation))
     first = min(checks)
     refuses(federation, Stage.UNMASK, encode_consistency_checks({**checks, first: bytes(64)}), "another survivor set")
+
+
+def test_a_tag_vouches_as_a_signature_does_and_one_of_the_two_is_enough() -> None:
+    federation = before(Stage.UNMASK)
+    checks, tags = decode_consistency_checks(request_of(federation))
+    assert set(tags) == set(checks) - {place(federation)}
+    by_tag = {member: checks[member] if member == place(federation) else bytes(64) for member in checks}
+    by_signature = dict.fromkeys(tags, bytes(12))
+    for device, request in enumerate([encode_consistency_checks(by_tag, tags), request_of(federation, 1)]):
+        federation.step(Stage.UNMASK, device, request)
+    federation.step(Stage.UNMASK, 2, encode_consistency_checks(checks, by_signature))
+
+
+@pytest.mark.parametrize("kind", ["garbage", "another sender's", "its own", "another survivor set's", "another's"])
+def test_a_tag_that_the_member_did_not_make_for_this_device_does_not_vouch(kind: str) -> None:
+    federation = before(Stage.UNMASK)
+    checks, tags = decode_consistency_checks(request_of(federation))
+    _, other_tags = decode_consistency_checks(request_of(federation, 1))
+    first, second = [member for member in sorted(tags) if member not in (place(federation), place(federation, 1))][:2]
+    sender = next(device for device in range(10) if place(federation, device) == first)
+    shard, state, own = federation.server.shards[0], federation.clients[sender]._state, federation.clients[0]._state
+    assert state is not None
+    assert own is not None
+    channel, statement = state.channels[place(federation)], shard.cohort.consistency_statement
+    forged = {
+        "garbage": bytes(12),
+        "another sender's": tags[second],
+        "its own": own.channels[first].check_tag(statement(shard.signed_survivors)),
+        "another survivor set's": channel.check_tag(statement(told((0, 1, 2)).signed_survivors)),
+        "another's": other_tags[first],
+    }[kind]
+    lie = encode_consistency_checks({**checks, first: bytes(64)}, {**tags, first: forged})
+    refuses(federation, Stage.UNMASK, lie, "another survivor set")
 
 
 def test_both_kinds_of_share_in_one_request() -> None:

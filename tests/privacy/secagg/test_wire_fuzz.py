@@ -36,7 +36,7 @@ from privacy.secagg.messages import (
     encode_masked,
     encode_revealed,
 )
-from privacy.secagg.primitives.keys import SEAL_OVERHEAD, TAG_BYTES
+from privacy.secagg.primitives.keys import CHECK_TAG_BYTES, SEAL_OVERHEAD, TAG_BYTES
 from privacy.secagg.primitives.shamir import SHARE_BYTES
 from privacy.task.task import TaskError
 from tests.support.federation import Federation
@@ -91,8 +91,8 @@ DECODERS: dict[str, Decoder] = {
     "input reply with a complaint": lambda data: encode_masked(*decode_masked(data, 32, 8)),
     "complaint": lambda data: Complaint.decode(data).encode(),
     "echo request": lambda data: Survivors.decode(data).encode(),
-    "echo reply": lambda data: encode_consistency_check(decode_consistency_check(data)),
-    "unmask request": lambda data: encode_consistency_checks(decode_consistency_checks(data)),
+    "echo reply": lambda data: encode_consistency_check(*decode_consistency_check(data)),
+    "unmask request": lambda data: encode_consistency_checks(*decode_consistency_checks(data)),
     "unmask reply": lambda data: encode_revealed(decode_revealed(data)),
     "state after share": _state,
     "state after input": _state,
@@ -153,7 +153,7 @@ def test_counts_that_lie_allocate_nothing(kind: str, data: st.DataObject) -> Non
     [
         ("share request", Advert.BYTES),
         ("share reply", 4 + 2 * SHARE_BYTES + SEAL_OVERHEAD + 2 * TAG_BYTES),
-        ("unmask request", 4 + SIGNATURE_BYTES),
+        ("unmask request", 4 + CHECK_TAG_BYTES),
         ("unmask reply", 4 + SHARE_BYTES),
     ],
 )

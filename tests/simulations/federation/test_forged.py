@@ -78,5 +78,5 @@ def test_who_goes_further_than_honest_devices_reach_together_ends_each_round_cha
 
 
 def test_a_trusted_aggregator_clips_by_itself() -> None:
-    with pytest.raises(ConfigError, match="poison.forged: expected 0 with a trusted aggregator"):
+    with pytest.raises(ConfigError, match=r"poison\.forged: expected 0 with a trusted aggregator"):
         load_config(None, {"poison.forged": 3.0, "server.aggregation": "central"})
