@@ -327,8 +327,9 @@ class Client:
         self._require(set(checks) <= set(signed.members.places), "a consistency check from outside the survivor set")
         self._require(len(checks) >= cohort.params.quorum, "fewer consistency checks than the quorum")
         statement, distribution = cohort.consistency_statement(signed), self._distribution(state, cohort)
+        tagged = tags.keys() & set(state.partners)
         for member in sorted(checks)[: cohort.params.quorum]:
-            if member in state.partners and distribution.channel(member).vouches(tags.get(member, b""), statement):
+            if member in tagged and distribution.channel(member).vouches(tags[member], statement):
                 continue
             self._attempt(
                 partial(cohort.verify_consistency, member, signed, checks[member]),
