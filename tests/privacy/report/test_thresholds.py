@@ -10,7 +10,7 @@ from privacy.report.html import render_html
 from privacy.report.thresholds import thresholds_part
 from privacy.task.correlation import BinaryTree
 from privacy.task.task import AggregationPolicy, BoundedParticipation, DeviceMechanism, PoissonParticipation, TaskSpec
-from tests.privacy.report.test_report import report_of, task_with
+from tests.support.reports import report_of, task_with
 
 
 def task_of(cohort: int, dropouts: int, **changes: object) -> TaskSpec:
