@@ -51,7 +51,7 @@ def test_bytes_are_those_of_a_real_round(cohort: int) -> None:
 
     federation.run(requests=received, replies=sent)
     assert len(encode_consistency_check(bytes(64), {1: bytes(12)})) == 69 + 4 + 16
-    assert plan(goal).upload == pytest.approx(up.mean(), rel=0.001)
+    assert plan(goal).upload == pytest.approx(up.mean(), rel=0.003)
     assert plan(goal).download == pytest.approx(down.mean(), rel=0.01)
 
 
