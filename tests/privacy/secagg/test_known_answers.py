@@ -103,7 +103,7 @@ def test_aes_256_ctr() -> None:
 )
 def test_aes_256_gcm(plain: str, sealed: str) -> None:
     """McGrew and Viega, "The Galois/Counter Mode of Operation", test cases 13 and 14: key, nonce and plaintext zero."""
-    channel = Channel(AESGCM(bytes(32)), transcript=b"", me=0, other=0)
+    channel = Channel(AESGCM(bytes(32)), b"", transcript=b"", me=0, other=0)
     assert channel.seal(bytes.fromhex(plain)).hex() == sealed
     assert channel.unseal(bytes.fromhex(sealed)).hex() == plain
 
