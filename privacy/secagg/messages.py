@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -237,7 +237,8 @@ class Roster:
         return sha256(b"havenfl/secagg/transcript/1", sha256(header.encode()), sha256(self.encode()))
 
 
-class EncryptedShares(NamedTuple):
+@dataclass(frozen=True)
+class EncryptedShares:
     """A dealer's two secret shares for one holder, encrypted, and the dealer's public word on each of them.
 
     Attributes:
@@ -246,9 +247,13 @@ class EncryptedShares(NamedTuple):
         mask_tag: binds the dealer to the share of its mask key.
     """
 
-    sealed: bytes
+    sealed: bytes = field(repr=False)
     own_tag: bytes
     mask_tag: bytes
+
+    def packed(self, member: int) -> bytes:
+        """Return the place of dealer or holder, ciphertext and tags, one after the other; their lengths are fixed."""
+        return _ENCRYPTED_SHARES.pack(member, self.sealed, self.own_tag, self.mask_tag)
 
 
 def encode_encrypted_shares(encrypted_shares: Mapping[int, EncryptedShares]) -> bytes:
@@ -566,14 +571,14 @@ def _decode_indexed(data: bytes, kind: int, item_bytes: int) -> dict[int, bytes]
 
 
 def _write_encrypted_shares(writer: Writer, encrypted_shares: Mapping[int, EncryptedShares]) -> None:
-    packed = [_ENCRYPTED_SHARES.pack(member, *encrypted_shares[member]) for member in sorted(encrypted_shares)]
+    packed = [encrypted_shares[member].packed(member) for member in sorted(encrypted_shares)]
     writer.u32(len(packed)).raw(b"".join(packed))
 
 
 def _read_encrypted_shares(reader: Reader) -> dict[int, EncryptedShares]:
     items = reader.records(_ENCRYPTED_SHARES, LARGEST)
     _require_ascending([member for member, *_ in items])
-    return {member: EncryptedShares._make(shares) for member, *shares in items}
+    return {member: EncryptedShares(*shares) for member, *shares in items}
 
 
 def write_indexed(writer: Writer, items: Mapping[int, bytes]) -> None:
