@@ -68,7 +68,7 @@ __all__ = [
     "sign_task",
 ]
 
-_DOMAIN = "havenfl/task/1"
+_DOMAIN = "havenfl/task/2"
 
 FEATURES_VERSION: Final = 2
 """Of what docs/features.md says. Version 1 cut words at combining marks, and followed each runtime's own Unicode."""
@@ -302,7 +302,7 @@ class TaskSpec(Frozen):
     In JSON the fields of `simulation` stand beside the others, each by its own name.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     name: str = Field(min_length=1, max_length=64)
     population: str = Field(min_length=1, max_length=64)
     """Whose devices these are; all tasks of a population have one ledger and one budget."""

@@ -80,7 +80,7 @@ def test_features_of_another_version_are_refused_by_name(ours: bytes, theirs: by
     changed = body.replace(ours, theirs, 1)
     assert changed != body
     with pytest.raises(TaskError, match=named):
-        open_task(OPERATOR.sign("havenfl/task/1", changed) + changed, OPERATOR.public)
+        open_task(OPERATOR.sign("havenfl/task/2", changed) + changed, OPERATOR.public)
 
 
 def test_the_order_of_statistics_is_part_of_the_identity() -> None:
@@ -164,7 +164,7 @@ def test_bytes_and_identity_have_no_block_for_simulations(task: TaskSpec, body: 
 def test_signed_bytes_in_another_form_are_refused(old: bytes, new: bytes, reason: str) -> None:
     body = SIGNED[64:].replace(old, new)
     with pytest.raises(TaskError, match=reason):
-        open_task(OPERATOR.sign("havenfl/task/1", body) + body, OPERATOR.public)
+        open_task(OPERATOR.sign("havenfl/task/2", body) + body, OPERATOR.public)
 
 
 @pytest.mark.parametrize("name", ["fleet", "trusted_aggregator"])
@@ -189,7 +189,7 @@ def test_another_operator_is_refused() -> None:
 def test_only_the_canonical_encoding_is_accepted() -> None:
     body = json.dumps(json.loads(SIGNED[64:]), indent=1).encode()
     with pytest.raises(TaskError, match="RFC 8785"):
-        open_task(OPERATOR.sign("havenfl/task/1", body) + body, OPERATOR.public)
+        open_task(OPERATOR.sign("havenfl/task/2", body) + body, OPERATOR.public)
 
 
 @pytest.mark.parametrize(
