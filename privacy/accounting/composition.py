@@ -208,7 +208,7 @@ def bracket(composition: Composition, delta: float, coarseness: int = 1) -> Brac
     lower, upper = (_pld_epsilon(composition, delta, pessimistic, coarseness) for pessimistic in (False, True))
     if math.isinf(upper):
         return _beyond_grid(composition, delta)
-    widest = _TOLERANCE + _grid(composition, delta) * coarseness * composition.rounds
+    widest = _widest(composition, delta, coarseness)
     return _checked(Bracket(lower, upper, second, PLD_NAME), widest, _TOLERANCE if coarseness == 1 else widest)
 
 
@@ -225,7 +225,7 @@ def checked_upper(composition: Composition, delta: float) -> float:
     upper, coarse = upper_bound(composition, delta), bracket(composition, delta, COARSE)
     if math.isinf(upper):
         return upper
-    return _checked(replace(coarse, upper=upper), coarse.upper - coarse.lower + _TOLERANCE, _TOLERANCE).upper
+    return _checked(replace(coarse, upper=upper), _widest(composition, delta, COARSE), _TOLERANCE).upper
 
 
 def grid_bracket(composition: Composition, delta: float) -> tuple[float, float]:
@@ -337,6 +337,11 @@ def _rdp_of_sampled(rate: float, noise_multiplier: float) -> NDArray[np.float64]
     accountant = rdp.RdpAccountant(_RDP_ORDERS)
     accountant.compose(dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(noise_multiplier)))
     return np.asarray(accountant.rdp, np.float64)
+
+
+def _widest(composition: Composition, delta: float, coarseness: int) -> float:
+    """Return how far apart two bounds of sampled rounds may be of which the coarser is on a grid so coarse."""
+    return _TOLERANCE + _grid(composition, delta) * coarseness * composition.rounds
 
 
 def _checked(bounds: Bracket, widest: float, above: float) -> Bracket:

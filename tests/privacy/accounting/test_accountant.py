@@ -104,7 +104,14 @@ MIXED = [poisson(0.03, 0.8), bounded(3.0, 2), poisson(0.03, 0.8, pivotal=1e-5), 
 
 @pytest.mark.parametrize(
     "events",
-    [[poisson(200 / 7000, 0.52)] * 30, [bounded(3.0, 4)] * 6, [bounded(0.0, 1)], MIXED, [poisson(0.02, 1.0)]],
+    [
+        [poisson(200 / 7000, 0.52)] * 30,
+        [bounded(3.0, 4)] * 6,
+        [bounded(0.0, 1)],
+        MIXED,
+        [poisson(0.02, 1.0)],
+        [poisson(0.1, 0.0103)],  # thousands, where a coarser grid can give the lower of two upper bounds
+    ],
 )
 def test_a_rounds_epsilon_is_that_of_everything_from_scratch(events: list[Event]) -> None:
     for rounds in {1, len(events) // 2, len(events)} - {0}:
