@@ -100,7 +100,7 @@ _BODY = (
     b'"participation":{"drawn_by":"server","kind":"poisson","population":100,'
     b'"sampling_rate":0.1},"population":"test-population","purpose":"training","randomness":"seeded","rounds":10,'
     b'"statistics":[],"training":{"expected_batch":8,"kind":"dp-sgd","learning_rate":1,"message_clip":1,'
-    b'"message_noise":0,"sampling_rate":1,"steps":1},"trusted_aggregator":%s,"version":1}'
+    b'"message_noise":0,"sampling_rate":1,"steps":1},"trusted_aggregator":%s,"version":2}'
 )
 _FLEET = (
     b'{"aggregation":{"corrupt_fraction":0.05,"failure_bits":30,"max_dropouts":3,"min_survivors":4,"modulus_bits":32,'
@@ -116,22 +116,22 @@ _REAL, _SCALED = (b"8", b"null", b"1"), (b"null", _FLEET, b"0.0282842712474619")
         (
             make_task(),
             _BODY % (*_REAL, b"false"),
-            "de026695217afd8f5183d3997ab135ab930bc2bf2eaa32d9b7c70e04b799914e",
+            "75835384cbcdfc637c5bf812e6f37c72c2d9f2c32272a8e8a612972e1d4e385e",
         ),
         (
             make_task(simulation=SimulationOnly(trusted_aggregator=True)),
             _BODY % (*_REAL, b"true"),
-            "baf17f9cba5ad9d8a64d7fa32dc1e406b3088ccd647eda4a54feb5671744ddc5",
+            "7fa830cdb5c6e00cce83cd710b9bbdf38b632c5503ac4a8ec45c211a4da10eff",
         ),
         (
             make_extrapolated_task(),
             _BODY % (*_SCALED, b"false"),
-            "faa3792e999750641d0dbe6997d410419d119153f18b15d013c5922e1b49659d",
+            "e98feb0a4ca658fdbcfc661e138a8afea65844a2e879ab7426619f5f528d0217",
         ),
         (
             make_extrapolated_task(trusted=True),
             _BODY % (*_SCALED, b"true"),
-            "3573fffa7fa05b2525f73186a813b8a1a39e751c5717f60b429fb7146b4fea85",
+            "ea604a44a2c68c5a49fb723a06d072b5431d37609fa0aa4ac9b2adf46b319fbe",
         ),
     ],
     ids=["real", "trusted aggregator", "fleet", "both"],
