@@ -44,8 +44,9 @@ LOTS_DELTA = 2.0**-79
 """The probability with which lots put fewer of the others into a device's shard than are counted on, or more."""
 _LEAST = 1e-24
 """What is below costs nothing that anyone could measure, and is counted as this."""
-_A_DECADE = 192
-_UP = Context(prec=3, rounding=ROUND_CEILING)
+_FINE, _COARSE, _SMALL = 960, 48, 1e-12
+"""Steps a decade above and below a probability that hardly costs anything in rounds as many as anybody runs."""
+_UP = Context(prec=4, rounding=ROUND_CEILING)
 _ROUNDING = 1 + 1e-9
 """More than the relative errors of the binomial tails."""
 
@@ -68,7 +69,7 @@ def pivotal_probability(participation: PoissonParticipation, policy: Aggregation
         reachable: devices that coins are thrown for, in all shards together.
 
     Returns:
-        More than 0 and at most 1, on a grid of 192 steps a decade, so that a ledger holds few kinds of events.
+        More than 0 and at most 1, on a grid of 960 steps a decade, 48 below 1e-12, so that a ledger holds few kinds of events.
     """
     return _on_grid(_pivotal(participation, policy, reachable))
 
@@ -163,11 +164,12 @@ def _others_in_shard(reachable: int, shards: int) -> tuple[int, int]:
 
 
 def _on_grid(probability: float) -> float:
-    """Round up to the next of the grid's three-digit decimals."""
-    place = math.floor(math.log10(max(probability, _LEAST)) * _A_DECADE)
-    steps = (_step(number) for number in range(place - 1, place + 3))
+    """Round up to the next of the grid's four-digit decimals."""
+    decade = _FINE if probability > _SMALL else _COARSE
+    place = math.floor(math.log10(max(probability, _LEAST)) * decade)
+    steps = (_step(number, decade) for number in range(place - 1, place + 3))
     return next(step for step in steps if step >= probability and step >= _LEAST)
 
 
-def _step(number: int) -> float:
-    return min(1.0, float(_UP.create_decimal(repr(10.0 ** (number / _A_DECADE)))))
+def _step(number: int, decade: int) -> float:
+    return min(1.0, float(_UP.create_decimal(repr(10.0 ** (number / decade)))))

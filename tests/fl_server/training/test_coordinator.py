@@ -205,7 +205,8 @@ def test_all_devices_are_sent_one_object_and_a_part_of_their_own(bench: Bench, s
     assert len({id(request.common) for request in requests.values()}) == 1
     assert all(request.body == request.own + request.common for request in requests.values())
     own = {request.own for request in requests.values()}
-    assert len(own) == (6 if stage is Stage.INPUT else 1)
+    for_each = (Stage.INPUT, Stage.UNMASK)  # encrypted shares, and tags of the consistency check
+    assert len(own) == (6 if stage in for_each else 1)
     assert (START.tobytes() in requests[0].common) == (stage is Stage.INPUT)
     assert repr(requests[0]) == "Request()"
 
