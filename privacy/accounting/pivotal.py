@@ -69,7 +69,8 @@ def pivotal_probability(participation: PoissonParticipation, policy: Aggregation
         reachable: devices that coins are thrown for, in all shards together.
 
     Returns:
-        More than 0 and at most 1, on a grid of 960 steps a decade, 48 below 1e-12, so that a ledger holds few kinds of events.
+        More than 0 and at most 1, on a grid of 960 steps a decade, 48 below 1e-12, so that a ledger holds few kinds of
+        events.
     """
     return _on_grid(_pivotal(participation, policy, reachable))
 
