@@ -120,7 +120,7 @@ def test_several_models_score_as_each_by_itself(tmp_path: Path) -> None:
     for weights, scores in zip(models, together, strict=True):
         np.testing.assert_array_equal(scores, context.scorer.scores(weights, features))
     dense = features.dense().astype(np.float64)
-    by_hand = 1 / (1 + np.exp(-(dense @ models[0][:-1] + models[0][-1])))
+    by_hand = 1 / (1 + np.exp(-(dense @ models[0][:-1] + 0.3 * models[0][-1])))
     np.testing.assert_allclose(together[0], by_hand, atol=1e-5)
 
 
