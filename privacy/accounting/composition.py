@@ -106,6 +106,8 @@ _LIBRARY = f"dp-accounting {version('dp-accounting')}"
 PLD_NAME = f"privacy loss distributions ({_LIBRARY})"
 ANY_PROMISE = 20.0
 """An epsilon above it lets odds change 500-million-fold. From about there on accountants' floats may give out."""
+_ALL_BUT_CERTAIN = 1 - 1e-9
+"""Rates above are charged as 1, which costs no less: what is left of them is lost in the losses' floats."""
 EXACT_NAME = f"exact Gaussian curve (scipy {version('scipy')})"
 UNSAMPLED_NAME = f"{EXACT_NAME}, of the same rounds without sampling"
 RDP_NAME = f"Renyi differential privacy ({_LIBRARY})"
@@ -144,7 +146,7 @@ class Composition:
 
     @classmethod
     def of(cls, mu_squared: float, rounds: Iterable[tuple[Sampled, int]]) -> Composition:
-        """Compose rounds; equal ones are merged, and those with no noise or no real sampling become part of mu.
+        """Compose rounds; equal ones are merged, and those without real sampling become part of mu; without noise it is inf.
 
         Args:
             mu_squared: square of the mu of all unsampled Gaussians.
@@ -154,7 +156,7 @@ class Composition:
         for sampled, times in rounds:
             if times and sampled.noise_multiplier == 0:
                 return cls(math.inf)
-            if sampled.rate == 1 or sampled.pivotal == 1:
+            if sampled.rate > _ALL_BUT_CERTAIN or sampled.pivotal == 1:
                 mu_squared += times / sampled.noise_multiplier**2
             elif times:
                 counts[sampled] += times

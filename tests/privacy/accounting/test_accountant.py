@@ -118,6 +118,12 @@ def test_a_rounds_epsilon_is_that_of_everything_from_scratch(events: list[Event]
         assert epsilon_of(Counter(events[:rounds]), 1e-5) == spend(events[:rounds], 1e-5).epsilon
 
 
+@pytest.mark.parametrize("below", [1e-16, 1e-12, 1e-8, 1e-6])
+def test_a_rate_next_to_one_costs_what_the_rounds_cost_without_sampling(below: float) -> None:
+    almost = spend([poisson(1 - below, 0.25)] * 3, 1e-2).epsilon
+    assert almost == pytest.approx(epsilon_bracket(math.sqrt(3) / 0.25, 1e-2)[1], rel=1e-3)
+
+
 def test_a_rounds_epsilon_needs_two_accountants(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(composition, "upper_bound", lambda *_: 1.0)  # below what the coarse grid shows to be lost
     with pytest.raises(AccountantsDisagree):
