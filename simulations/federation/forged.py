@@ -32,7 +32,7 @@ class ForgedMechanism(Mechanism):
     @classmethod
     def of(cls, mechanism: Mechanism, beyond: float) -> ForgedMechanism:
         """Return what stands in a forged client in the place of `mechanism`."""
-        return cls(*(getattr(mechanism, name.name) for name in fields(Mechanism)), beyond)
+        return cls(**{field.name: getattr(mechanism, field.name) for field in fields(Mechanism)}, beyond=beyond)
 
     def encode(self, update: Update, rotation: bytes, rng: Randomness) -> Encoded:
         """Encode an update as the published client does, then go `beyond` clips further in its direction.
