@@ -146,7 +146,7 @@ class Composition:
 
     @classmethod
     def of(cls, mu_squared: float, rounds: Iterable[tuple[Sampled, int]]) -> Composition:
-        """Compose rounds; equal ones are merged, and those without real sampling become part of mu; without noise it is inf.
+        """Compose rounds: equal ones are merged, unsampled ones become part of mu, which is inf without noise.
 
         Args:
             mu_squared: square of the mu of all unsampled Gaussians.

@@ -74,7 +74,10 @@ def test_noise_in_the_mean_is_of_every_device_and_no_less_than_what_is_charged()
     assert figures.error_over_clip == pytest.approx(figures.noise_mean * 16_385**0.5 / 0.5)
 
 
-@pytest.mark.parametrize(("fraction", "cohort", "shards"), [(0.05, 10_000, 25), (0.01, 900, 3), (0.1, 51_200, 100)])
+@pytest.mark.parametrize(
+    ("fraction", "cohort", "shards"),
+    [(0.05, 10_000, 25), (0.01, 900, 3), pytest.param(0.1, 51_200, 100, marks=pytest.mark.long)],
+)
 def test_the_fraction_of_a_shard_is_the_smallest_with_a_small_enough_tail(
     fraction: float, cohort: int, shards: int
 ) -> None:
