@@ -27,6 +27,8 @@ _NUMBERS = 1 << 21
 _FEWEST_ROWS = 3
 _MOVED = 0.1
 """Standard deviation of what is added to weights that are moved."""
+_SMALLER = 0.1
+"""What small weights are of the module's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +79,9 @@ def _full(features: SequenceSpec) -> Sequences:
 
 
 def weights_to_try(module: nn.Module) -> Iterator[str]:
-    """Give a module its own weights, then moved ones: a layer that begins with zeros would hide what is behind it.
+    """Give a module its own weights, then moved ones, then small ones.
+
+    A layer that begins with zeros would hide what is behind it, and one that is saturated what is before it.
 
     Yields:
         Words for the weights that it has now. Its own are put back in the end.
@@ -89,6 +93,10 @@ def weights_to_try(module: nn.Module) -> Iterator[str]:
             for parameter in module.parameters():
                 parameter.add_(torch.randn_like(parameter), alpha=_MOVED)
         yield "with its weights moved"
+        with torch.no_grad():
+            for parameter, value in zip(module.parameters(), own, strict=True):
+                parameter.copy_(value * _SMALLER)
+        yield "with its weights near zero"
     finally:
         with torch.no_grad():
             for parameter, value in zip(module.parameters(), own, strict=True):

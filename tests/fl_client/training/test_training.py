@@ -150,13 +150,12 @@ def test_a_message_does_move_the_sum_by_the_clip(architecture: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:Full backward hook")
 def test_layers_that_opacus_has_wrong_gradients_of_are_trained_right() -> None:
-    """At first weights that do not saturate: else the wrong layer's gradients vanish beside the others' in the choice,
-    and Opacus is left only when its sums are not autograd's.
-    """
-    torch.manual_seed(1)
+    """Also where the first weights saturate, so that the wrong layer's gradients vanish beside the others'."""
     models.register("bags", Bags)
     bags, tokens = (learning_task(name, message_clip=100.0) for name in ("bags", "token-mlp"))
-    assert LocalTrainer(bags).reason.startswith("one example at a time")
+    for seed in range(8):
+        torch.manual_seed(seed)
+        assert LocalTrainer(bags).reason.startswith("one example at a time")
     assert LocalTrainer(tokens).reason == "by Opacus"
     np.testing.assert_allclose(update(bags, crowd(5)), update(tokens, crowd(5)), atol=1e-6)
 
