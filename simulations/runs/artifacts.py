@@ -127,7 +127,8 @@ class Outputs:
         return (audit_part(audit_message(canary, _MESSAGE_TRIALS, self._seed.child("message"))),)
 
     def _diagnostics(self, scores: NDArray[np.float64]) -> dict[str, Any]:
-        start = initial_weights(self.task.model.architecture, self.task.features, self.task.initial.seed or 0)
+        first = self.task.initial
+        start = initial_weights(self.task.model.architecture, self.task.features, first.seed or 0, first.base_rate)
         return diagnostics(self.task, self.engine(self.task), start, self.data, scores)
 
     def _card(self, tested: Mapping[str, Any], marks: Sequence[Mapping[str, str]]) -> dict[str, Any]:
