@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from fl_client.training.models import start_weights
 from fl_server.ledger_store import SqliteLedgerStore
 from fl_server.training.round import Rounds, SecureRounds
 from privacy.ledger.entries import Charge, Receipt
@@ -21,7 +22,7 @@ from simulations.federation.ideal import IdealRounds
 from simulations.federation.inprocess import Devices, InProcessTransport
 from simulations.federation.partial_sums import Worker
 from simulations.population import build
-from simulations.runs.run import Prepared, prepare, start_weights
+from simulations.runs.run import Prepared, prepare
 from strategies.fedavg import ModelState
 
 _build = functools.cache(build)
@@ -33,7 +34,7 @@ class Charged:
     def __init__(self, prepared: Prepared, rounds_of: Callable[[Prepared], Rounds], directory: Path) -> None:
         self.population = prepared.data.population
         self._task, self._rounds = prepared.task, rounds_of(prepared)
-        self._state = ModelState.start(start_weights(prepared), self._task.mechanism.clip)
+        self._state = ModelState.start(start_weights(prepared.task), self._task.mechanism.clip)
         store, operator = SqliteLedgerStore(directory / "ledger"), Authorities(prepared.seeds).operator
         self._ledger = Ledger(store, operator, self._task.population, self._task.budget, simulated_time)
         self._number = 0

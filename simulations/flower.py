@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fl_client.connection.flower import NodeContext, client_app
+from fl_client.training.models import start_weights
 from fl_server.flower.grid_transport import GridTransport, RunConfig, server_app
 from fl_server.publishing.publish import Publication
 from fl_server.service import ServerDirectory, Settings, train
@@ -21,7 +22,7 @@ from privacy.report.figures import finite
 from simulations.config.config import ConfigError, load_config
 from simulations.evaluation.metrics import Scorer, evaluate
 from simulations.federation.devices import Authorities, DeviceHost, Records
-from simulations.runs.run import Prepared, prepare, start_weights
+from simulations.runs.run import Prepared, prepare
 
 NODE_WAIT_TIMEOUT_S = 120.0
 """Seconds until as many nodes as devices have to be there."""
@@ -108,14 +109,14 @@ def _provision(directory: ServerDirectory, prepared: Prepared) -> None:
     directory.authority.write_text(keys.authority.public.hex())
     directory.revocations.write_bytes(keys.round_authority(prepared.task.population).revocations.encode())
     directory.task.write_bytes(prepared.task.canonical())
-    directory.initial.write_bytes(pack_tensors(start_weights(prepared), prepared.task.model))
+    directory.initial.write_bytes(pack_tensors(start_weights(prepared.task), prepared.task.model))
     directory.settings.write_bytes(settings.canonical())
 
 
 def _summary(prepared: Prepared, publication: Publication) -> dict[str, float | str | None]:
     test, weights = prepared.data.test, publication.version.weights
     scorer = Scorer(prepared.task)
-    untrained = evaluate(test.labels, scorer.scores(start_weights(prepared), test.features), 0.5)
+    untrained = evaluate(test.labels, scorer.scores(start_weights(prepared.task), test.features), 0.5)
     trained = evaluate(test.labels, scorer.scores(weights, test.features), 0.5)
     return {
         "auroc_untrained": untrained.auroc,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from fl_client.training.soundness import Unsound, check_behaviour, check_structure
 from privacy.base.errors import first_line
 from privacy.release.files import model_digest
-from privacy.task.task import FeatureSpec, InitialModel, InputSpec, ModelSpec, ParameterSpec, SequenceSpec
+from privacy.task.task import FeatureSpec, InitialModel, InputSpec, ModelSpec, ParameterSpec, SequenceSpec, TaskSpec
 
 
 class WrongInputs(ValueError):
@@ -206,6 +206,17 @@ def initial_model(architecture: str, features: InputSpec, seed: int, base_rate: 
     """
     weights = initial_weights(architecture, features, seed, base_rate)
     return InitialModel(digest=model_digest(weights), seed=seed, base_rate=base_rate)
+
+
+def start_weights(task: TaskSpec) -> NDArray[np.float32]:
+    """Draw the model before the first round as a task states it, float32[d].
+
+    Raises:
+        ValueError: when the task has no seed, since its first model is kept in a file.
+    """
+    if task.initial.seed is None:
+        raise ValueError("initial.seed: expected a number, got none: the task's first model is kept in a file")
+    return initial_weights(task.model.architecture, task.features, task.initial.seed, task.initial.base_rate)
 
 
 def load_flat(module: nn.Module, weights: torch.Tensor) -> None:

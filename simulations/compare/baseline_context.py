@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
+from fl_client.training.models import start_weights
 from fl_client.training.training import Examples
 from privacy.task.task import TaskSpec
 from simulations.compare.pooling import held
@@ -16,7 +17,6 @@ from simulations.compare.preparing import PreparedSeed
 from simulations.compare.training import Weights
 from simulations.evaluation.metrics import HEADLINE_METRICS, Scorer, best_threshold, evaluate
 from simulations.randomness import SeedTree
-from simulations.runs.run import start_weights
 
 Figures = dict[str, float | None]
 """A model's metrics on test users, by the names of `HEADLINE_METRICS`; None where a number means nothing."""
@@ -50,7 +50,7 @@ class BaselineContext:
         task, data = prepared.task, prepared.data
         return cls(
             task=task,
-            start=start_weights(prepared.federated),
+            start=start_weights(prepared.federated.task),
             held=held(data.population, task.rounds),
             calibration=data.calibration,
             test=data.test,

@@ -6,6 +6,5 @@ from .run import (
     prepare as prepare,
     resume as resume,
     start as start,
-    start_weights as start_weights,
 )
 from .rundir import RunDirectory as RunDirectory

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fl_client.training.models import initial_weights
+from fl_client.training.models import start_weights
 from fl_server.publishing.publish import publish_model, run_facts, versions
 from fl_server.publishing.registry import Registry
 from fl_server.training.coordinator import Result
@@ -122,14 +122,11 @@ class Outputs:
             return ()
         held = (population.of(device, last) for device in range(population.devices))
         messages = next(examples for examples in held if len(examples))
-        start = initial_weights(self.task.model.architecture, self.task.features, self._seed.child("weights").integer())
-        canary = MessageCanary(self.task, start, messages, 0)
+        canary = MessageCanary(self.task, start_weights(self.task), messages, 0)
         return (audit_part(audit_message(canary, _MESSAGE_TRIALS, self._seed.child("message"))),)
 
     def _diagnostics(self, scores: NDArray[np.float64]) -> dict[str, Any]:
-        first = self.task.initial
-        start = initial_weights(self.task.model.architecture, self.task.features, first.seed or 0, first.base_rate)
-        return diagnostics(self.task, self.engine(self.task), start, self.data, scores)
+        return diagnostics(self.task, self.engine(self.task), start_weights(self.task), self.data, scores)
 
     def _card(self, tested: Mapping[str, Any], marks: Sequence[Mapping[str, str]]) -> dict[str, Any]:
         counts = ("test_messages", "test_positives", "test_users", "test_users_with_positives")

@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fl_client.training.models import initial_weights
+from fl_client.training.models import start_weights
 from fl_server.ledger_store import LedgerStoreError, SqliteLedgerStore
 from fl_server.publishing.publish import ClaimRefuted, NotReleased
 from fl_server.training.checkpoint import CheckpointError, CheckpointFile, RecordLog
@@ -245,7 +242,7 @@ def _run(prepared: Prepared, directory: RunDirectory, by: Supervision, log: logg
     context = RunContext(prepared.task, prepared.data, scorer, records, directory, by.progress, log)
     with _rounds(prepared, records, by.workers, tell) as rounds:
         coordinator = _coordinator(prepared, rounds, ledger, directory, RunCallbacks(context))
-        result = coordinator.run(start_weights(prepared), by.stop_requested)
+        result = coordinator.run(start_weights(prepared.task), by.stop_requested)
     log.info("%s after round %d", result.ended, result.round)
     if result.ended is Ended.STOPPED:
         return Outcome(directory, None)
@@ -304,12 +301,6 @@ def _ledger(prepared: Prepared, directory: RunDirectory) -> Ledger:
     operator = Authorities(prepared.seeds).operator
     path = prepared.config.privacy.ledger or directory.ledger
     return Ledger(SqliteLedgerStore(path), operator, prepared.task.population, prepared.task.budget, simulated_time)
-
-
-def start_weights(prepared: Prepared) -> NDArray[np.float32]:
-    """Return float32[d], the model before the first round, as the task states it."""
-    task = prepared.task
-    return initial_weights(task.model.architecture, task.features, task.initial.seed or 0, task.initial.base_rate)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fl_client.device.device import Device
 from fl_client.device.files import DeviceDirectory
 from fl_client.device.host import open_device
-from fl_client.training.models import initial_model, initial_weights, model_spec
+from fl_client.training.models import initial_model, initial_weights, model_spec, start_weights
 from fl_client.training.training import Examples, LocalTrainer
 from fl_server.dev.provision import Scale, development_policy, enrol_device, provision_server
 from fl_server.flower.grid_transport import GridTransport
@@ -26,7 +26,7 @@ from privacy.secagg import Refused
 from privacy.task.states import Update
 from privacy.task.task import FeatureSpec, InputSpec, LocalSgd, SequenceSpec, TaskSpec
 from simulations.config.config import load_config
-from simulations.runs.run import prepare, start_weights
+from simulations.runs.run import prepare
 from tests.support.grids import FakeGrid, body_of, common_of, reply
 from tests.support.runs import small_config
 
@@ -136,7 +136,7 @@ def test_a_server_begins_with_nothing_but_the_model_of_its_task(change: str, tmp
 def test_the_first_bytes_are_the_same_in_a_simulation_and_on_a_server(architecture: str, tmp_path: Path) -> None:
     changes = {"training.architecture": architecture}
     prepared = prepare(load_config(small_config(tmp_path), changes))
-    start, server = start_weights(prepared), ServerDirectory(tmp_path)
+    start, server = start_weights(prepared.task), ServerDirectory(tmp_path)
     assert model_digest(start) == prepared.task.initial.digest
     server.initial.write_bytes(pack_tensors(start, prepared.task.model))
     assert server.read_initial(prepared.task).tobytes() == start.tobytes()
