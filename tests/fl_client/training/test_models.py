@@ -14,11 +14,12 @@ from fl_client.training.models import (
     load_flat,
     model_spec,
     register,
+    start_weights,
     to_flat,
 )
 from privacy.release.files import model_digest
 from privacy.task.task import FeatureSpec
-from tests.support.learning import Tokens, mlp, registry_of_its_own
+from tests.support.learning import Tokens, learning_task, mlp, registry_of_its_own
 
 FEATURES = FeatureSpec(buckets=16)
 
@@ -109,6 +110,18 @@ def test_the_first_model_finds_a_text_without_tokens_positive_at_the_stated_base
     assert not weights[:-1].any()
     stated = initial_model("hashed-linear", features, 3, base_rate)
     assert (stated.digest, stated.base_rate) == (model_digest(weights), base_rate)
+
+
+@pytest.mark.parametrize(("architecture", "seed", "base_rate"), [("hashed-linear", 3, 0.11), ("mlp", 4, None)])
+def test_a_task_starts_at_the_model_of_its_digest(architecture: str, seed: int, base_rate: float | None) -> None:
+    initial = initial_model(architecture, FEATURES, seed, base_rate)
+    task = learning_task(architecture).model_copy(update={"initial": initial})
+    assert model_digest(start_weights(task)) == initial.digest
+
+
+def test_a_task_whose_first_model_is_in_a_file_is_not_drawn_another() -> None:
+    with pytest.raises(ValueError, match=r"initial\.seed: expected a number, got none"):
+        start_weights(learning_task())
 
 
 def test_a_base_rate_for_a_model_whose_intercept_cannot_stand_for_it_is_refused() -> None:
