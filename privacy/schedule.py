@@ -54,8 +54,10 @@ UNKNOWN_RATE = 20.0
 """The learning rate for models that are not linear on rows of norm 1, of which no rule is known."""
 _TUNED_MOMENTUM = 0.7
 _SETTLED = 4_096
-_FAR_RATE, _FAR_SIGNAL = 3.0, 0.8
-"""A learning rate so many times another, or signal over noise below this fraction of another's, is worth a warning."""
+FAR_RATE = 3.0
+"""A learning rate so many times the rule's, either way, is worth a warning: the best one is within 2 in the study."""
+_FAR_SIGNAL = 0.8
+"""Signal over noise below this fraction of another schedule's is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,11 @@ def message_noise_std(task: TaskSpec) -> float:
     return norm * math.sqrt(task.participation.expected_cohort / dimension)
 
 
+def is_ruled(task: TaskSpec) -> bool:
+    """Tell whether a rule of the learning rate is known: for models that are linear on rows of norm 1."""
+    return task.model.architecture == "hashed-linear"
+
+
 def learning_rate(task: TaskSpec, momentum: float) -> float:
     """Return the server's learning rate for a model that is linear on rows of norm 1, to three digits.
 
@@ -227,11 +234,13 @@ def reasons(public: Circumstances, schedule: Schedule, task: TaskSpec) -> list[R
     drawn = schedule.rounds * schedule.cohort / public.devices
     noise = logit_noise(task, optimiser.learning_rate, optimiser.momentum)
     of_best = "" if reached is None else f": {reached:.0%} of the best signal over noise"
+    usual, few = default_rounds(public.participation), default_shards(schedule.cohort)
+    enough = ": as few as can be" if schedule.shards <= few else f", and {few} would do"
     in_logit = f"all rounds' noise in a logit comes to {noise:.2g}" if noise else "there is no noise to hold it back"
     named = {
-        "rounds": (schedule.rounds, f"fewer leave much unlearnt; a device is drawn {drawn:.3g} times"),
+        "rounds": (schedule.rounds, f"fewer than {usual} leave much unlearnt; a device is drawn {drawn:.3g} times"),
         "cohort": (schedule.cohort, f"of {public.devices:,} devices{of_best}"),
-        "shards": (schedule.shards, "each carries the whole noise: as few as can be"),
+        "shards": (schedule.shards, f"each carries the whole noise{enough}"),
         "clip": (clip, "any other does as well once the learning rate is scaled"),
         "momentum": (optimiser.momentum, "likewise"),
         "learning rate": (optimiser.learning_rate, in_logit),
@@ -261,7 +270,7 @@ def rate_warnings(task: TaskSpec) -> list[str]:
     """Return what is wrong with the learning rate that somebody chose for a linear model on rows of norm 1."""
     own, momentum = task.optimiser.learning_rate, task.optimiser.momentum
     ruled = learning_rate(task, momentum)
-    if 1 / _FAR_RATE <= own / ruled <= _FAR_RATE:
+    if 1 / FAR_RATE <= own / ruled <= FAR_RATE:
         return []
     if own < ruled:
         return [f"a server learning rate of {own:g} is far below {ruled:g}, which suits this noise: much goes unlearnt"]

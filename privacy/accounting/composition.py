@@ -400,9 +400,9 @@ def _most_when_added(composition: Composition, grid: float, pessimistic: bool, d
     """Return what no epsilon of adding the device is above; inf where that is not known without composing."""
     if composition.mu or any(sampled.pivotal or sampled.rate == 1 for sampled, _ in composition.sampled):
         return math.inf
-    share = delta / len(composition.sampled)
+    each = delta / len(composition.sampled)
     return sum(
-        most_epsilon(_losses(sampled, grid, pessimistic, True), times, share) for sampled, times in composition.sampled
+        most_epsilon(_losses(sampled, grid, pessimistic, True), times, each) for sampled, times in composition.sampled
     )
 
 

@@ -241,7 +241,7 @@ def _bytes(found: _Found) -> bytes:
         return found.read()
     except FileNotFoundError as error:
         raise DataError(f"--data: no file {name}; expected the path of a data file") from error
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, NotImplementedError) as error:
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:  # an archive's, of a password for example
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise DataError(f"--data: cannot read {name}: {reason}; expected a readable file") from error
 

@@ -43,7 +43,7 @@ def diagnostics(
         `shortest_ngram`: how many of them the features read at least.
     """
     norms = np.array(_norms(task, engine, start, data))
-    linear = isinstance(task.features, FeatureSpec) and task.model.architecture == "hashed-linear"
+    ruled = schedule.is_ruled(task)
     optimiser, clip = task.optimiser, task.mechanism.clip
     spread = logit(np.clip(scores, _SHARPEST, 1 - _SHARPEST)).std() if scores.size else 0.0
     return {
@@ -51,9 +51,9 @@ def diagnostics(
         "update_norm": float(np.median(norms)) if norms.size else None,
         "updates_clipped": float(np.mean(norms > clip)) if norms.size else None,
         "logit_spread": float(spread),
-        "logit_noise": schedule.logit_noise(task, optimiser.learning_rate, optimiser.momentum) if linear else None,
+        "logit_noise": schedule.logit_noise(task, optimiser.learning_rate, optimiser.momentum) if ruled else None,
         "learning_rate": optimiser.learning_rate,
-        "ruled_learning_rate": schedule.learning_rate(task, optimiser.momentum) if linear else None,
+        "ruled_learning_rate": schedule.learning_rate(task, optimiser.momentum) if ruled else None,
         "compact_letters": data.compact,
         "shortest_ngram": task.features.compact_ngrams[0] if isinstance(task.features, FeatureSpec) else 1,
     }

@@ -9,7 +9,7 @@ from typing import Any
 CHANCE = 0.5
 FEWEST_POSITIVES, FEWEST_USERS = 30, 10
 """Below so much abuse, or so many users who wrote it, an AUROC is nearly a guess."""
-_FALL = 0.03
+FALL = 0.03
 """How much of its loss a model may still shed in the last fifth of its rounds, over the fifth before."""
 _FIFTH = 5
 
@@ -49,7 +49,7 @@ def marks_of(summary: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> 
                 f"test AUROC {summary['auroc']:.3f}, 95% interval {interval[0]:.3f} to {interval[1]:.3f}",
             )
         )
-    if (fall := still_falling(lines)) is not None and fall > _FALL:
+    if (fall := still_falling(lines)) is not None and fall > FALL:
         found.append(
             Mark("undertrained", f"the test loss still fell by {fall:.1%} in the last fifth of {len(lines)} rounds")
         )

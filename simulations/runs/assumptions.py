@@ -29,10 +29,10 @@ def require_assumptions(config: RunConfig, task: TaskSpec, devices: int) -> None
             f"sampled cohorts counts, got {lost:.2%} on average; raise server.dropout_fraction, or use "
             'privacy.participation = "bounded"'
         )
-    least, share = least_reachable(plan, task.aggregation), config.availability.at_best
-    if devices * share + _DEVIATIONS * math.sqrt(devices * share * (1 - share)) < least:
+    least, present = least_reachable(plan, task.aggregation), config.availability.at_best
+    if devices * present + _DEVIATIONS * math.sqrt(devices * present * (1 - present)) < least:
         raise ConfigError(
             f"availability.hours: expected at least {least} of {devices} devices within reach at some hour, or no "
-            f"cohort is drawn, got about {devices * share:.0f} at best; so few would show who was drawn; "
+            f"cohort is drawn, got about {devices * present:.0f} at best; so few would show who was drawn; "
             'lower server.min_survivors or server.dropout_fraction, or use privacy.participation = "bounded"'
         )

@@ -152,12 +152,8 @@ def plan_task(config: PlannedRun, devices: int, fingerprint: str) -> TaskSpec:
 def _optimiser(config: PlannedRun, task: TaskSpec) -> ServerOptimiser:
     rate, momentum = config.server.learning_rate, config.server.momentum
     if rate == "auto":
-        rate = schedule.learning_rate(task, momentum) if _is_linear(task) else schedule.UNKNOWN_RATE
+        rate = schedule.learning_rate(task, momentum) if schedule.is_ruled(task) else schedule.UNKNOWN_RATE
     return ServerOptimiser(learning_rate=rate, momentum=momentum)
-
-
-def _is_linear(task: TaskSpec) -> bool:
-    return task.model.architecture == "hashed-linear"
 
 
 def _notice(config: RunConfig) -> Notice:
@@ -229,7 +225,7 @@ def warnings_about(config: PlannedRun, devices: int, task: TaskSpec) -> list[str
             "population to be given away"
         )
     warnings += schedule.warnings(_public(config, devices), _schedule(config))
-    return warnings + (schedule.rate_warnings(task) if _is_linear(task) else [])
+    return warnings + (schedule.rate_warnings(task) if schedule.is_ruled(task) else [])
 
 
 def _participation(config: PlannedRun, devices: int) -> Participation:

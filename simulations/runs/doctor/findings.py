@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from simulations.evaluation.marks import FEWEST_POSITIVES, FEWEST_USERS, marks_of, still_falling
+from privacy.schedule import FAR_RATE
+from simulations.evaluation.marks import FALL, FEWEST_POSITIVES, FEWEST_USERS, still_falling
 from simulations.runs.doctor.reading import FinishedRun
 
 _TOO_LONG, _TOO_SHORT = 30.0, 0.2
 """The median update over the clip above which a device can only point somewhere, and below which noise is wasted."""
 _DROWNED = 0.5
 """Noise in a logit over the spread of logits: half of what the model says is then noise."""
-_FAR_RATE = 3.0
-"""How far a learning rate may lie from the rule's, either way; the best one is within 2 in the study."""
 _WORSE = 1.05
 """The test loss over that of saying the base rate to everybody, above which scores are overconfident."""
 _LOST_ROUNDS = 0.1
@@ -154,7 +153,7 @@ def _rate(run: FinishedRun) -> Iterator[Finding]:
     against = (
         [] if ruled is None else [Evidence(rate / ruled, "summary.json: diagnostics.learning_rate", "of the rule")]
     )
-    if (ruled is not None and rate > _FAR_RATE * ruled) or (
+    if (ruled is not None and rate > FAR_RATE * ruled) or (
         base is not None and loss > _WORSE * base and (ruled is None or rate > ruled)
     ):
         worse = [] if base is None else [Evidence(loss / base, "summary.json: loss", f"<= {_WORSE} of the base rate's")]
@@ -165,7 +164,7 @@ def _rate(run: FinishedRun) -> Iterator[Finding]:
             f"--server-learning-rate {_round(ruled or rate / 4)}",
             (*against, *worse),
         )
-    elif ruled is not None and rate < ruled / _FAR_RATE:
+    elif ruled is not None and rate < ruled / FAR_RATE:
         yield Finding(
             "learning_rate_too_low",
             f"the server's learning rate is {rate:g}{_beside(ruled)}; the logits of the test messages have a standard "
@@ -178,8 +177,8 @@ def _rate(run: FinishedRun) -> Iterator[Finding]:
 def _rounds(run: FinishedRun) -> Iterator[Finding]:
     if any(finding.code == "learning_rate_too_high" for finding in _rate(run)):
         return  # its loss swings, and may well end on the way down
-    if any(mark.code == "undertrained" for mark in marks_of(run.summary, run.lines)):
-        fall = still_falling(run.lines) or 0.0
+    fall = still_falling(run.lines)
+    if fall is not None and fall > FALL:
         yield Finding(
             "too_few_rounds",
             f"the test loss still fell by {fall:.1%} in the last fifth of {run.summary['rounds']} rounds",
@@ -194,10 +193,10 @@ def _beside(ruled: float | None) -> str:
 
 def _base_loss(run: FinishedRun) -> float | None:
     """Return the loss of whoever gives every test message the fraction of abuse among them; None without both."""
-    share = float(run.summary["test_positives"] / max(1, run.summary["test_messages"]))
-    if not 0 < share < 1:
+    abuse = float(run.summary["test_positives"] / max(1, run.summary["test_messages"]))
+    if not 0 < abuse < 1:
         return None
-    return -share * math.log(share) - (1 - share) * math.log1p(-share)
+    return -abuse * math.log(abuse) - (1 - abuse) * math.log1p(-abuse)
 
 
 def _round(value: float) -> str:
