@@ -189,8 +189,9 @@ class _Loader:
         read = [self._text(frame, place, cell) for place, cell in enumerate(texts)]
         used = [place for place, text in enumerate(read) if text]
         if not used:
+            flag = "--test" if official and data.test else "--data"
             raise DataError(
-                f"--data: {frame.ends[0][0] if frame.ends else 'the data'} has {len(frame):,} rows, none with a text "
+                f"{flag}: {frame.ends[0][0] if frame.ends else 'the data'} has {len(frame):,} rows, none with a text "
                 f"in column {quoted(data.text_column)}; expected at least one"
             )
         chosen = frame.take(used)

@@ -13,6 +13,10 @@ class DataError(ValueError):
     """Data that cannot be used; the message names the flag, what was expected, what came and what to do."""
 
 
+class UnreadableFile(ValueError):
+    """A file that cannot be read as what it seems to be; whoever knows the flag that named it puts it before this."""
+
+
 def quoted(cell: object, longest: int = 40) -> str:
     """Return a cell as a message shows it, with control characters escaped."""
     return clipped(repr(cell), longest)

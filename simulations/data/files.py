@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from simulations.config.data import DataConfig
 from simulations.config.paths import shown
-from simulations.data.errors import DataError, listed
+from simulations.data.errors import DataError, UnreadableFile, listed
 from simulations.data.formats.columns import Columns
 from simulations.data.formats.decoding import COMPRESSIONS, decoded, decompressed
 from simulations.data.formats.delimited import Dialect, read_delimited
@@ -117,13 +118,22 @@ def read_files(flag: str, paths: Collection[Path], form: Form, wanted: Collectio
         DataError: when a file is missing or cannot be read as what its name promises.
     """
     pieces: list[Piece] = []
-    for path in paths:
-        found = list(_behind(path, form))
-        if form.separator is None and found[0].member and found[0].name.endswith(_MESSAGE):
-            pieces.append(_messages(flag, path, found, form))
-        else:
-            pieces += [_table(flag, one, form, wanted) for one in found]
+    with _named(flag):
+        for path in paths:
+            found = list(_behind(path, form))
+            if form.separator is None and found[0].member and found[0].name.endswith(_MESSAGE):
+                pieces.append(_messages(flag, path, found, form))
+            else:
+                pieces += [_table(flag, one, form, wanted) for one in found]
     return pieces
+
+
+@contextmanager
+def _named(flag: str) -> Iterator[None]:
+    try:
+        yield
+    except UnreadableFile as error:
+        raise DataError(f"{flag}: {error}") from error
 
 
 def _behind(path: Path, form: Form) -> Iterator[_Found]:
@@ -141,7 +151,7 @@ def _archived(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"--data: cannot read {shown(path)} as a zip archive: {error}") from error
+        raise UnreadableFile(f"cannot read {shown(path)} as a zip archive: {error}") from error
     for name in sorted(archive.namelist()):
         if not name.endswith("/") and not _hidden(PurePosixPath(name).parts):
             yield name, lambda name=name: archive.read(name)  # type: ignore[misc]
@@ -157,13 +167,13 @@ def _usable(path: Path, members: list[tuple[str, Callable[[], bytes]]], form: Fo
     tables = [one for one in found if _ending(one.name, form) is not None]
     messages = [one for one in found if one.name.endswith(_MESSAGE) and one not in tables]
     if tables and messages:
-        raise DataError(
-            f"--data: {shown(path)} holds tables ({listed(one.member for one in tables[:3])}) and .txt files; name "
+        raise UnreadableFile(
+            f"{shown(path)} holds tables ({listed(one.member for one in tables[:3])}) and .txt files; name "
             "the files or the folder below it that are meant"
         )
     if not tables and not messages:
-        raise DataError(
-            f"--data: {shown(path)} holds no file ending in {', '.join(FORMATS)} or .txt, but "
+        raise UnreadableFile(
+            f"{shown(path)} holds no file ending in {', '.join(FORMATS)} or .txt, but "
             f"{listed(one.member for one in found)}"
         )
     meant = tables or messages
@@ -176,12 +186,12 @@ def _table(flag: str, found: _Found, form: Form, wanted: Collection[str]) -> Pie
     source = _source(flag, found, raw)
     ending = _ending(found.name, form)
     if ending is None:
-        raise DataError(
-            f"--data: expected a name ending in {', '.join(FORMATS)}, got {source.name}; add --separator if it is a "
+        raise UnreadableFile(
+            f"expected a name ending in {', '.join(FORMATS)}, got {source.name}; add --separator if it is a "
             "table of another name, else convert or rename it"
         )
     if not raw:
-        raise DataError(f"--data: {source.name} is empty; expected a table with at least one row")
+        raise UnreadableFile(f"{source.name} is empty; expected a table with at least one row")
     if ending == ".parquet":
         columns = read_parquet(source.name, raw, wanted)
     elif ending in _BINARY:
@@ -227,8 +237,11 @@ def digests(data: DataConfig) -> tuple[Source, ...]:
     Raises:
         DataError: when a file is missing or cannot be read.
     """
-    form = Form.of(data, None)
-    return tuple(_source(flag, one, _bytes(one)) for flag, path in data.inputs for one in _behind(path, form))
+    form, sources = Form.of(data, None), list[Source]()
+    for flag, path in data.inputs:
+        with _named(flag):
+            sources += [_source(flag, one, _bytes(one)) for one in _behind(path, form)]
+    return tuple(sources)
 
 
 def _source(flag: str, found: _Found, raw: bytes) -> Source:
@@ -240,10 +253,10 @@ def _bytes(found: _Found) -> bytes:
     try:
         return found.read()
     except FileNotFoundError as error:
-        raise DataError(f"--data: no file {name}; expected the path of a data file") from error
+        raise UnreadableFile(f"no file {name}; expected the path of a data file") from error
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:  # an archive's, of a password for example
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise DataError(f"--data: cannot read {name}: {reason}; expected a readable file") from error
+        raise UnreadableFile(f"cannot read {name}: {reason}; expected a readable file") from error
 
 
 def fingerprint(sources: Collection[Source]) -> str:

@@ -50,8 +50,9 @@ class Frame:
             ends.append((piece.name, length))
             for name, column in cells.items():
                 if name not in piece.columns.cells:
+                    flag = piece.sources[0].flag
                     raise DataError(
-                        f"--data: {piece.name} has no column {quoted(name)}, which others have; expected the same "
+                        f"{flag}: {piece.name} has no column {quoted(name)}, which others have; expected the same "
                         f"columns in all files, got {listed(piece.columns.names)}"
                     )
                 column.extend(piece.columns.cells[name])

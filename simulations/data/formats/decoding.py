@@ -9,7 +9,7 @@ import lzma
 import zlib
 from collections.abc import Callable
 
-from simulations.data.errors import DataError, counted, quoted
+from simulations.data.errors import UnreadableFile, counted, quoted
 
 COMPRESSIONS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     ".gz": ("gzip", gzip.decompress),
@@ -26,32 +26,33 @@ def decompressed(name: str, raw: bytes, ending: str) -> bytes:
     """Decompress a file by the ending of its name.
 
     Raises:
-        DataError: when it is damaged, or not what the name promises.
+        UnreadableFile: when it is damaged, or not what the name promises.
     """
     kind, undo = COMPRESSIONS[ending]
     try:
         return undo(raw)
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"--data: {name} is damaged or not {kind} ({error}); fetch or compress it again") from error
+        raise UnreadableFile(f"{name} is damaged or not {kind} ({error}); fetch or compress it again") from error
 
 
 def decoded(name: str, raw: bytes, encoding: str) -> str:
     """Decode a file; a byte order mark is no content.
 
     Raises:
-        DataError: when the bytes are not in the encoding; the message names `--encoding` with one that they are in.
+        UnreadableFile: when the bytes are not in the encoding; the message names `--encoding` with one that they are
+            in.
     """
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"--data: {name} is not in {encoding}: got byte 0x{raw[error.start]:02x} at offset {error.start}; "
+        raise UnreadableFile(
+            f"{name} is not in {encoding}: got byte 0x{raw[error.start]:02x} at offset {error.start}; "
             f"{_advice(raw, error.start)}"
         ) from error
     except UnicodeError as error:
-        raise DataError(f"--data: {name} is not in {encoding} ({error}); name another --encoding") from error
+        raise UnreadableFile(f"{name} is not in {encoding} ({error}); name another --encoding") from error
     if "\0" in text and _zeros(raw):
-        raise DataError(f"--data: {name} is not in {encoding}: it is full of zero bytes; {_advice(raw, 0)}")
+        raise UnreadableFile(f"{name} is not in {encoding}: it is full of zero bytes; {_advice(raw, 0)}")
     return text.removeprefix("\ufeff")
 
 

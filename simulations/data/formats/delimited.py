@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from simulations.data.errors import DataError, quoted
+from simulations.data.errors import UnreadableFile, quoted
 from simulations.data.formats.columns import Columns
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
@@ -47,7 +47,7 @@ def read_delimited(path: str, text: str, dialect: Dialect, wanted: Collection[st
         wanted: the columns whose cells are returned where the file has them.
 
     Raises:
-        DataError: when a line does not fit.
+        UnreadableFile: when a line does not fit.
     """
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if dialect.quoting else csv.QUOTE_NONE
     declared = _DECLARED.match(text)
@@ -67,7 +67,7 @@ def read_delimited(path: str, text: str, dialect: Dialect, wanted: Collection[st
                 for name, place in places.items():
                     cells[name].append(line[place])
         except csv.Error as error:
-            raise DataError(f"--data: {path}, line {reader.line_num}: {_malformed(error, dialect)}") from error
+            raise UnreadableFile(f"{path}, line {reader.line_num}: {_malformed(error, dialect)}") from error
     form = f"cells between {named(dialect.separator)}s{'' if dialect.quoting else ', quotation marks left as they are'}"
     return Columns(tuple(names), cells, length, form, _hint(names, dialect))
 
@@ -81,11 +81,11 @@ def refuse_ambiguous(path: str, names: Sequence[str], wanted: Collection[str]) -
     """Refuse a wanted name that two columns have.
 
     Raises:
-        DataError: when there is one.
+        UnreadableFile: when there is one.
     """
     for name in wanted:
         if names.count(name) > 1:
-            raise DataError(f"--data: {path} has {names.count(name)} columns named {quoted(name)}; rename all but one")
+            raise UnreadableFile(f"{path} has {names.count(name)} columns named {quoted(name)}; rename all but one")
 
 
 @contextmanager
@@ -101,15 +101,15 @@ def _full_lines(path: str, reader: Iterator[list[str]], names: Sequence[str], di
     """Yield the rows.
 
     Raises:
-        DataError: when a row has more or fewer cells than there are columns.
+        UnreadableFile: when a row has more or fewer cells than there are columns.
     """
     header = "--columns" if dialect.names else "the header"
     for number, line in enumerate((line for line in reader if line), 1):
         if len(line) != len(names):
             unquoted = f"look for an unquoted {named(dialect.separator)}"
             other = ", or add --no-quoting if quotation marks mean nothing in it" if dialect.quoting else ""
-            raise DataError(
-                f"--data: {path}, row {number}: malformed, expected {len(names)} fields as in {header}, "
+            raise UnreadableFile(
+                f"{path}, row {number}: malformed, expected {len(names)} fields as in {header}, "
                 f"got {len(line)}; {_other_separator(names) or unquoted}{other} (the row begins {quoted(line[0], 30)})"
             )
         yield line

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
-from simulations.data.errors import DataError, quoted
+from simulations.data.errors import UnreadableFile, quoted
 from simulations.data.formats.columns import Columns, columns_of
 
 _SPACE = re.compile(r"\s*")
@@ -28,7 +28,7 @@ def read_json(path: str, text: str, wanted: Set[str]) -> Columns:
         wanted: the columns whose cells are returned where the file has them.
 
     Raises:
-        DataError: when the text is no JSON, or a row is no object.
+        UnreadableFile: when the text is no JSON, or a row is no object.
     """
     values = list(_values(path, text))
     if _ESCAPED_SURROGATE.search(text):
@@ -66,8 +66,8 @@ def _values(path: str, text: str) -> Iterator[Any]:
         except (ValueError, RecursionError) as error:
             where = len(text[: error.pos].rstrip()) if isinstance(error, json.JSONDecodeError) else place
             reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            raise DataError(
-                f"--data: {path}, line {text.count(chr(10), 0, where) + 1}: malformed JSON ({reason} at "
+            raise UnreadableFile(
+                f"{path}, line {text.count(chr(10), 0, where) + 1}: malformed JSON ({reason} at "
                 f"{quoted(text[where : where + 40])}); expected one object a line, or one array of objects"
             ) from error
         yield value
@@ -82,5 +82,5 @@ def _end_of_space(text: str, place: int) -> int:
 def _objects(path: str, values: list[Any], what: str) -> Iterator[Mapping[str, object]]:
     for number, value in enumerate(values, 1):
         if not isinstance(value, dict):
-            raise DataError(f"--data: {path}, {what} {number}: expected a JSON object, got {quoted(value)}")
+            raise UnreadableFile(f"{path}, {what} {number}: expected a JSON object, got {quoted(value)}")
         yield value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from simulations.data.errors import DataError
+from simulations.data.errors import UnreadableFile
 from simulations.data.formats.columns import Columns, columns_of
 from simulations.data.formats.delimited import refuse_ambiguous
 
@@ -24,7 +24,7 @@ def read_parquet(path: str, raw: bytes, wanted: Collection[str]) -> Columns:
         wanted: the columns whose cells are returned where the file has them; of nested ones, dotted names.
 
     Raises:
-        DataError: when the bytes are damaged, not Parquet, or of a type that has no value in Python.
+        UnreadableFile: when the bytes are damaged, not Parquet, or of a type that has no value in Python.
     """
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -38,7 +38,7 @@ def read_parquet(path: str, raw: bytes, wanted: Collection[str]) -> Columns:
         cells = {name: _plain(table.column(name)).to_pylist() for name in table.column_names}
         length = file.metadata.num_rows
     except (pa.ArrowException, OSError, ValueError, ImportError) as error:
-        raise DataError(f"--data: {path} is damaged or not Parquet ({error}); fetch or write it again") from error
+        raise UnreadableFile(f"{path} is damaged or not Parquet ({error}); fetch or write it again") from error
     rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
     found = columns_of(rows, wanted, "Parquet").cells
     names = tuple(name for field in schema for name in _names(field))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection
 
-from simulations.data.errors import DataError, listed, quoted
+from simulations.data.errors import DataError, UnreadableFile, listed, quoted
 from simulations.data.formats.columns import Columns
 from simulations.data.formats.delimited import refuse_ambiguous
 
@@ -23,14 +23,14 @@ def read_workbook(
         wanted: the columns whose cells are returned where the sheet has them.
 
     Raises:
-        DataError: when the package that reads workbooks is not installed, the file is damaged or protected, or there
-            is no such sheet.
+        UnreadableFile: when the package that reads workbooks is not installed, or the file is damaged or protected.
+        DataError: when there is no such sheet, or it has another number of columns than there are names.
     """
     try:
         import python_calamine as calamine  # noqa: PLC0415 - brought by an extra
     except ModuleNotFoundError as error:
-        raise DataError(
-            f"--data: {path} is a workbook, and what reads these is not installed: install havenfl with its 'xlsx' "
+        raise UnreadableFile(
+            f"{path} is a workbook, and what reads these is not installed: install havenfl with its 'xlsx' "
             "extra, or save the sheet as CSV"
         ) from error
     try:
@@ -40,7 +40,7 @@ def read_workbook(
         chosen = sheet or book.sheet_names[0]
         rows = [row for row in book.get_sheet_by_name(chosen).to_python() if any(cell != "" for cell in row)]
     except (calamine.CalamineError, OSError, IndexError) as error:
-        raise DataError(f"--data: {path} cannot be read as a workbook ({error}); save the sheet as CSV") from error
+        raise UnreadableFile(f"{path} cannot be read as a workbook ({error}); save the sheet as CSV") from error
     header = list(names or [str(cell).strip() for cell in (rows[0] if rows else [])])
     body = rows if names else rows[1:]
     if names and body and len(body[0]) != len(names):

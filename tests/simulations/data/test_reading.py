@@ -241,3 +241,23 @@ def test_labels_that_are_objects_are_named_as_such(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"name what is meant in it, label\.KEY"):
         dataset(path)
     assert dataset(path, label_column="label.toxic").table.required_labels().tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("text,label\nhi,1,2\n", "--test: .*row 1: malformed"),
+        ("text\nhi\n", "--label-column"),
+        ("text,label\n,1\n", "--test"),
+    ],
+)
+def test_what_is_wrong_with_a_test_set_names_its_flag(tmp_path: Path, content: str, named: str) -> None:
+    whole, other = put(tmp_path / "whole.csv", "text,label\nhi,1\nyou,0\n"), put(tmp_path / "test.csv", content)
+    with pytest.raises(DataError, match=f"^{named}"):
+        dataset(whole, test=other)
+
+
+def test_a_file_among_others_that_lacks_a_column_is_named_with_its_flag(tmp_path: Path) -> None:
+    whole, bare = put(tmp_path / "whole.csv", "text,label\nhi,1\nyou,0\n"), put(tmp_path / "bare.csv", "text\nhi\n")
+    with pytest.raises(DataError, match=r"^--test: .*bare\.csv has no column 'label'"):
+        dataset(whole, test=(whole, bare))
